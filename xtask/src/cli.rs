@@ -1,0 +1,122 @@
+//! The command line.
+
+use std::ffi::OsString;
+
+use clap::{Args, Parser, Subcommand};
+
+/// The tasks of this repository. Each installs what it lacks before it starts.
+#[derive(Debug, Parser)]
+#[command(name = "xtask", bin_name = "cargo xtask", disable_help_subcommand = true)]
+#[command(after_help = "\
+Environment:
+  WEIR_CACHE_DIR    where tools are kept [default: $XDG_CACHE_HOME/weir or ~/.cache/weir]
+  CARGO_TARGET_DIR  where everything is built [default: target]")]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Task {
+    /// Install everything that any task needs
+    ///
+    /// Debian packages, components of the pinned Rust toolchain, and tools that are built from
+    /// source and kept in a cache folder of the project's own. What is there already is left as it
+    /// is, so a second run changes nothing. Other tasks install what they lack by themselves; this
+    /// one is for preparing a machine or an image ahead of time.
+    Setup,
+
+    /// Build the released programs: static, for any Linux distribution
+    ///
+    /// They are linked with musl, checked to need no dynamic loader, and left in
+    /// x86_64-unknown-linux-musl/release below the target directory.
+    Build,
+
+    /// Lint, build, and run all tests, those in network namespaces too (as root)
+    ///
+    /// Fails, and names what lacks, when it is not run as root or when the kernel has not what the
+    /// tests need: no test is skipped.
+    Test(Test),
+
+    /// Check formatting, clippy's warnings, and the dependencies' licences and sources
+    Lint(Lint),
+
+    /// Show a node with a few pods on this machine, and remove it again (as root)
+    ///
+    /// Arguments go to the demo: `cargo xtask demo -- --help` shows its own.
+    Demo {
+        /// Arguments for the demo
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
+
+    /// Measure Weir against what it replaces (as root)
+    #[command(subcommand)]
+    Bench(Bench),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Test {
+    /// Only the tests of this package; can be given several times
+    #[arg(short, long = "package", value_name = "NAME")]
+    pub(crate) packages: Vec<String>,
+
+    /// Leave the lints out
+    #[arg(long)]
+    pub(crate) no_lint: bool,
+
+    /// Arguments for the test programs: a part of a test's name, --nocapture, ...
+    #[arg(last = true)]
+    pub(crate) args: Vec<OsString>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Lint {
+    /// Format the code, and apply the changes that clippy proposes
+    #[arg(long)]
+    pub(crate) fix: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Bench {
+    /// ADD and DEL of the CNI plugin against the reference bridge and host-local plugins
+    ///
+    /// Arguments go to the benchmark: `cargo xtask bench cni -- --help` shows its own.
+    Cni {
+        /// Arguments for the benchmark
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_follows_demo_belongs_to_the_demo() {
+        let cli = Cli::try_parse_from(["xtask", "demo", "--pods", "5"]).unwrap();
+        let Task::Demo { args } = cli.task else { panic!("{cli:?}") };
+        assert_eq!(args, ["--pods", "5"]);
+
+        let cli = Cli::try_parse_from(["xtask", "bench", "cni", "--", "--help"]).unwrap();
+        let Task::Bench(Bench::Cni { args }) = cli.task else { panic!("{cli:?}") };
+        assert_eq!(args, ["--help"]);
+    }
+
+    #[test]
+    fn what_follows_two_dashes_belongs_to_the_test_programs() {
+        let words = ["xtask", "test", "--no-lint", "-p", "weir-cni", "--", "--nocapture", "store"];
+        let Task::Test(test) = Cli::try_parse_from(words).unwrap().task else { panic!() };
+        assert!(test.no_lint);
+        assert_eq!(test.packages, ["weir-cni"]);
+        assert_eq!(test.args, ["--nocapture", "store"]);
+    }
+}

@@ -1,0 +1,88 @@
+//! What the tests need of the kernel, found out by trying: each probe runs in a namespace of its
+//! own that ends with it, so nothing of it is left on the machine.
+
+use std::process::Command;
+
+use anyhow::{Result, bail};
+
+use crate::command;
+
+/// Something that a kernel can be built without.
+struct Feature {
+    name: &'static str,
+    option: &'static str,
+    /// Arguments of `unshare` that succeed only with this feature.
+    probe: &'static [&'static str],
+}
+
+const FEATURES: &[Feature] = &[
+    Feature { name: "network namespaces", option: "CONFIG_NET_NS", probe: &["--net", "true"] },
+    Feature { name: "mount namespaces", option: "CONFIG_NAMESPACES", probe: &["--mount", "true"] },
+    Feature {
+        name: "the other namespaces of a container",
+        option: "CONFIG_PID_NS, CONFIG_IPC_NS, CONFIG_UTS_NS",
+        probe: &["--pid", "--ipc", "--uts", "--fork", "true"],
+    },
+    Feature {
+        name: "bridges",
+        option: "CONFIG_BRIDGE",
+        probe: &["--net", "ip", "link", "add", "weir0", "type", "bridge"],
+    },
+    Feature {
+        name: "veth pairs",
+        option: "CONFIG_VETH",
+        probe: &["--net", "ip", "link", "add", "weir0", "type", "veth", "peer", "name", "weir1"],
+    },
+    Feature {
+        name: "VXLAN",
+        option: "CONFIG_VXLAN",
+        probe: &[
+            "--net", "ip", "link", "add", "weir0", "type", "vxlan", "id", "1", "dstport", "8472",
+        ],
+    },
+    Feature {
+        name: "IPv6 (and not switched off by net.ipv6.conf.default.disable_ipv6)",
+        option: "CONFIG_IPV6",
+        probe: &["--net", "ip", "-6", "address", "add", "2001:db8::1/128", "dev", "lo"],
+    },
+    Feature {
+        name: "overlay file systems",
+        option: "CONFIG_OVERLAY_FS",
+        probe: &[
+            "--mount",
+            "sh",
+            "-ec",
+            "mount -t tmpfs none /tmp; cd /tmp; mkdir lower upper work all
+             mount -t overlay none -o lowerdir=lower,upperdir=upper,workdir=work all",
+        ],
+    },
+];
+
+/// Fails unless the running kernel has all of them; the error names each that it has not.
+pub(crate) fn demand_features() -> Result<()> {
+    let lacks: Vec<_> = FEATURES.iter().filter_map(lack).collect();
+    if lacks.is_empty() {
+        return Ok(());
+    }
+    bail!("this machine lacks what the tests need:\n{}", lacks.join("\n"));
+}
+
+fn lack(Feature { name, option, probe }: &Feature) -> Option<String> {
+    let error = command::output(Command::new("unshare").args(*probe)).err()?;
+    let reason = format!("{error:#}").replace('\n', " ");
+    Some(format!("{name} ({option}): {reason}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lack_names_the_feature_and_the_option_and_says_why() {
+        let feature =
+            Feature { name: "time travel", option: "CONFIG_TARDIS", probe: &["--no-such-option"] };
+        let said = lack(&feature).unwrap();
+        assert!(said.starts_with("time travel (CONFIG_TARDIS): unshare"), "{said}");
+        assert!(said.contains("no-such-option"), "{said}");
+    }
+}

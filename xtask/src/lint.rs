@@ -1,0 +1,53 @@
+//! `cargo xtask lint`: formatting, clippy, and the dependencies.
+
+use anyhow::Result;
+
+use crate::cli::Lint;
+use crate::command;
+use crate::console::Steps;
+use crate::requirements::{self, LINT, Report};
+use crate::workspace::Workspace;
+
+pub(crate) fn run(workspace: &Workspace, options: &Lint) -> Result<()> {
+    let mut steps = Steps::default();
+    requirements::ensure(workspace, &mut steps, LINT, Report::OnlyMissing)?;
+    if options.fix {
+        steps.step("fix", || {
+            cargo(workspace, &["fmt", "--all"])?;
+            cargo(
+                workspace,
+                &[
+                    "clippy",
+                    "--fix",
+                    "--allow-dirty",
+                    "--allow-staged",
+                    "--workspace",
+                    "--all-targets",
+                ],
+            )
+        })?;
+    }
+    checks(workspace, &mut steps)?;
+    steps.summary();
+    Ok(())
+}
+
+/// The checks of `lint`, for the tests as well.
+pub(crate) fn checks(workspace: &Workspace, steps: &mut Steps) -> Result<()> {
+    steps.step("formatting", || cargo(workspace, &["fmt", "--all", "--check"]))?;
+    steps.step("clippy", || {
+        let lints = ["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"];
+        cargo(workspace, &lints)
+    })?;
+    steps.step("dependencies", || {
+        // Known vulnerabilities are left to a scheduled run: their list changes without a commit,
+        // and has to be fetched from where a build machine may not reach.
+        let mut deny = std::process::Command::new(workspace.tools().join("cargo-deny"));
+        deny.args(["--log-level", "warn", "check", "bans", "licenses", "sources"]);
+        command::run(deny.current_dir(&workspace.root))
+    })
+}
+
+fn cargo(workspace: &Workspace, args: &[&str]) -> Result<()> {
+    command::run(command::cargo().args(args).current_dir(&workspace.root))
+}

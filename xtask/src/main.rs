@@ -1,0 +1,54 @@
+//! The tasks of this repository, one command each: `cargo xtask --help`.
+//!
+//! A task first makes sure of what it needs ([`requirements`]) and installs what is missing, so a
+//! fresh clone has nothing to prepare. This crate uses no other crate of the workspace: it starts,
+//! and can say what is wrong, also when they do not build.
+//!
+//! Everything it says goes to standard error; standard output belongs to the programs it runs.
+
+mod build;
+mod cli;
+mod command;
+mod console;
+mod elf;
+mod kernel;
+mod lint;
+mod packages;
+mod program;
+mod requirements;
+mod root;
+mod setup;
+mod test;
+mod toolchain;
+mod tools;
+mod workspace;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser;
+
+use crate::cli::{Bench, Cli, Task};
+use crate::workspace::Workspace;
+
+fn main() -> ExitCode {
+    match run(Cli::parse().task) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            console::failure(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: Task) -> Result<()> {
+    let workspace = Workspace::find()?;
+    match task {
+        Task::Setup => setup::run(&workspace),
+        Task::Build => build::run(&workspace),
+        Task::Test(options) => test::run(&workspace, &options),
+        Task::Lint(options) => lint::run(&workspace, &options),
+        Task::Demo { args } => program::demo(&workspace, &args),
+        Task::Bench(Bench::Cni { args }) => program::bench_cni(&workspace, &args),
+    }
+}

@@ -1,0 +1,47 @@
+//! Programs of the `tests` crate that people run: the demo and the benchmarks.
+
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::console::{self, Steps};
+use crate::requirements::{self, BENCH_CNI, DEMO, Need, Report};
+use crate::workspace::Workspace;
+use crate::{build, command, root};
+
+pub(crate) fn demo(workspace: &Workspace, args: &[OsString]) -> Result<()> {
+    root::demand("demo")?;
+    start(workspace, DEMO, "weir-demo", args)
+}
+
+pub(crate) fn bench_cni(workspace: &Workspace, args: &[OsString]) -> Result<()> {
+    root::demand("bench cni")?;
+    let args: Vec<_> = [OsString::from("cni")].iter().chain(args).cloned().collect();
+    start(workspace, BENCH_CNI, "weir-bench", &args)
+}
+
+/// Tells a program of the `tests` crate where Weir's own programs and the kept tools are.
+pub(crate) fn environment<'a>(workspace: &Workspace, program: &'a mut Command) -> &'a mut Command {
+    program.env("WEIR_BIN_DIR", workspace.release()).env("WEIR_TOOLS_DIR", workspace.tools())
+}
+
+fn start(workspace: &Workspace, needs: &[Need], program: &str, args: &[OsString]) -> Result<()> {
+    let mut steps = Steps::default();
+    requirements::ensure(workspace, &mut steps, needs, Report::OnlyMissing)?;
+    build::programs(workspace, &mut steps)?;
+
+    // Built as the tests are, and not for release: these programs only start others, and a third
+    // build of all dependencies would take longer than they run.
+    console::announce(program);
+    let mut cargo = command::cargo();
+    cargo.args(["run", "--quiet", "--package", "weir-tests", "--bin", program]);
+    cargo.arg("--manifest-path").arg(workspace.root.join("Cargo.toml"));
+    cargo.arg("--").args(args);
+    console::echo(environment(workspace, &mut cargo));
+    // It takes this process's place: its standard streams, its signals and its exit code are the
+    // task's.
+    let error = cargo.exec();
+    Err(error).with_context(|| format!("start {program}"))
+}

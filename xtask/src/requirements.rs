@@ -1,0 +1,167 @@
+//! What each task needs to be there before it starts.
+
+use anyhow::{Result, bail};
+
+use crate::command;
+use crate::console::{self, Steps};
+use crate::packages::{self, Package};
+use crate::toolchain::{self, Component};
+use crate::tools::Tool;
+use crate::workspace::Workspace;
+
+/// One thing that a task needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// `cc`, which links Rust programs. The one thing that is not installed by itself: whoever has
+    /// cargo has chosen a C compiler.
+    CCompiler,
+    Component(Component),
+    Package(Package),
+    Tool(Tool),
+}
+
+pub(crate) const BUILD: &[Need] = &[Need::CCompiler, Need::Component(Component::Musl)];
+
+pub(crate) const LINT: &[Need] = &[
+    Need::Component(Component::Rustfmt),
+    Need::Component(Component::Clippy),
+    Need::Tool(Tool::CargoDeny),
+];
+
+pub(crate) const DEMO: &[Need] = &[
+    Need::CCompiler,
+    Need::Component(Component::Musl),
+    Need::Package(Package::IPROUTE),
+    Need::Package(Package::PING),
+];
+
+pub(crate) const BENCH_CNI: &[Need] = &[
+    Need::CCompiler,
+    Need::Component(Component::Musl),
+    Need::Package(Package::IPROUTE),
+    Need::Package(Package::REFERENCE_PLUGINS),
+];
+
+pub(crate) const TEST: &[Need] = &[
+    Need::CCompiler,
+    Need::Component(Component::Musl),
+    Need::Package(Package::BUSYBOX),
+    Need::Package(Package::CONTAINERD),
+    Need::Package(Package::IPROUTE),
+    Need::Package(Package::PING),
+    Need::Package(Package::REFERENCE_PLUGINS),
+    Need::Package(Package::RUNC),
+    Need::Tool(Tool::Cnitool),
+];
+
+/// What no task asks for yet, and `setup` installs.
+pub(crate) const EBPF: &[Need] =
+    &[Need::Component(Component::RustSrc), Need::Tool(Tool::BpfLinker)];
+
+/// Whether things that are there already are worth a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Report {
+    Everything,
+    OnlyMissing,
+}
+
+/// Installs what is missing of `needs`.
+pub(crate) fn ensure(
+    workspace: &Workspace,
+    steps: &mut Steps,
+    needs: &[Need],
+    report: Report,
+) -> Result<()> {
+    let Sorted { c_compiler, components, packages, tools } = Sorted::of(needs);
+    let say_there = |title: &str| {
+        if report == Report::Everything {
+            console::announce(title);
+            console::aside("there");
+        }
+    };
+
+    if c_compiler && command::find("cc").is_none() {
+        bail!("there is no C compiler (`cc`) on PATH; on Debian: apt-get install gcc libc6-dev");
+    }
+
+    if !packages.is_empty() {
+        let missing = packages::missing(&packages);
+        if missing.is_empty() {
+            say_there(&list("packages", &packages, |package| package.name()));
+        } else {
+            let title = list("install packages", &missing, |package| package.name());
+            steps.step(&title, || packages::install(&missing))?;
+        }
+    }
+
+    if !components.is_empty() {
+        let missing = toolchain::missing(workspace, &components)?;
+        if missing.is_empty() {
+            say_there(&list("Rust components", &components, |component| component.name()));
+        } else {
+            let title = list("add Rust components", &missing, |component| component.name());
+            steps.step(&title, || toolchain::add(workspace, &missing))?;
+        }
+    }
+
+    for tool in tools {
+        if let Some(reason) = tool.left_out() {
+            console::announce(&tool.title());
+            console::note(reason);
+        } else if tool.is_there(workspace)? {
+            say_there(&tool.title());
+        } else {
+            steps.step(&format!("install {}", tool.title()), || tool.install(workspace))?;
+        }
+    }
+    Ok(())
+}
+
+fn list<T: Copy>(what: &str, things: &[T], name: impl Fn(T) -> &'static str) -> String {
+    let names: Vec<_> = things.iter().map(|thing| name(*thing)).collect();
+    format!("{what}: {}", names.join(", "))
+}
+
+/// Needs by kind, none twice.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Sorted {
+    c_compiler: bool,
+    components: Vec<Component>,
+    packages: Vec<Package>,
+    tools: Vec<Tool>,
+}
+
+impl Sorted {
+    fn of(needs: &[Need]) -> Self {
+        let mut sorted = Self::default();
+        for need in needs {
+            match *need {
+                Need::CCompiler => sorted.c_compiler = true,
+                Need::Component(component) => add(&mut sorted.components, component),
+                Need::Package(package) => add(&mut sorted.packages, package),
+                Need::Tool(tool) => add(&mut sorted.tools, tool),
+            }
+        }
+        sorted
+    }
+}
+
+fn add<T: PartialEq>(list: &mut Vec<T>, thing: T) {
+    if !list.contains(&thing) {
+        list.push(thing);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_two_tasks_need_is_asked_for_once() {
+        let sorted = Sorted::of(&[BUILD, DEMO, BENCH_CNI].concat());
+        assert!(sorted.c_compiler);
+        assert_eq!(sorted.components, [Component::Musl]);
+        assert_eq!(sorted.packages, [Package::IPROUTE, Package::PING, Package::REFERENCE_PLUGINS]);
+        assert_eq!(sorted.tools, []);
+    }
+}

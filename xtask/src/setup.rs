@@ -1,0 +1,15 @@
+//! `cargo xtask setup`: what all tasks need, ahead of time.
+
+use anyhow::Result;
+
+use crate::console::Steps;
+use crate::requirements::{self, BENCH_CNI, BUILD, DEMO, EBPF, LINT, Report, TEST};
+use crate::workspace::Workspace;
+
+pub(crate) fn run(workspace: &Workspace) -> Result<()> {
+    let mut steps = Steps::default();
+    let needs = [BUILD, LINT, TEST, DEMO, BENCH_CNI, EBPF].concat();
+    requirements::ensure(workspace, &mut steps, &needs, Report::Everything)?;
+    steps.summary();
+    Ok(())
+}

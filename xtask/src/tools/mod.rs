@@ -1,0 +1,234 @@
+//! Tools that are built from source, and kept in a cache folder of the project's own.
+//!
+//! ```text
+//! <cache>/tools/<name>-<version>[-<compiler>]/bin/<name>   one edition of a tool, complete
+//! <cache>/bin/<name>                                       a link to the edition in use
+//! <cache>/partial/<name>-...                               an installation under way or broken off
+//! <cache>/llvm/<compiler>/lib/                             what bpf-linker is linked with
+//! ```
+//!
+//! An edition is built in `partial` and renamed when it is finished, so what is in `tools` is
+//! complete; an installation that was broken off goes on where it stopped. Another version, or for
+//! bpf-linker another compiler, is another edition. The whole folder can be deleted at any time.
+
+mod bpf_linker;
+mod cargo_deny;
+mod cnitool;
+
+use std::env;
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::workspace::Workspace;
+use crate::{command, console};
+
+/// A tool that the project builds for itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tool {
+    /// Links eBPF programs.
+    BpfLinker,
+    /// Checks the dependencies' licences and sources.
+    CargoDeny,
+    /// Calls a CNI plugin as a container runtime does, with the reference library.
+    Cnitool,
+}
+
+impl Tool {
+    /// The tool and its version, for a person.
+    pub(crate) fn title(self) -> String {
+        format!("{} {}", self.name(), self.version())
+    }
+
+    /// Why this machine does without it, if it does.
+    pub(crate) fn left_out(self) -> Option<&'static str> {
+        match self {
+            Self::BpfLinker | Self::CargoDeny => None,
+            Self::Cnitool => cnitool::left_out(),
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::BpfLinker => "bpf-linker",
+            Self::CargoDeny => "cargo-deny",
+            Self::Cnitool => "cnitool",
+        }
+    }
+
+    fn version(self) -> &'static str {
+        match self {
+            Self::BpfLinker => bpf_linker::VERSION,
+            Self::CargoDeny => cargo_deny::VERSION,
+            Self::Cnitool => cnitool::VERSION,
+        }
+    }
+
+    fn edition(self, workspace: &Workspace) -> Result<String> {
+        let edition = format!("{}-{}", self.name(), self.version());
+        match self {
+            Self::BpfLinker => bpf_linker::edition(workspace, &edition),
+            Self::CargoDeny | Self::Cnitool => Ok(edition),
+        }
+    }
+
+    /// Whether the finished program can start; not all can be asked.
+    fn starts(self, program: &Path) -> bool {
+        match self {
+            Self::BpfLinker => bpf_linker::starts(program),
+            Self::CargoDeny | Self::Cnitool => true,
+        }
+    }
+
+    fn build(self, workspace: &Workspace, prefix: &Path) -> Result<()> {
+        match self {
+            Self::BpfLinker => bpf_linker::build(workspace, prefix),
+            Self::CargoDeny => cargo_deny::build(prefix),
+            Self::Cnitool => cnitool::build(prefix),
+        }
+    }
+
+    /// Whether the wanted edition is complete and in use.
+    pub(crate) fn is_there(self, workspace: &Workspace) -> Result<bool> {
+        let program = self.program(workspace)?;
+        let in_use = fs::read_link(self.link(workspace)).is_ok_and(|target| target == program);
+        Ok(in_use && program.is_file() && self.starts(&program))
+    }
+
+    /// Builds the wanted edition unless it is there, and puts it to use.
+    pub(crate) fn install(self, workspace: &Workspace) -> Result<()> {
+        let _lock = lock(workspace)?;
+        let program = self.program(workspace)?;
+        // Another task may have built it while this one waited.
+        if !program.is_file() || !self.starts(&program) {
+            let edition = self.edition(workspace)?;
+            let partial = workspace.cache.join("partial").join(&edition);
+            let complete = workspace.cache.join("tools").join(&edition);
+            make_folder(&partial)?;
+            self.build(workspace, &partial)
+                .with_context(|| format!("{} could not be built", self.title()))?;
+            remove_folder(&partial.join(BUILD_FOLDER))?;
+            remove_folder(&complete)?;
+            make_folder(&workspace.cache.join("tools"))?;
+            fs::rename(&partial, &complete)
+                .with_context(|| format!("move {} to {}", partial.display(), complete.display()))?;
+        }
+        replace_link(&self.link(workspace), &program)
+    }
+
+    fn program(self, workspace: &Workspace) -> Result<PathBuf> {
+        let edition = workspace.cache.join("tools").join(self.edition(workspace)?);
+        Ok(edition.join("bin").join(self.name()))
+    }
+
+    fn link(self, workspace: &Workspace) -> PathBuf {
+        workspace.tools().join(self.name())
+    }
+}
+
+/// Where a build keeps its intermediate files, below the edition that is being built.
+const BUILD_FOLDER: &str = "build";
+
+/// `cargo install` of one pinned program into `prefix`.
+fn cargo_install(prefix: &Path, name: &str, version: &str) -> Result<Command> {
+    let mut cargo = command::cargo();
+    cargo.args(["install", name, "--version", version, "--locked", "--force"]);
+    cargo.arg("--root").arg(prefix);
+    cargo.arg("--target-dir").arg(prefix.join(BUILD_FOLDER));
+    // Nobody debugs these; they are built faster and are smaller without.
+    cargo.env("CARGO_PROFILE_RELEASE_DEBUG", "false");
+    cargo.env("CARGO_PROFILE_RELEASE_STRIP", "symbols");
+    // Or cargo advises to add this folder, which is about to be renamed.
+    let path = env::var_os("PATH").unwrap_or_default();
+    let folders = env::split_paths(&path).chain([prefix.join("bin")]);
+    cargo.env("PATH", env::join_paths(folders).context("extend PATH")?);
+    Ok(cargo)
+}
+
+/// Held while the cache is written; given back when the task ends, however it ends.
+fn lock(workspace: &Workspace) -> Result<File> {
+    make_folder(&workspace.cache)?;
+    let path = workspace.cache.join("lock");
+    let file = File::create(&path).with_context(|| format!("create {}", path.display()))?;
+    let locked = match file.try_lock() {
+        Err(TryLockError::WouldBlock) => {
+            console::note("waiting for another task that installs tools");
+            file.lock()
+        }
+        Err(TryLockError::Error(error)) => Err(error),
+        Ok(()) => Ok(()),
+    };
+    locked.with_context(|| format!("lock {}", path.display()))?;
+    Ok(file)
+}
+
+fn make_folder(folder: &Path) -> Result<()> {
+    fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))
+}
+
+fn remove_folder(folder: &Path) -> Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("remove {}", folder.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Lets `link` point to `target`, whatever it was before; at no instant is there no link.
+fn replace_link(link: &Path, target: &Path) -> Result<()> {
+    let context = || format!("link {} to {}", link.display(), target.display());
+    if let Some(folder) = link.parent() {
+        make_folder(folder)?;
+    }
+    let new = link.with_extension("new");
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(error).with_context(context);
+        }
+        _ => {}
+    }
+    symlink(target, &new).and_then(|()| fs::rename(&new, link)).with_context(context)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_is_replaced_also_when_a_replacement_was_broken_off() {
+        let folder = tempfile::tempdir().unwrap();
+        let link = folder.path().join("bin/tool");
+        replace_link(&link, Path::new("/old")).unwrap();
+        symlink("/left/behind", link.with_extension("new")).unwrap();
+        replace_link(&link, Path::new("/new")).unwrap();
+        assert_eq!(fs::read_link(&link).unwrap(), Path::new("/new"));
+        assert_eq!(fs::read_dir(folder.path().join("bin")).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn an_installation_that_was_broken_off_does_not_look_complete() {
+        let folder = tempfile::tempdir().unwrap();
+        let workspace = Workspace {
+            root: folder.path().to_owned(),
+            target: folder.path().join("target"),
+            cache: folder.path().join("cache"),
+        };
+        let tool = Tool::CargoDeny;
+        let partial = workspace.cache.join("partial").join(tool.edition(&workspace).unwrap());
+        fs::create_dir_all(partial.join("bin")).unwrap();
+        fs::write(partial.join("bin/cargo-deny"), "half of it").unwrap();
+        assert!(!tool.is_there(&workspace).unwrap());
+
+        let complete = tool.program(&workspace).unwrap();
+        fs::create_dir_all(complete.parent().unwrap()).unwrap();
+        fs::write(&complete, "all of it").unwrap();
+        assert!(!tool.is_there(&workspace).unwrap(), "not in use yet");
+        tool.install(&workspace).unwrap();
+        assert!(tool.is_there(&workspace).unwrap());
+    }
+}
