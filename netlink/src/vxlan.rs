@@ -1,0 +1,64 @@
+//! VXLAN tunnel devices (RFC 7348) that are programmed from outside: they learn nothing.
+
+use std::net::IpAddr;
+
+use rtnetlink::{
+    packet_core::{NLM_F_CREATE, NLM_F_EXCL},
+    packet_route::{
+        RouteNetlinkMessage,
+        link::{InfoData, InfoKind, InfoVxlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage},
+    },
+};
+
+use crate::{Error, MacAddr, Netlink};
+
+/// A tunnel device to be created.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VxlanSpec {
+    /// Interface name.
+    pub name: String,
+    /// VXLAN network identifier, 24 bits.
+    pub vni: u32,
+    /// UDP destination port (4789 by IANA; flannel and Linux' default use 8472).
+    pub port: u16,
+    /// Source address of the tunnel's packets.
+    pub local: IpAddr,
+    /// Index of the link that the tunnel's packets leave by.
+    pub underlay: u32,
+    /// Hardware address; setting it at creation keeps udev and systemd-networkd from choosing one.
+    pub mac: MacAddr,
+    /// MTU in bytes: the underlay's less 50 (IPv4) or 70 (IPv6).
+    pub mtu: u32,
+}
+
+/// Creates the device, up and without learning. A name that is taken, or the same VNI and port on
+/// another device, is an error ([`Error::is_already_there`]).
+pub async fn create(netlink: &Netlink, spec: &VxlanSpec) -> Result<(), Error> {
+    let local = match spec.local {
+        IpAddr::V4(local) => InfoVxlan::Local(local),
+        IpAddr::V6(local) => InfoVxlan::Local6(local),
+    };
+    let mut message = LinkMessage::default();
+    message.header.flags = LinkFlags::Up;
+    message.header.change_mask = LinkFlags::Up;
+    message.attributes = vec![
+        LinkAttribute::IfName(spec.name.clone()),
+        LinkAttribute::Address(spec.mac.octets().to_vec()),
+        LinkAttribute::Mtu(spec.mtu),
+        LinkAttribute::LinkInfo(vec![
+            LinkInfo::Kind(InfoKind::Vxlan),
+            LinkInfo::Data(InfoData::Vxlan(vec![
+                InfoVxlan::Id(spec.vni),
+                InfoVxlan::Port(spec.port),
+                local,
+                InfoVxlan::Link(spec.underlay),
+                InfoVxlan::Learning(false),
+            ])),
+        ]),
+    ];
+    netlink
+        .execute(RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL, || {
+            format!("create vxlan device {}", spec.name)
+        })
+        .await
+}
