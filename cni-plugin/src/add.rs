@@ -1,0 +1,332 @@
+//! `ADD`: gives a container its interface.
+//!
+//! Everything that is made is noted in [`Made`]; on an error it is undone in reverse.
+
+use std::{collections::HashSet, net::IpAddr, path::Path};
+
+use tracing::{debug, info, warn};
+use weir_netlink::{
+    Link, MacAddr, Netlink, Netns, fdb,
+    link::{self, LinkChange},
+    veth::{self, VethSpec},
+};
+
+use crate::{
+    Error,
+    attachment::Attachment,
+    attributes::RouteAttributes,
+    boot,
+    config::NetworkConfig,
+    invocation::{Arguments, PodIdentity},
+    mtu, node,
+    output::{AddResult, Interface},
+    pod::{self, Assignment},
+    programs,
+    range::RangeSet,
+    record::{Claim, EndpointRecord, LAYOUT, Records},
+    store::Store,
+};
+
+/// What the kernel keeps of an alias (`IFALIASZ` is 256 with the closing zero).
+const ALIAS_MAX: usize = 255;
+
+/// An `ADD`, checked.
+pub(crate) struct Add<'a> {
+    pub(crate) config: &'a NetworkConfig,
+    pub(crate) attachment: &'a Attachment,
+    pub(crate) netns_path: &'a Path,
+    pub(crate) arguments: &'a Arguments,
+}
+
+/// What has been made so far.
+#[derive(Debug, Default)]
+struct Made {
+    ips: Vec<IpAddr>,
+    has_veth: bool,
+}
+
+impl Add<'_> {
+    /// Does it, or leaves things as they were.
+    pub(crate) async fn run(&self) -> Result<AddResult, Error> {
+        let config = self.config;
+        let sets = config.ipam.range_sets()?;
+        let requested = self.requested(&sets)?;
+        programs::check_none_pinned(&config.pin_dir)?;
+        let netns = Netns::open(self.netns_path).map_err(Error::Namespace)?;
+        let host = Netlink::open()?;
+        let inside = open_inside(&netns)?;
+        let mtu = mtu::resolve(&host, config, &sets).await?;
+
+        let claim = Records::new(&config.run_dir).claim(self.attachment)?;
+        let mut made = Made::default();
+        let parts = Parts { add: self, sets: &sets, requested: &requested, netns: &netns, mtu };
+        match parts.make(&host, &inside, &claim, &mut made).await {
+            Ok(result) => Ok(result),
+            Err(cause) => {
+                self.undo(&host, &claim, made).await;
+                Err(cause)
+            }
+        }
+    }
+
+    /// The addresses that are asked for, each of which must be in a range set, and two never in
+    /// the same.
+    fn requested(&self, sets: &[RangeSet]) -> Result<Vec<Option<IpAddr>>, Error> {
+        let mut requested = vec![None; sets.len()];
+        for ip in self.arguments.ips.iter().chain(&self.config.runtime.ips).copied() {
+            let set = sets.iter().position(|set| set.range_of(ip).is_some());
+            let slot = set.and_then(|index| requested.get_mut(index));
+            let slot =
+                slot.ok_or(Error::Requested { ip, problem: "is in no range, or a gateway" })?;
+            if slot.is_some_and(|other| other != ip) {
+                let problem = "is the second from one range set, which gives one address";
+                return Err(Error::Requested { ip, problem });
+            }
+            *slot = Some(ip);
+        }
+        Ok(requested)
+    }
+
+    async fn undo(&self, host: &Netlink, claim: &Claim, made: Made) {
+        let Made { ips, has_veth } = made;
+        if has_veth {
+            let name = self.attachment.host_interface();
+            report(link::delete(host, &name).await.map(|_| ()).map_err(Error::from));
+        }
+        if !ips.is_empty() {
+            let store = Store::new(&self.config.ipam.data_dir, &self.config.name);
+            report(store.lock().and_then(|store| {
+                ips.iter().try_for_each(|ip| store.release(*ip, self.attachment).map(|_| ()))
+            }));
+        }
+        report(claim.withdraw());
+    }
+}
+
+/// An error while undoing must not hide the cause, so it is only logged.
+fn report(outcome: Result<(), Error>) {
+    if let Err(error) = outcome {
+        warn!(%error, details = error.details(), "could not undo all of a failed ADD; DEL will");
+    }
+}
+
+/// An `ADD` with everything that was found out before the first change.
+struct Parts<'a> {
+    add: &'a Add<'a>,
+    sets: &'a [RangeSet],
+    requested: &'a [Option<IpAddr>],
+    netns: &'a Netns,
+    mtu: u32,
+}
+
+impl Parts<'_> {
+    async fn make(
+        &self,
+        host: &Netlink,
+        inside: &Netlink,
+        claim: &Claim,
+        made: &mut Made,
+    ) -> Result<AddResult, Error> {
+        let Add { config, attachment, arguments, .. } = self.add;
+        let bridge = node::ensure_bridge(host, config, self.sets, self.mtu).await?;
+        let assigned = self.reserve(host, made).await?;
+        let routes = pod::routes(config, &assigned);
+        let mac = self.mac(&assigned);
+
+        self.create_veth(host, inside, &bridge, mac).await?;
+        made.has_veth = true;
+        let port = self.prepare_port(host, mac).await?;
+        pod::configure(self.netns, inside, &attachment.ifname, &assigned, &routes).await?;
+        // Both ends' carriers have taken effect: the pod's first packet is not lost.
+        link::wait_until_running(host, &port.name).await?;
+        link::wait_until_running(inside, &attachment.ifname).await?;
+
+        let record = self.record(&bridge, &port, mac, &assigned);
+        claim.complete(&record)?;
+        self.log_port_mappings();
+        info!(
+            pod = alias(&arguments.pod, attachment),
+            addresses = ?record.ips().collect::<Vec<_>>(),
+            port = port.name,
+            "added"
+        );
+        Ok(self.result(&bridge, &port, mac, &assigned, routes))
+    }
+
+    /// Takes an address from each set.
+    async fn reserve(&self, host: &Netlink, made: &mut Made) -> Result<Vec<Assignment>, Error> {
+        let Add { config, attachment, .. } = self.add;
+        let store = Store::new(&config.ipam.data_dir, &config.name);
+        let boot_id = boot::current_id();
+        let locked = store.lock()?;
+        if let Some(boot_id) = boot_id
+            && locked.boot_id().as_deref() != Some(boot_id.as_str())
+        {
+            let links = link::list(host).await?;
+            let names: HashSet<String> = links.into_iter().map(|link| link.name).collect();
+            boot::release_of_earlier_boot(&locked, &boot_id, &names)?;
+        }
+        let mut assigned = Vec::new();
+        for (index, (set, requested)) in self.sets.iter().zip(self.requested).enumerate() {
+            let found = if let Some(ip) = *requested {
+                let only = set.range_of(ip).map(|range| (ip, range));
+                locked.reserve_first(attachment, index, only.into_iter())?
+            } else {
+                let last = locked.last_reserved(index);
+                locked.reserve_first(attachment, index, set.candidates(last))?
+            };
+            let Some((ip, range)) = found else {
+                return Err(match *requested {
+                    Some(ip) => Error::Requested { ip, problem: "is reserved already" },
+                    None => Error::Exhausted { ranges: set.to_string(), size: set.size() },
+                });
+            };
+            made.ips.push(ip);
+            assigned.push(Assignment { network: range.network_of(ip), gateway: range.gateway() });
+        }
+        Ok(assigned)
+    }
+
+    fn mac(&self, assigned: &[Assignment]) -> MacAddr {
+        let asked = self.add.config.runtime.mac.or(self.add.arguments.mac);
+        let first = assigned
+            .iter()
+            .find(|assignment| assignment.network.is_ipv4())
+            .or_else(|| assigned.first())
+            .map_or(std::net::Ipv4Addr::UNSPECIFIED.into(), |assignment| assignment.network.ip());
+        asked.unwrap_or_else(|| pod::mac_for(first))
+    }
+
+    async fn create_veth(
+        &self,
+        host: &Netlink,
+        inside: &Netlink,
+        bridge: &Link,
+        mac: MacAddr,
+    ) -> Result<(), Error> {
+        let attachment = self.add.attachment;
+        let name = attachment.host_interface();
+        let spec = VethSpec {
+            name: &name,
+            controller: bridge.index,
+            mtu: self.mtu,
+            peer_name: &attachment.ifname,
+            peer_mac: mac,
+            peer_netns: self.netns,
+        };
+        match veth::create(host, &spec).await {
+            Err(error) if error.is_already_there() => {
+                // One of the two names is taken; which one tells what happened.
+                if link::find(inside, &attachment.ifname).await?.is_some() {
+                    return Err(Error::InterfaceTaken { ifname: attachment.ifname.clone() });
+                }
+                let Attachment { container_id, ifname } = attachment.clone();
+                Err(Error::AlreadyAdded { container_id, ifname })
+            }
+            outcome => Ok(outcome?),
+        }
+    }
+
+    /// Makes the host's end a port that is known by its pod, before it has a carrier.
+    async fn prepare_port(&self, host: &Netlink, mac: MacAddr) -> Result<Link, Error> {
+        let Add { config, attachment, arguments, .. } = self.add;
+        let name = attachment.host_interface();
+        let port = link::find(host, &name).await?.ok_or_else(|| Error::Difference {
+            subject: format!("host interface {name}"),
+            difference: "it was deleted at once".to_owned(),
+        })?;
+        let change = LinkChange {
+            alias: Some(alias(&arguments.pod, attachment)),
+            hairpin: Some(config.hairpin),
+            link_local: Some(false),
+            ..LinkChange::default()
+        };
+        link::change(host, port.index, &change).await?;
+        fdb::ensure_static(host, port.index, mac).await?;
+        Ok(port)
+    }
+
+    fn record(
+        &self,
+        bridge: &Link,
+        port: &Link,
+        mac: MacAddr,
+        assigned: &[Assignment],
+    ) -> EndpointRecord {
+        let Add { config, attachment, arguments, netns_path } = self.add;
+        EndpointRecord {
+            version: LAYOUT,
+            network: config.name.clone(),
+            attachment: (*attachment).clone(),
+            netns: netns_path.to_path_buf(),
+            host_interface: port.name.clone(),
+            host_ifindex: port.index,
+            bridge: bridge.name.clone(),
+            mac: mac.to_string(),
+            addresses: assigned.iter().map(|assignment| assignment.network).collect(),
+            mtu: self.mtu,
+            pod: arguments.pod.clone().into(),
+            port_mappings: config.runtime.port_mappings.clone(),
+        }
+    }
+
+    fn log_port_mappings(&self) {
+        for mapping in &self.add.config.runtime.port_mappings {
+            warn!(
+                host_port = mapping.host_port,
+                protocol = ?mapping.protocol,
+                "hostPort is recorded but not served yet: the node's port does not lead to the pod"
+            );
+        }
+    }
+
+    fn result(
+        &self,
+        bridge: &Link,
+        port: &Link,
+        mac: MacAddr,
+        assigned: &[Assignment],
+        routes: Vec<RouteAttributes>,
+    ) -> AddResult {
+        let Add { config, attachment, netns_path, .. } = self.add;
+        debug!(?routes, "routes of the pod");
+        let interface = |link: &Link| Interface {
+            name: link.name.clone(),
+            mac: link.mac,
+            mtu: link.mtu,
+            sandbox: None,
+        };
+        let of_pod = Interface {
+            name: attachment.ifname.clone(),
+            mac: Some(mac),
+            mtu: self.mtu,
+            sandbox: Some(netns_path.to_path_buf()),
+        };
+        AddResult {
+            interfaces: [interface(bridge), interface(port), of_pod],
+            ips: assigned.to_vec(),
+            routes,
+            dns: config.dns.clone(),
+        }
+    }
+}
+
+/// Opens a socket in the container's namespace, which must not be the host's.
+pub(crate) fn open_inside(netns: &Netns) -> Result<Netlink, Error> {
+    let own = Netns::current().map_err(Error::Namespace)?;
+    if own.is_same_as(netns).map_err(Error::Namespace)? {
+        return Err(Error::HostNamespace);
+    }
+    Netlink::open_in(netns).map_err(Error::Namespace)
+}
+
+/// What people see in `ip link` at the host's end: the pod, or the container if nobody named one.
+fn alias(pod: &PodIdentity, attachment: &Attachment) -> String {
+    let mut alias = match (&pod.namespace, &pod.name) {
+        (Some(namespace), Some(name)) => format!("{namespace}/{name}"),
+        (None, Some(name)) => name.clone(),
+        _ => attachment.container_id.clone(),
+    };
+    alias.truncate(alias.floor_char_boundary(ALIAS_MAX));
+    alias
+}

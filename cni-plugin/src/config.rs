@@ -1,0 +1,262 @@
+//! The network configuration on standard input.
+//!
+//! Decoding has two steps with an error code each: the bytes must be a JSON object (6), and the
+//! keys that the plugin knows must have values that make sense (7). Unknown keys are left alone, as
+//! the specification wants.
+
+mod address_management;
+mod runtime;
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Value};
+use weir_netlink::MacAddr;
+
+pub use self::runtime::{PortMapping, Protocol};
+use self::{address_management::RawIpam, runtime::RawRuntime};
+use crate::{
+    Error,
+    attachment::Attachment,
+    attributes::RouteAttributes,
+    invocation::{check_identifier, check_interface_name, parse_mac},
+    range::RangeSet,
+    version::SpecVersion,
+};
+
+/// Bridges and pods take MTUs from here (RFC 791's minimum) …
+const MTU_MIN: u32 = 68;
+/// … to here, what an IPv4 packet can be.
+const MTU_MAX: u32 = 65_535;
+/// IPv6 works on no link with a smaller MTU (RFC 8200, section 5).
+const MTU_MIN_IPV6: u32 = 1280;
+
+/// A configuration in which every value has been checked.
+#[derive(Debug, Clone)]
+pub struct NetworkConfig {
+    /// The version that the caller wants its answer in.
+    pub version: SpecVersion,
+    /// Name of the network.
+    pub name: String,
+    /// Name of the bridge.
+    pub bridge: String,
+    /// MTU in bytes; `None` means what the overlay or the uplink leaves.
+    pub mtu: Option<u32>,
+    /// Whether a pod may reach itself through the bridge.
+    pub hairpin: bool,
+    /// Whether pods get a default route to the bridge, for each family.
+    pub default_gateway: bool,
+    /// Routes for pods besides the default ones.
+    pub routes: Vec<RouteAttributes>,
+    /// The addresses.
+    pub ipam: IpamConfig,
+    /// Name resolution, passed on into the result.
+    pub dns: Dns,
+    /// What the runtime wants for this container.
+    pub runtime: RuntimeConfig,
+    /// Directory of the endpoint records and of the overlay's `subnet.env`.
+    pub run_dir: PathBuf,
+    /// Directory of the pinned eBPF programs and maps.
+    pub pin_dir: PathBuf,
+    /// How much is logged.
+    pub log_level: tracing::Level,
+    /// Whether DEL waits until the kernel has freed a link's memory.
+    pub wait_for_removal: bool,
+    /// What ADD answered, on CHECK and DEL; its shape is checked by CHECK.
+    pub previous: Option<Value>,
+    /// On GC: the attachments that exist.
+    pub valid_attachments: Option<Vec<Attachment>>,
+}
+
+/// Where addresses come from.
+#[derive(Debug, Clone)]
+pub struct IpamConfig {
+    /// Directory that holds a store for each network.
+    pub data_dir: PathBuf,
+    raw: RawIpam,
+    extra_ranges: Vec<Vec<address_management::RawRange>>,
+}
+
+impl IpamConfig {
+    /// The range sets, those that the runtime adds (`ipRanges`) first.
+    ///
+    /// Checked when asked for: a `DEL` needs none and must work even if they were edited since.
+    pub fn range_sets(&self) -> Result<Vec<RangeSet>, Error> {
+        address_management::range_sets(&self.raw, &self.extra_ranges)
+    }
+}
+
+/// What the runtime passes in `runtimeConfig` for the capabilities, and callers in `args.cni`.
+#[derive(Debug, Clone, Default)]
+pub struct RuntimeConfig {
+    /// Addresses that are asked for.
+    pub ips: Vec<std::net::IpAddr>,
+    /// The hardware address that is asked for.
+    pub mac: Option<MacAddr>,
+    /// Ports of the node that shall lead to the pod.
+    pub port_mappings: Vec<PortMapping>,
+}
+
+/// Name resolution, as the specification has it in configurations and results.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Dns {
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "null_is_default")]
+    nameservers: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    domain: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "null_is_default")]
+    search: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "null_is_default")]
+    options: Vec<String>,
+}
+
+/// The configuration as it is written.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawConfig {
+    name: Option<String>,
+    bridge: Option<String>,
+    mtu: Option<u32>,
+    hairpin_mode: Option<bool>,
+    is_default_gateway: Option<bool>,
+    ipam: Option<RawIpam>,
+    #[serde(default, deserialize_with = "null_is_default")]
+    dns: Dns,
+    #[serde(default, deserialize_with = "null_is_default")]
+    runtime_config: RawRuntime,
+    #[serde(default, deserialize_with = "null_is_default")]
+    args: RawArguments,
+    run_dir: Option<PathBuf>,
+    pin_dir: Option<PathBuf>,
+    log_level: Option<String>,
+    wait_for_removal: Option<bool>,
+    prev_result: Option<Value>,
+    #[serde(rename = "cni.dev/valid-attachments")]
+    valid_attachments: Option<Vec<Attachment>>,
+}
+
+/// `args`, where the conventions put what is asked for by hand.
+#[derive(Debug, Default, Deserialize)]
+struct RawArguments {
+    #[serde(default, deserialize_with = "null_is_default")]
+    cni: RawRuntime,
+}
+
+/// Go programs write an empty list or object as `null`.
+fn null_is_default<'de, T, D>(deserializer: D) -> Result<T, D::Error>
+where
+    T: Default + Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+/// The first step: a JSON object, of which only the version is looked at.
+#[derive(Debug, Clone)]
+pub struct Document(Map<String, Value>);
+
+impl Document {
+    /// Decodes standard input.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Error> {
+        serde_json::from_slice(bytes).map(Self).map_err(Error::Decode)
+    }
+
+    /// `cniVersion`; one that is missing is not supported either (it means 0.1.0).
+    pub fn version(&self) -> Result<SpecVersion, Error> {
+        match self.0.get("cniVersion") {
+            None => Err(Error::Version { found: String::new() }),
+            Some(Value::String(text)) => text.parse(),
+            Some(_) => Err(Error::config("cniVersion", "it is not a string")),
+        }
+    }
+
+    /// The second step: checks every value.
+    pub fn check(self) -> Result<NetworkConfig, Error> {
+        let version = self.version()?;
+        let raw: RawConfig = serde_path_to_error::deserialize(Value::Object(self.0))
+            .map_err(|error| Error::config(error.path().to_string(), error.inner().to_string()))?;
+        NetworkConfig::from_raw(version, raw)
+    }
+}
+
+impl NetworkConfig {
+    fn from_raw(version: SpecVersion, raw: RawConfig) -> Result<Self, Error> {
+        let name = raw.name.ok_or_else(|| Error::config("name", "it is missing"))?;
+        check_identifier(&name).map_err(|problem| Error::config("name", problem))?;
+        let bridge = raw.bridge.unwrap_or_else(|| "weir0".to_owned());
+        check_interface_name(&bridge).map_err(|problem| Error::config("bridge", problem))?;
+        let mtu = raw.mtu.filter(|mtu| *mtu != 0);
+        if let Some(mtu) = mtu {
+            check_mtu(mtu).map_err(|problem| Error::config("mtu", problem))?;
+        }
+        let ipam = raw.ipam.unwrap_or_default();
+        ipam.check()?;
+        let extra_ranges = raw.runtime_config.ip_ranges.clone();
+        let routes = ipam.routes()?;
+        Ok(Self {
+            version,
+            name,
+            bridge,
+            mtu,
+            hairpin: raw.hairpin_mode.unwrap_or(true),
+            default_gateway: raw.is_default_gateway.unwrap_or(true),
+            routes,
+            ipam: IpamConfig { data_dir: ipam.data_dir(), raw: ipam, extra_ranges },
+            dns: raw.dns,
+            runtime: runtime_config(&raw.runtime_config, &raw.args.cni)?,
+            run_dir: raw.run_dir.unwrap_or_else(|| PathBuf::from("/run/weir")),
+            pin_dir: raw.pin_dir.unwrap_or_else(|| PathBuf::from("/sys/fs/bpf/weir")),
+            log_level: log_level(raw.log_level.as_deref())?,
+            wait_for_removal: raw.wait_for_removal.unwrap_or(false),
+            previous: raw.prev_result,
+            valid_attachments: raw.valid_attachments,
+        })
+    }
+}
+
+/// `runtimeConfig` wins over `args.cni`: it is the later word.
+fn runtime_config(runtime: &RawRuntime, args: &RawRuntime) -> Result<RuntimeConfig, Error> {
+    let mac = match (&runtime.mac, &args.mac) {
+        (Some(mac), _) => Some(("runtimeConfig.mac", mac)),
+        (None, Some(mac)) => Some(("args.cni.mac", mac)),
+        (None, None) => None,
+    };
+    let mac = mac
+        .map(|(key, mac)| parse_mac(mac).map_err(|problem| Error::config(key, problem)))
+        .transpose()?;
+    let ips = if runtime.ips.is_empty() {
+        args.requested_ips("args.cni.ips")?
+    } else {
+        runtime.requested_ips("runtimeConfig.ips")?
+    };
+    Ok(RuntimeConfig { ips, mac, port_mappings: runtime.port_mappings()? })
+}
+
+/// Checks the MTU that pods of some family shall have.
+pub(crate) fn check_mtu_for_ipv6(mtu: u32) -> Result<(), String> {
+    if mtu < MTU_MIN_IPV6 {
+        return Err(format!("{mtu} is too small for IPv6, which needs {MTU_MIN_IPV6}"));
+    }
+    Ok(())
+}
+
+pub(crate) fn check_mtu(mtu: u32) -> Result<(), String> {
+    if !(MTU_MIN..=MTU_MAX).contains(&mtu) {
+        return Err(format!("{mtu} is not between {MTU_MIN} and {MTU_MAX}"));
+    }
+    Ok(())
+}
+
+fn log_level(text: Option<&str>) -> Result<tracing::Level, Error> {
+    let Some(text) = text else {
+        return Ok(tracing::Level::INFO);
+    };
+    text.parse().map_err(|_| {
+        let problem = format!("{text:?} is none of error, warn, info, debug and trace");
+        Error::config("logLevel", problem)
+    })
+}
+
+#[cfg(test)]
+mod tests;

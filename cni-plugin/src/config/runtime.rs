@@ -1,0 +1,113 @@
+//! `runtimeConfig`: what a runtime passes for the capabilities of the configuration.
+
+use std::net::IpAddr;
+
+use ipnetwork::IpNetwork;
+use serde::{Deserialize, Serialize};
+
+use super::{address_management::RawRange, null_is_default};
+use crate::Error;
+
+/// `runtimeConfig` as it is written.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct RawRuntime {
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub(super) ips: Vec<String>,
+    pub(super) mac: Option<String>,
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub(super) ip_ranges: Vec<Vec<RawRange>>,
+    #[serde(default, deserialize_with = "null_is_default")]
+    port_mappings: Vec<RawPortMapping>,
+}
+
+impl RawRuntime {
+    /// The addresses asked for; a prefix length is allowed and says nothing.
+    pub(super) fn requested_ips(&self, key: &str) -> Result<Vec<IpAddr>, Error> {
+        let parse = |(index, text): (usize, &String)| {
+            text.parse::<IpNetwork>().map(|network| network.ip()).map_err(|_| {
+                Error::config(format!("{key}[{index}]"), format!("{text:?} is no address"))
+            })
+        };
+        self.ips.iter().enumerate().map(parse).collect()
+    }
+
+    pub(super) fn port_mappings(&self) -> Result<Vec<PortMapping>, Error> {
+        let check = |(index, raw): (usize, &RawPortMapping)| {
+            raw.check(&format!("runtimeConfig.portMappings[{index}]"))
+        };
+        // Runtimes pass container ports without a host port too; these ask for nothing.
+        let asked = |mapping: &PortMapping| mapping.host_port != 0;
+        let all: Result<Vec<_>, _> = self.port_mappings.iter().enumerate().map(check).collect();
+        all.map(|mappings| mappings.into_iter().filter(asked).collect())
+    }
+}
+
+/// A port mapping as it is written.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawPortMapping {
+    #[serde(default)]
+    host_port: u16,
+    container_port: u16,
+    protocol: Option<String>,
+    #[serde(rename = "hostIP")]
+    host_ip: Option<String>,
+}
+
+impl RawPortMapping {
+    fn check(&self, key: &str) -> Result<PortMapping, Error> {
+        let protocol = match self.protocol.as_deref().unwrap_or("tcp") {
+            text if text.eq_ignore_ascii_case("tcp") => Protocol::Tcp,
+            text if text.eq_ignore_ascii_case("udp") => Protocol::Udp,
+            text if text.eq_ignore_ascii_case("sctp") => Protocol::Sctp,
+            text => {
+                let problem = format!("{text:?} is none of tcp, udp and sctp");
+                return Err(Error::config(format!("{key}.protocol"), problem));
+            }
+        };
+        let parse = |text: &String| {
+            text.parse().map_err(|_| {
+                Error::config(format!("{key}.hostIP"), format!("{text:?} is no address"))
+            })
+        };
+        let host_ip =
+            self.host_ip.as_ref().filter(|text| !text.is_empty()).map(parse).transpose()?;
+        if self.container_port == 0 {
+            return Err(Error::config(format!("{key}.containerPort"), "0 is no port"));
+        }
+        Ok(PortMapping {
+            host_port: self.host_port,
+            container_port: self.container_port,
+            protocol,
+            host_ip,
+        })
+    }
+}
+
+/// A port of the node that leads to a port of the pod.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PortMapping {
+    /// Port on the node.
+    pub host_port: u16,
+    /// Port in the pod.
+    pub container_port: u16,
+    /// Transport protocol.
+    pub protocol: Protocol,
+    /// The node's address that it is for; `None` means all.
+    #[serde(rename = "hostIP", skip_serializing_if = "Option::is_none")]
+    pub host_ip: Option<IpAddr>,
+}
+
+/// A transport protocol that has ports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+    /// SCTP.
+    Sctp,
+}

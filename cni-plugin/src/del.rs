@@ -1,0 +1,102 @@
+//! `DEL`: takes a container's interface away, and everything that belongs to it.
+//!
+//! Nothing that is gone already is an error, and an error in one step does not keep the next from
+//! being taken.
+
+use std::path::Path;
+
+use tracing::{debug, info};
+use weir_netlink::{Netlink, Netns, link, removal};
+
+use crate::{
+    Error,
+    add::open_inside,
+    attachment::Attachment,
+    config::NetworkConfig,
+    record::Records,
+    store::{Reservation, Store},
+};
+
+/// Removes an attachment. `netns` is needed only for an interface that another plugin made.
+pub(crate) async fn del(
+    config: &NetworkConfig,
+    attachment: &Attachment,
+    netns: Option<&Path>,
+) -> Result<(), Error> {
+    let host = Netlink::open()?;
+    let records = Records::new(&config.run_dir);
+    let mut errors = Vec::new();
+
+    let had_veth = remove_interface(&host, config, attachment, netns).await;
+    let had_veth = had_veth.unwrap_or_else(|error| {
+        errors.push(error);
+        false
+    });
+    // The interface is gone before its address can be handed out again; the record stays to the
+    // last, so that a DEL that is killed can be repeated.
+    if errors.is_empty() {
+        errors.extend(release(config, &records, attachment).err());
+    }
+    if errors.is_empty() {
+        errors.extend(records.remove(attachment).err());
+    }
+    info!(container = attachment.container_id, ifname = attachment.ifname, had_veth, "deleted");
+    Error::collect(errors)
+}
+
+/// Deletes the host's end of the pair and so the other.
+///
+/// If it does not exist although the store has an address for the container, then the plugin that
+/// was here before Weir has made the container's interface, and that is what is deleted. An
+/// interface without a reservation is not ours to touch: an `ADD` that found one there has failed.
+async fn remove_interface(
+    host: &Netlink,
+    config: &NetworkConfig,
+    attachment: &Attachment,
+    netns: Option<&Path>,
+) -> Result<bool, Error> {
+    if delete(host, config, &attachment.host_interface()).await? {
+        return Ok(true);
+    }
+    let store = Store::new(&config.ipam.data_dir, &config.name);
+    let is_known = |found: &Reservation| found.owner.as_ref() == Some(attachment);
+    if !store.reservations()?.iter().any(is_known) {
+        return Ok(false);
+    }
+    let Some(netns) = netns.and_then(|path| Netns::open(path).ok()) else { return Ok(false) };
+    match open_inside(&netns) {
+        Ok(inside) => delete(&inside, config, &attachment.ifname).await,
+        // What is left of a namespace that went away cannot be entered, and holds nothing.
+        Err(error) => {
+            debug!(%error, details = error.details(), "there is no container namespace to clean");
+            Ok(false)
+        }
+    }
+}
+
+/// Deletes a link and returns when it is gone; what the kernel does after that is waited for only
+/// where init would not reap the process that does.
+async fn delete(netlink: &Netlink, config: &NetworkConfig, name: &str) -> Result<bool, Error> {
+    let was_there = if config.wait_for_removal {
+        link::delete(netlink, name).await?
+    } else {
+        removal::delete_unwaited(netlink, name).await?
+    };
+    Ok(was_there)
+}
+
+/// Frees the attachment's addresses: those of its record, or without one all that the store has.
+fn release(
+    config: &NetworkConfig,
+    records: &Records,
+    attachment: &Attachment,
+) -> Result<(), Error> {
+    let store = Store::new(&config.ipam.data_dir, &config.name);
+    let Some(locked) = store.lock_existing()? else {
+        return Ok(());
+    };
+    match records.find(attachment) {
+        Some(record) => record.ips().try_for_each(|ip| locked.release(ip, attachment).map(|_| ())),
+        None => locked.release_all(attachment).map(|_| ()),
+    }
+}

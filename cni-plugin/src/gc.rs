@@ -1,0 +1,121 @@
+//! `GC`: removes what belongs to no attachment that the runtime still knows.
+
+use std::{
+    collections::{BTreeSet, HashSet},
+    time::Duration,
+};
+
+use tracing::info;
+use weir_netlink::{Netlink, link};
+
+use crate::{
+    Error,
+    attachment::{Attachment, is_host_interface},
+    config::NetworkConfig,
+    record::{Claims, Records},
+    store::Store,
+};
+
+/// No ADD takes as long as this; a claim that is older was left by one that was killed.
+const CLAIM_AGE: Duration = Duration::from_secs(600);
+
+/// Removes the veths, addresses and records of this network whose attachment is not valid any
+/// more. Other networks' and everybody else's stay, and so does what an `ADD` under way has made:
+/// the runtime's list may be older than it.
+pub(crate) async fn gc(config: &NetworkConfig) -> Result<(), Error> {
+    let key = "cni.dev/valid-attachments";
+    // An absent list must not be taken for an empty one: it would remove every pod's network.
+    let valid = config.valid_attachments.as_ref();
+    let valid = valid.ok_or_else(|| Error::config(key, "it is missing"))?;
+    let records = Records::new(&config.run_dir);
+    let Claims { under_way, abandoned } = records.claims(CLAIM_AGE)?;
+    let mut keep: HashSet<String> = valid.iter().map(Attachment::host_interface).collect();
+    keep.extend(under_way);
+    let collection = Collection {
+        config,
+        host: Netlink::open()?,
+        records,
+        store: Store::new(&config.ipam.data_dir, &config.name),
+        keep,
+    };
+
+    let mut errors = Vec::new();
+    for attachment in collection.stale()? {
+        errors.extend(collection.remove(&attachment).await.err());
+    }
+    errors.extend(collection.discard_broken().err());
+    errors.extend(collection.remove_orphans(&abandoned).await.err());
+    Error::collect(errors)
+}
+
+struct Collection<'a> {
+    config: &'a NetworkConfig,
+    host: Netlink,
+    records: Records,
+    store: Store,
+    /// The host interfaces of the attachments that stay.
+    keep: HashSet<String>,
+}
+
+impl Collection<'_> {
+    /// The attachments of this network that something is left of.
+    fn stale(&self) -> Result<BTreeSet<Attachment>, Error> {
+        let records = self.records.list()?.into_iter();
+        let of_network = records.filter(|record| record.network == self.config.name);
+        let owners = self.store.reservations()?.into_iter().filter_map(|found| found.owner);
+        let mut known: BTreeSet<Attachment> =
+            of_network.map(|record| record.attachment).chain(owners).collect();
+        known.retain(|attachment| !self.keep.contains(&attachment.host_interface()));
+        Ok(known)
+    }
+
+    /// The store is locked for the release only: the kernel takes its time to delete a link, and
+    /// pods are waiting for addresses.
+    async fn remove(&self, attachment: &Attachment) -> Result<(), Error> {
+        link::delete(&self.host, &attachment.host_interface()).await?;
+        if let Some(locked) = self.store.lock_existing()? {
+            locked.release_all(attachment)?;
+        }
+        self.records.remove(attachment)?;
+        info!(container = attachment.container_id, ifname = attachment.ifname, "collected");
+        Ok(())
+    }
+
+    /// Frees addresses whose files name nobody.
+    fn discard_broken(&self) -> Result<(), Error> {
+        let Some(locked) = self.store.lock_existing()? else { return Ok(()) };
+        let mut errors = Vec::from_iter(locked.unstage().err());
+        for reservation in locked.reservations()? {
+            if reservation.owner.is_none() {
+                info!(ip = %reservation.ip, "discarded a reservation that names nobody");
+                errors.extend(locked.discard(reservation.ip).err());
+            }
+        }
+        Error::collect(errors)
+    }
+
+    /// Removes ports of the bridge that have Weir's kind of name and no record, and claims of ADDs
+    /// that were killed.
+    async fn remove_orphans(&self, abandoned: &HashSet<String>) -> Result<(), Error> {
+        let recorded: HashSet<String> =
+            self.records.list()?.into_iter().map(|record| record.host_interface).collect();
+        let is_known = |name: &String| self.keep.contains(name) || recorded.contains(name);
+        for name in abandoned {
+            self.records.remove_claim(name)?;
+            // An ADD for an attachment that exists has claimed it in vain.
+            if !is_known(name) {
+                link::delete(&self.host, name).await?;
+            }
+        }
+        let Some(bridge) = link::find(&self.host, &self.config.bridge).await? else {
+            return Ok(());
+        };
+        for port in link::list_ports(&self.host, bridge.index).await? {
+            if is_host_interface(&port.name) && !is_known(&port.name) {
+                info!(port = port.name, "deleted a port that belongs to no container");
+                link::delete(&self.host, &port.name).await?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,284 @@
+//! The call's parameters: the environment variables of the specification.
+
+use std::{collections::BTreeMap, fmt, net::IpAddr, path::PathBuf};
+
+use weir_netlink::MacAddr;
+
+use crate::{Error, attachment::Attachment, version::SpecVersion};
+
+/// A verb.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Command {
+    /// Gives a container an interface.
+    Add,
+    /// Takes it away.
+    Del,
+    /// Compares it with what ADD reported.
+    Check,
+    /// Removes all that belongs to no valid attachment.
+    Gc,
+    /// Tells whether ADD would work.
+    Status,
+    /// Tells the versions that are understood.
+    Version,
+}
+
+impl Command {
+    const ALL: [Self; 6] =
+        [Self::Add, Self::Del, Self::Check, Self::Gc, Self::Status, Self::Version];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Add => "ADD",
+            Self::Del => "DEL",
+            Self::Check => "CHECK",
+            Self::Gc => "GC",
+            Self::Status => "STATUS",
+            Self::Version => "VERSION",
+        }
+    }
+
+    /// The first version of the specification that has the verb.
+    pub const fn since(self) -> SpecVersion {
+        match self {
+            Self::Add | Self::Del | Self::Version => SpecVersion::V0_3_0,
+            Self::Check => SpecVersion::V0_4_0,
+            Self::Gc | Self::Status => SpecVersion::V1_1_0,
+        }
+    }
+}
+
+impl fmt::Display for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The pod that a container belongs to, as kubelet's runtimes tell it in `CNI_ARGS`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PodIdentity {
+    /// `K8S_POD_NAMESPACE`.
+    pub namespace: Option<String>,
+    /// `K8S_POD_NAME`.
+    pub name: Option<String>,
+    /// `K8S_POD_UID`.
+    pub uid: Option<String>,
+}
+
+/// `CNI_ARGS`, checked.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Arguments {
+    /// `IP`: addresses that the caller asks for.
+    pub ips: Vec<IpAddr>,
+    /// `MAC`: the hardware address that the caller asks for.
+    pub mac: Option<MacAddr>,
+    /// The pod.
+    pub pod: PodIdentity,
+}
+
+/// A checked set of environment variables.
+#[derive(Debug, Clone)]
+pub struct Environment {
+    /// A value that is not UTF-8 is `None`.
+    variables: BTreeMap<String, Option<String>>,
+}
+
+impl Environment {
+    /// The variables of this process that start with `CNI_`.
+    pub fn of_process() -> Self {
+        let named = std::env::vars_os().filter_map(|(name, value)| {
+            let name = name.into_string().ok().filter(|name| name.starts_with("CNI_"))?;
+            Some((name, value.into_string().ok()))
+        });
+        Self { variables: named.collect() }
+    }
+
+    /// Variables given one by one.
+    pub fn of(variables: &[(&str, &str)]) -> Self {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), Some((*value).to_owned()));
+        Self { variables: variables.iter().map(owned).collect() }
+    }
+
+    /// A variable's value; empty counts as not set.
+    fn get(&self, variable: &'static str) -> Result<Option<&str>, Error> {
+        match self.variables.get(variable) {
+            None => Ok(None),
+            Some(None) => Err(Error::environment(variable, "is not UTF-8")),
+            Some(Some(value)) => Ok(Some(value.as_str()).filter(|value| !value.is_empty())),
+        }
+    }
+
+    fn require(&self, variable: &'static str) -> Result<&str, Error> {
+        self.get(variable)?.ok_or_else(|| Error::environment(variable, "is not set"))
+    }
+
+    /// `CNI_COMMAND`.
+    pub fn command(&self) -> Result<Command, Error> {
+        let found = self.require("CNI_COMMAND")?;
+        Command::ALL.into_iter().find(|command| command.as_str() == found).ok_or_else(|| {
+            let problem =
+                format!("is {found:?}; known are ADD, DEL, CHECK, GC, STATUS and VERSION");
+            Error::environment("CNI_COMMAND", problem)
+        })
+    }
+
+    /// `CNI_CONTAINERID` and `CNI_IFNAME`.
+    pub fn attachment(&self) -> Result<Attachment, Error> {
+        let container_id = self.require("CNI_CONTAINERID")?;
+        check_identifier(container_id)
+            .map_err(|problem| Error::environment("CNI_CONTAINERID", problem))?;
+        let ifname = self.require("CNI_IFNAME")?;
+        check_interface_name(ifname)
+            .map_err(|problem| Error::environment("CNI_IFNAME", problem))?;
+        Ok(Attachment { container_id: container_id.to_owned(), ifname: ifname.to_owned() })
+    }
+
+    /// `CNI_NETNS`, which `ADD` and `CHECK` must have.
+    pub fn netns(&self) -> Result<PathBuf, Error> {
+        self.require("CNI_NETNS").map(PathBuf::from)
+    }
+
+    /// `CNI_NETNS` if it is set: `DEL` works without.
+    pub fn optional_netns(&self) -> Result<Option<PathBuf>, Error> {
+        Ok(self.get("CNI_NETNS")?.map(PathBuf::from))
+    }
+
+    /// `CNI_ARGS`: `KEY=value` pairs between semicolons. An unknown key is an error unless
+    /// `IgnoreUnknown` is set, as in the reference plugins.
+    pub fn arguments(&self) -> Result<Arguments, Error> {
+        let wrong = |problem: String| Error::environment("CNI_ARGS", problem);
+        let mut arguments = Arguments::default();
+        let mut ignore_unknown = false;
+        let mut unknown = Vec::new();
+        let pairs = self.get("CNI_ARGS")?.unwrap_or_default().split(';');
+        for pair in pairs.map(str::trim).filter(|pair| !pair.is_empty()) {
+            let (key, value) = pair
+                .split_once('=')
+                .ok_or_else(|| wrong(format!("has {pair:?}, which is no KEY=value")))?;
+            let pod = &mut arguments.pod;
+            match key {
+                "IgnoreUnknown" => {
+                    ignore_unknown = matches!(value, "1" | "true" | "True" | "TRUE" | "t" | "T");
+                }
+                "IP" => {
+                    for part in value.split(',').map(str::trim) {
+                        let ip = part
+                            .parse()
+                            .map_err(|_| wrong(format!("has IP={part}, which is no address")))?;
+                        arguments.ips.push(ip);
+                    }
+                }
+                "MAC" => {
+                    let mac =
+                        parse_mac(value).map_err(|problem| wrong(format!("MAC: {problem}")))?;
+                    arguments.mac = Some(mac);
+                }
+                "K8S_POD_NAMESPACE" => pod.namespace = Some(value.to_owned()),
+                "K8S_POD_NAME" => pod.name = Some(value.to_owned()),
+                "K8S_POD_UID" => pod.uid = Some(value.to_owned()),
+                "K8S_POD_INFRA_CONTAINER_ID" => {}
+                _ => unknown.push(key),
+            }
+        }
+        if unknown.is_empty() || ignore_unknown {
+            return Ok(arguments);
+        }
+        Err(wrong(format!("has unknown keys {unknown:?}, and no IgnoreUnknown=1")))
+    }
+}
+
+/// A hardware address for a pod's interface: it must be one that a single station can have.
+pub(crate) fn parse_mac(text: &str) -> Result<MacAddr, String> {
+    match text.parse::<MacAddr>() {
+        Ok(mac) if mac.is_unicast() => Ok(mac),
+        Ok(mac) => Err(format!("{mac} is not a unicast address")),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// The specification's rule for container IDs and network names.
+pub(crate) fn check_identifier(text: &str) -> Result<(), String> {
+    let mut bytes = text.bytes();
+    let starts_well = bytes.next().is_some_and(|byte| byte.is_ascii_alphanumeric());
+    if starts_well && bytes.all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte)) {
+        return Ok(());
+    }
+    Err(format!("is {text:?}; it must start with a letter or digit and hold only those and _ . -"))
+}
+
+/// Linux' rule for interface names.
+pub(crate) fn check_interface_name(text: &str) -> Result<(), String> {
+    if text.len() > 15 {
+        return Err(format!("is {text:?}, longer than the 15 bytes of an interface name"));
+    }
+    let forbidden = |c: char| c.is_whitespace() || c.is_control() || c == '/' || c == ':';
+    if text.is_empty() || text == "." || text == ".." || text.contains(forbidden) {
+        return Err(format!("is {text:?}, which is no interface name"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn arguments(text: &str) -> Result<Arguments, Error> {
+        Environment::of(&[("CNI_ARGS", text)]).arguments()
+    }
+
+    #[test]
+    fn arguments_of_kubelet_are_read() {
+        let found = arguments(
+            "IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=web-0;K8S_POD_INFRA_CONTAINER_ID=x;\
+             K8S_POD_UID=42;IP=10.1.2.3,fd00::3;MAC=0a:58:00:00:00:01;FOO=bar",
+        )
+        .unwrap();
+        assert_eq!(found.pod.name.as_deref(), Some("web-0"));
+        assert_eq!(found.ips, ["10.1.2.3", "fd00::3"].map(|ip| ip.parse::<IpAddr>().unwrap()));
+        assert_eq!(found.mac.unwrap().to_string(), "0a:58:00:00:00:01");
+    }
+
+    #[test]
+    fn an_unknown_argument_is_an_error_that_names_it() {
+        let error = arguments("FOO=bar").unwrap_err();
+        assert_eq!(error.code(), 4);
+        assert!(error.to_string().contains("CNI_ARGS") && error.to_string().contains("FOO"));
+    }
+
+    #[test]
+    fn wrong_values_name_their_variable() {
+        for (variable, value) in [
+            ("CNI_CONTAINERID", ""),
+            ("CNI_CONTAINERID", "../../etc"),
+            ("CNI_CONTAINERID", "-x"),
+            ("CNI_IFNAME", "a/b"),
+            ("CNI_IFNAME", ".."),
+            ("CNI_IFNAME", "sixteencharacter"),
+            ("CNI_IFNAME", "a b"),
+        ] {
+            let mut set = vec![("CNI_CONTAINERID", "c1"), ("CNI_IFNAME", "eth0")];
+            set.retain(|(name, _)| *name != variable);
+            set.push((variable, value));
+            let error = Environment::of(&set).attachment().unwrap_err();
+            assert_eq!(error.code(), 4, "{variable}={value}");
+            assert!(error.to_string().contains(variable), "{error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_environment_makes_it_panic(value in "\\PC*", args in "\\PC*") {
+            let environment = Environment::of(&[
+                ("CNI_COMMAND", &value),
+                ("CNI_CONTAINERID", &value),
+                ("CNI_IFNAME", &value),
+                ("CNI_ARGS", &args),
+            ]);
+            let _ = environment.command();
+            let _ = environment.attachment();
+            let _ = environment.arguments();
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! The container's side: its interface, addresses and routes.
+
+use std::net::IpAddr;
+
+use ipnetwork::IpNetwork;
+use tracing::warn;
+use weir_netlink::{
+    Link, MacAddr, Netlink, Netns, address,
+    link::{self, LinkChange},
+    route, sysctl,
+};
+
+use crate::{Error, attributes::RouteAttributes, config::NetworkConfig};
+
+/// An address that was given to the pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Assignment {
+    /// The address with its subnet's prefix length.
+    pub(crate) network: IpNetwork,
+    /// The subnet's gateway.
+    pub(crate) gateway: IpAddr,
+}
+
+/// The hardware address that belongs to an IP address: `0a:58` and its last four bytes.
+///
+/// It follows from the address so that whoever takes over an address takes over its hardware
+/// address: nobody on the bridge is left with a stale neighbour entry.
+pub(crate) fn mac_for(ip: IpAddr) -> MacAddr {
+    let [a, b, c, d] = match ip {
+        IpAddr::V4(ip) => ip.octets(),
+        IpAddr::V6(ip) => {
+            let [.., a, b, c, d] = ip.octets();
+            [a, b, c, d]
+        }
+    };
+    MacAddr::new([0x0a, 0x58, a, b, c, d])
+}
+
+/// The pod's routes: the configured ones of the families that it has an address of, each with its
+/// gateway, and the default routes that are wanted and not among them.
+pub(crate) fn routes(config: &NetworkConfig, assigned: &[Assignment]) -> Vec<RouteAttributes> {
+    let mut routes = Vec::new();
+    for route in &config.routes {
+        if gateway_for(route.dst, assigned).is_some() {
+            routes.push(route.clone());
+        } else {
+            warn!(dst = %route.dst, "left out a route: the pod has no address of its family");
+        }
+    }
+    if config.default_gateway {
+        for ipv4 in [true, false] {
+            let has_default =
+                |route: &RouteAttributes| route.is_default() && route.dst.is_ipv4() == ipv4;
+            if routes.iter().any(has_default) {
+                continue;
+            }
+            let first = assigned.iter().find(|assignment| assignment.network.is_ipv4() == ipv4);
+            routes.extend(first.map(|first| RouteAttributes::default_via(first.gateway)));
+        }
+    }
+    routes
+}
+
+/// The gateway of the first address of the destination's family.
+pub(crate) fn gateway_for(destination: IpNetwork, assigned: &[Assignment]) -> Option<IpAddr> {
+    assigned
+        .iter()
+        .find(|assignment| assignment.network.is_ipv4() == destination.is_ipv4())
+        .map(|assignment| assignment.gateway)
+}
+
+/// Configures the pod's interface, which exists and is down. When this returns it passes packets.
+pub(crate) async fn configure(
+    netns: &Netns,
+    netlink: &Netlink,
+    ifname: &str,
+    assigned: &[Assignment],
+    routes: &[RouteAttributes],
+) -> Result<(), Error> {
+    let interface = find(netlink, ifname).await?;
+    if assigned.iter().any(|assignment| assignment.network.is_ipv6()) {
+        netns.run(|| prepare_ipv6(ifname)).map_err(Error::Namespace)??;
+    }
+    let up = LinkChange { up: Some(true), ..LinkChange::default() };
+    link::change(netlink, interface.index, &up).await?;
+    for assignment in assigned {
+        address::ensure(netlink, interface.index, assignment.network).await?;
+    }
+    for attributes in routes {
+        let gateway = gateway_for(attributes.dst, assigned);
+        if !route::add(netlink, &attributes.on_link(interface.index, gateway)).await? {
+            // A pod's first network has its default route; a second one does not take it away.
+            warn!(dst = %attributes.dst, "the pod has a route there already; it stays");
+        }
+    }
+    Ok(())
+}
+
+async fn find(netlink: &Netlink, ifname: &str) -> Result<Link, Error> {
+    link::find(netlink, ifname).await?.ok_or_else(|| Error::Difference {
+        subject: format!("interface {ifname} of the container"),
+        difference: "it is gone".to_owned(),
+    })
+}
+
+/// IPv6 on, and without duplicate address detection for the link-local address, which derives from
+/// a hardware address that only this pod has.
+fn prepare_ipv6(ifname: &str) -> Result<(), Error> {
+    for (parameter, value) in [("disable_ipv6", "0"), ("accept_dad", "0")] {
+        sysctl::ensure(&format!("net/ipv6/conf/{ifname}/{parameter}"), value)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hardware_address_follows_from_the_address() {
+        let mac = |ip: &str| mac_for(ip.parse().unwrap()).to_string();
+        assert_eq!(mac("10.244.1.2"), "0a:58:0a:f4:01:02");
+        assert_eq!(mac("fd00:1::a1b2:c3d4"), "0a:58:a1:b2:c3:d4");
+    }
+}

@@ -1,0 +1,390 @@
+//! Ranges of addresses, and the order in which they are handed out.
+//!
+//! Pure: which addresses are taken is the store's business. The rules are host-local's: never the
+//! network's own address, never the IPv4 broadcast address, never a gateway; a freed address comes
+//! back last.
+
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
+
+use ipnetwork::IpNetwork;
+
+use crate::Error;
+
+/// A range of addresses of one subnet, both ends included.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Range {
+    subnet: IpNetwork,
+    gateway: IpAddr,
+    first: u128,
+    last: u128,
+}
+
+impl Range {
+    /// A range as it is configured. `key` is the configuration's path to it, for errors.
+    pub fn new(
+        key: &str,
+        subnet: IpNetwork,
+        start: Option<IpAddr>,
+        end: Option<IpAddr>,
+        gateway: Option<IpAddr>,
+    ) -> Result<Self, Error> {
+        let wrong = |field: &str, problem: String| Error::config(format!("{key}.{field}"), problem);
+        if subnet.ip() != subnet.network() {
+            let network = subnet.network();
+            let problem = format!("{subnet} has host bits set; its network is {network}");
+            return Err(wrong("subnet", problem));
+        }
+        let host_bits = bits(subnet.ip()) - u32::from(subnet.prefix());
+        if host_bits < 2 {
+            return Err(wrong("subnet", format!("{subnet} has no room for a gateway and a pod")));
+        }
+        let network = number(subnet.ip());
+        let highest = network | u128::MAX.checked_shr(128 - host_bits).unwrap_or(0);
+        // An IPv4 subnet's highest address is its broadcast address.
+        let usable = if subnet.is_ipv4() { highest - 1 } else { highest };
+        let host_address = |field, ip: Option<IpAddr>, otherwise| match ip {
+            None => Ok(otherwise),
+            Some(ip) if !subnet.contains(ip) => {
+                Err(wrong(field, format!("{ip} is not in subnet {subnet}")))
+            }
+            Some(ip) if number(ip) == network || number(ip) > usable => {
+                Err(wrong(field, format!("{ip} is no host address of {subnet}")))
+            }
+            Some(ip) => Ok(number(ip)),
+        };
+        let first = host_address("rangeStart", start, network + 1)?;
+        let last = host_address("rangeEnd", end, usable)?;
+        let gateway = host_address("gateway", gateway, network + 1)?;
+        if first > last {
+            return Err(wrong("rangeEnd", "it is below rangeStart".to_owned()));
+        }
+        let gateway = address(subnet, gateway);
+        Ok(Self { subnet, gateway, first, last })
+    }
+
+    /// The subnet it is part of.
+    pub const fn subnet(&self) -> IpNetwork {
+        self.subnet
+    }
+
+    /// The subnet's gateway: the bridge's address.
+    pub const fn gateway(&self) -> IpAddr {
+        self.gateway
+    }
+
+    /// The gateway's address with the subnet's prefix length, as the bridge carries it.
+    pub fn gateway_network(&self) -> IpNetwork {
+        with_prefix(self.gateway, self.subnet)
+    }
+
+    /// Whether the address is between the range's ends.
+    pub fn contains(&self, ip: IpAddr) -> bool {
+        self.subnet.contains(ip) && (self.first..=self.last).contains(&number(ip))
+    }
+
+    /// An address of the range with the subnet's prefix length, as a pod carries it.
+    pub fn network_of(&self, ip: IpAddr) -> IpNetwork {
+        with_prefix(ip, self.subnet)
+    }
+
+    fn overlaps(&self, other: &Self) -> bool {
+        self.subnet.is_ipv4() == other.subnet.is_ipv4()
+            && self.first <= other.last
+            && other.first <= self.last
+    }
+
+    const fn size(&self) -> u128 {
+        (self.last - self.first).saturating_add(1)
+    }
+}
+
+impl fmt::Display for Range {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (first, last) = (address(self.subnet, self.first), address(self.subnet, self.last));
+        write!(f, "{first}-{last}")
+    }
+}
+
+/// Ranges that are one to the allocator: a pod gets one address from each set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RangeSet(Vec<Range>);
+
+impl RangeSet {
+    /// A set of ranges of one family that do not overlap.
+    pub fn new(key: &str, ranges: Vec<Range>) -> Result<Self, Error> {
+        let Some(first) = ranges.first() else {
+            return Err(Error::config(key, "it holds no range"));
+        };
+        if ranges.iter().any(|range| range.subnet.is_ipv4() != first.subnet.is_ipv4()) {
+            return Err(Error::config(key, "it mixes IPv4 and IPv6; give each a range set"));
+        }
+        check_disjoint(key, ranges.iter())?;
+        Ok(Self(ranges))
+    }
+
+    /// The ranges.
+    pub fn ranges(&self) -> &[Range] {
+        &self.0
+    }
+
+    /// Whether the sets are IPv4's.
+    pub fn is_ipv4(&self) -> bool {
+        self.0.first().is_some_and(|range| range.subnet.is_ipv4())
+    }
+
+    /// The range that an address may be handed out from. Gateways are in none.
+    pub fn range_of(&self, ip: IpAddr) -> Option<&Range> {
+        self.0.iter().find(|range| range.contains(ip)).filter(|_| !self.is_gateway(ip))
+    }
+
+    fn is_gateway(&self, ip: IpAddr) -> bool {
+        self.0.iter().any(|range| range.gateway == ip)
+    }
+
+    /// How many addresses can be handed out.
+    pub fn size(&self) -> u128 {
+        let gateways = |range: &&Range| self.0.iter().any(|other| other.contains(range.gateway));
+        let size = self.0.iter().fold(0_u128, |sum, range| sum.saturating_add(range.size()));
+        // A gateway that two ranges of one subnet share is one address.
+        let mut reserved: Vec<_> =
+            self.0.iter().filter(gateways).map(|range| number(range.gateway)).collect();
+        reserved.sort_unstable();
+        reserved.dedup();
+        size.saturating_sub(reserved.len() as u128)
+    }
+
+    /// Every address that can be handed out, once, starting behind `last` (or at the beginning).
+    pub fn candidates(&self, last: Option<IpAddr>) -> impl Iterator<Item = (IpAddr, &Range)> {
+        let start = last.and_then(|ip| {
+            self.0.iter().position(|range| range.contains(ip)).map(|index| (index, number(ip)))
+        });
+        let (index, behind) = start.unwrap_or((0, u128::MAX));
+        let count = self.0.len();
+        // The rest of the range that holds `last`, the other ranges, and that range's beginning.
+        let pieces = (0..=count).filter_map(move |turn| {
+            let range = self.0.get((index + turn) % count)?;
+            let (from, to) = match (start, turn) {
+                (None, turn) if turn == count => return None,
+                (None, _) => (range.first, range.last),
+                (Some(_), 0) => (behind.checked_add(1)?, range.last),
+                (Some(_), turn) if turn == count => (range.first, behind),
+                (Some(_), _) => (range.first, range.last),
+            };
+            Some((range, from, to))
+        });
+        pieces
+            .flat_map(|(range, from, to)| {
+                (from..=to).map(move |value| (address(range.subnet, value), range))
+            })
+            .filter(|(ip, _)| !self.is_gateway(*ip))
+    }
+}
+
+impl fmt::Display for RangeSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ranges: Vec<_> = self.0.iter().map(Range::to_string).collect();
+        f.write_str(&ranges.join(", "))
+    }
+}
+
+/// Checks that no address is in two ranges.
+pub(crate) fn check_disjoint<'a>(
+    key: &str,
+    ranges: impl Iterator<Item = &'a Range>,
+) -> Result<(), Error> {
+    let mut seen: Vec<&Range> = Vec::new();
+    for range in ranges {
+        if let Some(other) = seen.iter().find(|other| other.overlaps(range)) {
+            return Err(Error::config(key, format!("range {range} overlaps {other}")));
+        }
+        seen.push(range);
+    }
+    Ok(())
+}
+
+const fn bits(ip: IpAddr) -> u32 {
+    match ip {
+        IpAddr::V4(_) => 32,
+        IpAddr::V6(_) => 128,
+    }
+}
+
+fn number(ip: IpAddr) -> u128 {
+    match ip {
+        IpAddr::V4(ip) => u128::from(ip.to_bits()),
+        IpAddr::V6(ip) => ip.to_bits(),
+    }
+}
+
+/// The inverse of [`number`], in the family of `subnet`.
+fn address(subnet: IpNetwork, value: u128) -> IpAddr {
+    match subnet {
+        // A value below the IPv4 range's end fits; the fallback is never used.
+        IpNetwork::V4(_) => Ipv4Addr::from_bits(u32::try_from(value).unwrap_or(u32::MAX)).into(),
+        IpNetwork::V6(_) => Ipv6Addr::from_bits(value).into(),
+    }
+}
+
+fn with_prefix(ip: IpAddr, subnet: IpNetwork) -> IpNetwork {
+    // The prefix length is that of a subnet of the same family, so it is never too long.
+    IpNetwork::new(ip, subnet.prefix()).unwrap_or(subnet)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn range(subnet: &str, start: Option<&str>, end: Option<&str>) -> Result<Range, Error> {
+        let ip = |text: &str| text.parse().unwrap();
+        Range::new("ipam.ranges[0][0]", subnet.parse().unwrap(), start.map(ip), end.map(ip), None)
+    }
+
+    fn set(subnets: &[&str]) -> RangeSet {
+        let ranges = subnets.iter().map(|subnet| range(subnet, None, None).unwrap()).collect();
+        RangeSet::new("ipam.ranges[0]", ranges).unwrap()
+    }
+
+    #[test]
+    fn a_whole_subnet_leaves_out_network_broadcast_and_gateway() {
+        let set = set(&["10.1.2.0/29"]);
+        let handed_out: Vec<_> = set.candidates(None).map(|(ip, _)| ip.to_string()).collect();
+        assert_eq!(handed_out, ["10.1.2.2", "10.1.2.3", "10.1.2.4", "10.1.2.5", "10.1.2.6"]);
+        assert_eq!(set.size(), 5);
+    }
+
+    #[test]
+    fn the_highest_ipv6_address_is_a_host_address() {
+        let set = set(&["fd00::/126"]);
+        let handed_out: Vec<_> = set.candidates(None).map(|(ip, _)| ip.to_string()).collect();
+        assert_eq!(handed_out, ["fd00::2", "fd00::3"]);
+    }
+
+    #[test]
+    fn the_address_behind_the_last_one_comes_first_and_the_last_one_last() {
+        let set = set(&["10.1.2.0/29", "10.1.3.0/29"]);
+        let last = "10.1.3.3".parse().unwrap();
+        let handed_out: Vec<_> = set.candidates(Some(last)).map(|(ip, _)| ip.to_string()).collect();
+        assert_eq!(handed_out.first().map(String::as_str), Some("10.1.3.4"));
+        assert_eq!(handed_out.last().map(String::as_str), Some("10.1.3.3"));
+        assert_eq!(handed_out.len(), 10);
+    }
+
+    #[test]
+    fn a_last_address_of_another_subnet_is_no_start() {
+        let set = set(&["10.1.2.0/29"]);
+        let last = "192.0.2.1".parse().unwrap();
+        assert_eq!(set.candidates(Some(last)).next().unwrap().0.to_string(), "10.1.2.2");
+    }
+
+    #[test]
+    fn wrong_ranges_are_refused_and_the_key_is_named() {
+        for (subnet, start, end, key) in [
+            ("10.1.2.3/24", None, None, "subnet"),
+            ("10.1.2.0/31", None, None, "subnet"),
+            ("fd00::/127", None, None, "subnet"),
+            ("10.1.2.0/24", Some("10.1.3.1"), None, "rangeStart"),
+            ("10.1.2.0/24", Some("10.1.2.0"), None, "rangeStart"),
+            ("10.1.2.0/24", None, Some("10.1.2.255"), "rangeEnd"),
+            ("10.1.2.0/24", None, Some("fd00::1"), "rangeEnd"),
+            ("10.1.2.0/24", Some("10.1.2.9"), Some("10.1.2.8"), "rangeEnd"),
+        ] {
+            let error = range(subnet, start, end).unwrap_err();
+            assert_eq!(error.code(), 7);
+            let wanted = format!("ipam.ranges[0][0].{key}");
+            assert!(error.to_string().contains(&wanted), "{subnet}: {error}");
+        }
+    }
+
+    #[test]
+    fn ranges_of_a_set_share_a_family_and_no_address() {
+        let ranges = |subnets: [&str; 2]| {
+            let ranges = subnets.map(|subnet| range(subnet, None, None).unwrap()).to_vec();
+            RangeSet::new("ipam.ranges[0]", ranges)
+        };
+        assert!(ranges(["10.1.0.0/16", "fd00::/64"]).unwrap_err().to_string().contains("mixes"));
+        assert!(
+            ranges(["10.1.0.0/16", "10.1.2.0/24"]).unwrap_err().to_string().contains("overlaps")
+        );
+        assert!(RangeSet::new("ipam.ranges[0]", Vec::new()).is_err());
+    }
+
+    #[test]
+    fn the_whole_ipv6_space_is_no_overflow() {
+        let set = set(&["::/0"]);
+        assert!(set.size() > 0);
+        assert_eq!(set.candidates(None).next().unwrap().0.to_string(), "::2");
+        let end: IpAddr = "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff".parse().unwrap();
+        assert_eq!(set.candidates(Some(end)).next().unwrap().0.to_string(), "::2");
+    }
+
+    prop_compose! {
+        /// A valid IPv4 range of at most 1,000 addresses, with any gateway.
+        fn any_range()(
+            base in any::<u32>(),
+            prefix in 22_u8..=30,
+            picks in prop::array::uniform3(any::<prop::sample::Index>()),
+        ) -> Range {
+            let subnet = IpNetwork::new(Ipv4Addr::from_bits(base).into(), prefix).unwrap();
+            let subnet = IpNetwork::new(subnet.network(), prefix).unwrap();
+            let hosts = (1_usize << (32 - prefix)) - 2;
+            let [a, b, gateway] = picks.map(|pick| number(subnet.ip()) + 1 + pick.index(hosts) as u128);
+            let ip = |value| Some(address(subnet, value));
+            Range::new("range", subnet, ip(a.min(b)), ip(a.max(b)), ip(gateway)).unwrap()
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_address_comes_once_and_none_is_network_broadcast_or_gateway(
+            range in any_range(),
+            last in prop::option::of(any::<prop::sample::Index>()),
+        ) {
+            let subnet = range.subnet();
+            let gateway = range.gateway();
+            let set = RangeSet::new("set", vec![range.clone()]).unwrap();
+            let last = last.map(|pick| {
+                let offset = pick.index(usize::try_from(range.size()).unwrap());
+                address(subnet, range.first + offset as u128)
+            });
+            let handed_out: Vec<IpAddr> = set.candidates(last).map(|(ip, _)| ip).collect();
+            let distinct: HashSet<_> = handed_out.iter().collect();
+            prop_assert_eq!(distinct.len(), handed_out.len());
+            prop_assert_eq!(handed_out.len() as u128, set.size());
+            for ip in &handed_out {
+                prop_assert!(range.contains(*ip));
+                prop_assert_ne!(*ip, gateway);
+                prop_assert_ne!(*ip, subnet.network());
+                prop_assert_ne!(*ip, subnet.broadcast());
+            }
+        }
+
+        #[test]
+        fn a_freed_address_is_handed_out_after_all_that_are_free(
+            range in any_range(),
+            steps in 1_usize..200,
+        ) {
+            // One pod comes and goes: each time the next address of the circle, none twice in a row.
+            let set = RangeSet::new("set", vec![range]).unwrap();
+            let size = usize::try_from(set.size()).unwrap();
+            prop_assume!(size > 0);
+            let mut last = None;
+            let mut seen = Vec::new();
+            for _ in 0..steps {
+                let (ip, _) = set.candidates(last).next().unwrap();
+                last = Some(ip);
+                seen.push(ip);
+            }
+            for window in seen.windows(size.min(steps)) {
+                let distinct: HashSet<_> = window.iter().collect();
+                prop_assert_eq!(distinct.len(), window.len());
+            }
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! `STATUS`: whether an `ADD` would work now.
+
+use std::{collections::HashSet, net::IpAddr};
+
+use weir_netlink::{Link, LinkKind, Netlink, link};
+
+use crate::{
+    Error, boot,
+    config::NetworkConfig,
+    mtu,
+    node::{gateways, missing_gateways},
+    programs,
+    range::RangeSet,
+    store::Store,
+};
+
+/// Succeeds if an `ADD` can be served; the error says what keeps it from that.
+pub(crate) async fn status(config: &NetworkConfig) -> Result<(), Error> {
+    let sets = config.ipam.range_sets()?;
+    ready(config, &sets).await.map_err(|error| {
+        let reason = match error.details() {
+            details if details.is_empty() => error.to_string(),
+            details => format!("{error}: {details}"),
+        };
+        Error::NotReady { reason }
+    })
+}
+
+async fn ready(config: &NetworkConfig, sets: &[RangeSet]) -> Result<(), Error> {
+    programs::check_none_pinned(&config.pin_dir)?;
+    let host = Netlink::open()?;
+    mtu::resolve(&host, config, sets).await?;
+    // A bridge that is not there yet is made by the first ADD.
+    if let Some(bridge) = link::find(&host, &config.bridge).await? {
+        check_bridge(&host, &bridge, sets).await?;
+    }
+    let taken = taken(&host, &Store::new(&config.ipam.data_dir, &config.name)).await?;
+    check_free(&taken, sets)
+}
+
+/// The addresses that an `ADD` would find taken.
+async fn taken(host: &Netlink, store: &Store) -> Result<HashSet<IpAddr>, Error> {
+    let reservations = store.reservations()?;
+    let mut taken: HashSet<IpAddr> = reservations.iter().map(|found| found.ip).collect();
+    if boot::is_from_earlier_boot(store) {
+        let names = link::list(host).await?.into_iter().map(|link| link.name).collect();
+        for void in boot::of_earlier_boot(reservations, &names) {
+            taken.remove(&void.ip);
+        }
+    }
+    Ok(taken)
+}
+
+async fn check_bridge(host: &Netlink, bridge: &Link, sets: &[RangeSet]) -> Result<(), Error> {
+    if bridge.kind != Some(LinkKind::Bridge) {
+        let difference = "it is no bridge".to_owned();
+        return Err(Error::Difference { subject: format!("link {}", bridge.name), difference });
+    }
+    missing_gateways(host, bridge, &gateways(sets)).await.map(|_| ())
+}
+
+fn check_free(taken: &HashSet<IpAddr>, sets: &[RangeSet]) -> Result<(), Error> {
+    for set in sets {
+        let in_use = taken.iter().filter(|ip| set.range_of(**ip).is_some()).count() as u128;
+        if in_use >= set.size() {
+            return Err(Error::Exhausted { ranges: set.to_string(), size: set.size() });
+        }
+    }
+    Ok(())
+}

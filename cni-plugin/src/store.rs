@@ -1,0 +1,259 @@
+//! The addresses that are taken, in host-local's format, so that either plugin can take over from
+//! the other.
+//!
+//! A store is a directory: a file per address that holds `containerID\r\nifname`, a
+//! `last_reserved_ip.N` for each range set, and a `lock`. Weir adds `boot_id`.
+//!
+//! Crash safety: a reservation appears by one rename, so it is complete or absent after a kill at
+//! any instant. The file that is renamed has one fixed name, is only written under the lock, and is
+//! overwritten by the next writer. Nothing is synced to disk: after a power failure no container is
+//! left, and the changed boot id clears the store.
+
+mod lock;
+
+use std::{
+    fs::{self, OpenOptions},
+    io::{ErrorKind, Write},
+    net::IpAddr,
+    ops::Deref,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+
+use self::lock::Lock;
+use crate::{Error, attachment::Attachment};
+
+/// Where a reservation is written before it is renamed to its address.
+const STAGING: &str = ".reserving";
+const LOCK: &str = "lock";
+const BOOT_ID: &str = "boot_id";
+const LAST_RESERVED: &str = "last_reserved_ip.";
+
+/// The store of one network.
+#[derive(Debug, Clone)]
+pub(crate) struct Store {
+    directory: PathBuf,
+}
+
+/// The store, while no other process changes it.
+#[derive(Debug)]
+pub(crate) struct LockedStore<'a> {
+    store: &'a Store,
+    _lock: Lock,
+}
+
+/// One address that is taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Reservation {
+    /// The address.
+    pub(crate) ip: IpAddr,
+    /// Who has it; `None` if the file is empty, broken or no file.
+    pub(crate) owner: Option<Attachment>,
+    /// When it was written, if the file system tells.
+    pub(crate) since: Option<SystemTime>,
+}
+
+impl Store {
+    /// The store of `network` below `data_dir`. Touches nothing.
+    pub(crate) fn new(data_dir: &Path, network: &str) -> Self {
+        Self { directory: data_dir.join(network) }
+    }
+
+    /// Creates what is missing of the directory and waits for the lock.
+    pub(crate) fn lock(&self) -> Result<LockedStore<'_>, Error> {
+        fs::create_dir_all(&self.directory).map_err(Error::file("create", &self.directory))?;
+        Ok(LockedStore { store: self, _lock: Lock::acquire(&self.directory.join(LOCK))? })
+    }
+
+    /// Waits for the lock of a store that exists.
+    pub(crate) fn lock_existing(&self) -> Result<Option<LockedStore<'_>>, Error> {
+        match fs::metadata(&self.directory) {
+            Ok(_) => self.lock().map(Some),
+            Err(error) if is_absent(&error) => Ok(None),
+            Err(error) => Err(Error::file("read", &self.directory)(error)),
+        }
+    }
+
+    /// All addresses that are taken. Without the lock it is a glance: good enough to report.
+    pub(crate) fn reservations(&self) -> Result<Vec<Reservation>, Error> {
+        let entries = match fs::read_dir(&self.directory) {
+            Ok(entries) => entries,
+            Err(error) if is_absent(&error) => return Ok(Vec::new()),
+            Err(error) => return Err(Error::file("read", &self.directory)(error)),
+        };
+        let mut reservations = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(Error::file("read", &self.directory))?;
+            let Some(ip) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
+                continue;
+            };
+            reservations.push(Reservation {
+                ip,
+                owner: read_owner(&entry.path()),
+                since: entry.metadata().and_then(|metadata| metadata.modified()).ok(),
+            });
+        }
+        Ok(reservations)
+    }
+
+    /// The id of the boot in which it was last cleared; `None` if it never was.
+    pub(crate) fn boot_id(&self) -> Option<String> {
+        fs::read_to_string(self.directory.join(BOOT_ID)).ok()
+    }
+
+    /// Whether the attachment has this address.
+    pub(crate) fn is_owned_by(&self, ip: IpAddr, owner: &Attachment) -> bool {
+        read_owner(&self.path_of(ip)).as_ref() == Some(owner)
+    }
+
+    fn path_of(&self, ip: IpAddr) -> PathBuf {
+        self.directory.join(ip.to_string())
+    }
+
+    fn last_reserved_path(&self, set: usize) -> PathBuf {
+        self.directory.join(format!("{LAST_RESERVED}{set}"))
+    }
+}
+
+impl Deref for LockedStore<'_> {
+    type Target = Store;
+
+    fn deref(&self) -> &Store {
+        self.store
+    }
+}
+
+impl LockedStore<'_> {
+    /// Gives the first of `candidates` that is free to `owner` and remembers it as the set's last.
+    pub(crate) fn reserve_first<T>(
+        &self,
+        owner: &Attachment,
+        set: usize,
+        candidates: impl Iterator<Item = (IpAddr, T)>,
+    ) -> Result<Option<(IpAddr, T)>, Error> {
+        self.stage(owner)?;
+        for (ip, what) in candidates {
+            if self.publish(ip)? {
+                self.remember_last(set, ip)?;
+                return Ok(Some((ip, what)));
+            }
+        }
+        self.unstage()?;
+        Ok(None)
+    }
+
+    /// The address that the set handed out last; a broken file is none.
+    pub(crate) fn last_reserved(&self, set: usize) -> Option<IpAddr> {
+        fs::read_to_string(self.store.last_reserved_path(set)).ok()?.trim().parse().ok()
+    }
+
+    /// Frees an address if the attachment has it.
+    pub(crate) fn release(&self, ip: IpAddr, owner: &Attachment) -> Result<bool, Error> {
+        if !self.store.is_owned_by(ip, owner) {
+            return Ok(false);
+        }
+        self.discard(ip)?;
+        Ok(true)
+    }
+
+    /// Frees all addresses of an attachment, and what a killed reservation left.
+    pub(crate) fn release_all(&self, owner: &Attachment) -> Result<Vec<IpAddr>, Error> {
+        self.unstage()?;
+        let mut released = Vec::new();
+        for reservation in self.store.reservations()? {
+            if reservation.owner.as_ref() == Some(owner) {
+                self.discard(reservation.ip)?;
+                released.push(reservation.ip);
+            }
+        }
+        Ok(released)
+    }
+
+    /// Frees an address, whoever has it. An empty directory of its name goes too.
+    pub(crate) fn discard(&self, ip: IpAddr) -> Result<(), Error> {
+        let path = self.store.path_of(ip);
+        let outcome = match fs::remove_file(&path) {
+            Err(error) if error.kind() == ErrorKind::IsADirectory => fs::remove_dir(&path),
+            outcome => outcome,
+        };
+        match outcome {
+            Err(error) if !is_absent(&error) => Err(Error::file("remove", path)(error)),
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn set_boot_id(&self, boot_id: &str) -> Result<(), Error> {
+        let path = self.store.directory.join(BOOT_ID);
+        self.replace(&path, boot_id.as_bytes())
+    }
+
+    fn remember_last(&self, set: usize, ip: IpAddr) -> Result<(), Error> {
+        self.replace(&self.store.last_reserved_path(set), ip.to_string().as_bytes())
+    }
+
+    fn stage(&self, owner: &Attachment) -> Result<(), Error> {
+        self.write_staging(format!("{}\r\n{}", owner.container_id, owner.ifname).as_bytes())
+    }
+
+    /// Renames the staged reservation to an address, unless that is taken.
+    fn publish(&self, ip: IpAddr) -> Result<bool, Error> {
+        let path = self.store.path_of(ip);
+        match renameat_with(CWD, self.staging(), CWD, &path, RenameFlags::NOREPLACE) {
+            Ok(()) => Ok(true),
+            Err(rustix::io::Errno::EXIST) => Ok(false),
+            Err(errno) => Err(Error::file("reserve", path)(errno.into())),
+        }
+    }
+
+    /// Removes what a killed reservation left.
+    pub(crate) fn unstage(&self) -> Result<(), Error> {
+        let path = self.staging();
+        match fs::remove_file(&path) {
+            Err(error) if !is_absent(&error) => Err(Error::file("remove", path)(error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Replaces a file's content in one step.
+    fn replace(&self, path: &Path, content: &[u8]) -> Result<(), Error> {
+        self.write_staging(content)?;
+        fs::rename(self.staging(), path).map_err(Error::file("write", path))
+    }
+
+    fn write_staging(&self, content: &[u8]) -> Result<(), Error> {
+        let path = self.staging();
+        OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o644)
+            .open(&path)
+            .and_then(|mut file| file.write_all(content))
+            .map_err(Error::file("write", path))
+    }
+
+    fn staging(&self) -> PathBuf {
+        self.store.directory.join(STAGING)
+    }
+}
+
+fn read_owner(path: &Path) -> Option<Attachment> {
+    let content = fs::read_to_string(path).ok()?;
+    // Early host-local versions wrote the container ID alone; theirs belongs to its first interface.
+    let (container_id, ifname) = content.split_once("\r\n").unwrap_or((&content, "eth0"));
+    let container_id = container_id.trim();
+    if container_id.is_empty() {
+        return None;
+    }
+    Some(Attachment { container_id: container_id.to_owned(), ifname: ifname.trim().to_owned() })
+}
+
+fn is_absent(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
+}
+
+#[cfg(test)]
+mod tests;

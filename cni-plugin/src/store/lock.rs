@@ -1,0 +1,97 @@
+//! The store's lock: `flock` on a file, as host-local's.
+
+use std::{
+    fs::{File, OpenOptions},
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+    sync::mpsc,
+    thread,
+    time::Duration,
+};
+
+use rustix::{
+    fs::{FlockOperation, flock},
+    io::Errno,
+};
+
+use crate::Error;
+
+/// The lock is held for microseconds; one that is held longer is a hung process.
+const TIME_LIMIT: Duration = Duration::from_secs(10);
+
+/// Held until dropped, or until the process ends in whatever way.
+#[derive(Debug)]
+pub(super) struct Lock(#[expect(dead_code, reason = "closing the file releases the lock")] File);
+
+impl Lock {
+    /// Waits for the lock, at most [`TIME_LIMIT`].
+    pub(super) fn acquire(path: &Path) -> Result<Self, Error> {
+        Self::acquire_within(path, TIME_LIMIT)
+    }
+
+    fn acquire_within(path: &Path, limit: Duration) -> Result<Self, Error> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(path)
+            .map_err(Error::file("open", path))?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(Self(file)),
+            Err(Errno::WOULDBLOCK | Errno::INTR) => {}
+            Err(errno) => return Err(Error::file("lock", path)(errno.into())),
+        }
+        // flock has no time limit, so a thread waits in it. If it waits too long it is left behind:
+        // the process is about to end with an error.
+        let (sender, receiver) = mpsc::channel();
+        thread::spawn(move || {
+            let outcome = loop {
+                match flock(&file, FlockOperation::LockExclusive) {
+                    Err(Errno::INTR) => {}
+                    outcome => break outcome,
+                }
+            };
+            // Nobody listens any more after the time limit; the file is closed then.
+            let _ = sender.send(outcome.map(|()| file));
+        });
+        match receiver.recv_timeout(limit) {
+            Ok(Ok(file)) => Ok(Self(file)),
+            Ok(Err(errno)) => Err(Error::file("lock", path)(errno.into())),
+            Err(_) => Err(Error::Locked { path: path.to_owned(), limit }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_that_is_released_in_time_is_waited_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("lock");
+        let first = Lock::acquire(&path).unwrap();
+        let (started, waiting) = mpsc::channel();
+        let waiter = thread::spawn({
+            let path = path.clone();
+            move || {
+                started.send(()).unwrap();
+                Lock::acquire_within(&path, Duration::from_secs(30)).is_ok()
+            }
+        });
+        waiting.recv().unwrap();
+        drop(first);
+        assert!(waiter.join().unwrap());
+    }
+
+    #[test]
+    fn a_lock_that_is_never_released_is_an_error_to_try_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("lock");
+        let _first = Lock::acquire(&path).unwrap();
+        let error = Lock::acquire_within(&path, Duration::from_millis(20)).unwrap_err();
+        assert_eq!(error.code(), 11);
+    }
+}
