@@ -1,0 +1,108 @@
+//! ADD and DEL of the CNI plugin against the reference plugins bridge and host-local.
+//!
+//! Both plugins work on nodes of their own with equivalent configurations, in sandboxes that exist
+//! already. What is measured is what a runtime waits for: from starting the process to its end,
+//! with its output read. The two take turns within each iteration, and in turn go first, so that
+//! whatever else happens on the machine happens to both.
+
+mod contender;
+mod figures;
+mod footprint;
+mod machine;
+mod report;
+mod round;
+mod sample;
+mod worker;
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use clap::{Args, ValueEnum, value_parser};
+use rustix::thread::{CpuSet, sched_setaffinity};
+
+use contender::{Contender, Families};
+use machine::Machine;
+use report::{Report, Row};
+use round::Round;
+
+/// ADD and DEL of the CNI plugin against the reference bridge and host-local plugins
+#[derive(Args, Debug)]
+pub(crate) struct Options {
+    /// How often each operation is measured in each row
+    #[arg(short = 'n', long, default_value_t = 200, value_name = "N",
+        value_parser = value_parser!(u32).range(100..))]
+    samples: u32,
+
+    /// Other pods on the node in the last rows (0 leaves these rows out)
+    #[arg(long, default_value_t = 100, value_name = "N",
+        value_parser = value_parser!(u32).range(..=200))]
+    pods: u32,
+
+    /// How to print the figures
+    #[arg(short, long, value_enum, default_value_t = Format::Table)]
+    output: Format,
+
+    /// Run this program and all plugins on one processor
+    #[arg(long, value_name = "NUMBER")]
+    cpu: Option<usize>,
+
+    /// Where the reference plugins are
+    #[arg(long, value_name = "FOLDER", default_value = "/usr/lib/cni")]
+    reference: PathBuf,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people
+    Table,
+    /// For programs; times are in microseconds, sizes in bytes
+    Json,
+}
+
+/// Measures and prints.
+pub(crate) fn measure(options: &Options) -> Result<()> {
+    if let Some(cpu) = options.cpu {
+        pin(cpu)?;
+    }
+    // First of all: a process that is measured begins as a copy of this one, which only grows.
+    let footprints = footprint::of_both(&options.reference)?;
+    // Removing namespaces is work that the kernel does in the background: neither a node nor a
+    // sandbox goes before the last figure is there.
+    let mut kept = Vec::new();
+    let mut rows = Vec::new();
+    for round in rounds(options) {
+        eprintln!("measuring: {round}");
+        let contenders = [
+            Contender::weir(round.families)?,
+            Contender::reference(&options.reference, round.families)?,
+        ];
+        let (times, sandboxes) = round.measure(&contenders)?;
+        rows.extend(Row::of(&round, &times));
+        kept.push((sandboxes, contenders));
+    }
+    let report = Report::new(Machine::describe()?, rows, footprints);
+    match options.output {
+        Format::Table => println!("{}", report.table()),
+        Format::Json => println!("{}", report.json()?),
+    }
+    Ok(())
+}
+
+fn rounds(options: &Options) -> Vec<Round> {
+    let round =
+        |families, parallel, pods| Round { families, parallel, pods, samples: options.samples };
+    let mut rounds =
+        vec![round(Families::Ipv4, 1, 0), round(Families::Ipv4, 8, 0), round(Families::Dual, 1, 0)];
+    if options.pods > 0 {
+        rounds.push(round(Families::Ipv4, 1, options.pods));
+        rounds.push(round(Families::Ipv4, 8, options.pods));
+    }
+    rounds
+}
+
+/// Keeps this process and those that it starts on one processor.
+fn pin(cpu: usize) -> Result<()> {
+    let mut processors = CpuSet::new();
+    processors.set(cpu);
+    sched_setaffinity(None, &processors).with_context(|| format!("run on processor {cpu}"))
+}

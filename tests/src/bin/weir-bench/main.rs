@@ -1,0 +1,31 @@
+//! Measures Weir against what it replaces, on this machine and in one run.
+
+#![expect(clippy::print_stdout, reason = "a benchmark is for what it prints")]
+
+mod cni;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Measures Weir against what it replaces (as root)
+#[derive(Debug, Parser)]
+#[command(name = "weir-bench")]
+#[command(after_help = "\
+Environment:
+  WEIR_BIN_DIR  where weir-cni is [default: the workspace's released binaries]")]
+struct Options {
+    #[command(subcommand)]
+    subject: Subject,
+}
+
+#[derive(Debug, Subcommand)]
+enum Subject {
+    Cni(cni::Options),
+}
+
+fn main() -> Result<()> {
+    let Options { subject } = Options::parse();
+    match subject {
+        Subject::Cni(options) => cni::measure(&options),
+    }
+}

@@ -1,0 +1,90 @@
+//! The node as a tree: the bridge, its ports, the pods behind them, and the plugin's store.
+
+use std::net::IpAddr;
+
+use anyhow::{Context, Result};
+use weir_tests::lab::{Address, Cni, Link, Node, Observe, Stack};
+
+use crate::paint::Paint;
+use crate::pods::DemoPod;
+use crate::tree::Tree;
+
+/// Everything about pods that is on the node.
+pub(crate) fn node(cni: &Cni, pods: &[DemoPod], paint: Paint) -> Result<Tree> {
+    let links = cni.node().links()?;
+    let mut tree = Tree::new("node");
+    for bridge in links.iter().filter(|link| link.info.kind.as_deref() == Some("bridge")) {
+        let ports = links.iter().filter(|link| link.master.as_ref() == Some(&bridge.name));
+        let ports: Result<Vec<_>> = ports.map(|link| port(link, pods, paint)).collect();
+        tree = tree.with(Tree::new(bridge_label(bridge, paint)).with_all(ports?));
+    }
+    Ok(tree.with(store(cni, pods, paint)?))
+}
+
+/// How many rules `iptables-save` lists; `None` where it is not installed.
+pub(crate) fn packet_filter_rules(node: &Node) -> Option<usize> {
+    let listed = node.command("iptables-save").ok()?.stdout().ok()?;
+    Some(listed.lines().filter(|line| line.starts_with("-A")).count())
+}
+
+fn bridge_label(bridge: &Link, paint: Paint) -> String {
+    format!(
+        "bridge {}  {}  {}",
+        paint.name(&bridge.name),
+        global_addresses(&bridge.addresses).join("  "),
+        paint.faint(format!("mtu {}", bridge.mtu)),
+    )
+}
+
+fn port(link: &Link, pods: &[DemoPod], paint: Paint) -> Result<Tree> {
+    let alias = link.alias.as_deref().unwrap_or("without a name");
+    let hairpin = if link.info.port.hairpin { "hairpin" } else { "no hairpin" };
+    let label = format!(
+        "port {}  {}  {}",
+        link.name,
+        paint.name(alias),
+        paint.faint(format!("mtu {}  {hairpin}", link.mtu)),
+    );
+    let mut tree = Tree::new(label);
+    if let Some(pod) = pods.iter().find(|pod| pod.full_name == alias) {
+        tree = tree.with(inside(pod, paint)?);
+    }
+    Ok(tree)
+}
+
+/// The pod's own side.
+fn inside(pod: &DemoPod, paint: Paint) -> Result<Tree> {
+    let link = pod.sandbox.link("eth0").with_context(|| pod.full_name.clone())?;
+    let gateways = pod.added.ips.iter().filter_map(|ip| ip.gateway);
+    let gateways: Vec<_> = gateways.map(|gateway| gateway.to_string()).collect();
+    Ok(Tree::new(format!(
+        "eth0  {}  {}  {}",
+        link.mac.as_deref().unwrap_or("no MAC"),
+        global_addresses(&link.addresses).join("  "),
+        paint.faint(format!("mtu {}  default via {}", link.mtu, gateways.join(", "))),
+    )))
+}
+
+fn store(cni: &Cni, pods: &[DemoPod], paint: Paint) -> Result<Tree> {
+    let reservations = cni.reservations()?;
+    let mut tree = Tree::new(format!("store  {} reservations", reservations.len()));
+    for (address, holder) in reservations {
+        let pod = pods.iter().find(|pod| holder.starts_with(&pod.sandbox.container_id()));
+        let name = pod.map_or("nobody here", |pod| pod.full_name.as_str());
+        let held = holder.replace("\r\n", " ");
+        tree = tree.with(format!(
+            "{:11} {}  {}",
+            address.to_string(),
+            paint.name(name),
+            paint.faint(held)
+        ));
+    }
+    Ok(tree)
+}
+
+/// Without the addresses that the kernel gives to every interface by itself.
+fn global_addresses(addresses: &[Address]) -> Vec<String> {
+    let global = addresses.iter().filter(|address| address.scope == "global");
+    let shown = |ip: IpAddr, length: u8| format!("{ip}/{length}");
+    global.map(|address| shown(address.local, address.prefixlen)).collect()
+}

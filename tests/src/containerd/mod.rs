@@ -1,0 +1,194 @@
+//! A real container runtime on a node of the lab: Debian's containerd and runc, driven by `ctr`.
+//!
+//! `ctr run --cni` has no options for the directories of CNI: configurations come from
+//! `/etc/cni/net.d`, plugins from `/opt/cni/bin`, results are cached in `/var/lib/cni`. The runtime
+//! therefore lives in a mount namespace where those are private, below that of its node.
+//!
+//! It also lives in a PID namespace of its own, as its first process. containerd's shims outlive
+//! their parent by design; here they and the containers end in the instant in which the kernel
+//! kills that one process, be it because of a drop, a panic or the death of the test.
+
+mod cgroup;
+mod container;
+mod image;
+
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+use crate::lab::{Finished, Node, Stack, Tool, eventually};
+
+pub use container::{Container, Family};
+pub use image::{Image, PAYLOAD_NAME};
+
+/// Nothing that is made of this runtime is used longer.
+const LIFETIME: Duration = Duration::from_secs(600);
+const READY: Duration = Duration::from_secs(30);
+
+/// A running containerd. It and everything that it started end when this is dropped.
+#[derive(Debug)]
+pub struct Containerd {
+    node: Node,
+    dir: PathBuf,
+    namespace: String,
+    pid: Pid,
+    pidfd: OwnedFd,
+    main: Option<JoinHandle<Result<Finished>>>,
+}
+
+impl Containerd {
+    /// Starts a containerd on `node` whose only network is `conflist` and whose only CNI plugin is
+    /// the file `plugin`.
+    ///
+    /// # Errors
+    /// When containerd is not installed, or does not answer in time; the error holds its log.
+    pub fn start(node: &Node, conflist: &str, plugin: &Path) -> Result<Self> {
+        cgroup::sweep_dead();
+        let dir = node.dir().join("containerd");
+        fs::create_dir_all(dir.join("private")).context("create the directory for containerd")?;
+        fs::write(dir.join("network.conflist"), conflist).context("write the conflist")?;
+        fs::write(dir.join("config.toml"), configuration(&dir))
+            .context("write the configuration of containerd")?;
+        let first = node
+            .command("unshare")?
+            .args(["--mount", "--pid", "--fork", "--kill-child", "--", "sh", "-c"])
+            .args([include_str!("start.sh"), "start.sh"])
+            .args([&dir, plugin])
+            .deadline(LIFETIME);
+        let main = thread::spawn(move || first.finish());
+
+        let pid = read_pid(&dir, &main)?;
+        let containerd = Self {
+            node: node.clone(),
+            namespace: unique_name(node)?,
+            dir,
+            pid,
+            pidfd: pidfd_open(pid, PidfdFlags::empty()).context("open the pidfd of containerd")?,
+            main: Some(main),
+        };
+        eventually("containerd answers", READY, || {
+            ensure!(containerd.is_running(), "containerd ended:\n{}", containerd.log());
+            Ok(containerd.ctr(&["version"])?.finish()?.status.success())
+        })
+        .with_context(|| format!("the log of containerd:\n{}", containerd.log()))?;
+        Ok(containerd)
+    }
+
+    /// A call of `ctr`, inside of the runtime's namespaces.
+    ///
+    /// # Errors
+    /// When the node is gone.
+    pub fn ctr(&self, arguments: &[&str]) -> Result<Tool> {
+        let tool = self
+            .node
+            .command("nsenter")?
+            .args(["--mount", "--pid", "--target", &self.pid.to_string(), "--", "ctr"])
+            .args(["--namespace", &self.namespace, "--address"])
+            .arg(self.dir.join("containerd.sock"))
+            .args(arguments);
+        Ok(tool)
+    }
+
+    /// Makes an image known to the runtime.
+    ///
+    /// # Errors
+    /// When `ctr image import` fails.
+    pub fn import(&self, image: &Image) -> Result<()> {
+        let import = ["image", "import", "--snapshotter", SNAPSHOTTER];
+        self.ctr(&import)?.arg(image.archive()).stdout()?;
+        Ok(())
+    }
+
+    /// Runs `command` as the container `name`, connected to the network by CNI.
+    ///
+    /// # Errors
+    /// When the container does not get to run; the error holds what `ctr` said.
+    pub fn run(&self, name: &str, command: &[&str]) -> Result<Container<'_>> {
+        Container::run(self, name, command)
+    }
+
+    /// The namespace of containerd that everything is in. It is also the name of the cgroups and a
+    /// part of the command line of each shim.
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// The container ID that CNI plugins are given for the container `name`.
+    #[must_use]
+    pub fn container_id(&self, name: &str) -> String {
+        format!("{}-{name}", self.namespace)
+    }
+
+    /// A path as the runtime sees it, made readable for the test.
+    #[must_use]
+    pub fn view(&self, path: &str) -> PathBuf {
+        Path::new("/proc")
+            .join(self.pid.to_string())
+            .join("root")
+            .join(path.trim_start_matches('/'))
+    }
+
+    /// What containerd logged up to now.
+    #[must_use]
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.dir.join("containerd.log")).unwrap_or_default()
+    }
+
+    fn is_running(&self) -> bool {
+        self.main.as_ref().is_some_and(|main| !main.is_finished())
+    }
+}
+
+impl Drop for Containerd {
+    fn drop(&mut self) {
+        // The first process of a PID namespace takes all others of it along, and is not reaped
+        // before them: when its parent has ended, nothing of the runtime is left but its cgroups.
+        let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
+        if let Some(main) = self.main.take() {
+            let _ = main.join();
+        }
+        cgroup::remove(&self.namespace);
+    }
+}
+
+/// The snapshotter that copies: it works on every file system, also below an overlay.
+const SNAPSHOTTER: &str = "native";
+
+fn configuration(dir: &Path) -> String {
+    let dir = dir.display();
+    format!(
+        r#"version = 2
+root = "{dir}/root"
+state = "{dir}/state"
+disabled_plugins = ["io.containerd.grpc.v1.cri"]
+[grpc]
+address = "{dir}/containerd.sock"
+"#
+    )
+}
+
+/// The name of the node's directory: unique on the machine, and cgroups get the name of the
+/// namespace of containerd.
+fn unique_name(node: &Node) -> Result<String> {
+    let name = node.dir().file_name().context("the directory of the node has no name")?;
+    Ok(name.to_string_lossy().into_owned())
+}
+
+fn read_pid(dir: &Path, main: &JoinHandle<Result<Finished>>) -> Result<Pid> {
+    let file = dir.join("pid");
+    let log = || fs::read_to_string(dir.join("containerd.log")).unwrap_or_default();
+    eventually("the runtime has its namespaces", READY, || {
+        ensure!(!main.is_finished() || file.exists(), "preparing the runtime failed");
+        Ok(file.exists())
+    })
+    .with_context(log)?;
+    let number = fs::read_to_string(&file).context("read the process ID of containerd")?;
+    let number = number.trim().parse().context("parse the process ID of containerd")?;
+    Pid::from_raw(number).context("the process ID of containerd is zero")
+}

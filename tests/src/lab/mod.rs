@@ -1,0 +1,44 @@
+//! A laboratory of network namespaces: nodes, their pods, and the tools to look at them.
+//!
+//! A [`Node`] is a network namespace with a private mount namespace, a [`Pod`] is a network
+//! namespace whose path exists only inside its node's mount namespace. Both are held by file
+//! descriptors alone: no process anchors them and no path in the root namespace names them, so the
+//! kernel frees everything when the test ends, whichever way it ends. Only a temporary directory
+//! can outlive a killed test; the next one sweeps it.
+//!
+//! ```no_run
+//! use weir_tests::lab::{Cni, Config, Node, ping};
+//!
+//! # fn main() -> anyhow::Result<()> {
+//! let node = Node::new()?;
+//! let cni = Cni::new(&node, Config::new("10.1.0.0/24"))?;
+//! let (a, b) = (node.pod("a")?, node.pod("b")?);
+//! let (_, b_added) = (cni.add(&a)?, cni.add(&b)?);
+//! ping(&a, b_added.address()?)?;
+//! # Ok(())
+//! # }
+//! ```
+
+mod cni;
+mod config;
+mod dir;
+mod namespaces;
+mod node;
+mod observe;
+mod pod;
+mod result;
+mod store;
+mod tool;
+mod traffic;
+mod wait;
+
+pub use cni::{Call, Cni, Reply, binary};
+pub use config::Config;
+pub use namespaces::{Namespaces, Stack};
+pub use node::Node;
+pub use observe::{Address, FdbEntry, Link, LinkInfo, Observe, PortInfo, Route, RouteMetrics};
+pub use pod::Pod;
+pub use result::{Added, CniError, Interface, Ip, ResultRoute, refused};
+pub use tool::{Finished, Tool};
+pub use traffic::{ping, tcp_echo, tcp_transfer, udp_echo};
+pub use wait::eventually;

@@ -1,0 +1,219 @@
+//! What the kernel says, through iproute2's JSON: a judge that shares no code with the product.
+
+use std::net::IpAddr;
+
+use anyhow::{Context, Result, ensure};
+use ipnetwork::IpNetwork;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::namespaces::Stack;
+
+/// A network interface with its addresses.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+pub struct Link {
+    /// Index in its namespace.
+    pub ifindex: u32,
+    /// Name.
+    #[serde(rename = "ifname")]
+    pub name: String,
+    /// `UP`, `LOWER_UP`, `BROADCAST` and so on.
+    #[serde(default)]
+    pub flags: Vec<String>,
+    /// In bytes.
+    pub mtu: u32,
+    /// The bridge it is a port of.
+    pub master: Option<String>,
+    /// The hardware address as printed, `aa:bb:…`.
+    #[serde(rename = "address")]
+    pub mac: Option<String>,
+    /// The alias a person gave it.
+    #[serde(rename = "ifalias")]
+    pub alias: Option<String>,
+    /// What kind of interface it is.
+    #[serde(rename = "linkinfo", default)]
+    pub info: LinkInfo,
+    /// Its addresses.
+    #[serde(rename = "addr_info", default)]
+    pub addresses: Vec<Address>,
+}
+
+/// What kind of interface a [`Link`] is, and how it is a port.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+pub struct LinkInfo {
+    /// `veth`, `bridge`, …; `None` for physical ones and loopback.
+    #[serde(rename = "info_kind")]
+    pub kind: Option<String>,
+    /// Its attributes as a port of a bridge.
+    #[serde(rename = "info_slave_data", default)]
+    pub port: PortInfo,
+}
+
+/// A bridge port's attributes.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+pub struct PortInfo {
+    /// Whether frames may leave through the port they came in.
+    #[serde(default)]
+    pub hairpin: bool,
+}
+
+/// An address of an interface.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+pub struct Address {
+    /// The address without its prefix length.
+    pub local: IpAddr,
+    /// Its prefix length.
+    pub prefixlen: u8,
+    /// `global`, `link`, `host`.
+    pub scope: String,
+    /// Whether duplicate address detection still runs: it cannot be used yet.
+    #[serde(default)]
+    pub tentative: bool,
+}
+
+impl Address {
+    /// Address and prefix length.
+    ///
+    /// # Errors
+    /// When the prefix length does not fit the family.
+    pub fn network(&self) -> Result<IpNetwork> {
+        IpNetwork::new(self.local, self.prefixlen).context("address with its prefix length")
+    }
+}
+
+/// A route. A default route's `dst` is `default`.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+pub struct Route {
+    /// `unicast`, `local`, …
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The prefix, or `default`.
+    pub dst: String,
+    /// The next hop.
+    pub gateway: Option<IpAddr>,
+    /// The interface.
+    pub dev: Option<String>,
+    /// `main`, `local`, or a number; `ip` leaves it out when it was asked for one table only.
+    #[serde(default = "main_table")]
+    pub table: String,
+    /// `kernel`, `boot`, `static`, …
+    pub protocol: String,
+    /// `global`, `link`, `host`, or a number.
+    pub scope: String,
+    /// The priority.
+    pub metric: Option<u32>,
+    /// `mtu`, `advmss` and so on.
+    #[serde(default)]
+    pub metrics: Vec<RouteMetrics>,
+}
+
+fn main_table() -> String {
+    "main".to_owned()
+}
+
+/// The limits a route sets.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+pub struct RouteMetrics {
+    /// Largest packet.
+    pub mtu: Option<u32>,
+    /// Advertised maximal TCP segment.
+    pub advmss: Option<u32>,
+}
+
+impl Route {
+    /// The MTU of the route, if it has one.
+    #[must_use]
+    pub fn mtu(&self) -> Option<u32> {
+        self.metrics.iter().find_map(|metrics| metrics.mtu)
+    }
+
+    /// The advertised segment size of the route, if it has one.
+    #[must_use]
+    pub fn advmss(&self) -> Option<u32> {
+        self.metrics.iter().find_map(|metrics| metrics.advmss)
+    }
+}
+
+/// An entry of a bridge's forwarding table.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+pub struct FdbEntry {
+    /// The station.
+    pub mac: String,
+    /// The port it is behind.
+    #[serde(rename = "ifname")]
+    pub port: String,
+    /// The bridge, absent for the port's own entries.
+    pub master: Option<String>,
+    /// `permanent`, `static`, or empty for a learned one.
+    #[serde(default)]
+    pub state: String,
+}
+
+/// The looking, for everything that has a network stack.
+pub trait Observe: Stack {
+    /// All interfaces, with their addresses.
+    ///
+    /// # Errors
+    /// When `ip` fails.
+    fn links(&self) -> Result<Vec<Link>> {
+        json(self, "ip -j -d addr show")
+    }
+
+    /// The interface of this name, if there is one.
+    ///
+    /// # Errors
+    /// When `ip` fails.
+    fn find_link(&self, name: &str) -> Result<Option<Link>> {
+        Ok(self.links()?.into_iter().find(|link| link.name == name))
+    }
+
+    /// The interface of this name.
+    ///
+    /// # Errors
+    /// When there is none.
+    fn link(&self, name: &str) -> Result<Link> {
+        self.find_link(name)?.with_context(|| format!("there is no interface {name}"))
+    }
+
+    /// The routes of both families in every table.
+    ///
+    /// # Errors
+    /// When `ip` fails.
+    fn routes(&self) -> Result<Vec<Route>> {
+        let mut routes: Vec<Route> = json(self, "ip -j -d -4 route show table all")?;
+        routes.extend(json::<Vec<Route>>(self, "ip -j -d -6 route show table all")?);
+        Ok(routes)
+    }
+
+    /// The only route of table `main` to `dst`; `0.0.0.0/0` and `::/0` are the default routes.
+    ///
+    /// # Errors
+    /// When there is none, or more than one.
+    fn route(&self, dst: &str) -> Result<Route> {
+        let (family, shown) = match dst {
+            "0.0.0.0/0" => ("-4", "default"),
+            "::/0" => ("-6", "default"),
+            other if other.contains(':') => ("-6", other),
+            other => ("-4", other),
+        };
+        let mut found: Vec<Route> = json(self, &format!("ip -j -d {family} route show"))?;
+        found.retain(|route| route.dst == shown);
+        ensure!(found.len() == 1, "not exactly one route to {dst}: {found:?}");
+        found.pop().context("one route")
+    }
+
+    /// The forwarding tables of all bridges.
+    ///
+    /// # Errors
+    /// When `bridge` fails.
+    fn fdb(&self) -> Result<Vec<FdbEntry>> {
+        json(self, "bridge -j fdb show")
+    }
+}
+
+impl<S: Stack> Observe for S {}
+
+fn json<T: DeserializeOwned>(stack: &impl Stack, line: &str) -> Result<T> {
+    let text = stack.sh(line)?;
+    serde_json::from_str(&text).with_context(|| format!("the output of {line}: {text}"))
+}

@@ -1,0 +1,98 @@
+//! A pod's sandbox as a container runtime prepares it: a network namespace at a path.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use rustix::mount::{UnmountFlags, mount_bind, unmount};
+
+use super::namespaces::{Namespaces, Stack};
+use super::node::Node;
+
+/// A network namespace, mounted at [`Pod::netns`] inside of its node's mount namespace only.
+#[derive(Debug)]
+pub struct Pod {
+    node: Node,
+    name: String,
+    path: PathBuf,
+    namespaces: Option<Namespaces>,
+}
+
+impl Pod {
+    pub(super) fn new(node: &Node, name: &str) -> Result<Self> {
+        let path = node.netns_dir().join(name);
+        File::create_new(&path).with_context(|| format!("create {}", path.display()))?;
+        let namespaces = node.namespaces()?.sibling(|own| {
+            mount_bind(own, &path).with_context(|| format!("mount {}", path.display()))
+        })?;
+        let pod =
+            Self { node: node.clone(), name: name.to_owned(), path, namespaces: Some(namespaces) };
+        pod.sh("ip link set lo up")?;
+        Ok(pod)
+    }
+
+    /// The name given to [`Node::pod`].
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The node it runs on.
+    #[must_use]
+    pub fn node(&self) -> &Node {
+        &self.node
+    }
+
+    /// What a runtime would pass as `CNI_CONTAINERID`.
+    #[must_use]
+    pub fn container_id(&self) -> String {
+        format!("{}-container", self.name)
+    }
+
+    /// What a runtime would pass as `CNI_NETNS`.
+    #[must_use]
+    pub fn netns(&self) -> &Path {
+        &self.path
+    }
+
+    /// Takes the namespace away with everything in it, as after a crash of the runtime: the path
+    /// no longer exists.
+    ///
+    /// # Errors
+    /// When it is gone already.
+    pub fn remove_netns(&mut self) -> Result<()> {
+        self.unmount()?;
+        fs::remove_file(&self.path).with_context(|| format!("remove {}", self.path.display()))
+    }
+
+    /// Takes the namespace away but leaves the empty file it was mounted on.
+    ///
+    /// # Errors
+    /// When it is gone already.
+    pub fn unmount(&mut self) -> Result<()> {
+        self.node.run(|| {
+            unmount(&self.path, UnmountFlags::DETACH)
+                .with_context(|| format!("unmount {}", self.path.display()))
+        })?;
+        self.namespaces = None;
+        Ok(())
+    }
+}
+
+impl Stack for Pod {
+    fn namespaces(&self) -> Result<&Namespaces> {
+        self.namespaces
+            .as_ref()
+            .with_context(|| format!("the network namespace of pod {} was removed", self.name))
+    }
+}
+
+impl Drop for Pod {
+    fn drop(&mut self) {
+        // The mount would keep the network namespace until the node goes: a test that makes
+        // hundreds of pods frees each of them here. Nothing can be done about a failure.
+        if self.namespaces.is_some() {
+            let _ = self.remove_netns();
+        }
+    }
+}

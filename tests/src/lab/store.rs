@@ -1,0 +1,119 @@
+//! The plugin's files, and what a node still has of its pods.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use super::cni::Cni;
+use super::observe::{Link, Observe};
+
+/// The files, found through the configuration as any other reader of them would.
+impl Cni {
+    /// The directory with a file for each reserved address.
+    ///
+    /// # Errors
+    /// When the configuration has no data directory or name.
+    pub fn store(&self) -> Result<PathBuf> {
+        let ipam = self.config().get("ipam").context("no ipam in the configuration")?;
+        let data = ipam.get("dataDir").and_then(Value::as_str).context("no dataDir")?;
+        Ok(Path::new(data).join(self.config().text("name").context("no name")?))
+    }
+
+    /// The directory with a record for each pod.
+    ///
+    /// # Errors
+    /// When the configuration has no run directory.
+    pub fn records_dir(&self) -> Result<PathBuf> {
+        Ok(Path::new(self.config().text("runDir").context("no runDir")?).join("endpoints"))
+    }
+
+    /// Each reserved address with what its file holds.
+    ///
+    /// # Errors
+    /// When the store cannot be read; one that does not exist is empty.
+    pub fn reservations(&self) -> Result<BTreeMap<IpAddr, String>> {
+        let store = self.store()?;
+        let mut reservations = BTreeMap::new();
+        for name in names(&store)? {
+            if let Ok(address) = name.parse() {
+                let content = fs::read_to_string(store.join(&name))
+                    .with_context(|| format!("read the reservation of {name}"))?;
+                reservations.insert(address, content);
+            }
+        }
+        Ok(reservations)
+    }
+
+    /// The endpoint record of a host interface.
+    ///
+    /// # Errors
+    /// When there is none, or it is not JSON.
+    pub fn record(&self, host_interface: &str) -> Result<Value> {
+        let path = self.records_dir()?.join(format!("{host_interface}.json"));
+        let text = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
+        serde_json::from_slice(&text).with_context(|| format!("parse {}", path.display()))
+    }
+
+    /// The names of all files among the endpoint records.
+    ///
+    /// # Errors
+    /// When the directory cannot be read; one that does not exist is empty.
+    pub fn records(&self) -> Result<Vec<String>> {
+        names(&self.records_dir()?)
+    }
+
+    /// The host sides of pods: all veth interfaces of the node but the lab's uplink.
+    ///
+    /// # Errors
+    /// When `ip` fails.
+    pub fn host_interfaces(&self) -> Result<Vec<Link>> {
+        let mut links = self.node().links()?;
+        links.retain(|link| {
+            link.info.kind.as_deref() == Some("veth") && !["uplink", "wire"].contains(&&*link.name)
+        });
+        Ok(links)
+    }
+
+    /// That no pod has left anything: no interface, no forwarding entry, no reservation, no record
+    /// and no file that is not part of the store's format.
+    ///
+    /// # Errors
+    /// When something is there; the error names all of it.
+    pub fn nothing_left(&self) -> Result<()> {
+        let links: Vec<_> = self.host_interfaces()?.into_iter().map(|link| link.name).collect();
+        let mut fdb = self.node().fdb()?;
+        fdb.retain(|entry| entry.state == "static");
+        let files: Vec<_> =
+            names(&self.store()?)?.into_iter().filter(|name| !is_bookkeeping(name)).collect();
+        let records = self.records()?;
+        ensure!(
+            links.is_empty() && fdb.is_empty() && files.is_empty() && records.is_empty(),
+            "left behind: interfaces {links:?}, forwarding entries {fdb:?}, files in the store \
+             {files:?}, records {records:?}"
+        );
+        Ok(())
+    }
+}
+
+/// The store's files that are not about a single container.
+fn is_bookkeeping(name: &str) -> bool {
+    name == "lock" || name == "boot_id" || name.starts_with("last_reserved_ip.")
+}
+
+fn names(directory: &Path) -> Result<Vec<String>> {
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error).with_context(|| format!("read {}", directory.display())),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        names.push(entry?.file_name().to_string_lossy().into_owned());
+    }
+    names.sort();
+    Ok(names)
+}

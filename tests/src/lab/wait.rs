@@ -1,0 +1,29 @@
+//! Waiting for a condition instead of sleeping and hoping.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+
+/// Asks `condition` until it holds.
+///
+/// # Errors
+/// When it does not hold within `deadline`, and at once when asking fails.
+pub fn eventually(
+    what: &str,
+    deadline: Duration,
+    mut condition: impl FnMut() -> Result<bool>,
+) -> Result<()> {
+    let end = Instant::now() + deadline;
+    loop {
+        // Asked once more after the deadline: a slow machine must not turn a truth into a failure.
+        let late = Instant::now() >= end;
+        if condition()? {
+            return Ok(());
+        }
+        if late {
+            bail!("not within {deadline:?}: {what}");
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+}

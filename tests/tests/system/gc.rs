@@ -1,0 +1,196 @@
+//! GC removes what no container owns any more, and nothing else.
+
+use std::fs;
+
+use anyhow::{Result, ensure};
+use serde_json::json;
+use weir_tests::lab::{Cni, Config, Node, Observe, Stack, ping, refused};
+
+fn setup() -> Result<(Node, Cni)> {
+    let node = Node::new()?;
+    let cni = Cni::new(&node, Config::new("10.1.0.0/24"))?;
+    Ok((node, cni))
+}
+
+#[test]
+fn valid_attachments_stay_and_the_others_go() -> Result<()> {
+    let (node, cni) = setup()?;
+    let (a, b, c) = (node.pod("a")?, node.pod("b")?, node.pod("c")?);
+    let (_, kept, _) = (cni.add(&a)?, cni.add(&b)?, cni.add(&c)?);
+    cni.gc(&[&b])?;
+    let left: Vec<_> = cni.reservations()?.into_iter().collect();
+    ensure!(left == [(kept.address()?, "b-container\r\neth0".to_owned())], "{left:?}");
+    ensure!(cni.records()? == [format!("{}.json", kept.host()?.name)]);
+    let links: Vec<_> = cni.host_interfaces()?.into_iter().map(|link| link.name).collect();
+    ensure!(links == [kept.host()?.name.clone()], "{links:?}");
+    ensure!(node.fdb()?.iter().filter(|entry| entry.state == "static").count() == 1);
+    cni.check(&b, &kept)?;
+    ping(&b, kept.gateway()?)
+}
+
+#[test]
+fn an_attachment_is_a_container_and_an_interface() -> Result<()> {
+    let (node, cni) = setup()?;
+    let pod = node.pod("a")?;
+    let kept = cni.add(&pod)?;
+    let second = cni.reconfigured(|config| config.with("isDefaultGateway", false));
+    second.call("ADD").pod(&pod).env("CNI_IFNAME", "net1").run()?.added()?;
+    cni.gc(&[&pod])?;
+    ensure!(pod.find_link("net1")?.is_none(), "net1 is in nobody's list");
+    ensure!(cni.reservations()?.len() == 1 && cni.records()?.len() == 1);
+    cni.check(&pod, &kept)
+}
+
+#[test]
+fn nothing_to_do_is_not_an_error() -> Result<()> {
+    let (node, cni) = setup()?;
+    cni.gc(&[])?;
+    ensure!(node.find_link("weir0")?.is_none());
+    let pod = node.pod("a")?;
+    let added = cni.add(&pod)?;
+    for _ in 0..2 {
+        cni.gc(&[&pod])?;
+        cni.check(&pod, &added)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_reservation_without_anything_else_goes() -> Result<()> {
+    let (node, cni) = setup()?;
+    let pod = node.pod("a")?;
+    cni.add(&pod)?;
+    fs::write(cni.store()?.join("10.1.0.99"), "long-gone\r\neth0")?;
+    cni.gc(&[&pod])?;
+    ensure!(cni.reservations()?.len() == 1);
+    Ok(())
+}
+
+#[test]
+fn an_interface_without_anything_else_goes() -> Result<()> {
+    let (node, cni) = setup()?;
+    let pod = node.pod("a")?;
+    let added = cni.add(&pod)?;
+    fs::remove_file(cni.records_dir()?.join(format!("{}.json", added.host()?.name)))?;
+    fs::remove_file(cni.store()?.join("10.1.0.2"))?;
+    cni.gc(&[])?;
+    cni.nothing_left()
+}
+
+#[test]
+fn a_record_without_anything_else_goes() -> Result<()> {
+    let (node, cni) = setup()?;
+    let mut pod = node.pod("a")?;
+    cni.add(&pod)?;
+    node.sh("ip link del weir0")?;
+    pod.remove_netns()?;
+    fs::remove_dir_all(cni.store()?)?;
+    cni.gc(&[])?;
+    cni.nothing_left()
+}
+
+#[test]
+fn interfaces_of_others_stay() -> Result<()> {
+    let (node, cni) = setup()?;
+    cni.add(&node.pod("a")?)?;
+    for line in [
+        "ip link add weirfoo type veth peer name weirbar",
+        "ip link add veth0123abcd type veth peer name far",
+        "ip link set veth0123abcd master weir0",
+        "ip link add weir.1 type bridge",
+        "ip link add weirdeadbeef001 type veth peer name far2",
+    ] {
+        node.sh(line)?;
+    }
+    cni.gc(&[])?;
+    for name in ["weirfoo", "veth0123abcd", "weir.1", "weir0", "weirdeadbeef001"] {
+        ensure!(node.find_link(name)?.is_some(), "{name} was removed");
+    }
+    ensure!(node.link("veth0123abcd")?.master.as_deref() == Some("weir0"));
+    Ok(())
+}
+
+#[test]
+fn other_networks_stay() -> Result<()> {
+    let (node, cni) = setup()?;
+    let second =
+        Cni::new(&node, Config::new("10.2.0.0/24").with("name", "second").with("bridge", "weir1"))?;
+    let (a, b) = (node.pod("a")?, node.pod("b")?);
+    cni.add(&a)?;
+    let kept = second.add(&b)?;
+    cni.gc(&[])?;
+    ensure!(cni.reservations()?.is_empty());
+    second.check(&b, &kept)?;
+    ensure!(second.reservations()?.len() == 1 && second.records()?.len() == 1);
+    ping(&b, kept.gateway()?)
+}
+
+#[test]
+fn another_network_on_the_same_bridge_stays() -> Result<()> {
+    let (node, cni) = setup()?;
+    let range = json!([[{ "subnet": "10.1.0.0/24", "rangeStart": "10.1.0.100" }]]);
+    let second = Cni::new(&node, Config::with_ranges(range).with("name", "second"))?;
+    let (a, b) = (node.pod("a")?, node.pod("b")?);
+    cni.add(&a)?;
+    let kept = second.add(&b)?;
+    cni.gc(&[])?;
+    second.check(&b, &kept)?;
+    ensure!(cni.reservations()?.is_empty() && cni.host_interfaces()?.len() == 1);
+    ping(&b, kept.gateway()?)
+}
+
+#[test]
+fn a_list_of_the_wrong_type_is_refused_and_nothing_removed() -> Result<()> {
+    let (node, cni) = setup()?;
+    let pod = node.pod("a")?;
+    let added = cni.add(&pod)?;
+    for list in [json!("all"), json!({}), json!([1]), json!([{ "containerID": 1 }])] {
+        let wrong = cni.reconfigured(|config| config.with("cni.dev/valid-attachments", list));
+        let error = refused(wrong.call("GC").run()?.silent(), 7)?;
+        ensure!(error.to_string().contains("cni.dev/valid-attachments"), "{error}");
+    }
+    cni.check(&pod, &added)
+}
+
+#[test]
+fn a_pod_of_another_network_survives_a_second_add_that_was_killed() -> Result<()> {
+    let (node, cni) = setup()?;
+    let second =
+        Cni::new(&node, Config::new("10.2.0.0/24").with("name", "second").with("bridge", "weir1"))?;
+    let pod = node.pod("a")?;
+    let kept = second.add(&pod)?;
+    // What such an ADD leaves when it dies just after it has announced itself.
+    let pending = second.records_dir()?.join(format!("{}.pending", kept.host()?.name));
+    fs::write(&pending, "")?;
+    node.sh(&format!("touch -d 2001-01-01 {}", pending.display()))?;
+    cni.gc(&[])?;
+    second.check(&pod, &kept)
+}
+
+#[test]
+fn a_list_that_is_missing_is_not_an_empty_one() -> Result<()> {
+    let (node, cni) = setup()?;
+    let pod = node.pod("a")?;
+    let added = cni.add(&pod)?;
+    let error = refused(cni.call("GC").run()?.silent(), 7)?;
+    ensure!(error.to_string().contains("cni.dev/valid-attachments"), "{error}");
+    cni.check(&pod, &added)
+}
+
+#[test]
+fn an_add_that_is_under_way_keeps_what_it_has_made() -> Result<()> {
+    // The list was made before the ADD began: what the pod has so far is in no list.
+    let (_node, cni) = setup()?;
+    let pod = cni.node().pod("a")?;
+    let added = cni.add(&pod)?;
+    let record = cni.records_dir()?.join(format!("{}.json", added.host()?.name));
+    let pending = record.with_extension("pending");
+    let content = fs::read(&record)?;
+    fs::rename(&record, &pending)?;
+    cni.gc(&[])?;
+    // The ADD goes on to its end.
+    fs::remove_file(&pending)?;
+    fs::write(&record, content)?;
+    cni.check(&pod, &added)?;
+    ping(&pod, added.gateway()?)
+}

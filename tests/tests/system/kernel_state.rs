@@ -1,0 +1,228 @@
+//! What the kernel holds of a pod after ADD and after DEL.
+
+use anyhow::{Context, Result, ensure};
+use serde_json::json;
+use weir_tests::lab::{Cni, CniError, Config, Node, Observe, refused};
+
+use crate::scene::{Scene, global, is_up, one_pod};
+
+#[test]
+fn the_pod_has_one_address_and_a_default_route() -> Result<()> {
+    let Scene { pod, .. } = one_pod(Config::new("10.1.0.0/24"))?;
+    let eth0 = pod.link("eth0")?;
+    ensure!(is_up(&eth0), "{eth0:?}");
+    ensure!(eth0.info.kind.as_deref() == Some("veth"), "{eth0:?}");
+    ensure!(global(&eth0) == ["10.1.0.2/24"], "{eth0:?}");
+    let route = pod.route("0.0.0.0/0")?;
+    ensure!(route.gateway == Some("10.1.0.1".parse()?), "{route:?}");
+    ensure!(route.dev.as_deref() == Some("eth0"), "{route:?}");
+    ensure!(pod.links()?.len() == 2, "more than lo and eth0: {:?}", pod.links()?);
+    Ok(())
+}
+
+#[test]
+fn the_interface_in_the_pod_has_the_name_that_was_asked_for() -> Result<()> {
+    let Scene { node, cni, pod, added } = one_pod(Config::new("10.1.0.0/24"))?;
+    // Two default routes would collide.
+    let other = cni.reconfigured(|config| config.with("isDefaultGateway", false));
+    let second = other.call("ADD").pod(&pod).env("CNI_IFNAME", "net1").run()?.added()?;
+    ensure!(global(&pod.link("net1")?) == ["10.1.0.3/24"]);
+    ensure!(second.host()?.name != added.host()?.name);
+    cni.call("DEL").pod(&pod).env("CNI_IFNAME", "net1").run()?.silent()?;
+    ensure!(pod.find_link("net1")?.is_none() && pod.find_link("eth0")?.is_some());
+    ensure!(node.find_link(&added.host()?.name)?.is_some());
+    ensure!(cni.reservations()?.len() == 1);
+    Ok(())
+}
+
+#[test]
+fn a_second_interface_does_not_take_the_default_route_away() -> Result<()> {
+    let Scene { node, pod, .. } = one_pod(Config::new("10.1.0.0/24"))?;
+    let config = Config::new("10.2.0.0/24").with("name", "second").with("bridge", "weir1");
+    let second = Cni::new(&node, config)?;
+    second.call("ADD").pod(&pod).env("CNI_IFNAME", "net1").run()?.added()?;
+    let route = pod.route("0.0.0.0/0")?;
+    ensure!(route.dev.as_deref() == Some("eth0"), "{route:?}");
+    ensure!(pod.route("10.2.0.0/24")?.dev.as_deref() == Some("net1"));
+    Ok(())
+}
+
+#[test]
+fn the_pods_mac_address_is_made_of_its_address() -> Result<()> {
+    let Scene { pod, .. } = one_pod(Config::new("10.1.200.0/24"))?;
+    ensure!(pod.link("eth0")?.mac.as_deref() == Some("0a:58:0a:01:c8:02"));
+    let Scene { pod, .. } = one_pod(Config::dual_stack("fd00:1::/64", "10.1.200.0/24"))?;
+    ensure!(pod.link("eth0")?.mac.as_deref() == Some("0a:58:0a:01:c8:02"));
+    let range = json!([[{ "subnet": "fd00:1::/64", "rangeStart": "fd00:1::1:2:3" }]]);
+    let Scene { pod, .. } = one_pod(Config::with_ranges(range))?;
+    ensure!(pod.link("eth0")?.mac.as_deref() == Some("0a:58:00:02:00:03"));
+    Ok(())
+}
+
+#[test]
+fn the_host_side_is_a_hairpin_port_of_the_bridge() -> Result<()> {
+    let Scene { node, added, .. } = one_pod(Config::new("10.1.0.0/24"))?;
+    let host = node.link(&added.host()?.name)?;
+    let digits = host.name.strip_prefix("weir").context("the prefix of the name")?;
+    ensure!(
+        digits.len() == 11 && digits.chars().all(|c| matches!(c, '0'..='9' | 'a'..='f')),
+        "{host:?}"
+    );
+    ensure!(host.master.as_deref() == Some("weir0"), "{host:?}");
+    ensure!(host.info.port.hairpin && is_up(&host), "{host:?}");
+    ensure!(host.addresses.is_empty(), "an address on a bridge port: {host:?}");
+    Ok(())
+}
+
+#[test]
+fn the_host_sides_name_depends_on_container_and_interface_alone() -> Result<()> {
+    let first = one_pod(Config::new("10.1.0.0/24"))?;
+    let second = one_pod(Config::new("10.7.0.0/24").with("mtu", 1400).with("name", "other"))?;
+    ensure!(first.added.host()?.name == second.added.host()?.name);
+    Ok(())
+}
+
+#[test]
+fn hairpin_can_be_turned_off() -> Result<()> {
+    let config = Config::new("10.1.0.0/24").with("hairpinMode", false);
+    let Scene { node, added, .. } = one_pod(config)?;
+    ensure!(!node.link(&added.host()?.name)?.info.port.hairpin);
+    Ok(())
+}
+
+#[test]
+fn the_default_route_can_be_turned_off() -> Result<()> {
+    let config = Config::dual_stack("10.1.0.0/24", "fd00:1::/64").with("isDefaultGateway", false);
+    let Scene { pod, added, .. } = one_pod(config)?;
+    ensure!(added.routes.is_empty(), "{}", added.raw);
+    let defaults: Vec<_> =
+        pod.routes()?.into_iter().filter(|route| route.dst == "default").collect();
+    ensure!(defaults.is_empty(), "{defaults:?}");
+    Ok(())
+}
+
+#[test]
+fn the_host_side_carries_the_pods_name() -> Result<()> {
+    let node = Node::new()?;
+    let cni = Cni::new(&node, Config::new("10.1.0.0/24"))?;
+    let (known, unknown) = (node.pod("known")?, node.pod("unknown")?);
+    let args = "IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME=cart-0;K8S_POD_UID=u-1";
+    let added = cni.call("ADD").pod(&known).env("CNI_ARGS", args).run()?.added()?;
+    let alias = node.link(&added.host()?.name)?.alias;
+    ensure!(alias.as_deref() == Some("shop/cart-0"), "{alias:?}");
+    let alias = node.link(&cni.add(&unknown)?.host()?.name)?.alias;
+    ensure!(alias == Some(unknown.container_id()), "{alias:?}");
+    Ok(())
+}
+
+#[test]
+fn ipv6_addresses_are_usable_at_once() -> Result<()> {
+    let Scene { node, pod, .. } = one_pod(Config::dual_stack("10.1.0.0/24", "fd00:1::/64"))?;
+    let (eth0, bridge) = (pod.link("eth0")?, node.link("weir0")?);
+    for link in [&eth0, &bridge] {
+        let mut addresses = link.addresses.iter().filter(|address| address.local.is_ipv6());
+        let tentative = addresses.find(|address| address.tentative);
+        ensure!(tentative.is_none(), "{} has {tentative:?}", link.name);
+    }
+    ensure!(global(&eth0) == ["10.1.0.2/24", "fd00:1::2/64"], "{eth0:?}");
+    ensure!(pod.route("::/0")?.gateway == Some("fd00:1::1".parse()?));
+    Ok(())
+}
+
+#[test]
+fn a_pod_may_have_ipv6_alone() -> Result<()> {
+    let Scene { node, pod, added, .. } = one_pod(Config::new("fd00:1::/64"))?;
+    ensure!(global(&pod.link("eth0")?) == ["fd00:1::2/64"]);
+    ensure!(global(&node.link("weir0")?) == ["fd00:1::1/64"]);
+    ensure!(added.ips.len() == 1, "{}", added.raw);
+    Ok(())
+}
+
+#[test]
+fn the_bridge_knows_the_pod_without_having_heard_it() -> Result<()> {
+    let Scene { node, pod, added, .. } = one_pod(Config::new("10.1.0.0/24"))?;
+    let mac = pod.link("eth0")?.mac.context("no MAC")?;
+    let fdb = node.fdb()?;
+    let known = fdb.iter().any(|entry| {
+        entry.mac == mac
+            && entry.port == added.host().map(|host| &*host.name).unwrap_or_default()
+            && entry.master.as_deref() == Some("weir0")
+            && entry.state == "static"
+    });
+    ensure!(known, "{mac} is not among {fdb:?}");
+    Ok(())
+}
+
+#[test]
+fn the_record_says_what_the_kernel_says() -> Result<()> {
+    let node = Node::new()?;
+    let config = Config::dual_stack("10.1.0.0/24", "fd00:1::/64").with("mtu", 1380);
+    let cni = Cni::new(&node, config)?;
+    let pod = node.pod("a")?;
+    let args = "K8S_POD_NAMESPACE=shop;K8S_POD_NAME=cart-0;K8S_POD_UID=u-1";
+    let added = cni.call("ADD").pod(&pod).env("CNI_ARGS", args).run()?.added()?;
+    let host = node.link(&added.host()?.name)?;
+    let record = cni.record(&host.name)?;
+    for (key, value) in [
+        ("version", json!(1)),
+        ("network", json!("pods")),
+        ("containerID", json!(pod.container_id())),
+        ("ifname", json!("eth0")),
+        ("netns", json!(pod.netns())),
+        ("hostInterface", json!(host.name)),
+        ("hostIfindex", json!(host.ifindex)),
+        ("bridge", json!("weir0")),
+        ("mac", json!(pod.link("eth0")?.mac)),
+        ("addresses", json!(["10.1.0.2/24", "fd00:1::2/64"])),
+        ("mtu", json!(1380)),
+        ("pod", json!({ "namespace": "shop", "name": "cart-0", "uid": "u-1" })),
+    ] {
+        ensure!(record.get(key) == Some(&value), "{key} is not {value} in {record}");
+    }
+    ensure!(cni.records()? == [format!("{}.json", host.name)], "{:?}", cni.records()?);
+    Ok(())
+}
+
+#[test]
+fn a_second_add_is_refused_and_changes_nothing() -> Result<()> {
+    let Scene { node, cni, pod, added } = one_pod(Config::new("10.1.0.0/24"))?;
+    let state = || -> Result<_> {
+        let host = added.host()?;
+        Ok((
+            node.link(&host.name)?,
+            pod.link("eth0")?,
+            pod.routes()?,
+            cni.reservations()?,
+            cni.records()?,
+            cni.record(&host.name)?,
+            std::fs::read_to_string(cni.store()?.join("last_reserved_ip.0"))?,
+        ))
+    };
+    let before = state()?;
+    refused(cni.add(&pod), 101)?;
+    ensure!(state()? == before, "before {before:#?}, after {:#?}", state()?);
+    Ok(())
+}
+
+#[test]
+fn del_leaves_the_bridge_and_nothing_of_the_pod() -> Result<()> {
+    let Scene { node, cni, pod, .. } = one_pod(Config::dual_stack("10.1.0.0/24", "fd00:1::/64"))?;
+    cni.del(&pod)?;
+    cni.nothing_left()?;
+    ensure!(pod.links()?.len() == 1, "{:?}", pod.links()?);
+    ensure!(global(&node.link("weir0")?).len() == 2);
+    Ok(())
+}
+
+#[test]
+fn a_second_add_is_refused_even_if_the_record_of_the_first_is_lost() -> Result<()> {
+    let Scene { node, cni, pod, added } = one_pod(Config::new("10.1.0.0/24"))?;
+    let name = &added.host()?.name;
+    std::fs::remove_file(cni.records_dir()?.join(format!("{name}.json")))?;
+    let before = (node.link(name)?, pod.link("eth0")?, cni.reservations()?);
+    let outcome = cni.add(&pod);
+    ensure!(outcome.as_ref().is_err_and(|error| error.is::<CniError>()), "{outcome:?}");
+    ensure!((node.link(name)?, pod.link("eth0")?, cni.reservations()?) == before);
+    cni.del(&pod)?;
+    cni.nothing_left()
+}

@@ -1,0 +1,114 @@
+//! Many at once: a node that starts brings up all of its pods together.
+
+use std::collections::BTreeSet;
+use std::thread;
+
+use anyhow::{Context, Result, ensure};
+use weir_tests::lab::{Added, Cni, CniError, Config, Node, Observe, Pod, ping};
+
+/// Runs `work` for every pod at the same time.
+fn at_once<R: Send>(pods: &[Pod], work: impl Fn(&Pod) -> R + Sync) -> Vec<R> {
+    thread::scope(|scope| {
+        let work = &work;
+        let threads: Vec<_> = pods.iter().map(|pod| scope.spawn(move || work(pod))).collect();
+        threads.into_iter().map(joined).collect()
+    })
+}
+
+fn joined<R>(thread: thread::ScopedJoinHandle<'_, R>) -> R {
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+fn forty(node: &Node) -> Result<Vec<Pod>> {
+    (0..40).map(|i| node.pod(&format!("p{i}"))).collect()
+}
+
+#[test]
+fn forty_pods_come_and_go_at_once() -> Result<()> {
+    let node = Node::new()?;
+    let cni = Cni::new(&node, Config::dual_stack("10.1.0.0/26", "fd00:1::/64"))?;
+    let pods = forty(&node)?;
+    let added: Vec<Added> =
+        at_once(&pods, |pod| cni.add(pod)).into_iter().collect::<Result<_>>()?;
+    let addresses: BTreeSet<_> =
+        added.iter().flat_map(|added| added.ips.iter().map(|ip| ip.address)).collect();
+    ensure!(addresses.len() == 80, "{} different addresses", addresses.len());
+    ensure!(cni.reservations()?.len() == 80 && cni.records()?.len() == 40);
+    let bridge = node.link("weir0")?;
+    let global = bridge.addresses.iter().filter(|address| address.scope == "global").count();
+    ensure!(global == 2, "{bridge:?}");
+    for outcome in at_once(&pods, |pod| ping(pod, "10.1.0.1".parse()?)) {
+        outcome?;
+    }
+    for (pod, added) in pods.iter().zip(&added) {
+        ensure!(added.bridge()?.mac == bridge.mac, "{}: {}", pod.name(), added.raw);
+        cni.check(pod, added)?;
+    }
+    for outcome in at_once(&pods, |pod| cni.del(pod)) {
+        outcome?;
+    }
+    cni.nothing_left()
+}
+
+#[test]
+fn pods_that_come_do_not_disturb_pods_that_go() -> Result<()> {
+    let node = Node::new()?;
+    // 29 addresses for 20 pods at a time: released ones have to be found again.
+    let cni = Cni::new(&node, Config::new("10.1.0.0/27"))?;
+    let pods: Vec<Pod> = forty(&node)?.drain(..20).collect();
+    let outcomes = at_once(&pods, |pod| -> Result<()> {
+        for _ in 0..4 {
+            let added = cni.add(pod)?;
+            cni.check(pod, &added)?;
+            cni.del(pod)?;
+        }
+        Ok(())
+    });
+    for outcome in outcomes {
+        outcome?;
+    }
+    cni.nothing_left()
+}
+
+#[test]
+fn of_equal_adds_at_once_one_wins_and_the_others_spoil_nothing() -> Result<()> {
+    let node = Node::new()?;
+    let cni = Cni::new(&node, Config::new("10.1.0.0/24"))?;
+    let pod = node.pod("a")?;
+    let outcomes: Vec<Result<Added>> = thread::scope(|scope| {
+        let threads: Vec<_> = (0..8).map(|_| scope.spawn(|| cni.add(&pod))).collect();
+        threads.into_iter().map(joined).collect()
+    });
+    let (won, lost): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(Result::is_ok);
+    let won = won.into_iter().collect::<Result<Vec<_>>>()?;
+    ensure!(won.len() == 1, "{} won", won.len());
+    for outcome in lost {
+        let error = outcome.err().context("lost")?.downcast::<CniError>()?;
+        ensure!(matches!(error.code, 101 | 11), "{error}");
+    }
+    let added = won.first().context("nobody won")?;
+    cni.check(&pod, added)?;
+    ping(&pod, added.gateway()?)?;
+    ensure!(cni.reservations()?.len() == 1 && cni.records()?.len() == 1);
+    cni.del(&pod)?;
+    cni.nothing_left()
+}
+
+#[test]
+fn gc_does_not_disturb_a_pod_that_is_just_coming() -> Result<()> {
+    let node = Node::new()?;
+    let cni = Cni::new(&node, Config::new("10.1.0.0/24"))?;
+    let pods: Vec<Pod> = forty(&node)?.drain(..10).collect();
+    let valid: Vec<&Pod> = pods.iter().collect();
+    // The runtime lists what it is about to add, so GC may run beside it.
+    let added: Result<Vec<Added>> = thread::scope(|scope| {
+        let collector = scope.spawn(|| (0..10).try_for_each(|_| cni.gc(&valid)));
+        let added = at_once(&pods, |pod| cni.add(pod)).into_iter().collect();
+        collector.join().unwrap()?;
+        added
+    });
+    for (pod, added) in pods.iter().zip(&added?) {
+        cni.check(pod, added)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,55 @@
+//! The directory of pinned programs: without any, pods get plain bridge networking.
+
+use std::fs;
+
+use anyhow::{Result, ensure};
+use weir_tests::lab::{Cni, Config, Node, ping, refused};
+
+#[test]
+fn without_programs_the_pod_gets_plain_networking_and_only_debugging_says_so() -> Result<()> {
+    for exists in [false, true] {
+        let node = Node::new()?;
+        let cni = Cni::new(&node, Config::new("10.1.0.0/24"))?;
+        let pins = node.dir().join("pinDir");
+        if exists {
+            fs::create_dir(&pins)?;
+        }
+        let (a, b) = (node.pod("a")?, node.pod("b")?);
+        let quiet = cni.call("ADD").pod(&a).run()?;
+        ensure!(!quiet.stderr.contains("DEBUG"), "{}", quiet.stderr);
+        let talkative = cni.reconfigured(|config| config.with("logLevel", "debug"));
+        let reply = talkative.call("ADD").pod(&b).run()?;
+        let path = pins.to_string_lossy().into_owned();
+        let said = reply.stderr.lines().any(|l| l.contains("DEBUG") && l.contains(&path));
+        ensure!(said, "no line at debug level names {path}: {}", reply.stderr);
+        ping(&a, reply.added()?.address()?)?;
+        ensure!(pins.exists() == exists, "the plugin made the pin directory");
+    }
+    Ok(())
+}
+
+#[test]
+fn the_environment_overrides_the_level_of_the_configuration() -> Result<()> {
+    let node = Node::new()?;
+    let cni = Cni::new(&node, Config::new("10.1.0.0/24").with("logLevel", "error"))?;
+    let (a, b) = (node.pod("a")?, node.pod("b")?);
+    let reply = cni.call("ADD").pod(&a).env("WEIR_CNI_LOG", "debug").run()?;
+    ensure!(reply.stderr.contains("DEBUG"), "{}", reply.stderr);
+    reply.added()?;
+    let reply = cni.call("ADD").pod(&b).run()?;
+    ensure!(reply.stderr.is_empty(), "{}", reply.stderr);
+    reply.added()?;
+    Ok(())
+}
+
+#[test]
+fn programs_that_this_version_cannot_attach_are_not_ignored() -> Result<()> {
+    let node = Node::new()?;
+    let cni = Cni::new(&node, Config::new("10.1.0.0/24"))?;
+    let pins = node.dir().join("pinDir");
+    fs::create_dir(&pins)?;
+    fs::write(pins.join("from_pod"), "")?;
+    let error = refused(cni.add(&node.pod("a")?), 106)?;
+    ensure!(error.to_string().contains(&*pins.to_string_lossy()), "{error}");
+    cni.nothing_left()
+}

@@ -1,0 +1,33 @@
+//! The scene that most tests open with: a node on which one pod was added.
+
+use anyhow::Result;
+use weir_tests::lab::{Added, Address, Cni, Config, Link, Node, Pod};
+
+/// A node, the plugin on it, and a pod `a` with what ADD answered for it.
+pub(crate) struct Scene {
+    pub(crate) node: Node,
+    pub(crate) cni: Cni,
+    pub(crate) pod: Pod,
+    pub(crate) added: Added,
+}
+
+/// Adds one pod on a new node.
+pub(crate) fn one_pod(config: Config) -> Result<Scene> {
+    let node = Node::new()?;
+    let cni = Cni::new(&node, config)?;
+    let pod = node.pod("a")?;
+    let added = cni.add(&pod)?;
+    Ok(Scene { node, cni, pod, added })
+}
+
+/// The addresses that others may use, as `ip` prints them.
+pub(crate) fn global(link: &Link) -> Vec<String> {
+    let global = |address: &&Address| address.scope == "global";
+    let shown = |address: &Address| format!("{}/{}", address.local, address.prefixlen);
+    link.addresses.iter().filter(global).map(shown).collect()
+}
+
+/// Whether it is set up, and its other end as well.
+pub(crate) fn is_up(link: &Link) -> bool {
+    ["UP", "LOWER_UP"].iter().all(|wanted| link.flags.iter().any(|flag| flag == wanted))
+}

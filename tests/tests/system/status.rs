@@ -1,0 +1,60 @@
+//! STATUS says whether the next ADD can work.
+
+use anyhow::{Result, ensure};
+use weir_tests::lab::{Cni, Config, Node, Observe, Stack, refused};
+
+#[test]
+fn a_fresh_node_is_ready_and_stays_untouched() -> Result<()> {
+    let node = Node::new()?;
+    let cni = Cni::new(&node, Config::new("10.1.0.0/24"))?;
+    cni.status()?;
+    ensure!(node.links()?.len() == 1, "STATUS made {:?}", node.links()?);
+    ensure!(!cni.store()?.exists(), "STATUS made the store");
+    Ok(())
+}
+
+#[test]
+fn a_node_without_a_free_address_is_not_ready_until_one_is_released() -> Result<()> {
+    let node = Node::new()?;
+    let cni = Cni::new(&node, Config::new("10.1.0.0/30"))?;
+    let pod = node.pod("a")?;
+    cni.add(&pod)?;
+    let error = refused(cni.status(), 50)?;
+    ensure!(error.to_string().contains("10.1.0."), "the range is not named: {error}");
+    cni.del(&pod)?;
+    cni.status()
+}
+
+#[test]
+fn every_set_of_ranges_needs_a_free_address() -> Result<()> {
+    let node = Node::new()?;
+    let cni = Cni::new(&node, Config::dual_stack("10.1.0.0/24", "fd00:1::/126"))?;
+    for name in ["a", "b"] {
+        cni.add(&node.pod(name)?)?;
+    }
+    // fd00:1::/126 has ::2 and ::3 to give.
+    let error = refused(cni.status(), 50)?;
+    ensure!(error.to_string().contains("fd00:1::"), "the range is not named: {error}");
+    Ok(())
+}
+
+#[test]
+fn a_bridge_on_another_subnet_is_not_ready() -> Result<()> {
+    let node = Node::new()?;
+    node.sh("ip link add weir0 type bridge")?;
+    node.sh("ip addr add 10.7.0.1/24 dev weir0")?;
+    let cni = Cni::new(&node, Config::new("10.1.0.0/24"))?;
+    let error = refused(cni.status(), 50)?;
+    ensure!(error.to_string().contains("10.7.0.1"), "the address is not named: {error}");
+    Ok(())
+}
+
+#[test]
+fn a_name_that_is_taken_by_another_kind_of_interface_is_not_ready() -> Result<()> {
+    let node = Node::new()?;
+    node.sh("ip link add weir0 type veth peer name other")?;
+    let cni = Cni::new(&node, Config::new("10.1.0.0/24"))?;
+    let error = refused(cni.status(), 50)?;
+    ensure!(error.to_string().contains("weir0"), "{error}");
+    Ok(())
+}
