@@ -18,6 +18,8 @@ use crate::{Error, Netlink};
 /// An address on a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Address {
+    /// Index of the link.
+    pub link: u32,
     /// The address with its subnet's prefix length.
     pub network: IpNetwork,
     /// Of global scope: neither link-local nor loopback.
@@ -60,6 +62,18 @@ pub async fn delete(netlink: &Netlink, index: u32, network: IpNetwork) -> Result
 
 /// The addresses of a link, both families.
 pub async fn list(netlink: &Netlink, index: u32) -> Result<Vec<Address>, Error> {
+    let mut addresses = dump(netlink, index).await?;
+    addresses.retain(|address| address.link == index);
+    Ok(addresses)
+}
+
+/// The addresses of all links, both families.
+pub async fn list_all(netlink: &Netlink) -> Result<Vec<Address>, Error> {
+    dump(netlink, 0).await
+}
+
+/// `index` 0 stands for all links.
+async fn dump(netlink: &Netlink, index: u32) -> Result<Vec<Address>, Error> {
     let mut request = AddressMessage::default();
     request.header.index = index;
     let objects = netlink
@@ -67,11 +81,11 @@ pub async fn list(netlink: &Netlink, index: u32) -> Result<Vec<Address>, Error> 
             format!("list addresses of link number {index}")
         })
         .await?;
-    let of_link = |object| match object {
-        RouteNetlinkMessage::NewAddress(message) if message.header.index == index => read(&message),
+    let address = |object| match object {
+        RouteNetlinkMessage::NewAddress(message) => read(&message),
         _ => None,
     };
-    Ok(objects.into_iter().filter_map(of_link).collect())
+    Ok(objects.into_iter().filter_map(address).collect())
 }
 
 fn message(index: u32, network: IpNetwork) -> AddressMessage {
@@ -100,6 +114,7 @@ fn read(message: &AddressMessage) -> Option<Address> {
     });
     let ip: IpAddr = local.or(address)?;
     Some(Address {
+        link: message.header.index,
         network: IpNetwork::new(ip, message.header.prefix_len).ok()?,
         is_global: message.header.scope == AddressScope::Universe,
         is_tentative: message.header.flags.contains(AddressHeaderFlags::Tentative),

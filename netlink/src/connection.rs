@@ -90,14 +90,9 @@ impl Netlink {
     where
         F: Fn(&RouteNetlinkMessage) -> bool,
     {
-        let groups = [MulticastGroup::Link];
-        let open = || rtnetlink::new_multicast_connection(&groups);
-        let (connection, handle, messages) = self.netns.run(open).map_err(Error::into_cause)??;
-        tokio::spawn(connection);
-        // The driver ends with its handle, so the stream holds it.
-        Ok(Box::pin(messages.filter_map(move |(message, _)| {
-            let _ = &handle;
-            let relevant = match &message.payload {
+        let messages = self.subscribe(&[MulticastGroup::Link])?;
+        Ok(Box::pin(messages.filter_map(move |payload| {
+            let relevant = match &payload {
                 NetlinkPayload::InnerMessage(message) => is_relevant(message),
                 // Notifications were lost: look again.
                 NetlinkPayload::Overrun(_) => true,
@@ -105,6 +100,21 @@ impl Netlink {
             };
             std::future::ready(relevant.then_some(()))
         })))
+    }
+
+    /// The notifications of these groups, from now on.
+    pub(crate) fn subscribe(
+        &self,
+        groups: &[MulticastGroup],
+    ) -> Result<impl Stream<Item = NetlinkPayload<RouteNetlinkMessage>> + Send + use<>, Cause> {
+        let open = || rtnetlink::new_multicast_connection(groups);
+        let (connection, handle, messages) = self.netns.run(open).map_err(Error::into_cause)??;
+        tokio::spawn(connection);
+        Ok(messages.map(move |(message, _)| {
+            // The driver ends with its handle, so the stream holds it.
+            let _ = &handle;
+            message.payload
+        }))
     }
 
     /// The namespace that the socket belongs to.

@@ -25,6 +25,7 @@ pub mod link;
 mod mac;
 pub mod neigh;
 mod netns;
+pub mod notify;
 pub mod removal;
 pub mod route;
 pub mod sysctl;

@@ -82,7 +82,7 @@ pub struct Link {
 }
 
 impl Link {
-    fn read(message: LinkMessage) -> Result<Self, Cause> {
+    pub(crate) fn read(message: LinkMessage) -> Result<Self, Cause> {
         let mut link = Self {
             index: message.header.index,
             name: String::new(),
@@ -148,37 +148,40 @@ impl Link {
 /// On kernels since 6.9 the answer also waits until a carrier change of the link has taken effect,
 /// so a link that is reported as running passes packets.
 pub async fn find(netlink: &Netlink, name: &str) -> Result<Option<Link>, Error> {
-    let mut request = LinkMessage::default();
-    request.attributes.push(LinkAttribute::IfName(name.to_owned()));
-    optional(get(netlink, request, || format!("look up link {name}")).await)
+    let found = find_message(netlink, name).await?.map(Link::read).transpose();
+    found.map_err(|cause| Error::new(format!("look up link {name}"), cause))
 }
 
 /// The link with this index, or `None`.
 pub async fn find_by_index(netlink: &Netlink, index: u32) -> Result<Option<Link>, Error> {
     let mut request = LinkMessage::default();
     request.header.index = index;
-    optional(get(netlink, request, || format!("look up link number {index}")).await)
+    let step = || format!("look up link number {index}");
+    let found = get(netlink, request, step).await?.map(Link::read).transpose();
+    found.map_err(|cause| Error::new(step(), cause))
 }
 
-fn optional(outcome: Result<Link, Error>) -> Result<Option<Link>, Error> {
-    match outcome {
-        Ok(link) => Ok(Some(link)),
-        Err(error) if error.is_not_found() => Ok(None),
-        Err(error) => Err(error),
-    }
+/// All that the kernel says of the link of this name.
+pub(crate) async fn find_message(
+    netlink: &Netlink,
+    name: &str,
+) -> Result<Option<LinkMessage>, Error> {
+    let mut request = LinkMessage::default();
+    request.attributes.push(LinkAttribute::IfName(name.to_owned()));
+    get(netlink, request, || format!("look up link {name}")).await
 }
 
 async fn get(
     netlink: &Netlink,
     mut request: LinkMessage,
     step: impl Fn() -> String,
-) -> Result<Link, Error> {
+) -> Result<Option<LinkMessage>, Error> {
     request.attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
-    match netlink.get(RouteNetlinkMessage::GetLink(request), &step).await? {
-        RouteNetlinkMessage::NewLink(message) => {
-            Link::read(message).map_err(|cause| Error::new(step(), cause))
-        }
-        _ => Err(Error::new(step(), Cause::Malformed("a link"))),
+    match netlink.get(RouteNetlinkMessage::GetLink(request), &step).await {
+        Ok(RouteNetlinkMessage::NewLink(message)) => Ok(Some(message)),
+        Ok(_) => Err(Error::new(step(), Cause::Malformed("a link"))),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

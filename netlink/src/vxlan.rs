@@ -10,7 +10,7 @@ use rtnetlink::{
     },
 };
 
-use crate::{Error, MacAddr, Netlink};
+use crate::{Error, Link, LinkKind, MacAddr, Netlink, link};
 
 /// A tunnel device to be created.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,4 +61,51 @@ pub async fn create(netlink: &Netlink, spec: &VxlanSpec) -> Result<(), Error> {
             format!("create vxlan device {}", spec.name)
         })
         .await
+}
+
+/// A tunnel device as the kernel shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Vxlan {
+    /// What it has in common with other links.
+    pub link: Link,
+    /// VXLAN network identifier.
+    pub vni: Option<u32>,
+    /// UDP destination port.
+    pub port: Option<u16>,
+    /// Source address of the tunnel's packets.
+    pub local: Option<IpAddr>,
+    /// Index of the link that the tunnel's packets leave by.
+    pub underlay: Option<u32>,
+    /// Whether it learns remotes from the packets that it receives.
+    pub learning: bool,
+}
+
+/// The tunnel device of this name, or `None`. A link of that name and of another kind is an error
+/// ([`Error::is_other_kind`]).
+pub async fn find(netlink: &Netlink, name: &str) -> Result<Option<Vxlan>, Error> {
+    let Some(message) = link::find_message(netlink, name).await? else { return Ok(None) };
+    let data = message.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::LinkInfo(infos) => infos.iter().find_map(|info| match info {
+            LinkInfo::Data(InfoData::Vxlan(data)) => Some(data.clone()),
+            _ => None,
+        }),
+        _ => None,
+    });
+    let link = Link::read(message)
+        .map_err(|cause| Error::new(format!("look up link {name}"), cause))?
+        .expect_kind(&LinkKind::Vxlan)?;
+    let mut found =
+        Vxlan { link, vni: None, port: None, local: None, underlay: None, learning: false };
+    for attribute in data.unwrap_or_default() {
+        match attribute {
+            InfoVxlan::Id(vni) => found.vni = Some(vni),
+            InfoVxlan::Port(port) => found.port = Some(port),
+            InfoVxlan::Local(ip) => found.local = Some(ip.into()),
+            InfoVxlan::Local6(ip) => found.local = Some(ip.into()),
+            InfoVxlan::Link(index) => found.underlay = Some(index),
+            InfoVxlan::Learning(learning) => found.learning = learning,
+            _ => {}
+        }
+    }
+    Ok(Some(found))
 }

@@ -1,0 +1,94 @@
+//! What the kernel tells, and tunnel devices as it shows them. Needs root.
+
+#![expect(clippy::expect_used, clippy::unwrap_used, reason = "a failed step fails the test")]
+
+use std::{net::IpAddr, thread, time::Duration};
+
+use futures_util::StreamExt;
+use rustix::thread::{UnshareFlags, unshare_unsafe};
+use weir_netlink::{
+    MacAddr, Netlink, address,
+    bridge::{self, BridgeSpec},
+    fdb, link,
+    notify::{self, Change},
+    route::{self, Route},
+    vxlan::{self, VxlanSpec},
+};
+
+/// A bridge with an address, as an underlay, in a namespace of the test's own.
+fn on_underlay<F: Future<Output = ()>>(test: impl FnOnce(Netlink, u32) -> F + Send) {
+    let run = || {
+        // SAFETY: a network namespace of its own does not affect the memory of this process.
+        unsafe { unshare_unsafe(UnshareFlags::NEWNET) }.expect("these tests need root");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let netlink = Netlink::open().unwrap();
+            let mac = MacAddr::new([0x0a, 0x58, 0, 0, 0, 1]);
+            let spec = BridgeSpec { name: "under0".to_owned(), mac, mtu: 1500 };
+            let underlay = bridge::ensure(&netlink, &spec).await.unwrap();
+            address::ensure(&netlink, underlay.index, "192.0.2.1/24".parse().unwrap())
+                .await
+                .unwrap();
+            test(netlink, underlay.index).await;
+        });
+    };
+    if let Err(panic) = thread::scope(|scope| scope.spawn(run).join()) {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+fn spec(underlay: u32) -> VxlanSpec {
+    VxlanSpec {
+        name: "weir.7".to_owned(),
+        vni: 7,
+        port: 4789,
+        local: "192.0.2.1".parse().unwrap(),
+        underlay,
+        mac: MacAddr::new([2, 0, 0, 0, 0, 7]),
+        mtu: 1400,
+    }
+}
+
+#[test]
+fn a_tunnel_device_is_read_back_as_it_was_created() {
+    on_underlay(|netlink, underlay| async move {
+        assert_eq!(vxlan::find(&netlink, "weir.7").await.unwrap(), None);
+        let wanted = spec(underlay);
+        vxlan::create(&netlink, &wanted).await.unwrap();
+        let found = vxlan::find(&netlink, "weir.7").await.unwrap().unwrap();
+        assert_eq!((found.vni, found.port), (Some(7), Some(4789)));
+        assert_eq!((found.local, found.underlay), (Some(wanted.local), Some(underlay)));
+        assert_eq!((found.link.mac, found.link.mtu), (Some(wanted.mac), 1400));
+        assert!(!found.learning && found.link.is_up);
+        assert!(vxlan::find(&netlink, "under0").await.unwrap_err().is_other_kind());
+    });
+}
+
+#[test]
+fn every_kind_of_change_is_told_with_where_to_look() {
+    on_underlay(|netlink, underlay| async move {
+        let mut changes = notify::changes(&netlink).unwrap();
+        vxlan::create(&netlink, &spec(underlay)).await.unwrap();
+        let tunnel = link::find(&netlink, "weir.7").await.unwrap().unwrap().index;
+        address::ensure(&netlink, tunnel, "10.1.0.0/32".parse().unwrap()).await.unwrap();
+        let remote: IpAddr = "192.0.2.9".parse().unwrap();
+        let mac = MacAddr::new([2, 0, 0, 0, 0, 9]);
+        let entry = fdb::TunnelEntry { link: tunnel, mac, remote };
+        fdb::ensure_remote(&netlink, &entry).await.unwrap();
+        let to = "10.2.0.0/24".parse().unwrap();
+        let plain = Route::new(to, Some("10.2.0.0".parse().unwrap()), tunnel);
+        route::add(&netlink, &Route { protocol: 87, on_link: true, ..plain }).await.unwrap();
+
+        let mut missing = vec![
+            Change::Link { index: tunnel, name: "weir.7".to_owned() },
+            Change::Address { link: tunnel },
+            Change::Neighbour { link: tunnel },
+            Change::Route { protocol: 87 },
+        ];
+        while !missing.is_empty() {
+            let next = tokio::time::timeout(Duration::from_secs(10), changes.next()).await;
+            let change = next.unwrap_or_else(|_| panic!("never told: {missing:?}")).unwrap();
+            missing.retain(|wanted| *wanted != change);
+        }
+    });
+}
