@@ -60,6 +60,8 @@ pub struct NetworkConfig {
     pub pin_dir: PathBuf,
     /// How much is logged.
     pub log_level: tracing::Level,
+    /// Whether ADD waits for the agent's `subnet.env`: without it the overlay is not there yet.
+    pub wait_for_agent: bool,
     /// Whether DEL waits until the kernel has freed a link's memory.
     pub wait_for_removal: bool,
     /// What ADD answered, on CHECK and DEL; its shape is checked by CHECK.
@@ -130,6 +132,7 @@ struct RawConfig {
     run_dir: Option<PathBuf>,
     pin_dir: Option<PathBuf>,
     log_level: Option<String>,
+    wait_for_agent: Option<bool>,
     wait_for_removal: Option<bool>,
     prev_result: Option<Value>,
     #[serde(rename = "cni.dev/valid-attachments")]
@@ -208,6 +211,7 @@ impl NetworkConfig {
             run_dir: raw.run_dir.unwrap_or_else(|| PathBuf::from("/run/weir")),
             pin_dir: raw.pin_dir.unwrap_or_else(|| PathBuf::from("/sys/fs/bpf/weir")),
             log_level: log_level(raw.log_level.as_deref())?,
+            wait_for_agent: raw.wait_for_agent.unwrap_or(false),
             wait_for_removal: raw.wait_for_removal.unwrap_or(false),
             previous: raw.prev_result,
             valid_attachments: raw.valid_attachments,

@@ -81,6 +81,16 @@ pub enum Error {
         /// How long it was waited for.
         limit: Duration,
     },
+    /// The agent has not prepared the node since it booted.
+    #[error(
+        "weir-agent has not prepared this node yet: {} is missing; if it stays so, see the \
+         agent's log and its /readyz",
+        path.display()
+    )]
+    AgentNotReady {
+        /// The file that it writes when the overlay is there.
+        path: PathBuf,
+    },
     /// `STATUS`: an `ADD` would fail.
     #[error("not ready for ADD: {reason}")]
     NotReady {
@@ -171,7 +181,7 @@ impl Error {
             | Self::Runtime(_) => 5,
             Self::InputTooLarge { .. } | Self::Decode(_) => 6,
             Self::Config { .. } => 7,
-            Self::Locked { .. } => 11,
+            Self::Locked { .. } | Self::AgentNotReady { .. } => 11,
             Self::NotReady { .. } => 50,
             Self::Netlink(error) if error.is_timeout() => 11,
             Self::Netlink(_) | Self::InterfaceTaken { .. } => 100,

@@ -15,7 +15,7 @@ use crate::{
 const FALLBACK: u32 = 1500;
 
 /// The MTU for pods in bytes: the configuration's, else what the agent wrote for its overlay, else
-/// the uplink's.
+/// the uplink's. If the agent is to be waited for, it is an error that it has written nothing yet.
 pub(crate) async fn resolve(
     netlink: &Netlink,
     config: &NetworkConfig,
@@ -26,6 +26,8 @@ pub(crate) async fn resolve(
         ("mtu".to_owned(), mtu)
     } else if let Some(mtu) = of_overlay(&subnet_env)? {
         (format!("{}: WEIR_MTU", subnet_env.display()), mtu)
+    } else if config.wait_for_agent {
+        return Err(Error::AgentNotReady { path: subnet_env });
     } else {
         ("mtu of the uplink".to_owned(), of_uplink(netlink).await?.unwrap_or(FALLBACK))
     };

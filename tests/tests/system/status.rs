@@ -58,3 +58,24 @@ fn a_name_that_is_taken_by_another_kind_of_interface_is_not_ready() -> Result<()
     ensure!(error.to_string().contains("weir0"), "{error}");
     Ok(())
 }
+
+#[test]
+fn a_node_that_the_agent_has_not_prepared_waits_for_it() -> Result<()> {
+    // After a reboot the configuration is still there, what the agent keeps in memory is not.
+    let node = Node::new()?;
+    node.add_uplink(1500)?;
+    let cni = Cni::new(&node, Config::new("10.1.0.0/24").with("waitForAgent", true))?;
+    let pod = node.pod("a")?;
+    let error = refused(cni.status(), 50)?;
+    ensure!(error.to_string().contains("weir-agent"), "{error}");
+    let error = refused(cni.add(&pod), 11)?;
+    ensure!(error.to_string().contains("subnet.env"), "{error}");
+    cni.nothing_left()?;
+    let run_dir = node.dir().join("runDir");
+    std::fs::create_dir_all(&run_dir)?;
+    std::fs::write(run_dir.join("subnet.env"), "WEIR_MTU=1450\n")?;
+    cni.status()?;
+    cni.add(&pod)?;
+    ensure!(pod.link("eth0")?.mtu == 1450);
+    Ok(())
+}
