@@ -11,7 +11,7 @@ use crate::workspace::{MUSL, Workspace};
 use crate::{command, elf};
 
 /// The released programs; each is a package of the same name.
-const PROGRAMS: &[&str] = &["weir-cni"];
+pub(crate) const PROGRAMS: &[&str] = &["weir", "weir-agent", "weir-cni"];
 
 pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     let mut steps = Steps::default();
@@ -41,7 +41,7 @@ fn check(program: &Path) -> Result<()> {
     Ok(())
 }
 
-fn size(bytes: usize) -> String {
+pub(crate) fn size(bytes: usize) -> String {
     let kib = bytes.div_ceil(1024);
     if kib < 10_000 { format!("{kib} KiB") } else { format!("{} MiB", kib.div_ceil(1024)) }
 }

@@ -32,6 +32,12 @@ pub(crate) enum Task {
     /// x86_64-unknown-linux-musl/release below the target directory.
     Build,
 
+    /// Make the agent's container image, an OCI archive (as root)
+    ///
+    /// It holds the released programs and nft from this machine's package, and is left in
+    /// image/weir-agent.tar below the target directory. No registry is asked for anything.
+    Image,
+
     /// Lint, build, and run all tests, those in network namespaces too (as root)
     ///
     /// Fails, and names what lacks, when it is not run as root or when the kernel has not what the

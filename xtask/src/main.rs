@@ -11,6 +11,7 @@ mod cli;
 mod command;
 mod console;
 mod elf;
+mod image;
 mod kernel;
 mod lint;
 mod packages;
@@ -46,6 +47,7 @@ fn run(task: Task) -> Result<()> {
     match task {
         Task::Setup => setup::run(&workspace),
         Task::Build => build::run(&workspace),
+        Task::Image => image::run(&workspace),
         Task::Test(options) => test::run(&workspace, &options),
         Task::Lint(options) => lint::run(&workspace, &options),
         Task::Demo { args } => program::demo(&workspace, &args),

@@ -27,9 +27,14 @@ impl Package {
         Self { name, proof }
     }
 
+    pub(crate) const BUILDAH: Self = Self::of("buildah", Proof::Program("buildah"));
     pub(crate) const BUSYBOX: Self = Self::of("busybox-static", Proof::StaticProgram("busybox"));
     pub(crate) const CONTAINERD: Self = Self::of("containerd", Proof::Program("containerd"));
     pub(crate) const IPROUTE: Self = Self::of("iproute2", Proof::Program("ip"));
+    pub(crate) const IPTABLES: Self = Self::of("iptables", Proof::Program("iptables-legacy"));
+    /// `musl-gcc`, for the C parts of the agent's TLS.
+    pub(crate) const MUSL: Self = Self::of("musl-tools", Proof::Program("musl-gcc"));
+    pub(crate) const NFTABLES: Self = Self::of("nftables", Proof::Program("nft"));
     pub(crate) const PING: Self = Self::of("iputils-ping", Proof::Program("ping"));
     pub(crate) const REFERENCE_PLUGINS: Self =
         Self::of("containernetworking-plugins", Proof::File("/usr/lib/cni/bridge"));

@@ -20,7 +20,8 @@ pub(crate) enum Need {
     Tool(Tool),
 }
 
-pub(crate) const BUILD: &[Need] = &[Need::CCompiler, Need::Component(Component::Musl)];
+pub(crate) const BUILD: &[Need] =
+    &[Need::CCompiler, Need::Component(Component::Musl), Need::Package(Package::MUSL)];
 
 pub(crate) const LINT: &[Need] = &[
     Need::Component(Component::Rustfmt),
@@ -29,8 +30,10 @@ pub(crate) const LINT: &[Need] = &[
 ];
 
 pub(crate) const DEMO: &[Need] = &[
+    Need::Package(Package::NFTABLES),
     Need::CCompiler,
     Need::Component(Component::Musl),
+    Need::Package(Package::MUSL),
     Need::Package(Package::IPROUTE),
     Need::Package(Package::PING),
 ];
@@ -38,16 +41,28 @@ pub(crate) const DEMO: &[Need] = &[
 pub(crate) const BENCH_CNI: &[Need] = &[
     Need::CCompiler,
     Need::Component(Component::Musl),
+    Need::Package(Package::MUSL),
     Need::Package(Package::IPROUTE),
     Need::Package(Package::REFERENCE_PLUGINS),
+];
+
+pub(crate) const IMAGE: &[Need] = &[
+    Need::CCompiler,
+    Need::Component(Component::Musl),
+    Need::Package(Package::MUSL),
+    Need::Package(Package::BUILDAH),
+    Need::Package(Package::NFTABLES),
 ];
 
 pub(crate) const TEST: &[Need] = &[
     Need::CCompiler,
     Need::Component(Component::Musl),
+    Need::Package(Package::MUSL),
     Need::Package(Package::BUSYBOX),
     Need::Package(Package::CONTAINERD),
     Need::Package(Package::IPROUTE),
+    Need::Package(Package::IPTABLES),
+    Need::Package(Package::NFTABLES),
     Need::Package(Package::PING),
     Need::Package(Package::REFERENCE_PLUGINS),
     Need::Package(Package::RUNC),
@@ -161,7 +176,14 @@ mod tests {
         let sorted = Sorted::of(&[BUILD, DEMO, BENCH_CNI].concat());
         assert!(sorted.c_compiler);
         assert_eq!(sorted.components, [Component::Musl]);
-        assert_eq!(sorted.packages, [Package::IPROUTE, Package::PING, Package::REFERENCE_PLUGINS]);
+        let wanted = [
+            Package::MUSL,
+            Package::NFTABLES,
+            Package::IPROUTE,
+            Package::PING,
+            Package::REFERENCE_PLUGINS,
+        ];
+        assert_eq!(sorted.packages, wanted);
         assert_eq!(sorted.tools, []);
     }
 }

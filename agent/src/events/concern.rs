@@ -1,0 +1,120 @@
+//! What an operator must act on, and what there is to do.
+
+use std::{fmt, net::IpAddr};
+
+use ipnetwork::IpNetwork;
+
+/// Something that the agent cannot put right by itself.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Concern {
+    /// This node has no subnet for its pods.
+    PodCidrMissing,
+    /// Two nodes claim the same pod addresses; the younger one is refused.
+    PodCidrOverlap {
+        /// The node that is not programmed.
+        refused: String,
+        /// What it claims.
+        cidr: IpNetwork,
+        /// The node that had it first.
+        kept: String,
+    },
+    /// Two nodes claim the same underlay address; the younger one is refused.
+    EndpointShared {
+        /// The node that is not programmed.
+        refused: String,
+        /// What it claims.
+        address: IpAddr,
+        /// The node that had it first.
+        kept: String,
+    },
+    /// A peer that must be reached without a tunnel is behind a router.
+    EndpointNotOnLink {
+        /// The peer.
+        peer: String,
+        /// Its underlay address.
+        address: IpAddr,
+        /// Our link that it is not on.
+        link: String,
+    },
+    /// Rules of somebody else drop what pods send or receive.
+    ForwardingDropped {
+        /// Which, and the way out: see [`crate::forward`].
+        finding: String,
+    },
+}
+
+impl Concern {
+    /// The Event's reason.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::PodCidrMissing => "PodCIDRMissing",
+            Self::PodCidrOverlap { .. } => "PodCIDROverlap",
+            Self::EndpointShared { .. } => "EndpointShared",
+            Self::EndpointNotOnLink { .. } => "EndpointNotOnLink",
+            Self::ForwardingDropped { .. } => "ForwardingDropped",
+        }
+    }
+
+    /// What the agent was doing: the Event's action.
+    pub(super) fn action(&self) -> &'static str {
+        match self {
+            Self::PodCidrMissing => "ConfigurePodNetwork",
+            Self::PodCidrOverlap { .. }
+            | Self::EndpointShared { .. }
+            | Self::EndpointNotOnLink { .. } => "ProgramPeer",
+            Self::ForwardingDropped { .. } => "CheckForwarding",
+        }
+    }
+
+    /// Whether it concerns this node and not just any that looks at the cluster.
+    pub(super) fn is_for(&self, node: &str) -> bool {
+        match self {
+            Self::PodCidrOverlap { refused, kept, .. }
+            | Self::EndpointShared { refused, kept, .. } => {
+                [refused, kept].iter().any(|n| *n == node)
+            }
+            _ => true,
+        }
+    }
+
+    /// The other node that it is about.
+    pub(super) fn peer(&self) -> Option<&str> {
+        match self {
+            Self::PodCidrOverlap { refused: peer, .. }
+            | Self::EndpointShared { refused: peer, .. }
+            | Self::EndpointNotOnLink { peer, .. } => Some(peer),
+            Self::PodCidrMissing | Self::ForwardingDropped { .. } => None,
+        }
+    }
+}
+
+impl fmt::Display for Concern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PodCidrMissing => f.write_str(
+                "the node has no spec.podCIDR, so its pods get no network: start \
+                 kube-controller-manager with --allocate-node-cidrs=true and --cluster-cidr \
+                 (kubeadm: networking.podSubnet), or set podCIDR on the Node",
+            ),
+            Self::PodCidrOverlap { refused, cidr, kept } => write!(
+                f,
+                "podCIDR {cidr} of node {refused} overlaps that of the older node {kept}; {refused} \
+                 is cut off from the pod network: delete the wrong Node object, so that the node \
+                 registers again and is given another podCIDR",
+            ),
+            Self::EndpointShared { refused, address, kept } => write!(
+                f,
+                "node {refused} claims the address {address} of the older node {kept}; {refused} is \
+                 cut off from the pod network: correct its address, or delete the Node object that \
+                 stands for no machine",
+            ),
+            Self::EndpointNotOnLink { peer, address, link } => write!(
+                f,
+                "node {peer} at {address} is not on the network of {link}, so it cannot be reached \
+                 without a tunnel: use the backend vxlan (with DirectRouting for those that can), \
+                 or put the nodes on one network",
+            ),
+            Self::ForwardingDropped { finding } => f.write_str(finding),
+        }
+    }
+}

@@ -1,0 +1,138 @@
+use std::net::Ipv4Addr;
+
+use axum::{Router, extract::State, http::StatusCode, routing::post};
+use serde_json::{Value, json};
+use tokio::{net::TcpListener, time::timeout};
+
+use super::*;
+
+fn node(name: &str) -> Node {
+    Node {
+        uid: NodeUid(format!("{name}-uid")),
+        name: name.to_owned(),
+        created: None,
+        pod_cidrs: Vec::new(),
+        underlay_ips: Vec::new(),
+    }
+}
+
+fn overlap(refused: &str, kept: &str) -> Concern {
+    let cidr = "10.244.1.0/24".parse().unwrap();
+    Concern::PodCidrOverlap { refused: refused.to_owned(), cidr, kept: kept.to_owned() }
+}
+
+/// Events whose queue the test holds the other end of.
+fn events() -> (Events, mpsc::Receiver<Notice>) {
+    let (sender, receiver) = mpsc::channel(2);
+    (Events { recorder: Some(sender), ..Events::to_log("a") }, receiver)
+}
+
+fn count(receiver: &mut mpsc::Receiver<Notice>) -> usize {
+    std::iter::from_fn(|| receiver.try_recv().ok()).count()
+}
+
+#[test]
+fn what_stands_is_told_once_and_renewed_before_it_expires() {
+    let (mut events, mut queue) = events();
+    let start = Instant::now();
+    let minutes = |count: u64| start + Duration::from_secs(count * 60);
+    let mut report = |at, concerns: &[Concern]| {
+        events.report_at(at, None, concerns.iter().cloned().collect());
+        count(&mut queue)
+    };
+    assert_eq!(report(start, &[Concern::PodCidrMissing]), 1);
+    assert_eq!(report(minutes(1), &[Concern::PodCidrMissing]), 0);
+    assert_eq!(report(minutes(51), &[Concern::PodCidrMissing]), 1);
+    assert_eq!(report(minutes(52), &[Concern::PodCidrMissing, overlap("a", "b")]), 1);
+    assert_eq!(report(minutes(53), &[]), 0);
+    assert_eq!(report(minutes(54), &[Concern::PodCidrMissing]), 1, "it is back");
+}
+
+#[test]
+fn of_two_nodes_that_collide_only_they_write_events() {
+    let (mut events, mut queue) = events();
+    events.report(None, [overlap("b", "c")].into());
+    assert_eq!(count(&mut queue), 0);
+    events.report(None, [overlap("b", "a")].into());
+    assert_eq!(count(&mut queue), 1);
+}
+
+#[test]
+fn a_full_queue_and_a_dead_task_hold_nothing_up() {
+    let (mut events, mut queue) = events();
+    let peers = ["b", "c", "d", "e"].map(|peer| overlap(peer, "a"));
+    events.report(None, peers.clone().into());
+    assert_eq!(count(&mut queue), 2);
+    drop(queue);
+    events.report(None, BTreeSet::new());
+    events.report(None, peers.into());
+}
+
+#[test]
+fn every_concern_names_a_way_out_and_fits_into_an_event() {
+    let address = Ipv4Addr::LOCALHOST.into();
+    let text = |text: &str| text.to_owned();
+    let concerns = [
+        (Concern::PodCidrMissing, "--allocate-node-cidrs"),
+        (overlap("a", "b"), "delete the wrong Node"),
+        (Concern::EndpointShared { refused: text("a"), address, kept: text("b") }, "correct"),
+        (Concern::EndpointNotOnLink { peer: text("b"), address, link: text("eth0") }, "vxlan"),
+        (Concern::ForwardingDropped { finding: "é".repeat(2000) }, "é"),
+    ];
+    for (concern, way_out) in concerns {
+        assert!(concern.to_string().contains(way_out), "{concern}");
+        assert!(!format!("{:?}", Notice::new(None, &concern)).is_empty());
+    }
+}
+
+/// An API server that takes Events, on loopback; what it was sent.
+async fn api_server(status: StatusCode) -> (kube::Client, mpsc::UnboundedReceiver<Value>) {
+    type Sent = mpsc::UnboundedSender<Value>;
+    let (sender, receiver) = mpsc::unbounded_channel();
+    let take = async move |State(sent): State<Sent>, body: String| {
+        let body: Value = serde_json::from_str(&body).unwrap();
+        sent.send(body.clone()).unwrap();
+        let denied = json!({"kind": "Status", "apiVersion": "v1", "metadata": {},
+            "status": "Failure", "message": "no", "reason": "Forbidden", "code": 403});
+        let answer = if status.is_success() { body } else { denied };
+        (status, answer.to_string())
+    };
+    let app = Router::new()
+        .route("/apis/events.k8s.io/v1/namespaces/default/events", post(take))
+        .with_state(sender);
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+    tokio::spawn(async { axum::serve(listener, app).await });
+    (kube::Client::try_from(kube::Config::new(url)).unwrap(), receiver)
+}
+
+#[tokio::test]
+async fn an_event_belongs_to_the_node_and_names_the_other_one() {
+    let (client, mut sent) = api_server(StatusCode::CREATED).await;
+    let mut events = Events::to_kubernetes("a", client);
+    events.report(Some(&node("a")), [overlap("b", "a")].into());
+    let event = timeout(Duration::from_secs(10), sent.recv()).await.unwrap().unwrap();
+    assert_eq!(event["reason"], "PodCIDROverlap");
+    assert_eq!(event["type"], "Warning");
+    assert_eq!(event["regarding"]["kind"], "Node");
+    assert_eq!(event["regarding"]["name"], "a");
+    assert_eq!(event["regarding"]["uid"], "a-uid");
+    assert_eq!(event["related"]["name"], "b");
+    assert_eq!(event["reportingController"], "weir.dev/agent");
+    assert_eq!(event["reportingInstance"], "a");
+    assert!(event["note"].as_str().unwrap().contains("10.244.1.0/24"));
+}
+
+#[tokio::test]
+async fn events_that_are_forbidden_are_not_tried_again() {
+    let (client, mut sent) = api_server(StatusCode::FORBIDDEN).await;
+    let mut events = Events::to_kubernetes("a", client);
+    events.report(None, [Concern::PodCidrMissing].into());
+    events.report(None, [Concern::PodCidrMissing, overlap("a", "b")].into());
+    let mut reasons = Vec::new();
+    for _ in 0..2 {
+        let event = timeout(Duration::from_secs(10), sent.recv()).await.unwrap().unwrap();
+        reasons.push(event["reason"].clone());
+    }
+    assert_eq!(reasons, ["PodCIDRMissing", "PodCIDROverlap"]);
+}

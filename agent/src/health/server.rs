@@ -1,0 +1,69 @@
+//! The HTTP server of the node's probes and scrapers.
+
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    extract::State,
+    http::{StatusCode, header::CONTENT_TYPE},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use tokio::{net::TcpListener, time::sleep};
+use tracing::{info, warn};
+
+use super::Health;
+use crate::metrics;
+
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+const LAST_RETRY: Duration = Duration::from_secs(30);
+
+/// Answers on `address` for as long as the agent lives.
+///
+/// An address that cannot be bound is logged and tried again: the node's network does not depend on
+/// anybody being able to ask about it.
+pub async fn serve(address: SocketAddr, health: Arc<Health>) -> Infallible {
+    let mut pause = FIRST_RETRY;
+    loop {
+        match TcpListener::bind(address).await {
+            Ok(listener) => {
+                info!(%address, "health and metrics are served");
+                pause = FIRST_RETRY;
+                if let Err(error) = axum::serve(listener, router(Arc::clone(&health))).await {
+                    warn!(%address, %error, "the health server ended");
+                }
+            }
+            Err(error) => warn!(
+                %address,
+                %error,
+                retry_in = ?pause,
+                "health and metrics cannot be served: choose another --health-address, or stop \
+                 what uses this one",
+            ),
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(LAST_RETRY);
+    }
+}
+
+fn router(health: Arc<Health>) -> Router {
+    Router::new()
+        .route("/healthz", get(async |State(health): State<Arc<Health>>| probe(health.liveness())))
+        .route("/readyz", get(async |State(health): State<Arc<Health>>| probe(health.readiness())))
+        .route("/metrics", get(async |State(health): State<Arc<Health>>| scrape(&health)))
+        .with_state(health)
+}
+
+fn probe(outcome: Result<String, String>) -> Response {
+    match outcome {
+        Ok(text) => text.into_response(),
+        Err(text) => (StatusCode::SERVICE_UNAVAILABLE, text).into_response(),
+    }
+}
+
+fn scrape(health: &Health) -> Response {
+    match health.scrape() {
+        Ok(text) => ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}

@@ -1,0 +1,90 @@
+//! The `weir-agent` binary: options in, a node's pod network kept right until it is stopped.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+};
+use tracing::info;
+use tracing_subscriber::EnvFilter;
+use weir_agent::{
+    events::Events,
+    health::{self, Health},
+    net_conf::NetConf,
+    options::{LogFormat, Options},
+    reconcile::Reconciler,
+    source::{
+        Published, Source,
+        directory::DirectorySource,
+        kube::{Connection, KubernetesSource},
+    },
+};
+use weir_netlink::Netlink;
+
+/// A reconciler that gives no sign of life for so many resyncs is taken for dead.
+const PATIENCE_RESYNCS: u64 = 6;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<()> {
+    let options = Options::parse();
+    log(&options)?;
+    let conf = NetConf::read(&options.net_conf)
+        .with_context(|| format!("{}", options.net_conf.display()))?;
+    info!(
+        node = options.node_name,
+        ?conf,
+        version = env!("CARGO_PKG_VERSION"),
+        "weir-agent starts"
+    );
+
+    let (publisher, published) = watch::channel(Published::default());
+    let patience = Duration::from_secs(options.resync_seconds * PATIENCE_RESYNCS);
+    let health = Arc::new(Health::new(published.clone(), patience));
+    tokio::spawn(health::serve(options.health_address, Arc::clone(&health)));
+
+    let events = if let Some(directory) = &options.manifests {
+        tokio::spawn(DirectorySource::new(directory).run(publisher));
+        Events::to_log(&options.node_name)
+    } else {
+        let connection = connection(&options);
+        let (client, server) = connection.connect().await.context("connect to the API server")?;
+        info!(server, "follows the API server");
+        tokio::spawn(KubernetesSource::new(connection).run(publisher));
+        Events::to_kubernetes(&options.node_name, client)
+    };
+
+    let netlink = Netlink::open()?;
+    let reconciler = Reconciler::new(options, conf, netlink, health, events);
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        outcome = reconciler.run(published) => outcome.context("follow the kernel's changes")?,
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    info!("weir-agent stops; the pod network stays as it is");
+    Ok(())
+}
+
+fn connection(options: &Options) -> Connection {
+    Connection {
+        kubeconfig: options.kubeconfig.clone(),
+        api_server: options.api_server.clone(),
+        kubelet_conf: Some(options.kubelet_conf.clone()),
+        ..Connection::default()
+    }
+}
+
+fn log(options: &Options) -> Result<()> {
+    let filter = EnvFilter::try_new(&options.log_level)
+        .with_context(|| format!("--log-level {:?}", options.log_level))?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match options.log_format {
+        LogFormat::Text => builder.with_target(false).init(),
+        LogFormat::Json => builder.json().init(),
+    }
+    Ok(())
+}

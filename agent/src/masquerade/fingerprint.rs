@@ -1,0 +1,184 @@
+//! Telling whether a table is still what was written.
+//!
+//! `nft` does not list rules as they were given: it adds what they imply, drops what is the default,
+//! and does both differently from version to version. So two digests are kept with the table, in
+//! the comment of a rule that no packet reaches: that of the batch that made it, and that of how it
+//! was listed right after. A difference in the first is new input, in the second somebody's edit.
+//! Nothing has to be remembered elsewhere, so it also holds across restarts of the agent.
+
+use nftables::{
+    batch::Batch,
+    schema::{Chain, NfListObject, Nftables, Rule},
+    stmt::Statement,
+};
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+use super::{
+    Reason,
+    ruleset::{FAMILY, TABLE},
+};
+
+/// The chain whose one rule has the digests in its comment. It is at no hook.
+const CHAIN: &str = "fingerprint";
+
+/// Half of a SHA-256.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Digest(u128);
+
+impl Digest {
+    /// Of a batch that makes the table.
+    pub(super) fn of(batch: &Nftables<'_>) -> Self {
+        // Nothing in it that serialization could fail on; if it did, every table would be wrong and
+        // the transaction would say why.
+        Self::of_text(&serde_json::to_string(batch).unwrap_or_default())
+    }
+
+    fn of_text(text: &str) -> Self {
+        let mut half = [0; 16];
+        half.copy_from_slice(&Sha256::digest(text)[..16]);
+        Self(u128::from_be_bytes(half))
+    }
+}
+
+/// The table as it is now.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Listing {
+    /// Of everything but the fingerprint.
+    listed: Digest,
+    fingerprint: Option<String>,
+}
+
+impl Listing {
+    /// Of the answer to `nft --json list table`.
+    pub(super) fn new(answer: &Value) -> Self {
+        let mut fingerprint = None;
+        let mut text = String::new();
+        let objects = answer.get("nftables").and_then(Value::as_array);
+        for object in
+            objects.into_iter().flatten().filter(|object| object.get("metainfo").is_none())
+        {
+            if object.pointer("/chain/name").is_some_and(|name| name == CHAIN) {
+                continue;
+            }
+            if object.pointer("/rule/chain").is_some_and(|chain| chain == CHAIN) {
+                let comment = object.pointer("/rule/comment").and_then(Value::as_str);
+                fingerprint = comment.map(str::to_owned);
+                continue;
+            }
+            let mut object = object.clone();
+            strip(&mut object);
+            text.push_str(&object.to_string());
+            text.push('\n');
+        }
+        Self { listed: Digest::of_text(&text), fingerprint }
+    }
+
+    /// Why the table has to be written, if it has to.
+    pub(super) fn reason_to_write(&self, wanted: Digest) -> Option<Reason> {
+        let fingerprint = self.fingerprint.as_deref().unwrap_or_default();
+        if fingerprint == comment(wanted, self.listed) {
+            return None;
+        }
+        let Some((batch, _)) = fingerprint.split_once(' ') else { return Some(Reason::Edited) };
+        let is_outdated = batch != shown(wanted);
+        Some(if is_outdated { Reason::Outdated } else { Reason::Edited })
+    }
+
+    /// Adds the fingerprint to a table that was just made by the batch `wanted`.
+    pub(super) fn seal(&self, wanted: Digest) -> Nftables<'static> {
+        let mut batch = Batch::new();
+        batch.add(NfListObject::Chain(Chain {
+            family: FAMILY,
+            table: TABLE.into(),
+            name: CHAIN.into(),
+            ..Chain::default()
+        }));
+        batch.add(NfListObject::Rule(Rule {
+            family: FAMILY,
+            table: TABLE.into(),
+            chain: CHAIN.into(),
+            expr: vec![Statement::Return(None)].into(),
+            comment: Some(comment(wanted, self.listed).into()),
+            ..Rule::default()
+        }));
+        batch.to_nftables()
+    }
+}
+
+fn comment(wanted: Digest, listed: Digest) -> String {
+    format!("{} {}", shown(wanted), shown(listed))
+}
+
+fn shown(digest: Digest) -> String {
+    format!("{:032x}", digest.0)
+}
+
+/// Removes what differs between two tables that do the same: handles, and what counters count.
+fn strip(value: &mut Value) {
+    match value {
+        Value::Object(members) => {
+            members.remove("handle");
+            for (name, member) in members {
+                if name == "counter" {
+                    *member = Value::Null;
+                }
+                strip(member);
+            }
+        }
+        Value::Array(members) => members.iter_mut().for_each(strip),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn answer(daddr: &str, packets: u32, handle: u32, comment: Option<&str>) -> Value {
+        json!({"nftables": [
+            {"metainfo": {"version": "1.0.6"}},
+            {"table": {"family": "inet", "name": "weir", "handle": handle}},
+            {"chain": {"family": "inet", "table": "weir", "name": "fingerprint", "handle": 9}},
+            {"rule": {"chain": "postrouting", "handle": handle, "expr": [
+                {"match": {"right": daddr}}, {"counter": {"packets": packets, "bytes": 0}},
+            ]}},
+            {"rule": {"chain": "fingerprint", "comment": comment, "expr": [{"return": null}]}},
+        ]})
+    }
+
+    fn digest(text: &str) -> Digest {
+        Digest::of_text(text)
+    }
+
+    fn sealed(daddr: &str, packets: u32, handle: u32) -> Listing {
+        let fresh = Listing::new(&answer("10.0.0.0", 0, 1, None));
+        let comment = comment(digest("batch"), fresh.listed);
+        Listing::new(&answer(daddr, packets, handle, Some(&comment)))
+    }
+
+    #[test]
+    fn handles_and_counters_make_no_difference() {
+        assert_eq!(sealed("10.0.0.0", 0, 1).reason_to_write(digest("batch")), None);
+        assert_eq!(sealed("10.0.0.0", 7, 5).reason_to_write(digest("batch")), None);
+    }
+
+    #[test]
+    fn new_input_and_an_edit_are_told_apart() {
+        let edited = sealed("10.9.9.9", 0, 1);
+        assert_eq!(edited.reason_to_write(digest("batch")), Some(Reason::Edited));
+        let outdated = sealed("10.0.0.0", 0, 1);
+        assert_eq!(outdated.reason_to_write(digest("other")), Some(Reason::Outdated));
+        for comment in [None, Some(""), Some("nonsense")] {
+            let foreign = Listing::new(&answer("10.0.0.0", 0, 1, comment));
+            assert_eq!(foreign.reason_to_write(digest("batch")), Some(Reason::Edited));
+        }
+    }
+
+    #[test]
+    fn the_comment_is_short_enough_for_nftables() {
+        assert!(comment(digest("a"), digest("b")).len() <= 128);
+    }
+}

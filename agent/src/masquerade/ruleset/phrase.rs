@@ -1,0 +1,103 @@
+//! The parts of a rule, in the words of nft's own language.
+
+use std::collections::HashSet;
+
+use ipnetwork::IpNetwork;
+use nftables::{
+    expr::{
+        BinaryOperation, Expression, Fib, FibFlag, FibResult, Meta, MetaKey, NamedExpression,
+        Payload, PayloadField, Prefix,
+    },
+    stmt::{Counter, Match, NAT, NATFlag, Operator, Reject, RejectType, Statement},
+    types::RejectCode,
+};
+
+/// An operand: `"local"`, `"@set"` or a number.
+pub(super) struct Operand(Expression<'static>);
+
+impl From<u32> for Operand {
+    fn from(number: u32) -> Self {
+        Self(Expression::Number(number))
+    }
+}
+
+impl From<&'static str> for Operand {
+    fn from(text: &'static str) -> Self {
+        Self(Expression::String(text.into()))
+    }
+}
+
+impl From<String> for Operand {
+    fn from(text: String) -> Self {
+        Self(Expression::String(text.into()))
+    }
+}
+
+/// `left operator right`.
+pub(super) fn matches(
+    left: Expression<'static>,
+    op: Operator,
+    right: impl Into<Operand>,
+) -> Statement<'static> {
+    Statement::Match(Match { left, op, right: right.into().0 })
+}
+
+/// `meta <key>`.
+pub(super) fn meta(key: MetaKey) -> Expression<'static> {
+    Expression::Named(NamedExpression::Meta(Meta { key }))
+}
+
+/// `meta mark`.
+pub(super) fn mark() -> Expression<'static> {
+    meta(MetaKey::Mark)
+}
+
+/// `<expression> & <mask>`.
+pub(super) fn and(expression: Expression<'static>, mask: u32) -> Expression<'static> {
+    let operation = BinaryOperation::AND(expression, Expression::Number(mask));
+    Expression::BinaryOperation(Box::new(operation))
+}
+
+/// `meta mark & <bits> == <bits>`.
+pub(super) fn has_mark(bits: u32) -> Statement<'static> {
+    matches(and(mark(), bits), Operator::EQ, bits)
+}
+
+/// `<protocol> <field>`, for example `ip saddr`.
+pub(super) fn field(protocol: &'static str, field: &'static str) -> Expression<'static> {
+    let field = PayloadField { protocol: protocol.into(), field: field.into() };
+    Expression::Named(NamedExpression::Payload(Payload::PayloadField(field)))
+}
+
+/// `fib daddr type local`.
+pub(super) fn daddr_is_local() -> Statement<'static> {
+    let fib = Fib { result: FibResult::Type, flags: HashSet::from([FibFlag::Daddr]) };
+    matches(Expression::Named(NamedExpression::Fib(fib)), Operator::EQ, "local")
+}
+
+/// A network, or an address if it is nothing more.
+pub(super) fn network(network: IpNetwork) -> Expression<'static> {
+    let address = Expression::String(network.ip().to_string().into());
+    let bits = if network.is_ipv4() { 32 } else { 128 };
+    if network.prefix() == bits {
+        return address;
+    }
+    let prefix = Prefix { addr: Box::new(address), len: network.prefix().into() };
+    Expression::Named(NamedExpression::Prefix(prefix))
+}
+
+/// `counter`.
+pub(super) fn counter() -> Statement<'static> {
+    Statement::Counter(Counter::Anonymous(None))
+}
+
+/// `masquerade fully-random`: two flows that start at the same time do not get the same port.
+pub(super) fn masquerade() -> Statement<'static> {
+    let flags = Some(HashSet::from([NATFlag::FullyRandom]));
+    Statement::Masquerade(Some(NAT { addr: None, family: None, port: None, flags }))
+}
+
+/// `reject with <kind> [<code>]`.
+pub(super) fn reject(kind: RejectType, code: Option<RejectCode>) -> Statement<'static> {
+    Statement::Reject(Some(Reject::new(Some(kind), code)))
+}

@@ -1,0 +1,101 @@
+use serde_json::Value;
+
+use super::*;
+use crate::masquerade::Marks;
+
+fn networks(texts: &[&str]) -> Vec<IpNetwork> {
+    texts.iter().map(|text| text.parse().unwrap()).collect()
+}
+
+fn dual_stack() -> Masquerade {
+    Masquerade {
+        local_pod_cidrs: networks(&["10.244.1.0/24", "fd00:10:244:1::/64"]),
+        pod_networks: networks(&["10.244.0.0/16", "fd00:10:244::/56"]),
+        direct_nodes: Vec::new(),
+        no_masquerade_cidrs: networks(&["192.168.0.0/16"]),
+        ip_masq: true,
+        tunnel_port: Some(8472),
+        bridge: "weir0".to_owned(),
+        marks: Marks { masquerade: 0x0020_0000, reply: 0x0040_0000, reject: 0x0080_0000 },
+    }
+}
+
+fn objects(wanted: &Masquerade) -> Vec<Value> {
+    let batch = serde_json::to_value(ruleset(wanted)).unwrap();
+    batch["nftables"].as_array().unwrap().clone()
+}
+
+fn rules(wanted: &Masquerade) -> Vec<Value> {
+    objects(wanted).iter().filter_map(|object| object.pointer("/add/rule")).cloned().collect()
+}
+
+fn elements(wanted: &Masquerade, name: &str) -> Value {
+    let objects = objects(wanted);
+    let mut sets = objects.iter().filter_map(|object| object.pointer("/add/set"));
+    let set = sets.find(|set| set["name"] == name).unwrap();
+    set.get("elem").cloned().unwrap_or_default()
+}
+
+#[test]
+fn the_number_of_rules_depends_on_no_number_of_nodes() {
+    let few = dual_stack();
+    let mut many = dual_stack();
+    for node in 0..250 {
+        many.pod_networks.push(format!("10.7.{node}.0/25").parse().unwrap());
+        many.direct_nodes.push(format!("172.16.0.{node}").parse().unwrap());
+        many.no_masquerade_cidrs.push(format!("198.51.{node}.0/28").parse().unwrap());
+    }
+    assert_eq!(rules(&few), rules(&many));
+    assert_eq!(elements(&many, "cluster_ipv4").as_array().unwrap().len(), 251);
+}
+
+#[test]
+fn the_table_is_replaced_as_a_whole() {
+    let objects = objects(&dual_stack());
+    assert!(objects[0].pointer("/add/table").is_some());
+    assert!(objects[1].pointer("/delete/table").is_some());
+    assert!(objects[2].pointer("/add/table").is_some());
+    assert!(objects[3..].iter().all(|object| object.get("delete").is_none()));
+}
+
+#[test]
+fn a_reply_is_let_through_before_anything_is_masqueraded() {
+    let rules = rules(&dual_stack());
+    let postrouting: Vec<_> = rules.iter().filter(|rule| rule["chain"] == "postrouting").collect();
+    assert_eq!(postrouting.len(), 4);
+    assert!(postrouting[0].to_string().contains(r#"{"return":null}"#));
+    assert!(postrouting[1..].iter().all(|rule| rule.to_string().contains("fully-random")));
+}
+
+#[test]
+fn without_ip_masq_only_the_marks_decide() {
+    let off = Masquerade { ip_masq: false, ..dual_stack() };
+    let text = serde_json::to_string(&ruleset(&off)).unwrap();
+    assert!(!text.contains("saddr"));
+    assert_eq!(rules(&off).len(), rules(&dual_stack()).len() - 2);
+}
+
+#[test]
+fn without_a_tunnel_everything_is_tracked() {
+    let host_gw = Masquerade { tunnel_port: None, ..dual_stack() };
+    assert!(!serde_json::to_string(&ruleset(&host_gw)).unwrap().contains("notrack"));
+    assert!(serde_json::to_string(&ruleset(&dual_stack())).unwrap().contains("notrack"));
+}
+
+#[test]
+fn the_nodes_own_subnet_is_of_the_cluster_whatever_the_others_are() {
+    let alone = Masquerade { pod_networks: Vec::new(), ..dual_stack() };
+    assert_eq!(
+        elements(&alone, "cluster_ipv4"),
+        serde_json::json!([{"prefix": {"addr": "10.244.1.0", "len": 24}}])
+    );
+}
+
+#[test]
+fn nodes_that_are_reached_directly_are_exempt_by_address() {
+    let ips = ["172.16.0.1", "2001:db8::1"];
+    let direct_nodes = ips.iter().map(|ip| ip.parse().unwrap()).collect();
+    let host_gw = Masquerade { direct_nodes, ..dual_stack() };
+    assert!(elements(&host_gw, "exempt_ipv4").as_array().unwrap().contains(&ips[0].into()));
+    assert!(elements(&host_gw, "exempt_ipv6").as_array().unwrap().contains(&ips[1].into()));
+}

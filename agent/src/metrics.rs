@@ -1,0 +1,188 @@
+//! What the agent counts, in the words of OpenMetrics.
+//!
+//! Labels take few values: kinds and causes are names in the code, never names of nodes.
+
+use std::{
+    fmt,
+    sync::atomic::AtomicU64,
+    time::{Duration, SystemTime},
+};
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+        info::Info,
+    },
+    registry::{Registry, Unit},
+};
+
+/// The content type of [`Metrics::text`].
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+type Seconds = Gauge<f64, AtomicU64>;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Kind {
+    kind: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Cause {
+    cause: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Ending {
+    result: &'static str,
+}
+
+/// All metrics of the agent.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    peers_known: Gauge,
+    peers_programmed: Gauge,
+    ready: Gauge,
+    reconcile_duration: Histogram,
+    reconciles: Family<Ending, Counter>,
+    operations: Family<Kind, Counter>,
+    repairs: Family<Cause, Counter>,
+    last_error: Seconds,
+    source_lag: Seconds,
+    source_problems: Gauge,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("weir");
+        let peers_known = Gauge::default();
+        let peers_programmed = Gauge::default();
+        let ready = Gauge::default();
+        // From a pass that finds nothing to do to a cold start with thousands of peers.
+        let reconcile_duration = Histogram::new(exponential_buckets(0.000_5, 2.0, 16));
+        let reconciles = Family::default();
+        let operations = Family::default();
+        let repairs = Family::default();
+        let last_error = Seconds::default();
+        let source_lag = Seconds::default();
+        let source_problems = Gauge::default();
+
+        let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        registry.register("build", "Version of this agent", build);
+        registry.register("peers_known", "Other nodes in the cluster", peers_known.clone());
+        let help = "Other nodes whose routes and neighbours are in the kernel";
+        registry.register("peers_programmed", help, peers_programmed.clone());
+        registry.register("ready", "1 if /readyz says so", ready.clone());
+        let help = "Time from the start of a pass to its end";
+        let duration = reconcile_duration.clone();
+        registry.register_with_unit("reconcile_duration", help, Unit::Seconds, duration);
+        registry.register("reconciles", "Passes, by how they ended", reconciles.clone());
+        let help = "Changes made to the kernel's configuration, by kind";
+        registry.register("operations", help, operations.clone());
+        let help = "Times that something was put right which somebody else had changed, by cause";
+        registry.register("repairs", help, repairs.clone());
+        let help = "When a pass last ended with an error, in seconds since 1970; 0 if none did";
+        registry.register("last_error_timestamp", help, last_error.clone());
+        let help = "Time since the cluster's state was last known to be complete and current";
+        registry.register_with_unit("source_lag", help, Unit::Seconds, source_lag.clone());
+        let help = "Things that the source of the cluster's state reports as wrong";
+        registry.register("source_problems", help, source_problems.clone());
+        Self {
+            registry,
+            peers_known,
+            peers_programmed,
+            ready,
+            reconcile_duration,
+            reconciles,
+            operations,
+            repairs,
+            last_error,
+            source_lag,
+            source_problems,
+        }
+    }
+}
+
+impl Metrics {
+    /// A pass ended.
+    pub(crate) fn pass(&self, took: Duration, succeeded: bool) {
+        self.reconcile_duration.observe(took.as_secs_f64());
+        let result = if succeeded { "success" } else { "error" };
+        self.reconciles.get_or_create(&Ending { result }).inc();
+        if !succeeded {
+            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+            self.last_error.set(now.unwrap_or_default().as_secs_f64());
+        }
+    }
+
+    pub(crate) fn set_peers(&self, known: usize, programmed: usize) {
+        set(&self.peers_known, known);
+        set(&self.peers_programmed, programmed);
+    }
+
+    pub(crate) fn add_operations(&self, kind: &'static str, count: u64) {
+        self.operations.get_or_create(&Kind { kind }).inc_by(count);
+    }
+
+    pub(crate) fn add_repair(&self, cause: &'static str) {
+        self.repairs.get_or_create(&Cause { cause }).inc();
+    }
+
+    pub(crate) fn set_ready(&self, is_ready: bool) {
+        self.ready.set(is_ready.into());
+    }
+
+    pub(crate) fn set_source(&self, lag: Duration, problems: usize) {
+        self.source_lag.set(lag.as_secs_f64());
+        set(&self.source_problems, problems);
+    }
+
+    /// All of them, for a scraper.
+    pub fn text(&self) -> Result<String, fmt::Error> {
+        let mut text = String::new();
+        encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}
+
+fn set(gauge: &Gauge, value: usize) {
+    gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_happened_can_be_scraped() {
+        let metrics = Metrics::default();
+        metrics.pass(Duration::from_millis(3), true);
+        metrics.pass(Duration::from_millis(700), false);
+        metrics.set_peers(5, 4);
+        metrics.add_operations("route_add", 4);
+        metrics.add_operations("route_add", 1);
+        metrics.add_repair("route_deleted");
+        metrics.set_source(Duration::from_millis(1500), 2);
+        let text = metrics.text().unwrap();
+        for line in [
+            "weir_build_info{version=\"0.1.0\"} 1",
+            "weir_peers_known 5",
+            "weir_peers_programmed 4",
+            "weir_ready 0",
+            "weir_reconcile_duration_seconds_count 2",
+            "weir_reconcile_duration_seconds_bucket{le=\"0.004\"} 1",
+            "weir_reconciles_total{result=\"error\"} 1",
+            "weir_operations_total{kind=\"route_add\"} 5",
+            "weir_repairs_total{cause=\"route_deleted\"} 1",
+            "weir_source_lag_seconds 1.5",
+            "weir_source_problems 2",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+        }
+        assert!(text.ends_with("# EOF\n"));
+    }
+}

@@ -1,0 +1,60 @@
+//! The state of the cluster as far as the node's network depends on it: plain values, whatever
+//! source they came from.
+
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::SystemTime};
+
+use ipnetwork::IpNetwork;
+
+/// The identity of a node: `metadata.uid`. A node that was deleted and created again under the same
+/// name, even with the same pod CIDR, is another node.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeUid(pub String);
+
+/// A node of the cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    /// `metadata.uid`.
+    pub uid: NodeUid,
+    /// `metadata.name`.
+    pub name: String,
+    /// `metadata.creationTimestamp`; of two nodes that claim the same, the older one is right.
+    pub created: Option<SystemTime>,
+    /// `spec.podCIDRs`: at most one subnet of each family. Empty until the controller manager has
+    /// assigned some.
+    pub pod_cidrs: Vec<IpNetwork>,
+    /// Addresses that other nodes reach it by: those of the annotation
+    /// [`UNDERLAY_ANNOTATION`], else `status.addresses` of type `InternalIP`.
+    pub underlay_ips: Vec<IpAddr>,
+}
+
+/// Overrides a node's underlay addresses: one address or two of different families between commas.
+pub const UNDERLAY_ANNOTATION: &str = "weir.dev/underlay-ip";
+
+impl Node {
+    /// Its subnet of a family.
+    pub fn pod_cidr(&self, ipv4: bool) -> Option<IpNetwork> {
+        self.pod_cidrs.iter().copied().find(|cidr| cidr.is_ipv4() == ipv4)
+    }
+
+    /// Its first underlay address of a family.
+    pub fn underlay_ip(&self, ipv4: bool) -> Option<IpAddr> {
+        self.underlay_ips.iter().copied().find(|ip| ip.is_ipv4() == ipv4)
+    }
+}
+
+/// All that the source knows, at one time. Cheap to copy: the objects are shared.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct World {
+    /// The nodes.
+    pub nodes: BTreeMap<NodeUid, Arc<Node>>,
+}
+
+impl World {
+    /// The node of this name; of several (a source may not forbid it) the oldest.
+    pub fn node_named(&self, name: &str) -> Option<&Arc<Node>> {
+        self.nodes
+            .values()
+            .filter(|node| node.name == name)
+            .min_by_key(|node| (node.created.is_none(), node.created, &node.uid))
+    }
+}

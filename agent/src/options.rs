@@ -1,0 +1,193 @@
+//! Flags and environment variables. Every path, device and port is one, so that several nodes can
+//! share a machine.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::{ArgAction, Parser, ValueEnum};
+use ipnetwork::IpNetwork;
+
+/// Keeps the node's pod network right: tunnel, routes, neighbours, forwarding entries, masquerading
+/// and the CNI configuration.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "weir-agent", version)]
+pub struct Options {
+    /// Name of this node's Node object
+    #[arg(long, env = "WEIR_NODE_NAME")]
+    pub node_name: String,
+
+    /// Read the cluster from Kubernetes YAML files in this directory, not from the API server
+    #[arg(long, env = "WEIR_MANIFESTS", value_name = "DIR")]
+    pub manifests: Option<PathBuf>,
+
+    /// Reach the API server as this file says
+    #[arg(long, env = "WEIR_KUBECONFIG", value_name = "FILE", conflicts_with = "manifests")]
+    pub kubeconfig: Option<PathBuf>,
+
+    /// URL of the API server, with the pod's ServiceAccount for credentials
+    #[arg(long, env = "WEIR_API_SERVER", value_name = "URL", conflicts_with = "manifests")]
+    pub api_server: Option<String>,
+
+    /// The kubelet's kubeconfig, for the API server's address if nothing else names it
+    #[arg(
+        long,
+        env = "WEIR_KUBELET_CONF",
+        value_name = "FILE",
+        default_value = "/etc/kubernetes/kubelet.conf"
+    )]
+    pub kubelet_conf: PathBuf,
+
+    /// Network configuration in flannel's format; without the file everything has its default
+    #[arg(
+        long,
+        env = "WEIR_NET_CONF",
+        value_name = "FILE",
+        default_value = "/etc/weir/net-conf.json"
+    )]
+    pub net_conf: PathBuf,
+
+    /// The bridge of the pods
+    #[arg(long, env = "WEIR_BRIDGE", value_name = "NAME", default_value = "weir0")]
+    pub bridge: String,
+
+    /// Masquerade pod traffic that leaves the cluster
+    #[arg(long, env = "WEIR_IP_MASQ", default_value_t = true, action = ArgAction::Set)]
+    pub ip_masq: bool,
+
+    /// Do not masquerade pod traffic to this subnet; can be given several times
+    #[arg(long, env = "WEIR_NO_MASQUERADE_CIDR", value_name = "CIDR", value_delimiter = ',')]
+    pub no_masquerade_cidr: Vec<IpNetwork>,
+
+    /// The weir-cni program to install on the node; without it none is installed
+    #[arg(long, env = "WEIR_CNI_BINARY", value_name = "FILE")]
+    pub cni_binary: Option<PathBuf>,
+
+    /// Where the container runtime looks for CNI plugins
+    #[arg(long, env = "WEIR_CNI_BIN_DIR", value_name = "DIR", default_value = "/opt/cni/bin")]
+    pub cni_bin_dir: PathBuf,
+
+    /// Where the container runtime looks for CNI configurations
+    #[arg(long, env = "WEIR_CNI_CONF_DIR", value_name = "DIR", default_value = "/etc/cni/net.d")]
+    pub cni_conf_dir: PathBuf,
+
+    /// Directory of what lives as long as this boot: subnet.env and endpoint records
+    #[arg(long, env = "WEIR_RUN_DIR", value_name = "DIR", default_value = "/run/weir")]
+    pub run_dir: PathBuf,
+
+    /// Directory of the address stores
+    #[arg(
+        long,
+        env = "WEIR_DATA_DIR",
+        value_name = "DIR",
+        default_value = "/var/lib/cni/networks"
+    )]
+    pub data_dir: PathBuf,
+
+    /// Directory of the pinned eBPF programs and maps
+    #[arg(long, env = "WEIR_PIN_DIR", value_name = "DIR", default_value = "/sys/fs/bpf/weir")]
+    pub pin_dir: PathBuf,
+
+    /// Serve /healthz, /readyz and /metrics here
+    #[arg(
+        long,
+        env = "WEIR_HEALTH_ADDRESS",
+        value_name = "ADDRESS",
+        default_value = "127.0.0.1:9470"
+    )]
+    pub health_address: SocketAddr,
+
+    /// Compare everything with the kernel at least this often, in seconds
+    #[arg(
+        long,
+        env = "WEIR_RESYNC_SECONDS",
+        value_name = "SECONDS",
+        default_value_t = 10,
+        value_parser = clap::value_parser!(u64).range(1..=3600)
+    )]
+    pub resync_seconds: u64,
+
+    /// TX checksum offload of the tunnel device; auto turns it off on kernels before 5.7
+    #[arg(long, env = "WEIR_TX_CHECKSUM", value_enum, default_value = "auto")]
+    pub tx_checksum: TxChecksum,
+
+    /// Mark bit: masquerade this packet
+    #[arg(long, env = "WEIR_MASQUERADE_MARK", default_value = "0x00200000", value_parser = mark_bit)]
+    pub masquerade_mark: u32,
+
+    /// Mark bit: reply of a known flow, never masquerade it
+    #[arg(long, env = "WEIR_REPLY_MARK", default_value = "0x00400000", value_parser = mark_bit)]
+    pub reply_mark: u32,
+
+    /// Mark bit: reject this packet
+    #[arg(long, env = "WEIR_REJECT_MARK", default_value = "0x00800000", value_parser = mark_bit)]
+    pub reject_mark: u32,
+
+    /// What is logged: error, warn, info, debug, trace, or a tracing filter
+    #[arg(long, env = "WEIR_LOG", default_value = "info")]
+    pub log_level: String,
+
+    /// How it is logged
+    #[arg(long, env = "WEIR_LOG_FORMAT", value_enum, default_value = "text")]
+    pub log_format: LogFormat,
+}
+
+/// TX checksum offload of the tunnel device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TxChecksum {
+    /// As the kernel can.
+    Auto,
+    /// The device computes checksums.
+    On,
+    /// The kernel computes checksums.
+    Off,
+}
+
+/// The form of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// Bits that kubelet (0x8000) and kube-proxy (0x4000) use are not free.
+const TAKEN: u32 = 0xc000;
+
+fn mark_bit(text: &str) -> Result<u32, String> {
+    let digits = text.strip_prefix("0x").unwrap_or(text);
+    let mark = u32::from_str_radix(digits, 16)
+        .map_err(|_| format!("{text:?} is no hexadecimal number like 0x00200000"))?;
+    if mark.count_ones() != 1 {
+        return Err(format!("{text} is not a single bit"));
+    }
+    if mark & TAKEN != 0 {
+        return Err(format!("{text} belongs to kubelet or kube-proxy (0x8000 and 0x4000)"));
+    }
+    Ok(mark)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Options::command().debug_assert();
+    }
+
+    #[test]
+    fn marks_are_single_free_bits() {
+        assert_eq!(mark_bit("0x00200000"), Ok(0x20_0000));
+        for wrong in ["0", "0x3", "0x4000", "0x8000", "many", "0x100000000"] {
+            assert!(mark_bit(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn ip_masq_can_be_turned_off() {
+        let options = ["weir-agent", "--node-name=a", "--ip-masq=false"];
+        assert!(!Options::try_parse_from(options).unwrap().ip_masq);
+    }
+}

@@ -1,0 +1,170 @@
+//! Does the operations.
+
+use futures_util::{StreamExt, stream};
+use ipnetwork::IpNetwork;
+use weir_netlink::{
+    Error, Netlink, address,
+    fdb::{self, TunnelEntry},
+    link::{self, LinkChange},
+    neigh::{self, Neighbour},
+    route::{self, Route},
+    vxlan::{self, VxlanSpec},
+};
+
+use super::{
+    ROUTE_PROTOCOL,
+    diff::{ObservedHop, Op},
+    plan::{Hop, Tunnel},
+};
+
+/// How many requests for peers are under way at once.
+const WINDOW: usize = 256;
+
+/// An operation that did not work.
+#[derive(Debug, thiserror::Error)]
+#[error("could not {op}")]
+pub struct Failure {
+    op: Op,
+    #[source]
+    cause: Cause,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Cause {
+    #[error(transparent)]
+    Netlink(#[from] Error),
+    #[error("somebody else has a route to the same destination")]
+    ForeignRoute,
+    #[error("the tunnel device is gone")]
+    NoTunnel,
+}
+
+/// Does the operations and returns those that failed; one that fails keeps no other from being
+/// tried. The device and its addresses come in order, the peers' entries side by side.
+pub async fn apply(netlink: &Netlink, tunnel_name: &str, ops: Vec<Op>) -> Vec<Failure> {
+    let mut failures = Vec::new();
+    let (in_order, peers): (Vec<_>, Vec<_>) = ops.into_iter().partition(is_in_order);
+    for op in in_order {
+        let outcome = apply_one(netlink, tunnel_name, None, &op).await;
+        failures.extend(outcome.err().map(|cause| Failure { op, cause }));
+    }
+    let tunnel = link::find(netlink, tunnel_name).await.ok().flatten().map(|link| link.index);
+    // Entries go before they come: a hardware address is sent to one remote at a time. Routes come
+    // last: when one is there, so is all that it needs.
+    for stage in [is_deletion as fn(&Op) -> bool, is_entry, is_route] {
+        let ops = peers.iter().filter(|op| stage(op)).cloned();
+        let outcomes = stream::iter(ops).map(|op| async move {
+            let outcome = apply_one(netlink, tunnel_name, tunnel, &op).await;
+            outcome.err().map(|cause| Failure { op, cause })
+        });
+        let mut outcomes = outcomes.buffer_unordered(WINDOW);
+        while let Some(failure) = outcomes.next().await {
+            failures.extend(failure);
+        }
+    }
+    failures
+}
+
+const fn is_in_order(op: &Op) -> bool {
+    matches!(
+        op,
+        Op::DeleteTunnel(_)
+            | Op::CreateTunnel(_)
+            | Op::ChangeTunnel(_)
+            | Op::AddAddress(_)
+            | Op::DeleteAddress(_)
+    )
+}
+
+const fn is_deletion(op: &Op) -> bool {
+    matches!(op, Op::DeleteRoute(..) | Op::DeleteNeighbour(_) | Op::DeleteFdb(..))
+}
+
+const fn is_entry(op: &Op) -> bool {
+    matches!(op, Op::SetNeighbour(..) | Op::SetFdb(..))
+}
+
+const fn is_route(op: &Op) -> bool {
+    matches!(op, Op::AddRoute(..) | Op::ReplaceRoute(..))
+}
+
+async fn apply_one(
+    netlink: &Netlink,
+    tunnel_name: &str,
+    tunnel: Option<u32>,
+    op: &Op,
+) -> Result<(), Cause> {
+    let on_tunnel = || tunnel.ok_or(Cause::NoTunnel);
+    match op {
+        Op::DeleteTunnel(name) => {
+            link::delete(netlink, name).await?;
+        }
+        Op::CreateTunnel(tunnel) => vxlan::create(netlink, &spec(tunnel)).await?,
+        Op::ChangeTunnel(tunnel) => change_tunnel(netlink, tunnel).await?,
+        Op::AddAddress(network) => {
+            let index = index_of(netlink, tunnel_name).await?;
+            address::ensure(netlink, index, *network).await?;
+        }
+        Op::DeleteAddress(network) => {
+            let index = index_of(netlink, tunnel_name).await?;
+            address::delete(netlink, index, *network).await?;
+        }
+        Op::SetNeighbour(ip, mac) => {
+            neigh::ensure(netlink, &Neighbour { link: on_tunnel()?, ip: *ip, mac: *mac }).await?;
+        }
+        Op::DeleteNeighbour(ip) => {
+            neigh::delete(netlink, on_tunnel()?, *ip).await?;
+        }
+        Op::SetFdb(mac, remote) => {
+            let entry = TunnelEntry { link: on_tunnel()?, mac: *mac, remote: *remote };
+            fdb::ensure_remote(netlink, &entry).await?;
+        }
+        Op::DeleteFdb(mac, remote) => {
+            let entry = TunnelEntry { link: on_tunnel()?, mac: *mac, remote: *remote };
+            fdb::delete_remote(netlink, &entry).await?;
+        }
+        Op::AddRoute(cidr, hop) => {
+            let route = route_to(*cidr, hop, tunnel)?;
+            if !route::add(netlink, &route).await? {
+                return Err(Cause::ForeignRoute);
+            }
+        }
+        Op::ReplaceRoute(cidr, hop) => {
+            route::ensure(netlink, &route_to(*cidr, hop, tunnel)?).await?;
+        }
+        Op::DeleteRoute(cidr, ObservedHop { link, gateway }) => {
+            let route = Route { protocol: ROUTE_PROTOCOL, ..Route::new(*cidr, *gateway, *link) };
+            route::delete(netlink, &route).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn index_of(netlink: &Netlink, name: &str) -> Result<u32, Cause> {
+    link::find(netlink, name).await?.map(|link| link.index).ok_or(Cause::NoTunnel)
+}
+
+fn spec(tunnel: &Tunnel) -> VxlanSpec {
+    let Tunnel { name, vni, port, local, underlay, mac, mtu } = tunnel.clone();
+    VxlanSpec { name, vni, port, local, underlay, mac, mtu }
+}
+
+async fn change_tunnel(netlink: &Netlink, tunnel: &Tunnel) -> Result<(), Cause> {
+    let index = index_of(netlink, &tunnel.name).await?;
+    let change = LinkChange {
+        up: Some(true),
+        mtu: Some(tunnel.mtu),
+        mac: Some(tunnel.mac),
+        ..LinkChange::default()
+    };
+    Ok(link::change(netlink, index, &change).await?)
+}
+
+fn route_to(cidr: IpNetwork, hop: &Hop, tunnel: Option<u32>) -> Result<Route, Cause> {
+    let (gateway, link, on_link) = match hop {
+        Hop::Tunnel { gateway } => (*gateway, tunnel.ok_or(Cause::NoTunnel)?, true),
+        Hop::Direct { gateway, link } => (*gateway, *link, false),
+    };
+    let route = Route::new(cidr, Some(gateway), link);
+    Ok(Route { protocol: ROUTE_PROTOCOL, on_link, ..route })
+}

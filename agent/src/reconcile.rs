@@ -1,0 +1,355 @@
+//! The loop that keeps the node as the cluster says.
+//!
+//! A pass compares everything with the kernel and does what is missing. It runs when the source has
+//! a new world, when the kernel tells of a change to something of Weir's, and after a while without
+//! either. A pass that finds all as it should be writes nothing.
+//!
+//! Until the source has a world and this node its subnets, nothing is touched: what an earlier agent
+//! has programmed goes on working.
+
+mod concerns;
+mod node;
+mod trigger;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Instant,
+};
+
+use tokio::sync::watch;
+use tracing::{debug, error, info, warn};
+use weir_netlink::{Netlink, link, notify};
+
+use self::trigger::{Interests, Trigger, Triggers};
+use crate::{
+    events::{Concern, Events},
+    health::{Condition, Health, Pass},
+    install::{self, PodNetwork},
+    masquerade::{self, Masquerade},
+    model::{Node, World},
+    net_conf::{Backend, NetConf},
+    options::Options,
+    overlay::{
+        apply::{Failure, apply},
+        diff::{Op, diff},
+        identity::tunnel_name,
+        observe::observe,
+        peers::{Selection, select},
+        plan::{Desired, NotReady, enabled, plan},
+    },
+    source::Published,
+    underlay::{self, Uplink},
+};
+
+/// So many operations of a pass are logged one by one.
+const LOGGED: usize = 20;
+
+/// Why a pass did not come to its end.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error("the kernel cannot be read or changed")]
+    Netlink(#[from] weir_netlink::Error),
+    #[error("this node cannot join the pod network yet")]
+    NotReady(#[from] NotReady),
+    #[error("masquerading cannot be set up")]
+    Masquerade(#[from] masquerade::Error),
+    #[error("the node's files cannot be written")]
+    Install(#[from] install::Error),
+    #[error("{} operations failed, the first", .0.len())]
+    Operations(Vec<Failure>),
+}
+
+/// The reconciler with all that it works on.
+#[derive(Debug)]
+pub struct Reconciler {
+    options: Options,
+    conf: NetConf,
+    netlink: Netlink,
+    health: Arc<Health>,
+    events: Events,
+    /// What masquerading was last made from; it is looked at again when that changes, and with
+    /// every resync.
+    masquerade: Option<Masquerade>,
+    uplinks: Vec<Uplink>,
+    tunnel_index: Option<u32>,
+    /// What the last look at foreign firewalls found.
+    forwarding: BTreeSet<Concern>,
+    /// The world of the last pass that found or made everything right.
+    settled: Option<Arc<World>>,
+}
+
+/// What a pass did, for health and the log.
+#[derive(Debug, Default)]
+struct Done {
+    peers_known: usize,
+    peers_programmed: usize,
+    operations: BTreeMap<&'static str, u64>,
+}
+
+impl Reconciler {
+    /// A reconciler for the network namespace that `netlink` belongs to.
+    pub fn new(
+        options: Options,
+        conf: NetConf,
+        netlink: Netlink,
+        health: Arc<Health>,
+        events: Events,
+    ) -> Self {
+        Self {
+            options,
+            conf,
+            netlink,
+            health,
+            events,
+            masquerade: None,
+            uplinks: Vec::new(),
+            tunnel_index: None,
+            forwarding: BTreeSet::new(),
+            settled: None,
+        }
+    }
+
+    /// Runs until the process ends.
+    pub async fn run(
+        mut self,
+        published: watch::Receiver<Published>,
+    ) -> Result<(), weir_netlink::Error> {
+        let changes = notify::changes(&self.netlink)?;
+        let resync = std::time::Duration::from_secs(self.options.resync_seconds);
+        let mut triggers = Triggers::new(published, changes, resync);
+        loop {
+            let trigger = triggers.next(&self.interests()).await;
+            self.health.beat();
+            let published = triggers.published();
+            let succeeded = self.pass(&trigger, published.world).await;
+            triggers.retry_soon(!succeeded);
+        }
+    }
+
+    fn interests(&self) -> Interests {
+        Interests {
+            tunnel: self.tunnel_name(),
+            tunnel_index: self.tunnel_index,
+            bridge: self.options.bridge.clone(),
+            uplinks: self.uplinks.iter().map(|uplink| uplink.link).collect(),
+        }
+    }
+
+    /// The name of the tunnel device. In host-gw mode there is none; the default one is looked for,
+    /// to remove what another mode has left.
+    fn tunnel_name(&self) -> String {
+        match self.conf.backend {
+            Backend::Vxlan(vxlan) => tunnel_name(vxlan.vni),
+            Backend::HostGateway => tunnel_name(1),
+        }
+    }
+
+    /// One pass. Returns whether all is as it should be.
+    async fn pass(&mut self, trigger: &Trigger, world: Option<Arc<World>>) -> bool {
+        let Some(world) = world else {
+            debug!("the source has not seen the cluster yet");
+            return true;
+        };
+        let began = Instant::now();
+        let mut done = Done::default();
+        let outcome = self.reconcile(trigger, &world, &mut done).await;
+        let error = outcome.as_ref().err().map(chain);
+        if let Some(error) = &error {
+            error!(?trigger, "{error}");
+        }
+        let repaired = self.settled.as_ref() == Some(&world) && !done.operations.is_empty();
+        if let Some(cause) = trigger.cause().filter(|_| repaired) {
+            self.health.record_repair(cause);
+        }
+        self.settled = error.is_none().then_some(world);
+        let Done { peers_known, peers_programmed, operations } = done;
+        let took = began.elapsed();
+        let count: u64 = operations.values().sum();
+        if count > 0 {
+            info!(?trigger, repaired, count, ?took, peers_known, peers_programmed, "reconciled");
+        } else {
+            debug!(?trigger, ?took, "nothing to do");
+        }
+        let succeeded = error.is_none();
+        self.health.record(Pass { took, peers_known, peers_programmed, operations, error });
+        succeeded
+    }
+
+    async fn reconcile(
+        &mut self,
+        trigger: &Trigger,
+        world: &World,
+        done: &mut Done,
+    ) -> Result<(), Error> {
+        let Selection { own, peers, refused } = select(world, &self.options.node_name);
+        let mut concerns: BTreeSet<Concern> =
+            refused.iter().filter_map(concerns::of_refusal).collect();
+        let Some(own) = self.own_node(own, &mut concerns) else { return Ok(()) };
+
+        self.uplinks = underlay::find(&self.netlink, &own.underlay_ips).await?;
+        let planned = plan(&self.conf, &own, &peers, &self.uplinks);
+        if let Ok((_, unreachable)) = &planned {
+            let uplink = self.uplinks.first().map_or("", |uplink| uplink.name.as_str());
+            let of_peer = |found| concerns::of_unreachable(found, uplink);
+            concerns.extend(unreachable.iter().filter_map(of_peer));
+        }
+        concerns.extend(self.forwarding.iter().cloned());
+        self.events.report(Some(&own), concerns);
+        let (desired, unreachable) = planned?;
+
+        done.peers_known = peers.len();
+        let failures = self.program(&desired, done).await?;
+        let cut_off: BTreeSet<&str> = unreachable.iter().map(|found| found.node.as_str()).collect();
+        done.peers_programmed = peers.len().saturating_sub(failures.len().max(cut_off.len()));
+
+        let network = self.pod_network(world, &own, &desired);
+        node::ensure_parameters(&desired, &network)?;
+        let bridge = &self.options.bridge;
+        node::follow_subnets(&self.netlink, bridge, &network, &mut done.operations).await?;
+        self.ensure_masquerade(trigger, &own, &peers, &network, done).await?;
+        self.write_files(&network)?;
+        if trigger.is_resync() {
+            let overlay = desired.tunnel.as_ref().map(|tunnel| tunnel.name.clone());
+            self.forwarding =
+                concerns::of_forwarding(&network, &self.options.bridge, overlay).await;
+        }
+        if failures.is_empty() { Ok(()) } else { Err(Error::Operations(failures)) }
+    }
+
+    /// This node, if it can have pods.
+    fn own_node(
+        &mut self,
+        own: Option<Arc<Node>>,
+        concerns: &mut BTreeSet<Concern>,
+    ) -> Option<Arc<Node>> {
+        let name = &self.options.node_name;
+        let Some(own) = own else {
+            let reason = format!("the cluster has no node {name:?}; see --node-name");
+            warn!("{reason}");
+            self.health.set(Condition::SubnetsAssigned, Err(reason));
+            return None;
+        };
+        if enabled(&self.conf, &own).next().is_none() {
+            concerns.insert(Concern::PodCidrMissing);
+            let reason = Concern::PodCidrMissing.to_string();
+            self.health.set(Condition::SubnetsAssigned, Err(reason));
+            self.events.report(Some(&own), std::mem::take(concerns));
+            return None;
+        }
+        self.health.set(Condition::SubnetsAssigned, Ok(()));
+        Some(own)
+    }
+
+    async fn program(&mut self, desired: &Desired, done: &mut Done) -> Result<Vec<Failure>, Error> {
+        let tunnel = self.tunnel_name();
+        let observed = observe(&self.netlink, &tunnel).await?;
+        let ops = diff(desired, &observed);
+        for (number, op) in ops.iter().enumerate() {
+            *done.operations.entry(Op::kind(op)).or_default() += 1;
+            if number < LOGGED {
+                info!("{op}");
+            }
+        }
+        if let Some(more) = ops.len().checked_sub(LOGGED).filter(|more| *more > 0) {
+            info!("and {more} more operations");
+        }
+        let failures = apply(&self.netlink, &tunnel, ops).await;
+        self.tunnel_index = link::find(&self.netlink, &tunnel).await?.map(|link| link.index);
+        Ok(failures)
+    }
+
+    fn pod_network(&self, world: &World, own: &Node, desired: &Desired) -> PodNetwork {
+        let of_all = |ipv4: bool, configured: Option<ipnetwork::IpNetwork>| match configured {
+            Some(network) => vec![network],
+            None => world.nodes.values().filter_map(|node| node.pod_cidr(ipv4)).collect(),
+        };
+        let mut networks = Vec::new();
+        if self.conf.enable_ipv4 {
+            networks.extend(of_all(true, self.conf.network));
+        }
+        if self.conf.enable_ipv6 {
+            networks.extend(of_all(false, self.conf.ipv6_network));
+        }
+        PodNetwork {
+            subnets: enabled(&self.conf, own).collect(),
+            networks,
+            mtu: desired.pod_mtu,
+            ip_masq: self.options.ip_masq,
+        }
+    }
+
+    async fn ensure_masquerade(
+        &mut self,
+        trigger: &Trigger,
+        own: &Node,
+        peers: &[Arc<Node>],
+        network: &PodNetwork,
+        done: &mut Done,
+    ) -> Result<(), Error> {
+        let (direct_nodes, tunnel_port) = match self.conf.backend {
+            Backend::Vxlan(vxlan) => (Vec::new(), Some(vxlan.port)),
+            Backend::HostGateway => {
+                let nodes = peers.iter().map(Arc::as_ref).chain([own]);
+                (nodes.flat_map(|node| node.underlay_ips.clone()).collect(), None)
+            }
+        };
+        let wanted = Masquerade {
+            local_pod_cidrs: network.subnets.clone(),
+            pod_networks: network.networks.clone(),
+            direct_nodes,
+            no_masquerade_cidrs: self.options.no_masquerade_cidr.clone(),
+            ip_masq: network.ip_masq,
+            tunnel_port,
+            bridge: self.options.bridge.clone(),
+            marks: masquerade::Marks {
+                masquerade: self.options.masquerade_mark,
+                reply: self.options.reply_mark,
+                reject: self.options.reject_mark,
+            },
+        };
+        if self.masquerade.as_ref() == Some(&wanted) && !trigger.is_resync() {
+            return Ok(());
+        }
+        self.masquerade = None;
+        if let masquerade::Outcome::Written(reason) = masquerade::ensure(&wanted).await? {
+            info!(?reason, "wrote the nftables table");
+            *done.operations.entry("nftables_write").or_default() += 1;
+        }
+        self.masquerade = Some(wanted);
+        Ok(())
+    }
+
+    /// The program first, the configuration last: with that the runtime begins to call it.
+    fn write_files(&self, network: &PodNetwork) -> Result<(), Error> {
+        let Options { cni_binary, cni_bin_dir, run_dir, .. } = &self.options;
+        if let Some(binary) = cni_binary
+            && install::install_plugin(binary, cni_bin_dir)?
+        {
+            info!(directory = %cni_bin_dir.display(), "installed weir-cni");
+        }
+        if install::write_subnet_env(run_dir, network)? {
+            info!(mtu = network.mtu, subnets = ?network.subnets, "wrote subnet.env");
+        }
+        if install::write_conflist(&self.options, network)? {
+            info!(directory = %self.options.cni_conf_dir.display(), "wrote the CNI configuration");
+        }
+        self.health.set(Condition::ConfigurationWritten, Ok(()));
+        Ok(())
+    }
+}
+
+/// An error with its causes, in one line.
+fn chain(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    if let Error::Operations(failures) = error {
+        source = failures.first().map(|failure| failure as &dyn std::error::Error);
+    }
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

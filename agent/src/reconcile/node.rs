@@ -1,0 +1,71 @@
+//! What the node itself needs besides ways to its peers.
+
+use std::collections::BTreeMap;
+
+use ipnetwork::IpNetwork;
+use tracing::info;
+use weir_netlink::{Error, Netlink, address, link, sysctl};
+
+use crate::{install::PodNetwork, overlay::plan::Desired};
+
+/// Kernel parameters. Only forwarding is the whole node's; the rest is of Weir's own devices.
+pub(super) fn ensure_parameters(desired: &Desired, network: &PodNetwork) -> Result<(), Error> {
+    let mut wanted = Vec::new();
+    if network.subnets.iter().any(IpNetwork::is_ipv4) {
+        wanted.push(("net/ipv4/ip_forward".to_owned(), "1"));
+    }
+    if network.subnets.iter().any(IpNetwork::is_ipv6) {
+        wanted.push(("net/ipv6/conf/all/forwarding".to_owned(), "1"));
+    }
+    if let Some(tunnel) = &desired.tunnel {
+        // Loose: a peer that is reached directly may still answer by the tunnel.
+        wanted.push((format!("net/ipv4/conf/{}/rp_filter", tunnel.name), "2"));
+        wanted.push((format!("net/ipv4/conf/{}/send_redirects", tunnel.name), "0"));
+    }
+    for (key, value) in wanted {
+        if sysctl::ensure(&key, value)? == sysctl::Outcome::Changed {
+            info!(key, value, "set a kernel parameter");
+        }
+    }
+    Ok(())
+}
+
+/// Makes the bridge's gateway addresses follow the node's subnets. A bridge that is not there yet
+/// gets them from the plugin.
+pub(super) async fn follow_subnets(
+    netlink: &Netlink,
+    bridge: &str,
+    network: &PodNetwork,
+    operations: &mut BTreeMap<&'static str, u64>,
+) -> Result<(), Error> {
+    let Some(bridge) = link::find(netlink, bridge).await? else { return Ok(()) };
+    let wanted: Vec<IpNetwork> = network.subnets.iter().filter_map(gateway_of).collect();
+    let present = address::list(netlink, bridge.index).await?;
+    let stale = present.iter().filter(|found| found.is_global && !wanted.contains(&found.network));
+    for found in stale {
+        info!(bridge = bridge.name, address = %found.network, "removed a gateway address");
+        address::delete(netlink, bridge.index, found.network).await?;
+        *operations.entry("gateway_delete").or_default() += 1;
+    }
+    for gateway in wanted {
+        if !present.iter().any(|found| found.network == gateway) {
+            info!(bridge = bridge.name, address = %gateway, "added a gateway address");
+            address::ensure(netlink, bridge.index, gateway).await?;
+            *operations.entry("gateway_add").or_default() += 1;
+        }
+    }
+    Ok(())
+}
+
+/// The first host address of a subnet, with its prefix length: what the plugin takes, too.
+fn gateway_of(subnet: &IpNetwork) -> Option<IpNetwork> {
+    let first = match subnet.network() {
+        std::net::IpAddr::V4(ip) => {
+            std::net::Ipv4Addr::from_bits(ip.to_bits().checked_add(1)?).into()
+        }
+        std::net::IpAddr::V6(ip) => {
+            std::net::Ipv6Addr::from_bits(ip.to_bits().checked_add(1)?).into()
+        }
+    };
+    IpNetwork::new(first, subnet.prefix()).ok()
+}

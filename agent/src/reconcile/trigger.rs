@@ -1,0 +1,239 @@
+//! What starts a pass.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use futures_util::{Stream, StreamExt};
+use tokio::{
+    sync::watch,
+    time::{Instant, MissedTickBehavior, interval, sleep_until, timeout_at},
+};
+use weir_netlink::notify::Change;
+
+use crate::{overlay::ROUTE_PROTOCOL, source::Published};
+
+/// Changes come in bursts: one that follows within this time belongs to the same pass …
+const QUIET: Duration = Duration::from_millis(5);
+/// … but no pass waits longer than this for the burst to end.
+const BURST: Duration = Duration::from_millis(50);
+/// What failed is tried again after this, not only at the next resync.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// What started a pass.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Trigger {
+    /// The source has a new world.
+    Source,
+    /// The kernel told of a change, by whomever.
+    Kernel(Change),
+    /// Nothing did; it is time to compare.
+    Resync,
+    /// The last pass failed.
+    Retry,
+}
+
+impl Trigger {
+    /// For metrics: what was changed by somebody else, if this pass finds something to repair.
+    pub(super) const fn cause(&self) -> Option<&'static str> {
+        match self {
+            Self::Kernel(Change::Link { .. }) => Some("link"),
+            Self::Kernel(Change::Address { .. }) => Some("address"),
+            Self::Kernel(Change::Route { .. }) => Some("route"),
+            Self::Kernel(Change::Neighbour { .. }) => Some("neighbour"),
+            Self::Kernel(Change::Lost) => Some("lost_notifications"),
+            Self::Resync => Some("resync"),
+            Self::Source | Self::Retry => None,
+        }
+    }
+
+    const fn is_by_kernel(&self) -> bool {
+        matches!(self, Self::Kernel(_))
+    }
+
+    /// Whether everything is to be compared, also what tells of no changes.
+    pub(super) const fn is_resync(&self) -> bool {
+        matches!(self, Self::Resync | Self::Retry)
+    }
+}
+
+/// What the kernel's changes are compared with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Interests {
+    /// Name of the tunnel device.
+    pub(super) tunnel: String,
+    /// Its index, if it is there: notifications of its entries have no name.
+    pub(super) tunnel_index: Option<u32>,
+    /// Name of the bridge.
+    pub(super) bridge: String,
+    /// Indexes of the uplinks; none are known while the node's address is on no link.
+    pub(super) uplinks: BTreeSet<u32>,
+}
+
+/// Where triggers come from.
+pub(super) struct Triggers<C> {
+    published: watch::Receiver<Published>,
+    changes: C,
+    resync: tokio::time::Interval,
+    retry: Option<Instant>,
+}
+
+impl<C: Stream<Item = Change> + Unpin> Triggers<C> {
+    pub(super) fn new(published: watch::Receiver<Published>, changes: C, resync: Duration) -> Self {
+        let mut resync = interval(resync);
+        resync.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self { published, changes, resync, retry: None }
+    }
+
+    /// What the source has published last.
+    pub(super) fn published(&mut self) -> Published {
+        self.published.borrow_and_update().clone()
+    }
+
+    /// Whether the last pass is to be repeated before the next resync.
+    pub(super) fn retry_soon(&mut self, retry: bool) {
+        self.retry = retry.then(|| Instant::now() + RETRY);
+    }
+
+    /// Waits for the next trigger, and for the end of the burst that it came in.
+    pub(super) async fn next(&mut self, interests: &Interests) -> Trigger {
+        let mut trigger = self.first(interests).await;
+        let deadline = Instant::now() + BURST;
+        loop {
+            let quiet = (Instant::now() + QUIET).min(deadline);
+            match timeout_at(quiet, self.changes.next()).await {
+                // With a link go its addresses, routes and entries: the link is what happened.
+                Ok(Some(change)) => {
+                    let is_link = matches!(change, Change::Link { .. });
+                    if is_link && trigger.is_by_kernel() && interests.concern(&change) {
+                        trigger = Trigger::Kernel(change);
+                    }
+                }
+                Ok(None) | Err(_) => return trigger,
+            }
+            if Instant::now() >= deadline {
+                return trigger;
+            }
+        }
+    }
+
+    async fn first(&mut self, interests: &Interests) -> Trigger {
+        loop {
+            let retry = self.retry.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
+            tokio::select! {
+                changed = self.published.changed() => match changed {
+                    Ok(()) => return Trigger::Source,
+                    // The source has ended, which it never should: go on with what is known.
+                    Err(_) => {
+                        self.resync.tick().await;
+                        return Trigger::Resync;
+                    }
+                },
+                Some(change) = self.changes.next() => {
+                    if interests.concern(&change) { return Trigger::Kernel(change);
+                    }
+                }
+                _ = self.resync.tick() => return Trigger::Resync,
+                () = sleep_until(retry), if self.retry.is_some() => {
+                    self.retry = None;
+                    return Trigger::Retry;
+                }
+            }
+        }
+    }
+}
+
+impl Interests {
+    /// Whether a change is about something of Weir's, or about what that depends on.
+    fn concern(&self, change: &Change) -> bool {
+        match change {
+            Change::Link { index, name } => {
+                *name == self.tunnel || *name == self.bridge || self.uplinks.contains(index)
+            }
+            // While no link has the node's address, any may get it.
+            Change::Address { link } => {
+                self.uplinks.is_empty()
+                    || self.uplinks.contains(link)
+                    || self.tunnel_index == Some(*link)
+            }
+            Change::Route { protocol } => *protocol == ROUTE_PROTOCOL,
+            Change::Neighbour { link } => self.tunnel_index == Some(*link),
+            Change::Lost => true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream;
+
+    use super::*;
+
+    const TUNNEL: u32 = 9;
+    const UPLINK: u32 = 2;
+
+    fn interests() -> Interests {
+        Interests {
+            tunnel: "weir.1".to_owned(),
+            tunnel_index: Some(TUNNEL),
+            bridge: "weir0".to_owned(),
+            uplinks: BTreeSet::from([UPLINK]),
+        }
+    }
+
+    fn link(index: u32, name: &str) -> Change {
+        Change::Link { index, name: name.to_owned() }
+    }
+
+    /// The trigger that these changes lead to, with a resync that never comes.
+    async fn first_of(changes: Vec<Change>) -> Trigger {
+        let (_publisher, mut published) = watch::channel(Published::default());
+        published.mark_unchanged();
+        let changes = stream::iter(changes).chain(stream::pending());
+        let mut triggers = Triggers::new(published, changes, Duration::from_secs(3600));
+        // An interval ticks at once, for the pass at start.
+        triggers.resync.reset();
+        triggers.next(&interests()).await
+    }
+
+    #[tokio::test]
+    async fn what_happens_to_pods_starts_no_pass() {
+        let quiet = [
+            link(40, "weir0a1b2c3d4e5"),
+            Change::Address { link: 40 },
+            Change::Neighbour { link: 40 },
+            Change::Route { protocol: 2 },
+        ];
+        let wanted = Change::Route { protocol: ROUTE_PROTOCOL };
+        let trigger = first_of(quiet.into_iter().chain([wanted.clone()]).collect()).await;
+        assert_eq!(trigger, Trigger::Kernel(wanted));
+    }
+
+    #[tokio::test]
+    async fn each_thing_of_weirs_starts_a_pass() {
+        for change in [
+            link(TUNNEL, "weir.1"),
+            link(7, "weir0"),
+            link(UPLINK, "eth0"),
+            Change::Address { link: UPLINK },
+            Change::Route { protocol: ROUTE_PROTOCOL },
+            Change::Neighbour { link: TUNNEL },
+            Change::Lost,
+        ] {
+            assert_eq!(first_of(vec![change.clone()]).await, Trigger::Kernel(change));
+        }
+    }
+
+    #[test]
+    fn while_no_link_has_the_address_any_may_get_it() {
+        let elsewhere = Change::Address { link: 40 };
+        assert!(!interests().concern(&elsewhere));
+        assert!(Interests { uplinks: BTreeSet::new(), ..interests() }.concern(&elsewhere));
+    }
+
+    #[tokio::test]
+    async fn a_link_that_went_with_all_that_was_on_it_is_one_change() {
+        let went = link(TUNNEL, "weir.1");
+        let route = Change::Route { protocol: ROUTE_PROTOCOL };
+        let trigger = first_of(vec![route.clone(), went.clone(), route]).await;
+        assert_eq!(trigger, Trigger::Kernel(went));
+    }
+}

@@ -1,0 +1,150 @@
+//! From one document to its objects.
+
+use k8s_openapi::api::core::v1;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use serde_saphyr::Spanned;
+
+use super::document::Document;
+use super::{Manifest, NodeEntry, ObjectError, Problem};
+use crate::source::node::{Converted, NodeFields};
+
+/// What tells which kind of object a document holds.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Head {
+    api_version: Option<String>,
+    kind: Option<String>,
+}
+
+/// `kind: List`, as `kubectl get -o yaml` writes it. Its items may be of any kind.
+#[derive(Debug, Deserialize)]
+struct List {
+    #[serde(default)]
+    items: Vec<Spanned<Value>>,
+}
+
+/// A kind of object, as far as anything here uses it.
+#[derive(Debug, PartialEq, Eq)]
+enum Kind {
+    Node,
+    List,
+    Unused,
+}
+
+impl Kind {
+    fn of(head: &Head) -> Result<Self, ObjectError> {
+        let version = head.api_version.as_deref().ok_or(ObjectError::Missing("apiVersion"))?;
+        let kind = head.kind.as_deref().ok_or(ObjectError::Missing("kind"))?;
+        Ok(match (version, kind) {
+            ("v1", "Node") => Self::Node,
+            ("v1", "List" | "NodeList") => Self::List,
+            _ => Self::Unused,
+        })
+    }
+}
+
+/// Where and why reading failed.
+struct Failure {
+    line: u64,
+    error: ObjectError,
+}
+
+pub(super) fn read_document(document: &Document<'_>, manifest: &mut Manifest) {
+    if let Err(Failure { line, error }) = read(document, manifest) {
+        manifest.refuse(line, &error);
+    }
+}
+
+fn read(document: &Document<'_>, manifest: &mut Manifest) -> Result<(), Failure> {
+    let Some(head) = from_yaml::<Option<Head>>(document)? else {
+        return Ok(());
+    };
+    let line = first_line(document);
+    match Kind::of(&head).map_err(|error| Failure { line, error })? {
+        Kind::Node => take_node(&from_yaml(document)?, line, manifest),
+        Kind::List => {
+            for item in from_yaml::<List>(document)?.items {
+                let line = document.lines_before + item.referenced.line();
+                if let Err(error) = read_item(item.value, line, manifest) {
+                    manifest.refuse(line, &error);
+                }
+            }
+            Ok(())
+        }
+        Kind::Unused => Ok(()),
+    }
+}
+
+fn read_item(value: Value, line: u64, manifest: &mut Manifest) -> Result<(), ObjectError> {
+    let kind = Kind::of(&from_value(value.clone())?)?;
+    if kind == Kind::Node {
+        let node = from_value(value)?;
+        take_node(&node, line, manifest).map_err(|failure| failure.error)?;
+    }
+    Ok(())
+}
+
+fn take_node(object: &v1::Node, line: u64, manifest: &mut Manifest) -> Result<(), Failure> {
+    let fields = NodeFields::from(object);
+    if fields.name.is_empty() {
+        return Err(Failure { line, error: ObjectError::Missing("metadata.name") });
+    }
+    let Converted { node, wrong } = fields.convert();
+    let doubtful = !wrong.is_empty();
+    manifest.problems.extend(wrong.iter().map(|wrong| Problem { line, what: wrong.to_string() }));
+    manifest.nodes.push(NodeEntry { node: node.into(), line, doubtful });
+    Ok(())
+}
+
+/// The line that the document's contents start on.
+fn first_line(document: &Document<'_>) -> u64 {
+    let is_content = |line: &str| {
+        let line = line.trim_start();
+        !line.is_empty() && !line.starts_with('#') && !line.starts_with("---")
+    };
+    let before = document.text.lines().take_while(|line| !is_content(line)).count();
+    document.lines_before + 1 + before as u64
+}
+
+fn from_yaml<T: DeserializeOwned>(document: &Document<'_>) -> Result<T, Failure> {
+    let options = serde_saphyr::options! {
+        with_snippet: false,
+        // The limits that remain (depth, aliases, 64 MiB of text) keep a hostile file harmless;
+        // a list of thousands of nodes is not hostile.
+        budget: serde_saphyr::budget! { max_nodes: 8_000_000, max_events: 20_000_000 },
+    };
+    let mut field = None;
+    serde_saphyr::with_deserializer_from_str_with_options(document.text, options, |yaml| {
+        serde_path_to_error::deserialize(yaml).map_err(|error| {
+            field = Some(error.path().to_string()).filter(|path| path != ".");
+            error.into_inner()
+        })
+    })
+    .map_err(|error| {
+        let line = document.lines_before + error.location().map_or(1, |location| location.line());
+        Failure { line, error: object_error(field, plain_text(&error)) }
+    })
+}
+
+fn from_value<T: DeserializeOwned>(value: Value) -> Result<T, ObjectError> {
+    serde_path_to_error::deserialize(value).map_err(|error| {
+        let field = Some(error.path().to_string()).filter(|path| path != ".");
+        object_error(field, error.into_inner().to_string())
+    })
+}
+
+fn object_error(field: Option<String>, fault: String) -> ObjectError {
+    match field {
+        Some(field) => ObjectError::Field { field, fault },
+        None => ObjectError::Syntax(fault),
+    }
+}
+
+/// The error on one line, without the place, which is said apart.
+fn plain_text(error: &serde_saphyr::Error) -> String {
+    let text = error.to_string();
+    let line = text.lines().next().unwrap_or_default();
+    line.split(" at line ").next().unwrap_or(line).trim_start_matches("error: ").to_owned()
+}

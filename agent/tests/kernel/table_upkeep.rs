@@ -1,0 +1,132 @@
+//! The table `inet weir` over time: kept, repaired, replaced, removed.
+
+use std::{
+    io,
+    net::{TcpListener, TcpStream},
+    time::Duration,
+};
+
+use weir_agent::masquerade::{Masquerade, Outcome, Reason, ensure, remove};
+
+use crate::scene::{NODE, POD, Scene, WORLD, in_new_netns, nft, wanted};
+
+/// A port of no meaning.
+const PORT: u16 = 7000;
+
+#[test]
+fn a_second_pass_writes_nothing_whatever_the_counters_count() {
+    in_new_netns(|| async {
+        let scene = Scene::new().await;
+        ensure(&wanted()).await.unwrap();
+        let before = table_without_counts();
+        for to in WORLD.each() {
+            scene.source_outside(to, PORT);
+        }
+        assert!(nft("list table inet weir").contains("packets 1"));
+        assert_eq!(ensure(&wanted()).await.unwrap(), Outcome::Kept);
+        // Handles are never given twice: nothing was written and taken back either.
+        assert_eq!(table_without_counts(), before);
+    });
+}
+
+#[test]
+fn whatever_somebody_does_to_the_table_is_repaired() {
+    in_new_netns(|| async {
+        ensure(&wanted()).await.unwrap();
+        let whole = rules();
+        let edits = [
+            "flush chain inet weir postrouting",
+            "flush chain inet weir fingerprint",
+            "delete element inet weir local_ipv4 { 10.244.1.0/24 }",
+            "add element inet weir exempt_ipv6 { 2001:db8::/32 }",
+            "insert rule inet weir reject_input counter drop",
+            "add chain inet weir more { type filter hook forward priority 5; policy drop; }",
+            "add chain inet weir clear_marks { policy drop; }",
+            "delete table inet weir; add table inet weir",
+        ];
+        for edit in edits {
+            nft(edit);
+            let outcome = ensure(&wanted()).await.unwrap();
+            assert_eq!(outcome, Outcome::Written(Reason::Edited), "{edit}");
+            assert_eq!(rules(), whole, "{edit}");
+            assert_eq!(ensure(&wanted()).await.unwrap(), Outcome::Kept, "{edit}");
+        }
+        nft("flush ruleset");
+        assert_eq!(ensure(&wanted()).await.unwrap(), Outcome::Written(Reason::Absent));
+        assert_eq!(rules(), whole);
+    });
+}
+
+#[test]
+fn new_input_replaces_the_table_and_old_connections_go_on() {
+    in_new_netns(|| async {
+        let scene = Scene::new().await;
+        ensure(&wanted()).await.unwrap();
+        let to = WORLD.each()[0];
+        let server = scene.outside.run(|| TcpListener::bind((to, PORT))).unwrap().unwrap();
+        let mut client = scene.pod.run(|| TcpStream::connect((to, PORT))).unwrap().unwrap();
+        let (mut peer, address) = server.accept().unwrap();
+        assert_eq!(address.ip(), NODE.each()[0]);
+
+        let more = Masquerade { no_masquerade_cidrs: vec![to.into()], ..wanted() };
+        assert_eq!(ensure(&more).await.unwrap(), Outcome::Written(Reason::Outdated));
+        assert_eq!(scene.source_outside(to, PORT), POD.each()[0]);
+        for stream in [&client, &peer] {
+            stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        }
+        io::Write::write_all(&mut client, b"still here").unwrap();
+        let mut buffer = [0; 10];
+        io::Read::read_exact(&mut peer, &mut buffer).unwrap();
+        assert_eq!(&buffer, b"still here");
+    });
+}
+
+#[test]
+fn one_family_thousands_of_networks_and_the_whole_internet_are_fine() {
+    in_new_netns(|| async {
+        let mut many = wanted();
+        many.local_pod_cidrs.truncate(1);
+        many.no_masquerade_cidrs = vec!["0.0.0.0/0".parse().unwrap()];
+        let gaps = (0..5000u32).map(|n| format!("10.{}.{}.0/25", 128 + n / 256, n % 256));
+        many.pod_networks = gaps.map(|text| text.parse().unwrap()).collect();
+        assert_eq!(ensure(&many).await.unwrap(), Outcome::Written(Reason::Absent));
+        assert_eq!(ensure(&many).await.unwrap(), Outcome::Kept);
+    });
+}
+
+#[test]
+fn foreign_tables_are_left_alone_and_removal_takes_only_ours() {
+    in_new_netns(|| async {
+        nft(
+            "table ip weir { chain mine { counter; }; }; table inet other { set s { type mark; }; }",
+        );
+        let foreign = || (nft("list table ip weir"), nft("list table inet other"));
+        let before = foreign();
+        ensure(&wanted()).await.unwrap();
+        nft("flush chain inet weir postrouting");
+        ensure(&wanted()).await.unwrap();
+        assert_eq!(foreign(), before);
+        assert!(remove().await.unwrap());
+        assert!(!remove().await.unwrap());
+        assert_eq!(foreign(), before);
+        assert!(!nft("list tables").contains("inet weir"));
+    });
+}
+
+/// The table with handles, without what its counters count.
+fn table_without_counts() -> String {
+    let words = nft("list table inet weir");
+    let words = words.split_whitespace().scan("", |last, word| {
+        let is_count = ["packets", "bytes"].contains(last);
+        *last = word;
+        Some(if is_count { "" } else { word })
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+/// The table without handles and counts.
+fn rules() -> String {
+    let table = table_without_counts();
+    let words = table.split(" # handle ").map(|part| part.trim_start_matches(char::is_numeric));
+    words.collect()
+}

@@ -1,0 +1,226 @@
+//! `weir cleanup`: everything of Weir's, found by its marks: names of links, the protocol number of
+//! routes, the name of the nftables table, paths.
+
+use std::{
+    fs,
+    io::ErrorKind,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, ValueEnum};
+use nftables::{
+    batch::Batch,
+    helper,
+    schema::{NfListObject, NfObject, Table},
+    types::NfFamily,
+};
+use serde::Serialize;
+use weir_netlink::{
+    Link, LinkKind, Netlink, link,
+    route::{self, Route, TABLE_MAIN},
+};
+
+/// Weir's routes.
+const ROUTE_PROTOCOL: u8 = 87;
+const TABLE: &str = "weir";
+const TUNNEL_PREFIX: &str = "weir.";
+
+/// Options of `weir cleanup`; the paths are those that the agent was given.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// Say what would be removed, and remove nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// For people or for programs
+    #[arg(short, long, value_enum, default_value = "text")]
+    output: Output,
+    /// The bridge of the pods
+    #[arg(long, env = "WEIR_BRIDGE", default_value = "weir0")]
+    bridge: String,
+    /// Where the plugin is installed
+    #[arg(long, env = "WEIR_CNI_BIN_DIR", value_name = "DIR", default_value = "/opt/cni/bin")]
+    cni_bin_dir: PathBuf,
+    /// Where the CNI configuration is
+    #[arg(long, env = "WEIR_CNI_CONF_DIR", value_name = "DIR", default_value = "/etc/cni/net.d")]
+    cni_conf_dir: PathBuf,
+    /// Directory of endpoint records and subnet.env
+    #[arg(long, env = "WEIR_RUN_DIR", value_name = "DIR", default_value = "/run/weir")]
+    run_dir: PathBuf,
+    /// Directory of the address stores
+    #[arg(
+        long,
+        env = "WEIR_DATA_DIR",
+        value_name = "DIR",
+        default_value = "/var/lib/cni/networks"
+    )]
+    data_dir: PathBuf,
+    /// Directory of the pinned eBPF programs and maps
+    #[arg(long, env = "WEIR_PIN_DIR", value_name = "DIR", default_value = "/sys/fs/bpf/weir")]
+    pin_dir: PathBuf,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Output {
+    Text,
+    Json,
+}
+
+/// Something of Weir's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "kind", content = "name", rename_all = "lowercase")]
+enum Item {
+    /// The configuration goes first: without it the runtime starts no more pods.
+    File(PathBuf),
+    Directory(PathBuf),
+    Route(String),
+    Link(String),
+    Table(String),
+}
+
+impl std::fmt::Display for Item {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "file {}", path.display()),
+            Self::Directory(path) => write!(f, "directory {}", path.display()),
+            Self::Route(to) => write!(f, "route to {to}"),
+            Self::Link(name) => write!(f, "link {name}"),
+            Self::Table(name) => write!(f, "nftables table {name}"),
+        }
+    }
+}
+
+/// What became of an item.
+#[derive(Debug, Serialize)]
+struct Report {
+    #[serde(flatten)]
+    item: Item,
+    removed: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+/// Finds everything and removes it. An item that cannot be removed keeps no other from being tried.
+pub(crate) async fn run(options: &Options) -> Result<()> {
+    let netlink = Netlink::open()?;
+    let mut reports = Vec::new();
+    for item in find(options, &netlink).await? {
+        let outcome = if options.dry_run { Ok(()) } else { remove(&item, &netlink).await };
+        let error = outcome.err().map(|error| format!("{error:#}"));
+        reports.push(Report { item, removed: error.is_none() && !options.dry_run, error });
+    }
+    print(options, &reports)?;
+    let failed = reports.iter().filter(|report| report.error.is_some()).count();
+    if failed > 0 {
+        bail!("{failed} of {} could not be removed", reports.len());
+    }
+    Ok(())
+}
+
+fn print(options: &Options, reports: &[Report]) -> Result<()> {
+    if options.output == Output::Json {
+        println!("{}", serde_json::to_string_pretty(reports)?);
+        return Ok(());
+    }
+    for Report { item, error, .. } in reports {
+        match error {
+            Some(error) => println!("cannot remove {item}: {error}"),
+            None if options.dry_run => println!("would remove {item}"),
+            None => println!("removed {item}"),
+        }
+    }
+    if reports.is_empty() {
+        println!("nothing of Weir's is on this node");
+    }
+    Ok(())
+}
+
+async fn find(options: &Options, netlink: &Netlink) -> Result<Vec<Item>> {
+    let Options { bridge, cni_bin_dir, cni_conf_dir, run_dir, data_dir, pin_dir, .. } = options;
+    let mut items = Vec::new();
+    for path in [cni_conf_dir.join("10-weir.conflist"), cni_bin_dir.join("weir-cni")] {
+        items.extend(exists(&path)?.then_some(Item::File(path)));
+    }
+    let routes = route::list(netlink, TABLE_MAIN).await?;
+    let ours = routes.into_iter().filter(|route| route.protocol == ROUTE_PROTOCOL);
+    items.extend(ours.map(|route| Item::Route(route.destination.to_string())));
+    let links = link::list(netlink).await?;
+    items.extend(links_of(bridge, &links).map(Item::Link));
+    items.extend(table_exists()?.then(|| Item::Table(TABLE.to_owned())));
+    for path in [run_dir.clone(), data_dir.join("weir"), pin_dir.clone()] {
+        items.extend(exists(&path)?.then_some(Item::Directory(path)));
+    }
+    Ok(items)
+}
+
+/// Weir's links: ports before their bridge.
+fn links_of(bridge: &str, links: &[Link]) -> impl Iterator<Item = String> {
+    let bridge =
+        links.iter().find(|link| link.name == bridge && link.kind == Some(LinkKind::Bridge));
+    let is_port = |link: &&Link| {
+        link.kind == Some(LinkKind::Veth)
+            && link.controller.is_some()
+            && link.controller == bridge.map(|bridge| bridge.index)
+            && link.name.starts_with("weir")
+    };
+    let is_tunnel =
+        |link: &&Link| link.kind == Some(LinkKind::Vxlan) && link.name.starts_with(TUNNEL_PREFIX);
+    let ports = links.iter().filter(is_port);
+    let tunnels = links.iter().filter(is_tunnel);
+    let found: Vec<_> = ports.chain(tunnels).chain(bridge).map(|link| link.name.clone()).collect();
+    found.into_iter()
+}
+
+fn exists(path: &Path) -> Result<bool> {
+    path.try_exists().with_context(|| format!("look at {}", path.display()))
+}
+
+fn table_exists() -> Result<bool> {
+    let listing =
+        match helper::get_current_ruleset_with_args(helper::DEFAULT_NFT, ["list", "tables"]) {
+            Ok(listing) => listing,
+            // Without the program nobody has made a table either.
+            Err(helper::NftablesError::NftExecution { inner, .. })
+                if inner.kind() == ErrorKind::NotFound =>
+            {
+                return Ok(false);
+            }
+            Err(error) => return Err(error).context("list nftables tables"),
+        };
+    Ok(listing.objects.iter().any(|object| {
+        matches!(
+            object,
+            NfObject::ListObject(NfListObject::Table(table))
+                if table.family == NfFamily::INet && table.name == TABLE
+        )
+    }))
+}
+
+async fn remove(item: &Item, netlink: &Netlink) -> Result<()> {
+    match item {
+        Item::File(path) => fs::remove_file(path)?,
+        Item::Directory(path) => fs::remove_dir_all(path)?,
+        Item::Link(name) => {
+            link::delete(netlink, name).await?;
+        }
+        Item::Route(to) => remove_route(netlink, to).await?,
+        Item::Table(name) => {
+            let mut batch = Batch::new();
+            let table = Table { family: NfFamily::INet, name: name.into(), handle: None };
+            batch.delete(NfListObject::Table(table));
+            helper::apply_ruleset(&batch.to_nftables())?;
+        }
+    }
+    Ok(())
+}
+
+async fn remove_route(netlink: &Netlink, to: &str) -> Result<()> {
+    for found in route::list(netlink, TABLE_MAIN).await? {
+        if found.protocol == ROUTE_PROTOCOL && found.destination.to_string() == to {
+            // As little as identifies it: attributes that the kernel adds would not match.
+            let plain = Route::new(found.destination, found.gateway, found.link);
+            route::delete(netlink, &Route { protocol: ROUTE_PROTOCOL, ..plain }).await?;
+        }
+    }
+    Ok(())
+}
