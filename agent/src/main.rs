@@ -31,6 +31,7 @@ const PATIENCE_RESYNCS: u64 = 6;
 async fn main() -> Result<()> {
     let options = Options::parse();
     log(&options)?;
+    weir_netlink::sysctl::set_root(&options.proc_sys);
     let conf = NetConf::read(&options.net_conf)
         .with_context(|| format!("{}", options.net_conf.display()))?;
     info!(

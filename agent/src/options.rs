@@ -86,6 +86,10 @@ pub struct Options {
     #[arg(long, env = "WEIR_PIN_DIR", value_name = "DIR", default_value = "/sys/fs/bpf/weir")]
     pub pin_dir: PathBuf,
 
+    /// Where kernel parameters can be written, in a container whose own /proc/sys is read-only
+    #[arg(long, env = "WEIR_PROC_SYS", value_name = "DIR", default_value = "/proc/sys")]
+    pub proc_sys: PathBuf,
+
     /// Serve /healthz, /readyz and /metrics here
     #[arg(
         long,
@@ -121,8 +125,9 @@ pub struct Options {
     #[arg(long, env = "WEIR_REJECT_MARK", default_value = "0x00800000", value_parser = mark_bit)]
     pub reject_mark: u32,
 
-    /// What is logged: error, warn, info, debug, trace, or a tracing filter
-    #[arg(long, env = "WEIR_LOG", default_value = "info")]
+    /// What is logged: error, warn, info, debug, trace, or a tracing filter. The Kubernetes client
+    /// is left out by default: the agent itself says what is wrong with the API server
+    #[arg(long, env = "WEIR_LOG", default_value = "info,kube_client=off,kube_runtime=off")]
     pub log_level: String,
 
     /// How it is logged

@@ -1,7 +1,11 @@
 //! Kernel parameters below `/proc/sys`, which shows those of the calling thread's network
 //! namespace.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::OnceLock,
+};
 
 use crate::Error;
 
@@ -12,6 +16,15 @@ pub enum Outcome {
     Kept,
     /// It had another value, which was overwritten.
     Changed,
+}
+
+static ROOT: OnceLock<PathBuf> = OnceLock::new();
+
+/// Uses another directory than `/proc/sys` from now on, for a container whose own is read-only and
+/// that has the host's mounted elsewhere. Only the first call has an effect; returns whether this
+/// was it.
+pub fn set_root(root: &Path) -> bool {
+    ROOT.set(root.to_owned()).is_ok()
 }
 
 /// Reads a parameter, for example `net/ipv4/ip_forward`.
@@ -35,5 +48,5 @@ pub fn ensure(key: &str, value: &str) -> Result<Outcome, Error> {
 }
 
 fn path(key: &str) -> PathBuf {
-    PathBuf::from("/proc/sys").join(key)
+    ROOT.get().map_or(Path::new("/proc/sys"), PathBuf::as_path).join(key)
 }

@@ -23,7 +23,8 @@ pub(crate) enum Task {
     /// Debian packages, components of the pinned Rust toolchain, and tools that are built from
     /// source and kept in a cache folder of the project's own. What is there already is left as it
     /// is, so a second run changes nothing. Other tasks install what they lack by themselves; this
-    /// one is for preparing a machine or an image ahead of time.
+    /// one is for preparing a machine or an image ahead of time. Kubernetes' own programs are left
+    /// to `e2e`, which builds them for some minutes when it runs first.
     Setup,
 
     /// Build the released programs: static, for any Linux distribution
@@ -56,6 +57,10 @@ pub(crate) enum Task {
         args: Vec<OsString>,
     },
 
+    /// Run Weir with Kubernetes' own programs (as root)
+    #[command(subcommand)]
+    E2e(E2e),
+
     /// Measure Weir against what it replaces (as root)
     #[command(subcommand)]
     Bench(Bench),
@@ -81,6 +86,19 @@ pub(crate) struct Lint {
     /// Format the code, and apply the changes that clippy proposes
     #[arg(long)]
     pub(crate) fix: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum E2e {
+    /// Agents that follow a real API server
+    ///
+    /// Builds etcd, kube-apiserver, kube-controller-manager and kubectl as tests/upstream/go.mod pins
+    /// them, once and with Go; that takes some minutes. They run in a network namespace.
+    Api {
+        /// Arguments for the test program: --nocapture, ...
+        #[arg(last = true)]
+        args: Vec<OsString>,
+    },
 }
 
 #[derive(Debug, Subcommand)]

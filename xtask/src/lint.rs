@@ -8,6 +8,9 @@ use crate::console::Steps;
 use crate::requirements::{self, LINT, Report};
 use crate::workspace::Workspace;
 
+/// Lints the test of `cargo xtask e2e` too, which needs this feature to be built.
+const E2E: &str = "--features=weir-api-tests/control-plane";
+
 pub(crate) fn run(workspace: &Workspace, options: &Lint) -> Result<()> {
     let mut steps = Steps::default();
     requirements::ensure(workspace, &mut steps, LINT, Report::OnlyMissing)?;
@@ -23,6 +26,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Lint) -> Result<()> {
                     "--allow-staged",
                     "--workspace",
                     "--all-targets",
+                    E2E,
                 ],
             )
         })?;
@@ -36,7 +40,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Lint) -> Result<()> {
 pub(crate) fn checks(workspace: &Workspace, steps: &mut Steps) -> Result<()> {
     steps.step("formatting", || cargo(workspace, &["fmt", "--all", "--check"]))?;
     steps.step("clippy", || {
-        let lints = ["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"];
+        let lints = ["clippy", "--workspace", "--all-targets", E2E, "--", "--deny", "warnings"];
         cargo(workspace, &lints)
     })?;
     steps.step("dependencies", || {

@@ -10,6 +10,7 @@ mod build;
 mod cli;
 mod command;
 mod console;
+mod e2e;
 mod elf;
 mod image;
 mod kernel;
@@ -29,7 +30,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Parser;
 
-use crate::cli::{Bench, Cli, Task};
+use crate::cli::{Bench, Cli, E2e, Task};
 use crate::workspace::Workspace;
 
 fn main() -> ExitCode {
@@ -51,6 +52,7 @@ fn run(task: Task) -> Result<()> {
         Task::Test(options) => test::run(&workspace, &options),
         Task::Lint(options) => lint::run(&workspace, &options),
         Task::Demo { args } => program::demo(&workspace, &args),
+        Task::E2e(E2e::Api { args }) => e2e::api(&workspace, &args),
         Task::Bench(Bench::Cni { args }) => program::bench_cni(&workspace, &args),
     }
 }

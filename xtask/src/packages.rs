@@ -35,6 +35,7 @@ impl Package {
     /// `musl-gcc`, for the C parts of the agent's TLS.
     pub(crate) const MUSL: Self = Self::of("musl-tools", Proof::Program("musl-gcc"));
     pub(crate) const NFTABLES: Self = Self::of("nftables", Proof::Program("nft"));
+    pub(crate) const OPENSSL: Self = Self::of("openssl", Proof::Program("openssl"));
     pub(crate) const PING: Self = Self::of("iputils-ping", Proof::Program("ping"));
     pub(crate) const REFERENCE_PLUGINS: Self =
         Self::of("containernetworking-plugins", Proof::File("/usr/lib/cni/bridge"));

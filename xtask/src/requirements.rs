@@ -6,7 +6,7 @@ use crate::command;
 use crate::console::{self, Steps};
 use crate::packages::{self, Package};
 use crate::toolchain::{self, Component};
-use crate::tools::Tool;
+use crate::tools::{Tool, Upstream};
 use crate::workspace::Workspace;
 
 /// One thing that a task needs.
@@ -67,6 +67,17 @@ pub(crate) const TEST: &[Need] = &[
     Need::Package(Package::REFERENCE_PLUGINS),
     Need::Package(Package::RUNC),
     Need::Tool(Tool::Cnitool),
+];
+
+pub(crate) const E2E_API: &[Need] = &[
+    Need::CCompiler,
+    Need::Component(Component::Musl),
+    Need::Package(Package::IPROUTE),
+    Need::Package(Package::OPENSSL),
+    Need::Tool(Tool::Upstream(Upstream::Etcd)),
+    Need::Tool(Tool::Upstream(Upstream::KubeApiserver)),
+    Need::Tool(Tool::Upstream(Upstream::KubeControllerManager)),
+    Need::Tool(Tool::Upstream(Upstream::Kubectl)),
 ];
 
 /// What no task asks for yet, and `setup` installs.

@@ -22,13 +22,13 @@ pub(super) fn publish(publisher: &Publisher, world: Option<Arc<World>>, status: 
     });
 }
 
-/// Says what is wrong now, and what no longer is.
+/// Says what is wrong now, and when nothing is any more.
 fn log(before: &[String], now: &[String]) {
     for problem in now.iter().filter(|problem| !before.contains(problem)) {
         tracing::warn!(problem, "the cluster's state is not known in full");
     }
-    for problem in before.iter().filter(|problem| !now.contains(problem)) {
-        tracing::info!(problem, "no longer wrong");
+    if now.is_empty() {
+        tracing::info!("the cluster's state is known in full again");
     }
 }
 

@@ -14,6 +14,7 @@
 mod bpf_linker;
 mod cargo_deny;
 mod cnitool;
+mod upstream;
 
 use std::env;
 use std::fs::{self, File, TryLockError};
@@ -27,6 +28,8 @@ use anyhow::{Context, Result};
 use crate::workspace::Workspace;
 use crate::{command, console};
 
+pub(crate) use upstream::{Upstream, demand_go};
+
 /// A tool that the project builds for itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tool {
@@ -36,6 +39,8 @@ pub(crate) enum Tool {
     CargoDeny,
     /// Calls a CNI plugin as a container runtime does, with the reference library.
     Cnitool,
+    /// Is a program of Kubernetes' control plane.
+    Upstream(Upstream),
 }
 
 impl Tool {
@@ -48,7 +53,7 @@ impl Tool {
     pub(crate) fn left_out(self) -> Option<&'static str> {
         match self {
             Self::BpfLinker | Self::CargoDeny => None,
-            Self::Cnitool => cnitool::left_out(),
+            Self::Cnitool | Self::Upstream(_) => cnitool::left_out(),
         }
     }
 
@@ -57,6 +62,7 @@ impl Tool {
             Self::BpfLinker => "bpf-linker",
             Self::CargoDeny => "cargo-deny",
             Self::Cnitool => "cnitool",
+            Self::Upstream(program) => program.name(),
         }
     }
 
@@ -65,6 +71,7 @@ impl Tool {
             Self::BpfLinker => bpf_linker::VERSION,
             Self::CargoDeny => cargo_deny::VERSION,
             Self::Cnitool => cnitool::VERSION,
+            Self::Upstream(program) => program.version(),
         }
     }
 
@@ -72,7 +79,7 @@ impl Tool {
         let edition = format!("{}-{}", self.name(), self.version());
         match self {
             Self::BpfLinker => bpf_linker::edition(workspace, &edition),
-            Self::CargoDeny | Self::Cnitool => Ok(edition),
+            Self::CargoDeny | Self::Cnitool | Self::Upstream(_) => Ok(edition),
         }
     }
 
@@ -80,7 +87,7 @@ impl Tool {
     fn starts(self, program: &Path) -> bool {
         match self {
             Self::BpfLinker => bpf_linker::starts(program),
-            Self::CargoDeny | Self::Cnitool => true,
+            Self::CargoDeny | Self::Cnitool | Self::Upstream(_) => true,
         }
     }
 
@@ -89,6 +96,7 @@ impl Tool {
             Self::BpfLinker => bpf_linker::build(workspace, prefix),
             Self::CargoDeny => cargo_deny::build(prefix),
             Self::Cnitool => cnitool::build(prefix),
+            Self::Upstream(program) => program.build(workspace, prefix),
         }
     }
 
