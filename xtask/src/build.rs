@@ -11,7 +11,7 @@ use crate::workspace::{MUSL, Workspace};
 use crate::{command, elf};
 
 /// The released programs; each is a package of the same name.
-const PROGRAMS: &[&str] = &["weir-cni"];
+const PROGRAMS: &[&str] = &["weir-agent", "weir-cni"];
 
 pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     let mut steps = Steps::default();

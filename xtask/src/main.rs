@@ -50,5 +50,6 @@ fn run(task: Task) -> Result<()> {
         Task::Lint(options) => lint::run(&workspace, &options),
         Task::Demo { args } => program::demo(&workspace, &args),
         Task::Bench(Bench::Cni { args }) => program::bench_cni(&workspace, &args),
+        Task::Bench(Bench::Overlay { args }) => program::bench_overlay(&workspace, &args),
     }
 }

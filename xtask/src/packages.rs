@@ -30,6 +30,7 @@ impl Package {
     pub(crate) const BUSYBOX: Self = Self::of("busybox-static", Proof::StaticProgram("busybox"));
     pub(crate) const CONTAINERD: Self = Self::of("containerd", Proof::Program("containerd"));
     pub(crate) const IPROUTE: Self = Self::of("iproute2", Proof::Program("ip"));
+    pub(crate) const NFTABLES: Self = Self::of("nftables", Proof::Program("nft"));
     pub(crate) const PING: Self = Self::of("iputils-ping", Proof::Program("ping"));
     pub(crate) const REFERENCE_PLUGINS: Self =
         Self::of("containernetworking-plugins", Proof::File("/usr/lib/cni/bridge"));

@@ -32,7 +32,15 @@ pub(crate) const DEMO: &[Need] = &[
     Need::CCompiler,
     Need::Component(Component::Musl),
     Need::Package(Package::IPROUTE),
+    Need::Package(Package::NFTABLES),
     Need::Package(Package::PING),
+];
+
+pub(crate) const BENCH_OVERLAY: &[Need] = &[
+    Need::CCompiler,
+    Need::Component(Component::Musl),
+    Need::Package(Package::IPROUTE),
+    Need::Package(Package::NFTABLES),
 ];
 
 pub(crate) const BENCH_CNI: &[Need] = &[
@@ -48,6 +56,7 @@ pub(crate) const TEST: &[Need] = &[
     Need::Package(Package::BUSYBOX),
     Need::Package(Package::CONTAINERD),
     Need::Package(Package::IPROUTE),
+    Need::Package(Package::NFTABLES),
     Need::Package(Package::PING),
     Need::Package(Package::REFERENCE_PLUGINS),
     Need::Package(Package::RUNC),
@@ -161,7 +170,10 @@ mod tests {
         let sorted = Sorted::of(&[BUILD, DEMO, BENCH_CNI].concat());
         assert!(sorted.c_compiler);
         assert_eq!(sorted.components, [Component::Musl]);
-        assert_eq!(sorted.packages, [Package::IPROUTE, Package::PING, Package::REFERENCE_PLUGINS]);
+        assert_eq!(
+            sorted.packages,
+            [Package::IPROUTE, Package::NFTABLES, Package::PING, Package::REFERENCE_PLUGINS]
+        );
         assert_eq!(sorted.tools, []);
     }
 }
