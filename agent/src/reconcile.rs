@@ -203,6 +203,10 @@ impl Reconciler {
         let cut_off: BTreeSet<&str> = unreachable.iter().map(|found| found.node.as_str()).collect();
         done.peers_programmed = peers.len().saturating_sub(failures.len().max(cut_off.len()));
 
+        if desired.tunnel.is_some() && self.tunnel_index.is_none() {
+            return Err(Error::Operations(failures));
+        }
+
         let network = self.pod_network(world, &own, &desired);
         node::ensure_parameters(&desired, &network)?;
         let bridge = &self.options.bridge;
@@ -243,7 +247,8 @@ impl Reconciler {
 
     async fn program(&mut self, desired: &Desired, done: &mut Done) -> Result<Vec<Failure>, Error> {
         let tunnel = self.tunnel_name();
-        let observed = observe(&self.netlink, &tunnel).await?;
+        let own_mac = desired.tunnel.as_ref().map(|tunnel| tunnel.mac);
+        let observed = observe(&self.netlink, &tunnel, own_mac).await?;
         let ops = diff(desired, &observed);
         for (number, op) in ops.iter().enumerate() {
             *done.operations.entry(Op::kind(op)).or_default() += 1;

@@ -48,7 +48,7 @@ pub(crate) enum Task {
     /// Check formatting, clippy's warnings, and the dependencies' licences and sources
     Lint(Lint),
 
-    /// Show a node with a few pods on this machine, and remove it again (as root)
+    /// Show a cluster of two nodes with a few pods on this machine, and remove it again (as root)
     ///
     /// Arguments go to the demo: `cargo xtask demo -- --help` shows its own.
     Demo {
@@ -111,6 +111,15 @@ pub(crate) enum Bench {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
+
+    /// The agent's overlay: start, changes, repair, and traffic against flannel's entries
+    ///
+    /// Arguments go to the benchmark: `cargo xtask bench overlay -- --help` shows its own.
+    Overlay {
+        /// Arguments for the benchmark
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
 }
 
 #[cfg(test)]
@@ -133,6 +142,10 @@ mod tests {
         let cli = Cli::try_parse_from(["xtask", "bench", "cni", "--", "--help"]).unwrap();
         let Task::Bench(Bench::Cni { args }) = cli.task else { panic!("{cli:?}") };
         assert_eq!(args, ["--help"]);
+
+        let cli = Cli::try_parse_from(["xtask", "bench", "overlay", "--", "-o", "json"]).unwrap();
+        let Task::Bench(Bench::Overlay { args }) = cli.task else { panic!("{cli:?}") };
+        assert_eq!(args, ["-o", "json"]);
     }
 
     #[test]

@@ -54,5 +54,6 @@ fn run(task: Task) -> Result<()> {
         Task::Demo { args } => program::demo(&workspace, &args),
         Task::E2e(E2e::Api { args }) => e2e::api(&workspace, &args),
         Task::Bench(Bench::Cni { args }) => program::bench_cni(&workspace, &args),
+        Task::Bench(Bench::Overlay { args }) => program::bench_overlay(&workspace, &args),
     }
 }

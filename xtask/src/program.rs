@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use crate::console::{self, Steps};
-use crate::requirements::{self, BENCH_CNI, DEMO, Need, Report};
+use crate::requirements::{self, BENCH_CNI, BENCH_OVERLAY, DEMO, Need, Report};
 use crate::workspace::Workspace;
 use crate::{build, command, root};
 
@@ -17,9 +17,17 @@ pub(crate) fn demo(workspace: &Workspace, args: &[OsString]) -> Result<()> {
 }
 
 pub(crate) fn bench_cni(workspace: &Workspace, args: &[OsString]) -> Result<()> {
-    root::demand("bench cni")?;
-    let args: Vec<_> = [OsString::from("cni")].iter().chain(args).cloned().collect();
-    start(workspace, BENCH_CNI, "weir-bench", &args)
+    bench(workspace, BENCH_CNI, "cni", args)
+}
+
+pub(crate) fn bench_overlay(workspace: &Workspace, args: &[OsString]) -> Result<()> {
+    bench(workspace, BENCH_OVERLAY, "overlay", args)
+}
+
+fn bench(workspace: &Workspace, needs: &[Need], subject: &str, args: &[OsString]) -> Result<()> {
+    root::demand(&format!("bench {subject}"))?;
+    let args: Vec<_> = [OsString::from(subject)].iter().chain(args).cloned().collect();
+    start(workspace, needs, "weir-bench", &args)
 }
 
 /// Tells a program of the `tests` crate where Weir's own programs and the kept tools are.

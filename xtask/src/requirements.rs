@@ -30,12 +30,19 @@ pub(crate) const LINT: &[Need] = &[
 ];
 
 pub(crate) const DEMO: &[Need] = &[
-    Need::Package(Package::NFTABLES),
     Need::CCompiler,
     Need::Component(Component::Musl),
     Need::Package(Package::MUSL),
     Need::Package(Package::IPROUTE),
+    Need::Package(Package::NFTABLES),
     Need::Package(Package::PING),
+];
+
+pub(crate) const BENCH_OVERLAY: &[Need] = &[
+    Need::CCompiler,
+    Need::Component(Component::Musl),
+    Need::Package(Package::IPROUTE),
+    Need::Package(Package::NFTABLES),
 ];
 
 pub(crate) const BENCH_CNI: &[Need] = &[
@@ -189,8 +196,8 @@ mod tests {
         assert_eq!(sorted.components, [Component::Musl]);
         let wanted = [
             Package::MUSL,
-            Package::NFTABLES,
             Package::IPROUTE,
+            Package::NFTABLES,
             Package::PING,
             Package::REFERENCE_PLUGINS,
         ];

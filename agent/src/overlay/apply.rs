@@ -37,6 +37,11 @@ enum Cause {
     ForeignRoute,
     #[error("the tunnel device is gone")]
     NoTunnel,
+    #[error(
+        "another VXLAN device has the same VNI and port (ip -d link show type vxlan): delete it, or \
+         choose another Backend.VNI"
+    )]
+    VniTaken,
 }
 
 /// Does the operations and returns those that failed; one that fails keeps no other from being
@@ -99,7 +104,10 @@ async fn apply_one(
         Op::DeleteTunnel(name) => {
             link::delete(netlink, name).await?;
         }
-        Op::CreateTunnel(tunnel) => vxlan::create(netlink, &spec(tunnel)).await?,
+        Op::CreateTunnel(tunnel) => match vxlan::create(netlink, &spec(tunnel)).await {
+            Err(error) if error.is_already_there() => return Err(Cause::VniTaken),
+            outcome => outcome?,
+        },
         Op::ChangeTunnel(tunnel) => change_tunnel(netlink, tunnel).await?,
         Op::AddAddress(network) => {
             let index = index_of(netlink, tunnel_name).await?;
@@ -162,7 +170,8 @@ async fn change_tunnel(netlink: &Netlink, tunnel: &Tunnel) -> Result<(), Cause> 
 
 fn route_to(cidr: IpNetwork, hop: &Hop, tunnel: Option<u32>) -> Result<Route, Cause> {
     let (gateway, link, on_link) = match hop {
-        Hop::Tunnel { gateway } => (*gateway, tunnel.ok_or(Cause::NoTunnel)?, true),
+        // An IPv4 gateway in no subnet of the link must be said to be on it.
+        Hop::Tunnel { gateway } => (*gateway, tunnel.ok_or(Cause::NoTunnel)?, gateway.is_ipv4()),
         Hop::Direct { gateway, link } => (*gateway, *link, false),
     };
     let route = Route::new(cidr, Some(gateway), link);

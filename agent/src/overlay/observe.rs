@@ -1,7 +1,7 @@
 //! Reads how the kernel is.
 
 use weir_netlink::{
-    Error, LinkKind, Netlink, address, fdb, link, neigh,
+    Error, LinkKind, MacAddr, Netlink, address, fdb, link, neigh,
     route::{self, TABLE_MAIN},
     vxlan::{self, Vxlan},
 };
@@ -16,12 +16,18 @@ use super::{
 const TUNNEL_PREFIX: &str = "weir.";
 
 /// The state of the tunnel device `tunnel_name`, of other tunnel devices of Weir's, and of Weir's
-/// routes.
-pub async fn observe(netlink: &Netlink, tunnel_name: &str) -> Result<Observed, Error> {
+/// routes. A device with the node's own tunnel address `own_mac` is Weir's under any name: somebody
+/// has renamed it.
+pub async fn observe(
+    netlink: &Netlink,
+    tunnel_name: &str,
+    own_mac: Option<MacAddr>,
+) -> Result<Observed, Error> {
     let mut observed = Observed::default();
     for link in link::list(netlink).await? {
-        let is_ours = link.kind == Some(LinkKind::Vxlan) && link.name.starts_with(TUNNEL_PREFIX);
-        if is_ours && link.name != tunnel_name {
+        let is_ours =
+            link.name.starts_with(TUNNEL_PREFIX) || (own_mac.is_some() && link.mac == own_mac);
+        if link.kind == Some(LinkKind::Vxlan) && is_ours && link.name != tunnel_name {
             observed.other_tunnels.insert(link.name);
         }
     }

@@ -9,7 +9,7 @@ use std::{
 use ipnetwork::IpNetwork;
 use weir_netlink::MacAddr;
 
-use super::identity::{tunnel_name, vtep_mac};
+use super::identity::{link_local, tunnel_name, vtep_mac};
 use crate::{
     model::Node,
     net_conf::{Backend, NetConf, Vxlan},
@@ -62,7 +62,7 @@ pub struct Tunnel {
 pub enum Hop {
     /// Through the tunnel device, to the peer's tunnel address.
     Tunnel {
-        /// The peer's tunnel address.
+        /// The peer's tunnel address; of IPv6 its link-local one.
         gateway: IpAddr,
     },
     /// To the peer itself, which is on the link.
@@ -207,7 +207,10 @@ fn through(
     let ipv4 = tunnel.local.is_ipv4();
     let remote = peer.underlay_ip(ipv4).ok_or(UnreachableReason::OtherFamily { ipv4 })?;
     let mac = vtep_mac(&peer.name, tunnel.vni);
-    let gateway = vtep_network(cidr).ip();
+    let gateway = match cidr {
+        IpNetwork::V4(_) => vtep_network(cidr).ip(),
+        IpNetwork::V6(_) => link_local(mac).into(),
+    };
     desired.neighbours.insert(gateway, mac);
     desired.fdb.insert(mac, remote);
     Ok(Hop::Tunnel { gateway })
@@ -254,7 +257,7 @@ mod tests {
         assert_eq!(desired.fdb.len(), 2);
         let mac = vtep_mac("far", 1);
         assert_eq!(desired.fdb[&mac], "198.51.100.2".parse::<IpAddr>().unwrap());
-        assert_eq!(desired.neighbours[&"fd00:2::".parse::<IpAddr>().unwrap()], mac);
+        assert_eq!(desired.neighbours[&IpAddr::from(link_local(mac))], mac);
         assert_eq!((desired.pod_mtu, desired.tunnel.unwrap().local), (1450, uplinks[0].ip));
     }
 

@@ -30,8 +30,8 @@ pub(super) fn ensure_parameters(desired: &Desired, network: &PodNetwork) -> Resu
     Ok(())
 }
 
-/// Makes the bridge's gateway addresses follow the node's subnets. A bridge that is not there yet
-/// gets them from the plugin.
+/// Makes the bridge's gateway addresses follow the node's subnets. A bridge that is not there yet,
+/// or has no address yet, is the plugin's: it is making it.
 pub(super) async fn follow_subnets(
     netlink: &Netlink,
     bridge: &str,
@@ -40,8 +40,12 @@ pub(super) async fn follow_subnets(
 ) -> Result<(), Error> {
     let Some(bridge) = link::find(netlink, bridge).await? else { return Ok(()) };
     let wanted: Vec<IpNetwork> = network.subnets.iter().filter_map(gateway_of).collect();
-    let present = address::list(netlink, bridge.index).await?;
-    let stale = present.iter().filter(|found| found.is_global && !wanted.contains(&found.network));
+    let mut present = address::list(netlink, bridge.index).await?;
+    present.retain(|found| found.is_global);
+    if present.is_empty() {
+        return Ok(());
+    }
+    let stale = present.iter().filter(|found| !wanted.contains(&found.network));
     for found in stale {
         info!(bridge = bridge.name, address = %found.network, "removed a gateway address");
         address::delete(netlink, bridge.index, found.network).await?;

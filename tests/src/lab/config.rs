@@ -1,5 +1,6 @@
 //! Network configurations for the plugin, built from a valid one by changing what a test is about.
 
+use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value, json};
 
 use super::node::Node;
@@ -34,6 +35,21 @@ impl Config {
             Value::Object(map) => Self(map),
             _ => Self(Map::new()),
         }
+    }
+
+    /// The first plugin of a list of configurations, with what libcni adds from the list.
+    ///
+    /// # Errors
+    /// When it is no such list.
+    pub fn from_list(list: &Value) -> Result<Self> {
+        let plugin = list.get("plugins").and_then(|plugins| plugins.get(0));
+        let Some(Value::Object(plugin)) = plugin else { bail!("no plugin in the list {list}") };
+        let mut config = Self(plugin.clone());
+        for key in ["cniVersion", "name"] {
+            let value = list.get(key).with_context(|| format!("no {key} in the list {list}"))?;
+            config = config.with(key, value.clone());
+        }
+        Ok(config)
     }
 
     /// Sets a key.

@@ -1,4 +1,5 @@
-//! A laboratory of network namespaces: nodes, their pods, and the tools to look at them.
+//! A laboratory of network namespaces: nodes, their pods, clusters of them, and the tools to look at
+//! them.
 //!
 //! A [`Node`] is a network namespace with a private mount namespace, a [`Pod`] is a network
 //! namespace whose path exists only inside its node's mount namespace. Both are held by file
@@ -19,9 +20,11 @@
 //! # }
 //! ```
 
+mod cluster;
 mod cni;
 mod config;
 mod dir;
+mod flow;
 mod namespaces;
 mod node;
 mod observe;
@@ -32,13 +35,20 @@ mod tool;
 mod traffic;
 mod wait;
 
+pub use cluster::{
+    Agent, Answer, Attached, Builder, Cluster, Entries, Families, Member, Mode, NodeManifest,
+    Underlay, Way, World, tunnel_hop,
+};
 pub use cni::{Call, Cni, Reply, binary};
 pub use config::Config;
+pub use flow::{Flow, Tally};
 pub use namespaces::{Namespaces, Stack};
 pub use node::Node;
-pub use observe::{Address, FdbEntry, Link, LinkInfo, Observe, PortInfo, Route, RouteMetrics};
+pub use observe::{
+    Address, FdbEntry, Link, LinkInfo, Neighbour, Observe, PortInfo, Route, RouteMetrics,
+};
 pub use pod::Pod;
 pub use result::{Added, CniError, Interface, Ip, ResultRoute, refused};
 pub use tool::{Finished, Tool};
-pub use traffic::{ping, tcp_echo, tcp_transfer, udp_echo};
-pub use wait::eventually;
+pub use traffic::{ping, seen_from, tcp_echo, tcp_transfer, udp_echo};
+pub use wait::{eventually, until};

@@ -1,7 +1,7 @@
 //! Namespaces held by file descriptors, and the running of code inside them.
 
 use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::thread;
@@ -44,6 +44,13 @@ impl Namespaces {
             publish(OWN_NET)?;
             Ok(Self { net: Arc::new(open(OWN_NET)?), mnt: Arc::clone(&self.mnt) })
         })
+    }
+
+    /// A path that leads to the network namespace as long as this process holds it, for programs
+    /// that want one.
+    #[must_use]
+    pub fn net_path(&self) -> String {
+        format!("/proc/{}/fd/{}", std::process::id(), self.net.as_raw_fd())
     }
 
     /// Runs `work` on a thread of its own inside of these namespaces.

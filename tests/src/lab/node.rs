@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use rustix::mount::{MountFlags, mount};
 
 use super::dir::LabDir;
 use super::namespaces::{Namespaces, Stack};
@@ -68,6 +69,29 @@ impl Node {
             self.sh(line)?;
         }
         Ok(())
+    }
+
+    /// Mounts a BPF file system of this node alone at `path`, which is made.
+    ///
+    /// # Errors
+    /// When it is there already.
+    pub fn mount_bpffs(&self, path: &Path) -> Result<()> {
+        fs::create_dir(path).with_context(|| format!("create {}", path.display()))?;
+        self.run(|| {
+            mount("bpf", path, "bpf", MountFlags::empty(), None)
+                .with_context(|| format!("mount a BPF file system at {}", path.display()))
+        })
+    }
+
+    /// Sets a sysctl of this node's network stack, such as `net/ipv4/ip_forward`.
+    ///
+    /// # Errors
+    /// When it does not exist, or not with this value.
+    pub fn set_sysctl(&self, name: &str, value: &str) -> Result<()> {
+        self.run(|| {
+            let path = Path::new("/proc/sys").join(name);
+            fs::write(&path, value).with_context(|| format!("write {}", path.display()))
+        })
     }
 
     /// A sysctl of this node's network stack, such as `net/ipv4/ip_forward`.

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, ensure};
 use ipnetwork::IpNetwork;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::namespaces::Stack;
 
@@ -44,6 +45,9 @@ pub struct LinkInfo {
     /// `veth`, `bridge`, …; `None` for physical ones and loopback.
     #[serde(rename = "info_kind")]
     pub kind: Option<String>,
+    /// Its attributes as what it is.
+    #[serde(rename = "info_data", default)]
+    pub data: Value,
     /// Its attributes as a port of a bridge.
     #[serde(rename = "info_slave_data", default)]
     pub port: PortInfo,
@@ -102,6 +106,9 @@ pub struct Route {
     pub scope: String,
     /// The priority.
     pub metric: Option<u32>,
+    /// `onlink` and so on.
+    #[serde(default)]
+    pub flags: Vec<String>,
     /// `mtu`, `advmss` and so on.
     #[serde(default)]
     pub metrics: Vec<RouteMetrics>,
@@ -147,6 +154,29 @@ pub struct FdbEntry {
     /// `permanent`, `static`, or empty for a learned one.
     #[serde(default)]
     pub state: String,
+    /// The far end, for the port of a tunnel.
+    pub dst: Option<IpAddr>,
+}
+
+/// A neighbour.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+pub struct Neighbour {
+    /// Its address.
+    pub dst: IpAddr,
+    /// Its hardware address.
+    #[serde(rename = "lladdr")]
+    pub mac: Option<String>,
+    /// `PERMANENT`, `REACHABLE`, …
+    #[serde(default)]
+    pub state: Vec<String>,
+}
+
+impl Neighbour {
+    /// Whether it stays until somebody removes it.
+    #[must_use]
+    pub fn is_permanent(&self) -> bool {
+        self.state.iter().any(|state| state == "PERMANENT")
+    }
 }
 
 /// The looking, for everything that has a network stack.
@@ -202,7 +232,15 @@ pub trait Observe: Stack {
         found.pop().context("one route")
     }
 
-    /// The forwarding tables of all bridges.
+    /// The neighbours of both families on an interface.
+    ///
+    /// # Errors
+    /// When `ip` fails.
+    fn neighbours(&self, link: &str) -> Result<Vec<Neighbour>> {
+        json(self, &format!("ip -j neigh show dev {link} nud all"))
+    }
+
+    /// The forwarding tables of all bridges and tunnels.
     ///
     /// # Errors
     /// When `bridge` fails.

@@ -107,14 +107,23 @@ pub fn udp_echo(
     Ok(())
 }
 
+/// The address that a server at `address` sees a client by.
+///
+/// # Errors
+/// When the connection fails.
+pub fn seen_from(client: &impl Stack, server: &impl Stack, address: IpAddr) -> Result<IpAddr> {
+    with_connection(client, server, address, |_near, far| Ok(far.peer_addr()?.ip()))
+        .with_context(|| format!("TCP connection to {address}"))
+}
+
 /// Connects two namespaces. A socket stays in the namespace it was made in, whichever thread uses
 /// it afterwards.
-fn with_connection(
+fn with_connection<R>(
     client: &impl Stack,
     server: &impl Stack,
     address: IpAddr,
-    talk: impl FnOnce(&mut TcpStream, &mut TcpStream) -> Result<()>,
-) -> Result<()> {
+    talk: impl FnOnce(&mut TcpStream, &mut TcpStream) -> Result<R>,
+) -> Result<R> {
     let listener = server.run(|| TcpListener::bind((address, 0)).context("listen"))?;
     set_socket_timeout(&listener, Timeout::Recv, Some(DEADLINE)).context("set a deadline")?;
     let target = listener.local_addr()?;

@@ -27,3 +27,22 @@ pub fn eventually(
         thread::sleep(Duration::from_millis(5));
     }
 }
+
+/// Longer than anything that is waited for takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Tries `check` until it succeeds.
+///
+/// # Errors
+/// That of the last try, when none succeeds in time.
+pub fn until(what: &str, mut check: impl FnMut() -> Result<()>) -> Result<()> {
+    let mut last = None;
+    eventually(what, PATIENCE, || {
+        last = check().err();
+        Ok(last.is_none())
+    })
+    .map_err(|late| match last.take() {
+        Some(error) => error.context(late.to_string()),
+        None => late,
+    })
+}

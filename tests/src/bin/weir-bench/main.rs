@@ -3,6 +3,10 @@
 #![expect(clippy::print_stdout, reason = "a benchmark is for what it prints")]
 
 mod cni;
+mod figures;
+mod machine;
+mod output;
+mod overlay;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -12,7 +16,7 @@ use clap::{Parser, Subcommand};
 #[command(name = "weir-bench")]
 #[command(after_help = "\
 Environment:
-  WEIR_BIN_DIR  where weir-cni is [default: the workspace's released binaries]")]
+  WEIR_BIN_DIR  where weir-agent and weir-cni are [default: the workspace's released binaries]")]
 struct Options {
     #[command(subcommand)]
     subject: Subject,
@@ -21,11 +25,13 @@ struct Options {
 #[derive(Debug, Subcommand)]
 enum Subject {
     Cni(cni::Options),
+    Overlay(overlay::Options),
 }
 
 fn main() -> Result<()> {
     let Options { subject } = Options::parse();
     match subject {
         Subject::Cni(options) => cni::measure(&options),
+        Subject::Overlay(options) => overlay::measure(&options),
     }
 }

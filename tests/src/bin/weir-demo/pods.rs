@@ -15,13 +15,16 @@ pub(crate) struct DemoPod {
     pub(crate) full_name: String,
     pub(crate) sandbox: Pod,
     pub(crate) added: Added,
+    /// The name of its node.
+    pub(crate) node: String,
+    cni: Cni,
     arguments: String,
     took: Duration,
 }
 
 impl DemoPod {
     /// Makes the sandbox and calls ADD.
-    pub(crate) fn attach(cni: &Cni, namespace: &str, name: &str) -> Result<Self> {
+    pub(crate) fn attach(cni: &Cni, node: &str, namespace: &str, name: &str) -> Result<Self> {
         let full_name = format!("{namespace}/{name}");
         let sandbox = cni.node().pod(name)?;
         let arguments = format!(
@@ -34,14 +37,15 @@ impl DemoPod {
             .run()
             .and_then(|reply| reply.added())
             .with_context(|| format!("ADD of {full_name}"))?;
-        Ok(Self { full_name, sandbox, added, arguments, took: started.elapsed() })
+        let (took, node, cni) = (started.elapsed(), node.to_owned(), cni.clone());
+        Ok(Self { full_name, sandbox, added, node, cni, arguments, took })
     }
 
     /// Calls DEL and removes the sandbox; gives a line about it.
-    pub(crate) fn detach(self, cni: &Cni, paint: Paint) -> Result<String> {
-        let Self { full_name, sandbox, added: _, arguments, took: _ } = self;
+    pub(crate) fn detach(self, paint: Paint) -> Result<String> {
+        let Self { full_name, sandbox, added: _, node: _, cni, arguments, took: _ } = self;
         let started = Instant::now();
-        call(cni, "DEL", &sandbox, &arguments)
+        call(&cni, "DEL", &sandbox, &arguments)
             .run()
             .and_then(|reply| reply.silent())
             .with_context(|| format!("DEL of {full_name}"))?;
@@ -55,7 +59,8 @@ impl DemoPod {
         let name = paint.name(format!("{:NAME_WIDTH$}", self.full_name));
         let addresses: Vec<_> = self.added.ips.iter().map(|ip| ip.address.to_string()).collect();
         let took = paint.faint(milliseconds(self.took));
-        paint.good(format!("ADD  {name} {}  {took}", addresses.join("  ")))
+        let on = paint.faint(format!("on {}", self.node));
+        paint.good(format!("ADD  {name} {}  {on}  {took}", addresses.join("  ")))
     }
 }
 

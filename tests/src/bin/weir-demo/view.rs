@@ -1,28 +1,29 @@
-//! The node as a tree: the bridge, its ports, the pods behind them, and the plugin's store.
+//! A node as a tree: the bridge, its ports, the pods behind them, the tunnel, and the plugin's store.
 
 use std::net::IpAddr;
 
 use anyhow::{Context, Result};
-use weir_tests::lab::{Address, Cni, Link, Node, Observe, Stack};
+use weir_tests::lab::{Address, Cni, Link, Member, Observe, Stack};
 
+use crate::overlay;
 use crate::paint::Paint;
 use crate::pods::DemoPod;
 use crate::tree::Tree;
 
-/// Everything about pods that is on the node.
-pub(crate) fn node(cni: &Cni, pods: &[DemoPod], paint: Paint) -> Result<Tree> {
-    let links = cni.node().links()?;
-    let mut tree = Tree::new("node");
+/// Everything about pods and peers that is on the node.
+pub(crate) fn node(node: &Member, pods: &[DemoPod], paint: Paint) -> Result<Tree> {
+    let links = node.links()?;
+    let mut tree = Tree::new(node.name());
     for bridge in links.iter().filter(|link| link.info.kind.as_deref() == Some("bridge")) {
         let ports = links.iter().filter(|link| link.master.as_ref() == Some(&bridge.name));
         let ports: Result<Vec<_>> = ports.map(|link| port(link, pods, paint)).collect();
         tree = tree.with(Tree::new(bridge_label(bridge, paint)).with_all(ports?));
     }
-    Ok(tree.with(store(cni, pods, paint)?))
+    Ok(tree.with(overlay::tunnel(node, paint)?).with(store(&node.cni()?, pods, paint)?))
 }
 
 /// How many rules `iptables-save` lists; `None` where it is not installed.
-pub(crate) fn packet_filter_rules(node: &Node) -> Option<usize> {
+pub(crate) fn packet_filter_rules(node: &Member) -> Option<usize> {
     let listed = node.command("iptables-save").ok()?.stdout().ok()?;
     Some(listed.lines().filter(|line| line.starts_with("-A")).count())
 }
@@ -73,7 +74,7 @@ fn store(cni: &Cni, pods: &[DemoPod], paint: Paint) -> Result<Tree> {
         let name = pod.map_or("nobody here", |pod| pod.full_name.as_str());
         let held = holder.replace("\r\n", " ");
         tree = tree.with(format!(
-            "{:11} {}  {}",
+            "{:14} {}  {}",
             address.to_string(),
             paint.name(name),
             paint.faint(held)
@@ -83,7 +84,7 @@ fn store(cni: &Cni, pods: &[DemoPod], paint: Paint) -> Result<Tree> {
 }
 
 /// Without the addresses that the kernel gives to every interface by itself.
-fn global_addresses(addresses: &[Address]) -> Vec<String> {
+pub(crate) fn global_addresses(addresses: &[Address]) -> Vec<String> {
     let global = addresses.iter().filter(|address| address.scope == "global");
     let shown = |ip: IpAddr, length: u8| format!("{ip}/{length}");
     global.map(|address| shown(address.local, address.prefixlen)).collect()

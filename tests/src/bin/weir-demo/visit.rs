@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use anyhow::Result;
-use weir_tests::lab::{Node, Stack, ping, tcp_transfer};
+use weir_tests::lab::{Member, Stack, ping, tcp_transfer};
 
 use crate::paint::Paint;
 use crate::pods::{DemoPod, NAME_WIDTH};
@@ -13,11 +13,11 @@ const MEBIBYTES: usize = 16;
 
 /// Each pod visits all others, the node visits all pods. Prints a line for each; gives the number
 /// of those that failed.
-pub(crate) fn everyone(node: &Node, pods: &[DemoPod], paint: Paint) -> Result<usize> {
+pub(crate) fn everyone(node: &Member, pods: &[DemoPod], paint: Paint) -> Result<usize> {
     let mut failed = 0;
     for to in pods {
         for address in to.added.ips.iter().map(|ip| ip.address.ip()) {
-            failed += usize::from(!visit("node", node, to, address, paint));
+            failed += usize::from(!visit(node.name(), node, to, address, paint));
         }
     }
     for from in pods {
@@ -33,7 +33,7 @@ pub(crate) fn everyone(node: &Node, pods: &[DemoPod], paint: Paint) -> Result<us
 
 fn visit(name: &str, from: &impl Stack, to: &DemoPod, address: IpAddr, paint: Paint) -> bool {
     let way = format!(
-        "{} → {} {:11}",
+        "{} → {} {:14}",
         paint.name(format!("{name:NAME_WIDTH$}")),
         paint.name(format!("{:NAME_WIDTH$}", to.full_name)),
         address.to_string(),

@@ -6,9 +6,7 @@
 //! whatever else happens on the machine happens to both.
 
 mod contender;
-mod figures;
 mod footprint;
-mod machine;
 mod report;
 mod round;
 mod sample;
@@ -17,11 +15,12 @@ mod worker;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use clap::{Args, ValueEnum, value_parser};
+use clap::{Args, value_parser};
 use rustix::thread::{CpuSet, sched_setaffinity};
 
+use crate::machine::Machine;
+use crate::output::Format;
 use contender::{Contender, Families};
-use machine::Machine;
 use report::{Report, Row};
 use round::Round;
 
@@ -49,14 +48,6 @@ pub(crate) struct Options {
     /// Where the reference plugins are
     #[arg(long, value_name = "FOLDER", default_value = "/usr/lib/cni")]
     reference: PathBuf,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// For people
-    Table,
-    /// For programs; times are in microseconds, sizes in bytes
-    Json,
 }
 
 /// Measures and prints.

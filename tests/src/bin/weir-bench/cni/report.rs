@@ -6,10 +6,10 @@ use comfy_table::{CellAlignment, Table};
 use serde::Serialize;
 
 use super::contender::Families;
-use super::figures::Figures;
 use super::footprint::Footprints;
-use super::machine::Machine;
 use super::round::{Round, Times, Verb};
+use crate::figures::Figures;
+use crate::machine::Machine;
 
 /// At most this much of the reference's median.
 const ADD_TARGET: f64 = 0.4;

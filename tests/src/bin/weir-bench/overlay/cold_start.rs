@@ -1,0 +1,94 @@
+//! A new agent on a node that has nothing yet.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+use weir_tests::lab::{Cluster, until};
+
+use super::notices::{Notice, Notices};
+use super::peers::{NETWORK, peer};
+
+/// A route, a neighbour and a forwarding entry.
+pub(crate) const ENTRIES: u32 = 3;
+
+/// One node, and many on paper.
+pub(crate) struct Scene {
+    pub(crate) cluster: Cluster,
+    pub(crate) count: u32,
+}
+
+/// Times in microseconds, sizes in bytes.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct ColdStart {
+    pub(crate) peers: u32,
+    /// From the start of the process to the last entry.
+    pub(crate) total: f64,
+    /// From the first entry to the last.
+    pub(crate) programming: f64,
+    /// From the start of the process to being ready.
+    pub(crate) ready: f64,
+    pub(crate) memory: u64,
+    pub(crate) peak_memory: u64,
+}
+
+impl Scene {
+    pub(crate) fn new(count: u32) -> Result<Self> {
+        let cluster = Cluster::new(1).network(NETWORK).stopped().build()?;
+        let world = cluster.world()?;
+        for number in 0..count {
+            world.put(&peer(number))?;
+        }
+        Ok(Self { cluster, count })
+    }
+
+    /// Starts the agent.
+    pub(crate) fn start(&self) -> Result<ColdStart> {
+        let node = self.cluster.node(1)?;
+        let mut notices = Notices::of(node)?;
+        let started = Instant::now();
+        node.start_agent()?;
+        let wanted = |notice| matches!(notice, Notice::Route | Notice::Neighbour);
+        let programmed = notices.wait(self.count * ENTRIES, wanted);
+        let (first, last) = programmed.with_context(|| node.log())?;
+        until("the agent is ready", || node.ready())?;
+        let ready = started.elapsed();
+        let status = fs::read_to_string(format!("/proc/{}/status", node.agent_pid()?))?;
+        let microseconds = |time: Duration| time.as_secs_f64() * 1e6;
+        Ok(ColdStart {
+            peers: self.count,
+            total: microseconds(last - started),
+            programming: microseconds(last - first),
+            ready: microseconds(ready),
+            memory: size(&status, "VmRSS:").context("no resident size")?,
+            peak_memory: size(&status, "VmHWM:").context("no peak of the resident size")?,
+        })
+    }
+}
+
+impl ColdStart {
+    /// The one of which half of the others took longer.
+    pub(crate) fn median_of(mut measured: Vec<Self>) -> Option<Self> {
+        measured.sort_by(|a, b| a.total.total_cmp(&b.total));
+        measured.get(measured.len() / 2).copied()
+    }
+}
+
+/// A line such as `VmRSS:  1234 kB`, in bytes.
+fn size(status: &str, key: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(key))?;
+    let kibibytes: u64 = line.split_whitespace().next()?.parse().ok()?;
+    Some(kibibytes * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_in_bytes() {
+        assert_eq!(size("Name: x\nVmRSS:\t  12 kB\n", "VmRSS:"), Some(12 * 1024));
+        assert_eq!(size("Name: x\n", "VmRSS:"), None);
+    }
+}

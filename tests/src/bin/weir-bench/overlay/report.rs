@@ -1,0 +1,191 @@
+//! The figures as tables and as JSON.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use comfy_table::presets::ASCII_MARKDOWN;
+use comfy_table::{CellAlignment, Table};
+use serde::Serialize;
+
+use super::cold_start::ColdStart;
+use super::traffic::{Compared, Kind};
+use crate::figures::Figures;
+use crate::machine::Machine;
+
+/// For 5,000 peers, in milliseconds.
+const START_TARGET: f64 = 2000.0;
+/// At 1,000 peers, in bytes.
+const MEMORY_TARGET: u64 = 40 << 20;
+/// Of flannel's rates.
+const TRAFFIC_TARGET: f64 = 1.0;
+
+/// Everything that one run tells.
+#[derive(Debug, Serialize)]
+pub(crate) struct Report {
+    machine: Machine,
+    cold_starts: Vec<ColdStart>,
+    changes: Vec<Change>,
+    traffic: Vec<Compared>,
+}
+
+/// Something that happened many times. Times are in microseconds.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Change {
+    operation: &'static str,
+    peers: u32,
+    samples: usize,
+    took: Figures,
+    /// Of the 99th percentile.
+    target: f64,
+}
+
+impl Change {
+    pub(crate) fn new(
+        operation: &'static str,
+        peers: u32,
+        took: &[Duration],
+        target_milliseconds: f64,
+    ) -> Self {
+        let (samples, took) = (took.len(), Figures::of(took));
+        Self { operation, peers, samples, took, target: target_milliseconds * 1e3 }
+    }
+}
+
+impl Report {
+    pub(crate) fn new(
+        machine: Machine,
+        cold_starts: Vec<Option<ColdStart>>,
+        changes: Vec<Change>,
+        traffic: Vec<Compared>,
+    ) -> Self {
+        let cold_starts = cold_starts.into_iter().flatten().collect();
+        Self { machine, cold_starts, changes, traffic }
+    }
+
+    /// For programs.
+    pub(crate) fn json(&self) -> Result<String> {
+        serde_json::to_string_pretty(self).context("write the report as JSON")
+    }
+
+    /// For people, and as it is for a document in Markdown.
+    pub(crate) fn table(&self) -> String {
+        let Machine { kernel, processor, processors } = &self.machine;
+        format!(
+            "Linux {kernel}, {processors} processors ({processor}); times in milliseconds\n\n\
+             {}\n\n{}\n\n{}",
+            self.cold_starts(),
+            self.changes(),
+            self.traffic()
+        )
+    }
+
+    fn cold_starts(&self) -> Table {
+        let mut table = table(&[
+            "cold start",
+            "to the last entry",
+            "target",
+            "first to last entry",
+            "to ready",
+            "memory",
+            "target",
+            "peak memory",
+        ]);
+        for start in &self.cold_starts {
+            let ColdStart { peers, total, programming, ready, memory, peak_memory } = *start;
+            let in_time = total / 1e3 <= START_TARGET;
+            table.add_row(vec![
+                format!("{peers} peers"),
+                milliseconds(total),
+                of_interest(peers == 5000, &format!("≤ {START_TARGET:.0}"), in_time),
+                milliseconds(programming),
+                milliseconds(ready),
+                mebibytes(memory),
+                of_interest(
+                    peers == 1000,
+                    &format!("≤ {}", mebibytes(MEMORY_TARGET)),
+                    memory <= MEMORY_TARGET,
+                ),
+                mebibytes(peak_memory),
+            ]);
+        }
+        aligned(table, 1)
+    }
+
+    fn changes(&self) -> Table {
+        let mut table = table(&["change", "peers", "samples", "median", "p99", "target (p99)"]);
+        for Change { operation, peers, samples, took, target } in &self.changes {
+            let limit = format!("≤ {:.0}", target / 1e3);
+            table.add_row(vec![
+                (*operation).to_owned(),
+                peers.to_string(),
+                samples.to_string(),
+                milliseconds(took.median),
+                milliseconds(took.p99),
+                of_interest(true, &limit, took.p99 <= *target),
+            ]);
+        }
+        aligned(table, 1)
+    }
+
+    fn traffic(&self) -> Table {
+        let mut table = table(&[
+            "pod to pod of another node",
+            "weir",
+            "flannel's entries and rules",
+            "ratio",
+            "target",
+            "entries alone",
+            "ratio",
+        ]);
+        for row in &self.traffic {
+            let Compared { kind, weir, flannel, ratio, bare, ratio_to_bare } = *row;
+            let (name, scale) = match kind {
+                Kind::Throughput => ("one TCP stream, Gbit/s", 1e9),
+                Kind::Requests => ("requests one at a time, 1000/s", 1e3),
+            };
+            let rate = |value: f64| format!("{:.2}", value / scale);
+            let limit = format!("≥ {TRAFFIC_TARGET:.2}");
+            table.add_row(vec![
+                name.to_owned(),
+                rate(weir),
+                rate(flannel),
+                format!("{ratio:.2}"),
+                of_interest(true, &limit, (ratio * 100.0).round() / 100.0 >= TRAFFIC_TARGET),
+                rate(bare),
+                format!("{ratio_to_bare:.2}"),
+            ]);
+        }
+        aligned(table, 1)
+    }
+}
+
+fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(ASCII_MARKDOWN).set_header(header.to_vec());
+    table
+}
+
+/// Numbers to the right.
+fn aligned(mut table: Table, from: usize) -> Table {
+    for column in table.column_iter_mut().skip(from) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+/// A target and whether it is met, where there is one.
+fn of_interest(has_target: bool, limit: &str, met: bool) -> String {
+    match (has_target, met) {
+        (false, _) => String::new(),
+        (true, true) => format!("{limit} met"),
+        (true, false) => format!("{limit} MISSED"),
+    }
+}
+
+fn milliseconds(microseconds: f64) -> String {
+    format!("{:.2}", microseconds / 1e3)
+}
+
+fn mebibytes(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
+}

@@ -1,0 +1,110 @@
+//! Pods of two nodes, through Weir's tunnel and through the ones made by hand, in turns.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+use weir_tests::lab::{Attached, Cluster, Stack};
+
+use super::by_hand::{ByHand, Rules};
+use super::stream::{Processors, request_rate, throughput};
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Kind {
+    /// Bits per second of one TCP stream.
+    Throughput,
+    /// Requests per second, one at a time.
+    Requests,
+}
+
+/// Medians of all turns; ratios are those of a turn.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Compared {
+    pub(crate) kind: Kind,
+    pub(crate) weir: f64,
+    /// Flannel's entries and rules.
+    pub(crate) flannel: f64,
+    pub(crate) ratio: f64,
+    /// Flannel's entries alone.
+    pub(crate) bare: f64,
+    pub(crate) ratio_to_bare: f64,
+}
+
+struct Weir {
+    pods: Vec<Attached>,
+    _cluster: Cluster,
+}
+
+impl Weir {
+    fn new() -> Result<Self> {
+        let cluster = Cluster::new(2).build()?;
+        let pods = cluster.nodes().iter().map(|node| node.pod("pod")).collect::<Result<_>>()?;
+        Ok(Self { pods, _cluster: cluster })
+    }
+
+    fn ends(&self) -> Result<(&Attached, &Attached, IpAddr)> {
+        let [client, server] = &*self.pods else { anyhow::bail!("not two pods") };
+        Ok((client, server, server.address()?))
+    }
+}
+
+/// Measures both kinds.
+pub(crate) fn measure(turns: u32, seconds: u64, cpus: &[usize]) -> Result<Vec<Compared>> {
+    let (Some(&client), Some(&server)) = (cpus.first(), cpus.last()) else {
+        anyhow::bail!("no processor to run on")
+    };
+    let (cpus, time) = (Processors { client, server }, Duration::from_secs(seconds));
+    let weir = Weir::new()?;
+    let (flannel, bare) = (ByHand::new(Rules::Flannel)?, ByHand::new(Rules::None)?);
+    let mut rows = Vec::new();
+    for kind in [Kind::Throughput, Kind::Requests] {
+        let mut rates: [Vec<f64>; 3] = Default::default();
+        for turn in 0..turns {
+            eprintln!("measuring: {kind:?}, turn {} of {turns}", turn + 1);
+            for place in 0..3 {
+                let contender = (turn + place) % 3;
+                let rate = match contender {
+                    0 => run(kind, weir.ends()?, time, cpus),
+                    1 => run(kind, flannel.ends()?, time, cpus),
+                    _ => run(kind, bare.ends()?, time, cpus),
+                };
+                let rates = rates.get_mut(contender as usize).context("three contenders")?;
+                rates.push(rate?);
+            }
+        }
+        let [weir, flannel, bare] = rates;
+        rows.push(Compared {
+            kind,
+            ratio: median(ratios(&weir, &flannel)),
+            ratio_to_bare: median(ratios(&weir, &bare)),
+            weir: median(weir),
+            flannel: median(flannel),
+            bare: median(bare),
+        });
+    }
+    Ok(rows)
+}
+
+fn run<S: Stack>(
+    kind: Kind,
+    (client, server, address): (&S, &S, IpAddr),
+    time: Duration,
+    cpus: Processors,
+) -> Result<f64> {
+    match kind {
+        Kind::Throughput => throughput(client, server, address, time, cpus),
+        Kind::Requests => request_rate(client, server, address, time, cpus),
+    }
+}
+
+fn ratios(ours: &[f64], theirs: &[f64]) -> Vec<f64> {
+    ours.iter().zip(theirs).map(|(ours, theirs)| ours / theirs).collect()
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or_default()
+}

@@ -1,0 +1,71 @@
+//! The directory of manifests that agents watch.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use super::manifest::NodeManifest;
+
+/// A directory of manifests, a file for each object. Files appear and change as a whole.
+#[derive(Clone, Debug)]
+pub struct World {
+    dir: PathBuf,
+    staging: PathBuf,
+}
+
+impl World {
+    /// A new directory `name` in `parent`, which also holds files before they are complete.
+    ///
+    /// # Errors
+    /// When it exists.
+    pub fn new(parent: &Path, name: &str) -> Result<Self> {
+        let dir = parent.join(name);
+        fs::create_dir(&dir).with_context(|| format!("create {}", dir.display()))?;
+        Ok(Self { dir, staging: parent.join(format!("{name}.next")) })
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Creates or changes the object's file.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn put(&self, node: &NodeManifest) -> Result<()> {
+        self.write(&file_of(node.name()), &node.yaml())
+    }
+
+    /// Removes the object's file; one that is not there is gone already.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn remove(&self, node: &NodeManifest) -> Result<()> {
+        let path = self.dir.join(file_of(node.name()));
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("remove {}", path.display()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes a file, complete or not at all.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write(&self, file: &str, content: &str) -> Result<()> {
+        fs::write(&self.staging, content)
+            .with_context(|| format!("write {}", self.staging.display()))?;
+        let path = self.dir.join(file);
+        fs::rename(&self.staging, &path).with_context(|| format!("write {}", path.display()))
+    }
+}
+
+fn file_of(name: &str) -> String {
+    format!("{name}.yaml")
+}

@@ -1,0 +1,160 @@
+//! Whatever is done to the tunnel's device, it comes back with all peers.
+
+use anyhow::{Context, Result, ensure};
+use weir_tests::lab::{Cluster, Families, Link, Member, Observe, Stack, until};
+
+use crate::scene::new_pods_talk;
+
+/// Does `lines` to one of three nodes; its device is as it was and knows all peers again.
+fn device_survives(lines: &[&str]) -> Result<()> {
+    let builder = Cluster::new(3).pods(Families::Dual).without_timer();
+    builder.test(|cluster| {
+        let node = cluster.node(1)?;
+        let before = device(node)?;
+        // At once: what is deleted comes back before the next program has started.
+        node.while_agent_stands(|| lines.iter().try_for_each(|line| node.sh(line).map(drop)))?;
+        until("the device is as it was", || {
+            let after = device(node)?;
+            ensure!(after == before, "now {after:#?}, before {before:#?}");
+            Ok(())
+        })?;
+        cluster.settled()?;
+        new_pods_talk(cluster, "pod")
+    })
+}
+
+/// All that is the agent's about the device.
+fn device(node: &Member) -> Result<Link> {
+    let mut link = node.link("weir.1")?;
+    link.ifindex = 0;
+    // The link-local address follows from whatever the kernel had at the time.
+    link.addresses.retain(|address| address.scope != "link");
+    link.addresses.sort_by_key(|address| address.local);
+    Ok(link)
+}
+
+#[test]
+fn it_is_what_the_design_says() -> Result<()> {
+    Cluster::new(2).pods(Families::Dual).test(|cluster| {
+        let link = cluster.node(1)?.link("weir.1")?;
+        let data = |key: &str| link.info.data.get(key).cloned().unwrap_or_default();
+        ensure!(link.info.kind.as_deref() == Some("vxlan") && link.mtu == 1450, "{link:#?}");
+        ensure!(data("id") == 1 && data("port") == 8472, "{link:#?}");
+        ensure!(data("learning") == false, "{link:#?}");
+        let addresses: Vec<_> =
+            link.addresses.iter().map(|address| (address.local, address.prefixlen)).collect();
+        for expected in [("10.244.1.0".parse()?, 32), ("fd44:0:0:1::".parse()?, 128)] {
+            ensure!(addresses.contains(&expected), "{addresses:?}");
+        }
+        let mac = link.mac.context("no hardware address")?;
+        let first = u8::from_str_radix(mac.get(..2).unwrap_or_default(), 16)?;
+        ensure!(first & 3 == 2, "{mac} is not a local unicast address");
+        Ok(())
+    })
+}
+
+#[test]
+fn every_node_computes_the_hardware_addresses_of_the_others() -> Result<()> {
+    Cluster::new(3).test(|cluster| {
+        for node in cluster.nodes() {
+            for other in cluster.nodes().iter().filter(|other| other.name() != node.name()) {
+                let mac = other.tunnel_mac()?;
+                let neighbours = node.neighbours("weir.1")?;
+                let known = neighbours.iter().any(|known| known.mac.as_ref() == Some(&mac));
+                ensure!(known, "{mac} of {} is not among {neighbours:?}", other.name());
+            }
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn deleted() -> Result<()> {
+    device_survives(&["ip link del weir.1"])
+}
+
+#[test]
+fn deleted_many_times() -> Result<()> {
+    Cluster::new(3).without_timer().test(|cluster| {
+        let node = cluster.node(1)?;
+        for _ in 0..5 {
+            node.sh("ip link del weir.1")?;
+            cluster.settled()?;
+        }
+        new_pods_talk(cluster, "pod")
+    })
+}
+
+#[test]
+fn set_down() -> Result<()> {
+    device_survives(&["ip link set weir.1 down"])
+}
+
+#[test]
+fn with_another_hardware_address() -> Result<()> {
+    device_survives(&["ip link set weir.1 address 02:00:00:00:00:77"])
+}
+
+#[test]
+fn with_another_mtu() -> Result<()> {
+    device_survives(&["ip link set weir.1 mtu 1300"])
+}
+
+#[test]
+fn without_its_addresses() -> Result<()> {
+    device_survives(&["ip addr flush dev weir.1"])
+}
+
+#[test]
+fn with_one_more_address() -> Result<()> {
+    device_survives(&["ip addr add 10.77.0.1/24 dev weir.1"])
+}
+
+#[test]
+fn learning() -> Result<()> {
+    device_survives(&["ip link set weir.1 type vxlan learning"])
+}
+
+#[test]
+fn replaced_by_one_with_another_port() -> Result<()> {
+    device_survives(&[
+        "ip link del weir.1",
+        "ip link add weir.1 type vxlan id 1 dstport 4789 nolearning",
+        "ip link set weir.1 up",
+    ])
+}
+
+#[test]
+fn its_name_taken_by_a_device_of_another_kind_is_reported_until_that_goes() -> Result<()> {
+    Cluster::new(2).without_timer().test(|cluster| {
+        let node = cluster.node(1)?;
+        node.while_agent_stands(|| {
+            node.sh("ip link del weir.1")?;
+            node.sh("ip link add weir.1 type bridge")
+        })?;
+        until("the log tells of it", || {
+            let told = |line: &str| line.contains("weir.1") && line.contains("bridge");
+            ensure!(node.log().lines().any(told), "it does not");
+            ensure!(node.ready().is_err(), "ready without a tunnel");
+            Ok(())
+        })?;
+        ensure!(node.link("weir.1")?.info.kind.as_deref() == Some("bridge"), "it was taken away");
+        node.sh("ip link del weir.1")?;
+        cluster.settled()?;
+        new_pods_talk(cluster, "pod")
+    })
+}
+
+#[test]
+fn renamed() -> Result<()> {
+    Cluster::new(2).without_timer().test(|cluster| {
+        let node = cluster.node(1)?;
+        for line in
+            ["ip link set weir.1 down", "ip link set weir.1 name lost", "ip link set lost up"]
+        {
+            node.sh(line)?;
+        }
+        cluster.settled()?;
+        new_pods_talk(cluster, "pod")
+    })
+}

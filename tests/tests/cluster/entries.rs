@@ -1,0 +1,201 @@
+//! Routes, neighbours and forwarding entries that somebody deleted or falsified are put right, and
+//! what is not the agent's is left alone.
+
+use anyhow::{Context, Result, ensure};
+use weir_tests::lab::{Cluster, Entries, Families, Member, Mode, Observe, Stack, tunnel_hop};
+
+use crate::scene::{ghost, new_pods_talk};
+
+/// The entries of node 1 for node 2: subnet, next hop, hardware address, node address.
+struct Names {
+    subnet: String,
+    hop: String,
+    mac: String,
+    node: String,
+}
+
+impl Names {
+    fn of(cluster: &Cluster, ipv4: bool) -> Result<Self> {
+        let peer = cluster.node(2)?;
+        let mut subnets = peer.manifest().subnets().iter();
+        let subnet = subnets.find(|subnet| subnet.contains(':') != ipv4).context("no subnet")?;
+        let (network, _) = subnet.split_once('/').context("no subnet")?;
+        let mac = peer.tunnel_mac()?;
+        Ok(Self {
+            subnet: subnet.clone(),
+            hop: tunnel_hop(network.parse()?, &mac).to_string(),
+            mac,
+            node: peer.address()?.to_string(),
+        })
+    }
+}
+
+fn repaired(lines: impl Fn(&Names) -> Vec<String>) -> Result<()> {
+    Cluster::new(3).pods(Families::Dual).without_timer().test(|cluster| {
+        let node = cluster.node(1)?;
+        for ipv4 in [true, false] {
+            for line in lines(&Names::of(cluster, ipv4)?) {
+                node.sh(&line)?;
+            }
+            cluster.settled().with_context(|| format!("IPv4: {ipv4}"))?;
+        }
+        new_pods_talk(cluster, "pod")
+    })
+}
+
+#[test]
+fn a_deleted_route() -> Result<()> {
+    repaired(|Names { subnet, .. }| vec![format!("ip route del {subnet}")])
+}
+
+#[test]
+fn a_route_to_another_place() -> Result<()> {
+    repaired(|Names { subnet, .. }| vec![format!("ip route change {subnet} dev uplink proto 87")])
+}
+
+#[test]
+fn a_route_more_of_ours_that_nobody_wants() -> Result<()> {
+    repaired(|Names { hop, subnet, .. }| {
+        let wrong = if subnet.contains(':') { "fd44:0:0:99::/64" } else { "10.244.99.0/24" };
+        vec![format!("ip route add {wrong} via {hop} dev weir.1 onlink proto 87")]
+    })
+}
+
+#[test]
+fn a_deleted_neighbour() -> Result<()> {
+    repaired(|Names { hop, .. }| vec![format!("ip neigh del {hop} dev weir.1")])
+}
+
+#[test]
+fn a_neighbour_with_another_hardware_address() -> Result<()> {
+    repaired(|Names { hop, .. }| {
+        let wrong = "02:00:00:00:00:66";
+        vec![format!("ip neigh replace {hop} lladdr {wrong} dev weir.1 nud permanent")]
+    })
+}
+
+#[test]
+fn a_neighbour_that_may_age() -> Result<()> {
+    repaired(|Names { hop, mac, .. }| {
+        vec![format!("ip neigh replace {hop} lladdr {mac} dev weir.1 nud stale")]
+    })
+}
+
+#[test]
+fn a_deleted_forwarding_entry() -> Result<()> {
+    repaired(|Names { mac, node, .. }| {
+        vec![format!("bridge fdb del {mac} dev weir.1 dst {node} self")]
+    })
+}
+
+#[test]
+fn a_forwarding_entry_to_another_node() -> Result<()> {
+    repaired(|Names { mac, .. }| {
+        vec![format!("bridge fdb replace {mac} dev weir.1 dst 172.31.70.99 self permanent")]
+    })
+}
+
+#[test]
+fn a_forwarding_entry_that_no_peer_has() -> Result<()> {
+    repaired(|Names { node, .. }| {
+        vec![format!("bridge fdb add 02:00:00:00:00:66 dev weir.1 dst {node} self permanent")]
+    })
+}
+
+#[test]
+fn everything_at_once() -> Result<()> {
+    repaired(|Names { subnet, hop, mac, node }| {
+        vec![
+            format!("ip route del {subnet}"),
+            format!("ip neigh del {hop} dev weir.1"),
+            format!("bridge fdb del {mac} dev weir.1 dst {node} self"),
+        ]
+    })
+}
+
+#[test]
+fn a_deleted_route_to_a_neighbour_node() -> Result<()> {
+    Cluster::new(2).mode(Mode::HostGw).pods(Families::Dual).without_timer().test(|cluster| {
+        for subnet in cluster.node(2)?.manifest().subnets() {
+            cluster.node(1)?.sh(&format!("ip route del {subnet}"))?;
+            cluster.settled()?;
+        }
+        new_pods_talk(cluster, "pod")
+    })
+}
+
+#[test]
+fn the_timer_finds_what_nobody_told_of() -> Result<()> {
+    Cluster::new(2).flag("--resync-seconds=1").test(|cluster| {
+        let node = cluster.node(1)?;
+        node.machine().set_sysctl("net/ipv4/ip_forward", "0")?;
+        weir_tests::lab::until("the node forwards again", || {
+            ensure!(node.machine().sysctl("net/ipv4/ip_forward")? == "1");
+            Ok(())
+        })
+    })
+}
+
+#[test]
+fn a_foreign_ipv6_route_that_covers_all_pods_is_no_obstacle() -> Result<()> {
+    // The kernel refuses a next hop that it would look for elsewhere, on-link or not.
+    let builder = Cluster::new(2).pods(Families::Dual).underlay(Families::Dual).stopped();
+    builder.test(|cluster| {
+        for node in cluster.nodes() {
+            node.sh("ip -6 route add fd00::/8 via fd00:70::1 dev uplink")?;
+            node.start_agent()?;
+        }
+        cluster.settled()?;
+        new_pods_talk(cluster, "pod")
+    })
+}
+
+/// What somebody else has on a node; not one line of it may change.
+fn foreign(node: &Member) -> Result<String> {
+    let mut seen = String::new();
+    for line in [
+        "ip route show proto 99",
+        "ip -6 route show proto 99",
+        "ip route show table 99",
+        "ip neigh show dev uplink nud permanent",
+        "bridge fdb show dev other.2",
+        "ip -d link show other.2",
+    ] {
+        seen += &node.sh(line)?;
+    }
+    Ok(seen)
+}
+
+#[test]
+fn what_belongs_to_others_is_left_alone() -> Result<()> {
+    Cluster::new(2).test(|cluster| {
+        let (node, world) = (cluster.node(1)?, cluster.world()?);
+        for line in [
+            "ip route add 10.99.0.0/16 via 172.31.70.1 proto 99",
+            "ip route add blackhole 10.244.200.0/24 proto 99",
+            "ip route add 10.244.2.64/26 via 172.31.70.1 proto 99",
+            "ip route add 10.98.0.0/16 via 172.31.70.1 table 99",
+            "ip -6 route add fd98::/64 dev uplink proto 99",
+            "ip neigh add 172.31.70.200 lladdr 02:00:00:00:00:01 dev uplink nud permanent",
+            "ip link add other.2 type vxlan id 2 dstport 4789 nolearning",
+            "bridge fdb add 02:00:00:00:00:02 dev other.2 dst 172.31.70.200 self permanent",
+        ] {
+            node.sh(line)?;
+        }
+        let before = foreign(node)?;
+        node.sh("ip link del weir.1")?;
+        cluster.settled()?;
+        let peer = ghost(50);
+        world.put(&peer)?;
+        node.knows_exactly([cluster.node(2)?.manifest(), &peer])?;
+        world.remove(&peer)?;
+        cluster.settled()?;
+        node.kill_agent()?;
+        node.start_agent()?;
+        cluster.settled()?;
+        let after = foreign(node)?;
+        ensure!(after == before, "before\n{before}\nafter\n{after}");
+        ensure!(Entries::of(node)?.routes.len() == 1 && node.find_link("other.2")?.is_some());
+        Ok(())
+    })
+}

@@ -1,0 +1,24 @@
+//! Agents in clusters of network namespaces: each module is one idea, each test a sentence.
+//!
+//! What a node has to have is told by the world and the lab's own reckoning (`lab::Entries`), and
+//! read from its kernel; the agent is asked only whether it is ready. Waiting has a deadline, and
+//! nothing depends on how fast anything is.
+
+mod conflicts;
+mod device;
+mod direct_routing;
+mod downtime;
+mod entries;
+mod families;
+mod manifests;
+mod masquerade;
+mod path_mtu;
+mod peers;
+mod pod_cidr;
+mod quiet;
+mod reach;
+mod readiness;
+mod restart;
+mod scene;
+mod topology;
+mod uplink;

@@ -1,0 +1,90 @@
+//! The outside sees pods as their node, and pods see each other as they are.
+
+use anyhow::{Result, ensure};
+use weir_tests::lab::{Builder, Cluster, Families, Mode, Stack, seen_from, tcp_echo, until};
+
+use crate::scene::pod_everywhere;
+
+fn dual() -> Builder {
+    Cluster::new(2).pods(Families::Dual).underlay(Families::Dual)
+}
+
+#[test]
+fn outside_of_the_cluster_a_pod_has_its_nodes_address() -> Result<()> {
+    for mode in [Mode::Vxlan, Mode::HostGw] {
+        dual().mode(mode).test(|cluster| {
+            let (outside, addresses) = cluster.outside()?;
+            let node = cluster.node(1)?;
+            let pod = node.pod("pod")?;
+            for (address, expected) in addresses.iter().zip(node.manifest().addresses()) {
+                let seen = seen_from(&pod, &outside, *address)?;
+                ensure!(seen == *expected, "seen as {seen}, not as {expected}");
+            }
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+#[test]
+fn pods_of_another_node_see_a_pod_as_it_is() -> Result<()> {
+    for mode in [Mode::Vxlan, Mode::HostGw] {
+        dual().mode(mode).test(|cluster| {
+            let pods = pod_everywhere(cluster, "pod")?;
+            for (from, to) in pods[0].addresses().into_iter().zip(pods[1].addresses()) {
+                let seen = seen_from(&pods[0], &pods[1], to)?;
+                ensure!(seen == from, "seen as {seen}, not as {from}");
+            }
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+#[test]
+fn it_can_be_turned_off() -> Result<()> {
+    Cluster::new(1).flag("--ip-masq=false").test(|cluster| {
+        let (outside, addresses) = cluster.outside()?;
+        let node = cluster.node(1)?;
+        let pod = node.pod("pod")?;
+        let (back, via) = (&node.manifest().subnets()[0], node.address()?);
+        cluster.underlay().sh(&format!("ip route add {back} via {via}"))?;
+        let seen = seen_from(&pod, &outside, addresses[0])?;
+        ensure!(seen == pod.address()?, "seen as {seen}");
+        Ok(())
+    })
+}
+
+#[test]
+fn it_spares_the_subnets_that_it_is_told() -> Result<()> {
+    Cluster::new(1).flag("--no-masquerade-cidr=172.31.79.0/24").test(|cluster| {
+        let (outside, addresses) = cluster.outside()?;
+        let node = cluster.node(1)?;
+        let pod = node.pod("pod")?;
+        let (back, via) = (&node.manifest().subnets()[0], node.address()?);
+        cluster.underlay().sh(&format!("ip route add {back} via {via}"))?;
+        let seen = seen_from(&pod, &outside, addresses[0])?;
+        ensure!(seen == pod.address()?, "seen as {seen}");
+        let router = "172.31.70.1".parse()?;
+        let seen = seen_from(&pod, cluster.underlay(), router)?;
+        ensure!(seen == via, "seen as {seen}");
+        Ok(())
+    })
+}
+
+#[test]
+fn rules_that_somebody_deleted_are_back_and_those_of_others_stay() -> Result<()> {
+    Cluster::new(1).flag("--resync-seconds=1").test(|cluster| {
+        let (outside, addresses) = cluster.outside()?;
+        let node = cluster.node(1)?;
+        node.sh("nft add table inet foreign")?;
+        node.sh("nft add chain inet foreign input")?;
+        node.sh("nft add rule inet foreign input counter accept")?;
+        node.sh("nft delete table inet weir")?;
+        let pod = node.pod("pod")?;
+        until("masqueraded again", || tcp_echo(&pod, &outside, addresses[0], b"out"))?;
+        let foreign = node.sh("nft list table inet foreign")?;
+        ensure!(foreign.contains("accept"), "{foreign}");
+        Ok(())
+    })
+}

@@ -1,0 +1,95 @@
+//! The largest packet between pods is as large as the underlay allows, and passes in one piece.
+
+use std::fs;
+
+use anyhow::{Context, Result, ensure};
+use weir_tests::lab::{
+    Attached, Builder, Cluster, Families, Member, Mode, Observe, Stack, tcp_transfer, until,
+};
+
+use crate::scene::pod_everywhere;
+
+/// Pods have this MTU; a packet of that size passes, and none that is larger leaves the pod.
+fn largest_packet_is(pods: &[Attached], mtu: u32) -> Result<()> {
+    let [from, to] = pods else { anyhow::bail!("not two pods") };
+    for pod in pods {
+        let eth0 = pod.link("eth0")?;
+        ensure!(eth0.mtu == mtu, "a pod's MTU is {}, not {mtu}", eth0.mtu);
+    }
+    for address in to.addresses() {
+        let headers = if address.is_ipv4() { 28 } else { 48 };
+        let sized = |size: u32| from.sh(&format!("ping -n -c 1 -w 5 -M do -s {size} {address}"));
+        sized(mtu - headers).with_context(|| format!("{mtu} bytes to {address}"))?;
+        ensure!(sized(mtu + 1 - headers).is_err(), "{} bytes passed to {address}", mtu + 1);
+        tcp_transfer(from, to, address, 1 << 20)?;
+    }
+    Ok(())
+}
+
+fn mtu_is(builder: Builder, mtu: u32) -> Result<()> {
+    builder.test(|cluster| largest_packet_is(&pod_everywhere(cluster, "pod")?, mtu))
+}
+
+#[test]
+fn a_tunnel_over_ipv4_takes_50_bytes() -> Result<()> {
+    mtu_is(Cluster::new(2).pods(Families::Dual), 1450)
+}
+
+#[test]
+fn a_tunnel_over_ipv6_takes_70_bytes() -> Result<()> {
+    mtu_is(Cluster::new(2).pods(Families::Dual).underlay(Families::V6), 1430)
+}
+
+#[test]
+fn routes_take_nothing() -> Result<()> {
+    mtu_is(Cluster::new(2).mode(Mode::HostGw), 1500)
+}
+
+#[test]
+fn jumbo_frames_are_used() -> Result<()> {
+    mtu_is(Cluster::new(2).mtu(9000), 8950)
+}
+
+fn subnet_env(node: &Member) -> Result<String> {
+    let path = node.run_dir().join("subnet.env");
+    fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))
+}
+
+fn change_mtu(cluster: &Cluster, mtu: u32) -> Result<()> {
+    cluster.set_mtu(mtu)?;
+    for node in cluster.nodes() {
+        until("the tunnel's MTU follows", || {
+            let (tunnel, told) = (node.link("weir.1")?.mtu, subnet_env(node)?);
+            ensure!(tunnel == mtu - 50, "{tunnel}");
+            ensure!(told.contains(&format!("WEIR_MTU={}\n", mtu - 50)), "{told}");
+            Ok(())
+        })?;
+    }
+    cluster.settled()
+}
+
+#[test]
+fn new_pods_follow_an_uplink_whose_mtu_shrinks_and_old_ones_still_reach_them() -> Result<()> {
+    Cluster::new(2).without_timer().test(|cluster| {
+        let old = pod_everywhere(cluster, "old")?;
+        change_mtu(cluster, 1400)?;
+        let new = pod_everywhere(cluster, "new")?;
+        largest_packet_is(&new, 1350)?;
+        tcp_transfer(&old[0], &new[1], new[1].address()?, 1 << 20)?;
+        tcp_transfer(&new[1], &old[0], old[0].address()?, 1 << 20)
+    })
+}
+
+#[test]
+fn new_pods_follow_an_uplink_whose_mtu_grows_and_old_ones_still_reach_them() -> Result<()> {
+    Cluster::new(2).without_timer().test(|cluster| {
+        let old = pod_everywhere(cluster, "old")?;
+        change_mtu(cluster, 1600)?;
+        let new = pod_everywhere(cluster, "new")?;
+        tcp_transfer(&old[0], &new[1], new[1].address()?, 1 << 20)?;
+        tcp_transfer(&new[1], &old[0], old[0].address()?, 1 << 20)?;
+        // A bridge is no larger than its smallest port: the old ones have to go.
+        old.into_iter().try_for_each(Attached::detach)?;
+        largest_packet_is(&new, 1550)
+    })
+}

@@ -1,0 +1,89 @@
+//! A node whose subnet is assigned late, or anew.
+
+use std::fs;
+
+use anyhow::{Result, ensure};
+use weir_tests::lab::{Cluster, Families, Observe, until};
+
+use crate::scene::new_pods_talk;
+
+#[test]
+fn an_agent_without_a_subnet_waits_and_says_what_to_do() -> Result<()> {
+    Cluster::new(2).without_timer().stopped().test(|cluster| {
+        let (node, world) = (cluster.node(1)?, cluster.world()?);
+        let none: [&str; 0] = [];
+        world.put(&node.manifest().clone().pod_cidrs(&none))?;
+        for node in cluster.nodes() {
+            node.start_agent()?;
+        }
+        until("the log says what to do", || {
+            ensure!(node.log().contains("--allocate-node-cidrs"), "it does not");
+            Ok(())
+        })?;
+        let ready = node.get("/readyz")?;
+        ensure!(ready.status == 503, "{ready:?}");
+        node.get("/healthz")?.ok()?;
+        ensure!(!node.conflist().exists(), "there is a configuration for runtimes");
+        cluster.node(2)?.knows_exactly([])?;
+        world.put(node.manifest())?;
+        cluster.settled()?;
+        new_pods_talk(cluster, "pod")
+    })
+}
+
+#[test]
+fn bridge_configuration_and_peers_follow_a_new_subnet() -> Result<()> {
+    let builder = Cluster::new(2).pods(Families::Dual).without_timer();
+    builder.test(|cluster| {
+        let [node, peer] = cluster.nodes() else { anyhow::bail!("not two nodes") };
+        // The bridge exists, with a pod on it.
+        let old = node.pod("old")?;
+        let subnets = ["10.244.100.0/24", "fd44:0:0:100::/64"];
+        let changed = node.manifest().clone().pod_cidrs(&subnets);
+        cluster.world()?.put(&changed)?;
+        peer.knows_exactly([&changed])?;
+        until("bridge, tunnel and files follow", || {
+            let list = fs::read_to_string(node.conflist())?;
+            ensure!(subnets.iter().all(|subnet| list.contains(subnet)), "{list}");
+            ensure!(!list.contains("10.244.1.0/24"), "{list}");
+            let env = fs::read_to_string(node.run_dir().join("subnet.env"))?;
+            ensure!(env.contains("10.244.100.") && !env.contains("10.244.1."), "{env}");
+            let has = |link: &str, wanted: &str| -> Result<()> {
+                let addresses = node.link(link)?.addresses;
+                let found = addresses.iter().any(|address| address.local.to_string() == wanted);
+                ensure!(found, "{link} has not {wanted} but {addresses:?}");
+                Ok(())
+            };
+            has("weir.1", "10.244.100.0")?;
+            has("weir.1", "fd44:0:0:100::")?;
+            has("weir0", "10.244.100.1")?;
+            has("weir0", "fd44:0:0:100::1")
+        })?;
+        until("ready", || node.ready())?;
+        old.detach()?;
+        let (new, far) = (node.pod("new")?, peer.pod("far")?);
+        ensure!(new.address()?.to_string().starts_with("10.244.100."), "{:?}", new.addresses());
+        crate::scene::talk(&new, &far)?;
+        crate::scene::talk(&far, &new)
+    })
+}
+
+#[test]
+fn a_subnet_that_changed_while_the_agent_was_down_is_followed() -> Result<()> {
+    Cluster::new(2).without_timer().test(|cluster| {
+        let [node, peer] = cluster.nodes() else { anyhow::bail!("not two nodes") };
+        node.pod("old")?.detach()?;
+        node.kill_agent()?;
+        let changed = node.manifest().clone().pod_cidrs(&["10.244.100.0/24"]);
+        cluster.world()?.put(&changed)?;
+        peer.knows_exactly([&changed])?;
+        node.start_agent()?;
+        until("the configuration follows", || {
+            let list = fs::read_to_string(node.conflist())?;
+            ensure!(list.contains("10.244.100.0/24"), "{list}");
+            node.ready()
+        })?;
+        let (new, far) = (node.pod("new")?, peer.pod("far")?);
+        crate::scene::talk(&new, &far)
+    })
+}

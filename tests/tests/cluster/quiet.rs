@@ -1,0 +1,99 @@
+//! An agent that has nothing to do writes nothing.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use weir_tests::lab::{Builder, Cluster, Families, Member, Mode, Observe, Stack, ping, until};
+
+use crate::scene::pod_everywhere;
+
+/// What the kernel announces in three seconds, in which the timer goes off twice at least, without
+/// what it does by itself with dynamic neighbours.
+fn announced(node: &Member) -> Result<Vec<String>> {
+    until("duplicate address detection is over", || {
+        let busy = node.links()?.iter().any(|link| link.addresses.iter().any(|ip| ip.tentative));
+        ensure!(!busy, "not yet");
+        Ok(())
+    })?;
+    let watch = |program: &str, objects: &[&str]| -> Result<String> {
+        let finished = node
+            .command("timeout")?
+            .args(["3", program, "monitor"])
+            .args(objects)
+            .deadline(Duration::from_secs(30))
+            .finish()?;
+        ensure!(finished.status.code() == Some(124), "{}", finished.stderr);
+        Ok(String::from_utf8_lossy(&finished.stdout).into_owned())
+    };
+    let (links, forwarding) = std::thread::scope(|scope| -> Result<_> {
+        let forwarding = scope.spawn(|| watch("bridge", &["fdb"]));
+        let rest = watch("ip", &["link", "address", "route", "neigh"])?;
+        Ok((rest, forwarding.join().ok().context("the watching panicked")??))
+    })?;
+    let dynamic = |line: &&str| {
+        ["REACHABLE", "STALE", "DELAY", "PROBE", "FAILED"].iter().any(|state| line.contains(state))
+    };
+    let lines = links.lines().chain(forwarding.lines()).filter(|line| !dynamic(line));
+    Ok(lines.map(str::to_owned).collect())
+}
+
+fn is_quiet(builder: Builder) -> Result<()> {
+    builder.flag("--resync-seconds=1").test(|cluster| {
+        let pods = pod_everywhere(cluster, "pod")?;
+        ping(&pods[0], pods[1].address()?)?;
+        for node in cluster.nodes() {
+            let before = node.get("/metrics")?.metric("weir_reconcile_operations_total");
+            let lines = announced(node)?;
+            ensure!(lines.is_empty(), "{}: {lines:#?}", node.name());
+            let after = node.get("/metrics")?.metric("weir_reconcile_operations_total");
+            ensure!(before == after, "operations: {before:?}, then {after:?}");
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn with_a_tunnel() -> Result<()> {
+    is_quiet(Cluster::new(2).pods(Families::Dual))
+}
+
+#[test]
+fn without_a_tunnel() -> Result<()> {
+    is_quiet(Cluster::new(2).pods(Families::Dual).mode(Mode::HostGw))
+}
+
+#[test]
+fn a_new_agent_finds_everything_in_place_and_writes_nothing() -> Result<()> {
+    Cluster::new(2).pods(Families::Dual).test(|cluster| {
+        let _pods = pod_everywhere(cluster, "pod")?;
+        let node = cluster.node(1)?;
+        node.kill_agent()?;
+        let lines = std::thread::scope(|scope| -> Result<_> {
+            let watching = scope.spawn(|| announced(node));
+            node.start_agent()?;
+            until("the new agent is ready", || node.ready())?;
+            watching.join().ok().context("the watching panicked")?
+        })?;
+        ensure!(lines.is_empty(), "{lines:#?}");
+        Ok(())
+    })
+}
+
+#[test]
+fn touching_a_manifest_without_changing_it_is_nothing_new() -> Result<()> {
+    Cluster::new(2).test(|cluster| {
+        let node = cluster.node(1)?;
+        let operations =
+            || -> Result<_> { Ok(node.get("/metrics")?.metric("weir_reconcile_operations_total")) };
+        let before = operations()?;
+        let lines = std::thread::scope(|scope| -> Result<_> {
+            let watching = scope.spawn(|| announced(node));
+            for member in cluster.nodes() {
+                cluster.world()?.put(member.manifest())?;
+            }
+            watching.join().ok().context("the watching panicked")?
+        })?;
+        ensure!(lines.is_empty() && operations()? == before, "{lines:#?}");
+        Ok(())
+    })
+}

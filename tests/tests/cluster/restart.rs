@@ -1,0 +1,92 @@
+//! Pods do not notice that agents end and start: not one packet of a running flow is lost.
+
+use std::net::IpAddr;
+
+use anyhow::{Result, ensure};
+use rustix::process::Signal;
+use weir_tests::lab::{Attached, Builder, Cluster, Entries, Families, Flow, Mode, until};
+
+use crate::scene::pod_everywhere;
+
+/// Runs `disturb` while datagrams go both ways between pods of two nodes.
+fn nothing_is_lost(builder: Builder, disturb: impl Fn(&Cluster) -> Result<()>) -> Result<()> {
+    builder.test(|cluster| {
+        let pods = pod_everywhere(cluster, "pod")?;
+        // A flow that runs: who is behind which address is known everywhere.
+        crate::scene::all_talk(&pods)?;
+        let flows = flows(&pods)?;
+        let disturbed = disturb(cluster);
+        for (to, flow) in flows {
+            let tally = flow.stop()?;
+            let complete = tally.sent > 0 && tally.arrived == tally.sent && tally.lost() == 0;
+            ensure!(complete, "to {to}: {tally:?}");
+        }
+        disturbed
+    })
+}
+
+fn flows(pods: &[Attached]) -> Result<Vec<(IpAddr, Flow)>> {
+    let [a, b] = pods else { anyhow::bail!("not two pods") };
+    let mut flows = Vec::new();
+    for (from, to) in [(a, b), (b, a)] {
+        for address in to.addresses() {
+            flows.push((address, Flow::start(from, to, address)?));
+        }
+    }
+    Ok(flows)
+}
+
+fn replace(cluster: &Cluster, signal: Signal) -> Result<()> {
+    for node in cluster.nodes() {
+        node.end_agent(signal)?;
+        node.start_agent()?;
+        until("the new agent is ready", || node.ready())?;
+    }
+    cluster.settled()
+}
+
+#[test]
+fn killed_and_started_again() -> Result<()> {
+    let builder = Cluster::new(2).pods(Families::Dual);
+    nothing_is_lost(builder, |cluster| replace(cluster, Signal::KILL))
+}
+
+#[test]
+fn ended_politely_and_replaced() -> Result<()> {
+    let builder = Cluster::new(2).pods(Families::Dual);
+    nothing_is_lost(builder, |cluster| replace(cluster, Signal::TERM))
+}
+
+#[test]
+fn killed_without_a_tunnel() -> Result<()> {
+    let builder = Cluster::new(2).mode(Mode::HostGw).pods(Families::Dual);
+    nothing_is_lost(builder, |cluster| replace(cluster, Signal::KILL))
+}
+
+#[test]
+fn killed_at_any_time_of_its_start() -> Result<()> {
+    nothing_is_lost(Cluster::new(2), |cluster| {
+        let node = cluster.node(1)?;
+        node.kill_agent()?;
+        for milliseconds in [1, 5, 10, 20, 40, 80, 160, 320] {
+            node.start_agent()?;
+            std::thread::sleep(std::time::Duration::from_millis(milliseconds));
+            node.kill_agent()?;
+        }
+        node.start_agent()?;
+        until("the last agent is ready", || node.ready())?;
+        cluster.settled()
+    })
+}
+
+#[test]
+fn an_agent_that_ends_leaves_everything_where_it_is() -> Result<()> {
+    Cluster::new(2).test(|cluster| {
+        let node = cluster.node(1)?;
+        let before = Entries::of(node)?;
+        node.end_agent(Signal::TERM)?;
+        ensure!(Entries::of(node)? == before, "{:#?}", Entries::of(node)?);
+        ensure!(node.conflist().exists() && node.run_dir().join("subnet.env").exists());
+        Ok(())
+    })
+}

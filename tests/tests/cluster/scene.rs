@@ -1,0 +1,49 @@
+//! What many tests do: pods on all nodes that talk, and nodes that exist on paper only.
+
+use std::net::IpAddr;
+
+use anyhow::{Context, Result};
+use weir_tests::lab::{Attached, Cluster, NodeManifest, Stack, ping, tcp_echo, tcp_transfer};
+
+const MEGABYTE: usize = 1 << 20;
+
+/// A pod on each node.
+pub(crate) fn pod_everywhere(cluster: &Cluster, name: &str) -> Result<Vec<Attached>> {
+    cluster.nodes().iter().map(|node| node.pod(name)).collect()
+}
+
+/// Every pod reaches every other, in all their families.
+pub(crate) fn all_talk(pods: &[Attached]) -> Result<()> {
+    for (index, from) in pods.iter().enumerate() {
+        for (other, to) in pods.iter().enumerate() {
+            if index != other {
+                talk(from, to)
+                    .with_context(|| format!("from node {} to {}", index + 1, other + 1))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Echo requests, small and large amounts over TCP.
+pub(crate) fn talk(from: &impl Stack, to: &Attached) -> Result<()> {
+    for address in to.addresses() {
+        ping(from, address)?;
+        tcp_echo(from, to, address, b"hello")?;
+        tcp_transfer(from, to, address, 4 * MEGABYTE)?;
+    }
+    Ok(())
+}
+
+/// New pods on all nodes reach each other.
+pub(crate) fn new_pods_talk(cluster: &Cluster, name: &str) -> Result<()> {
+    all_talk(&pod_everywhere(cluster, name)?)
+}
+
+/// A node that is in the world, on the first subnet, and nowhere else.
+pub(crate) fn ghost(number: u8) -> NodeManifest {
+    NodeManifest::new(&format!("ghost{number}"))
+        .created(&format!("2026-02-01T{:02}:{:02}:00Z", number / 60, number % 60))
+        .pod_cidrs(&[format!("10.244.{number}.0/24")])
+        .internal_ips(&[IpAddr::from([172, 31, 70, number])])
+}

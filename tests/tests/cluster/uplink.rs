@@ -1,0 +1,86 @@
+//! The uplink goes away and comes back, with the same address or another.
+
+use std::net::IpAddr;
+
+use anyhow::{Result, ensure};
+use weir_tests::lab::{Cluster, Families, Mode, Observe, Stack, until};
+
+use crate::scene::{all_talk, new_pods_talk, pod_everywhere};
+
+#[test]
+fn it_went_down_and_is_up_again() -> Result<()> {
+    for mode in [Mode::Vxlan, Mode::HostGw, Mode::DirectRouting] {
+        Cluster::new(2).mode(mode).pods(Families::Dual).without_timer().test(|cluster| {
+            let pods = pod_everywhere(cluster, "pod")?;
+            let node = cluster.node(1)?;
+            node.sh("ip link set uplink down")?;
+            node.sh("ip link set uplink up")?;
+            cluster.configure_uplink(node)?;
+            cluster.settled()?;
+            all_talk(&pods)
+        })?;
+    }
+    Ok(())
+}
+
+#[test]
+fn it_was_away_while_a_peer_came() -> Result<()> {
+    Cluster::new(2).mode(Mode::HostGw).without_timer().test(|cluster| {
+        let (node, peer) = (cluster.node(1)?, crate::scene::ghost(50));
+        let known = cluster.node(2)?.manifest().clone();
+        node.sh("ip link set uplink down")?;
+        cluster.world()?.put(&peer)?;
+        cluster.node(2)?.knows_exactly([node.manifest(), &peer])?;
+        node.sh("ip link set uplink up")?;
+        cluster.configure_uplink(node)?;
+        node.knows_exactly([&known, &peer])
+    })
+}
+
+/// Gives node 2 another address: in its kernel, and in the world before or after.
+fn address_changes(mode: Mode, told_first: bool) -> Result<()> {
+    Cluster::new(3).mode(mode).without_timer().test(|cluster| {
+        let pods = pod_everywhere(cluster, "pod")?;
+        let [one, two, three] = cluster.nodes() else { anyhow::bail!("not three nodes") };
+        let address = IpAddr::from([172, 31, 70, 60]);
+        let manifest = two.manifest().clone().internal_ips(&[address]);
+        if told_first {
+            cluster.world()?.put(&manifest)?;
+        }
+        two.sh(&format!("ip addr add {address}/24 dev uplink"))?;
+        two.sh(&format!("ip addr del {}/24 dev uplink", two.address()?))?;
+        // Removing the first address of a subnet removes the others, unless they are promoted.
+        two.sh(&format!("ip addr replace {address}/24 dev uplink"))?;
+        if !told_first {
+            cluster.world()?.put(&manifest)?;
+        }
+        one.knows_exactly([&manifest, three.manifest()])?;
+        two.knows_exactly([one.manifest(), three.manifest()])?;
+        three.knows_exactly([one.manifest(), &manifest])?;
+        for node in cluster.nodes() {
+            until("ready", || node.ready())?;
+        }
+        if mode == Mode::Vxlan {
+            until("the tunnel leaves from the new address", || {
+                let local = two.link("weir.1")?.info.data.get("local").cloned();
+                let right = local.is_none() || local == Some(address.to_string().into());
+                ensure!(right, "{local:?}");
+                Ok(())
+            })?;
+        }
+        all_talk(&pods)?;
+        new_pods_talk(cluster, "later")
+    })
+}
+
+#[test]
+fn its_address_changes_and_then_the_world_is_told() -> Result<()> {
+    address_changes(Mode::Vxlan, false)?;
+    address_changes(Mode::HostGw, false)
+}
+
+#[test]
+fn the_world_is_told_and_then_its_address_changes() -> Result<()> {
+    address_changes(Mode::Vxlan, true)?;
+    address_changes(Mode::HostGw, true)
+}
