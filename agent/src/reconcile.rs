@@ -17,6 +17,8 @@ use std::{
     time::Instant,
 };
 
+use ipnet::IpNet;
+use ipnetwork::IpNetwork;
 use tokio::sync::watch;
 use tracing::{debug, error, info, warn};
 use weir_netlink::{Netlink, link, notify};
@@ -209,6 +211,7 @@ impl Reconciler {
 
         let network = self.pod_network(world, &own, &desired);
         node::ensure_parameters(&desired, &network)?;
+        node::ensure_offload(&desired, self.options.tx_checksum)?;
         let bridge = &self.options.bridge;
         node::follow_subnets(&self.netlink, bridge, &network, &mut done.operations).await?;
         self.ensure_masquerade(trigger, &own, &peers, &network, done).await?;
@@ -265,9 +268,9 @@ impl Reconciler {
     }
 
     fn pod_network(&self, world: &World, own: &Node, desired: &Desired) -> PodNetwork {
-        let of_all = |ipv4: bool, configured: Option<ipnetwork::IpNetwork>| match configured {
+        let of_all = |ipv4: bool, configured: Option<IpNetwork>| match configured {
             Some(network) => vec![network],
-            None => world.nodes.values().filter_map(|node| node.pod_cidr(ipv4)).collect(),
+            None => union(world.nodes.values().filter_map(|node| node.pod_cidr(ipv4))),
         };
         let mut networks = Vec::new();
         if self.conf.enable_ipv4 {
@@ -344,6 +347,16 @@ impl Reconciler {
     }
 }
 
+/// The fewest networks that have the same addresses: the firewall's sets do not grow with the number
+/// of nodes.
+fn union(networks: impl Iterator<Item = IpNetwork>) -> Vec<IpNetwork> {
+    let nets: Vec<IpNet> = networks
+        .filter_map(|network| IpNet::new(network.network(), network.prefix()).ok())
+        .collect();
+    let merged = IpNet::aggregate(&nets);
+    merged.iter().filter_map(|net| IpNetwork::new(net.addr(), net.prefix_len()).ok()).collect()
+}
+
 /// An error with its causes, in one line.
 fn chain(error: &Error) -> String {
     let mut text = error.to_string();
@@ -357,4 +370,17 @@ fn chain(error: &Error) -> String {
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbouring_subnets_become_one_network() {
+        let cidrs = ["10.0.0.0/24", "10.0.1.0/24", "10.0.3.0/24", "fd00::/64", "fd00:0:0:1::/64"];
+        let merged = union(cidrs.iter().map(|cidr| cidr.parse().unwrap()));
+        let merged: Vec<_> = merged.iter().map(IpNetwork::to_string).collect();
+        assert_eq!(merged, ["10.0.0.0/23", "10.0.3.0/24", "fd00::/63"]);
+    }
 }

@@ -26,6 +26,7 @@ mod mac;
 pub mod neigh;
 mod netns;
 pub mod notify;
+pub mod offload;
 pub mod removal;
 pub mod route;
 pub mod sysctl;

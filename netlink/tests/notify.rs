@@ -11,6 +11,7 @@ use weir_netlink::{
     bridge::{self, BridgeSpec},
     fdb, link,
     notify::{self, Change},
+    offload,
     route::{self, Route},
     vxlan::{self, VxlanSpec},
 };
@@ -61,6 +62,19 @@ fn a_tunnel_device_is_read_back_as_it_was_created() {
         assert_eq!((found.link.mac, found.link.mtu), (Some(wanted.mac), 1400));
         assert!(!found.learning && found.link.is_up);
         assert!(vxlan::find(&netlink, "under0").await.unwrap_err().is_other_kind());
+    });
+}
+
+#[test]
+fn the_checksum_offload_of_a_tunnel_is_switched_once() {
+    on_underlay(|netlink, underlay| async move {
+        vxlan::create(&netlink, &spec(underlay)).await.unwrap();
+        for on in [false, true] {
+            assert!(offload::ensure_tx_checksum("weir.7", on).unwrap());
+            assert!(!offload::ensure_tx_checksum("weir.7", on).unwrap());
+        }
+        assert!(offload::ensure_tx_checksum("nothing", true).unwrap_err().is_not_found());
+        assert!(offload::ensure_tx_checksum(&"x".repeat(99), true).unwrap_err().is_not_found());
     });
 }
 

@@ -4,9 +4,37 @@ use std::collections::BTreeMap;
 
 use ipnetwork::IpNetwork;
 use tracing::info;
-use weir_netlink::{Error, Netlink, address, link, sysctl};
+use weir_netlink::{Error, Netlink, address, link, offload, sysctl};
 
-use crate::{install::PodNetwork, overlay::plan::Desired};
+use crate::{install::PodNetwork, options::TxChecksum, overlay::plan::Desired};
+
+/// The kernel whose vxlan computes checksums right with every driver.
+const CHECKSUMS_RIGHT_SINCE: (u32, u32) = (5, 7);
+
+/// The TX checksum offload of the tunnel device. Call it in the device's network namespace.
+pub(super) fn ensure_offload(desired: &Desired, wanted: TxChecksum) -> Result<(), Error> {
+    let Some(tunnel) = &desired.tunnel else { return Ok(()) };
+    let on = match wanted {
+        TxChecksum::On => true,
+        TxChecksum::Off => false,
+        TxChecksum::Auto => match kernel_version() {
+            Some(version) if version < CHECKSUMS_RIGHT_SINCE => false,
+            // The kernel's own choice is right.
+            _ => return Ok(()),
+        },
+    };
+    if offload::ensure_tx_checksum(&tunnel.name, on)? {
+        info!(device = tunnel.name, on, "set the TX checksum offload");
+    }
+    Ok(())
+}
+
+/// Major and minor version of the running kernel.
+fn kernel_version() -> Option<(u32, u32)> {
+    let name = rustix::system::uname();
+    let mut parts = name.release().to_str().ok()?.split(['.', '-']);
+    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+}
 
 /// Kernel parameters. Only forwarding is the whole node's; the rest is of Weir's own devices.
 pub(super) fn ensure_parameters(desired: &Desired, network: &PodNetwork) -> Result<(), Error> {

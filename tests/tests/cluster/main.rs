@@ -4,6 +4,7 @@
 //! read from its kernel; the agent is asked only whether it is ready. Waiting has a deadline, and
 //! nothing depends on how fast anything is.
 
+mod cleanup;
 mod conflicts;
 mod device;
 mod direct_routing;

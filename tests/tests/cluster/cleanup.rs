@@ -1,0 +1,61 @@
+//! `weir cleanup` takes away all that Weir has made, and nothing else.
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use weir_tests::lab::{Cluster, Families, Member, Observe, Stack, binary};
+
+fn cleanup(member: &Member, arguments: &[&str]) -> Result<String> {
+    let conflist = member.conflist();
+    let conf_dir = conflist.parent().context("a conflist without a directory")?;
+    let base = conf_dir.parent().context("a directory without a parent")?;
+    let tool = member.command(binary("weir")?)?.arg("cleanup").args(arguments);
+    let tool = tool.arg("--cni-conf-dir").arg(conf_dir).arg("--run-dir").arg(member.run_dir());
+    let tool = tool.arg("--data-dir").arg(base.join("networks"));
+    let tool = tool.arg("--cni-bin-dir").arg(base.join("bin"));
+    tool.arg("--pin-dir").arg(base.join("pins")).stdout()
+}
+
+fn names_of_links(member: &Member) -> Result<Vec<String>> {
+    Ok(member.links()?.into_iter().map(|link| link.name).collect())
+}
+
+#[test]
+fn everything_of_weirs_goes_and_nothing_of_others() -> Result<()> {
+    Cluster::new(2).pods(Families::Dual).test(|cluster| {
+        let member = cluster.node(1)?;
+        let _pod = member.pod("a")?;
+        member.kill_agent()?;
+        for line in [
+            "ip link add other0 type bridge",
+            "ip route add 203.0.113.0/24 dev uplink",
+            "nft add table inet others",
+        ] {
+            member.sh(line)?;
+        }
+        let before = names_of_links(member)?;
+
+        let promised = cleanup(member, &["--dry-run"])?;
+        ensure!(
+            names_of_links(member)? == before,
+            "it removed links: {:?}",
+            names_of_links(member)?
+        );
+        ensure!(member.conflist().exists(), "it removed {}", member.conflist().display());
+        for item in ["weir0", "weir.1", "10-weir.conflist", "nftables table", "route to"] {
+            ensure!(promised.contains(item), "{item} is not promised: {promised}");
+        }
+
+        cleanup(member, &[])?;
+        let mut kept = before;
+        kept.retain(|name| !name.starts_with("weir"));
+        ensure!(names_of_links(member)? == kept, "{:?}", names_of_links(member)?);
+        ensure!(!member.conflist().exists() && !member.run_dir().exists());
+        let routes = member.sh("ip route")? + &member.sh("ip -6 route")?;
+        ensure!(!routes.contains("proto 87") && routes.contains("203.0.113.0/24"), "{routes}");
+        ensure!(member.sh("nft list tables")?.trim() == "table inet others");
+
+        let again: Value = serde_json::from_str(&cleanup(member, &["-o", "json"])?)?;
+        ensure!(again == Value::Array(Vec::new()), "the second time: {again}");
+        Ok(())
+    })
+}
