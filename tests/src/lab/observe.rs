@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use anyhow::{Context, Result, ensure};
 use ipnetwork::IpNetwork;
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::namespaces::Stack;
@@ -45,12 +45,21 @@ pub struct LinkInfo {
     /// `veth`, `bridge`, …; `None` for physical ones and loopback.
     #[serde(rename = "info_kind")]
     pub kind: Option<String>,
-    /// Its attributes as what it is.
-    #[serde(rename = "info_data", default)]
+    /// Its attributes as what it is; timers, which run, are left out.
+    #[serde(rename = "info_data", default, deserialize_with = "without_timers")]
     pub data: Value,
     /// Its attributes as a port of a bridge.
     #[serde(rename = "info_slave_data", default)]
     pub port: PortInfo,
+}
+
+/// Two looks at the same link are equal if nobody has changed it in between.
+fn without_timers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Value, D::Error> {
+    let mut data = Value::deserialize(deserializer)?;
+    if let Value::Object(attributes) = &mut data {
+        attributes.retain(|name, _| !name.ends_with("_timer"));
+    }
+    Ok(data)
 }
 
 /// A bridge port's attributes.
