@@ -35,7 +35,7 @@ fn older_one_wins(older: &NodeManifest, younger: &NodeManifest, words: &[&str]) 
 }
 
 #[test]
-fn the_same_subnet() -> Result<()> {
+fn of_two_nodes_with_the_same_subnet_the_younger_is_refused() -> Result<()> {
     let younger = ghost(51).pod_cidrs(&["10.244.50.0/24"]);
     older_one_wins(&ghost(50), &younger, &["ghost50", "ghost51", "10.244.50.0/24"])
 }
@@ -47,7 +47,7 @@ fn a_subnet_that_contains_the_other() -> Result<()> {
 }
 
 #[test]
-fn the_same_address() -> Result<()> {
+fn of_two_nodes_with_the_same_address_the_younger_is_refused() -> Result<()> {
     let younger = ghost(51).internal_ips(&["172.31.70.50".parse()?]);
     older_one_wins(&ghost(50), &younger, &["ghost50", "ghost51", "172.31.70.50"])
 }

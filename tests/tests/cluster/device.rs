@@ -34,7 +34,7 @@ fn device(node: &Member) -> Result<Link> {
 }
 
 #[test]
-fn it_is_what_the_design_says() -> Result<()> {
+fn a_device_does_not_learn_and_has_the_documented_settings() -> Result<()> {
     Cluster::new(2).pods(Families::Dual).test(|cluster| {
         let link = cluster.node(1)?.link("weir.1")?;
         let data = |key: &str| link.info.data.get(key).cloned().unwrap_or_default();
@@ -69,12 +69,12 @@ fn every_node_computes_the_hardware_addresses_of_the_others() -> Result<()> {
 }
 
 #[test]
-fn deleted() -> Result<()> {
+fn a_device_that_is_deleted_comes_back() -> Result<()> {
     device_survives(&["ip link del weir.1"])
 }
 
 #[test]
-fn deleted_many_times() -> Result<()> {
+fn a_device_that_is_deleted_again_and_again_comes_back() -> Result<()> {
     Cluster::new(3).without_timer().test(|cluster| {
         let node = cluster.node(1)?;
         for _ in 0..5 {
@@ -86,37 +86,37 @@ fn deleted_many_times() -> Result<()> {
 }
 
 #[test]
-fn set_down() -> Result<()> {
+fn a_device_that_is_set_down_comes_up() -> Result<()> {
     device_survives(&["ip link set weir.1 down"])
 }
 
 #[test]
-fn with_another_hardware_address() -> Result<()> {
+fn a_device_with_another_hardware_address_gets_its_own_back() -> Result<()> {
     device_survives(&["ip link set weir.1 address 02:00:00:00:00:77"])
 }
 
 #[test]
-fn with_another_mtu() -> Result<()> {
+fn a_device_with_another_mtu_gets_its_own_back() -> Result<()> {
     device_survives(&["ip link set weir.1 mtu 1300"])
 }
 
 #[test]
-fn without_its_addresses() -> Result<()> {
+fn a_device_without_its_addresses_gets_them_back() -> Result<()> {
     device_survives(&["ip addr flush dev weir.1"])
 }
 
 #[test]
-fn with_one_more_address() -> Result<()> {
+fn a_device_with_one_more_address_loses_it() -> Result<()> {
     device_survives(&["ip addr add 10.77.0.1/24 dev weir.1"])
 }
 
 #[test]
-fn learning() -> Result<()> {
+fn a_device_that_was_told_to_learn_is_made_again() -> Result<()> {
     device_survives(&["ip link set weir.1 type vxlan learning"])
 }
 
 #[test]
-fn replaced_by_one_with_another_port() -> Result<()> {
+fn a_device_that_was_replaced_by_one_with_another_port_is_made_again() -> Result<()> {
     device_survives(&[
         "ip link del weir.1",
         "ip link add weir.1 type vxlan id 1 dstport 4789 nolearning",
@@ -146,14 +146,12 @@ fn its_name_taken_by_a_device_of_another_kind_is_reported_until_that_goes() -> R
 }
 
 #[test]
-fn renamed() -> Result<()> {
+fn a_device_that_was_renamed_is_made_again() -> Result<()> {
     Cluster::new(2).without_timer().test(|cluster| {
         let node = cluster.node(1)?;
-        for line in
-            ["ip link set weir.1 down", "ip link set weir.1 name lost", "ip link set lost up"]
-        {
-            node.sh(line)?;
-        }
+        let lines =
+            ["ip link set weir.1 down", "ip link set weir.1 name lost", "ip link set lost up"];
+        node.while_agent_stands(|| lines.iter().try_for_each(|line| node.sh(line).map(drop)))?;
         cluster.settled()?;
         new_pods_talk(cluster, "pod")
     })

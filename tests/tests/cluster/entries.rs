@@ -44,7 +44,7 @@ fn repaired(lines: impl Fn(&Names) -> Vec<String>) -> Result<()> {
 }
 
 #[test]
-fn a_deleted_route() -> Result<()> {
+fn a_route_that_is_deleted_comes_back() -> Result<()> {
     repaired(|Names { subnet, .. }| vec![format!("ip route del {subnet}")])
 }
 
@@ -62,7 +62,7 @@ fn a_route_more_of_ours_that_nobody_wants() -> Result<()> {
 }
 
 #[test]
-fn a_deleted_neighbour() -> Result<()> {
+fn a_neighbour_that_is_deleted_comes_back() -> Result<()> {
     repaired(|Names { hop, .. }| vec![format!("ip neigh del {hop} dev weir.1")])
 }
 
@@ -82,7 +82,7 @@ fn a_neighbour_that_may_age() -> Result<()> {
 }
 
 #[test]
-fn a_deleted_forwarding_entry() -> Result<()> {
+fn a_forwarding_entry_that_is_deleted_comes_back() -> Result<()> {
     repaired(|Names { mac, node, .. }| {
         vec![format!("bridge fdb del {mac} dev weir.1 dst {node} self")]
     })
@@ -103,7 +103,7 @@ fn a_forwarding_entry_that_no_peer_has() -> Result<()> {
 }
 
 #[test]
-fn everything_at_once() -> Result<()> {
+fn all_that_is_deleted_at_once_comes_back() -> Result<()> {
     repaired(|Names { subnet, hop, mac, node }| {
         vec![
             format!("ip route del {subnet}"),
@@ -114,7 +114,7 @@ fn everything_at_once() -> Result<()> {
 }
 
 #[test]
-fn a_deleted_route_to_a_neighbour_node() -> Result<()> {
+fn a_route_to_a_node_on_the_link_comes_back() -> Result<()> {
     Cluster::new(2).mode(Mode::HostGw).pods(Families::Dual).without_timer().test(|cluster| {
         for subnet in cluster.node(2)?.manifest().subnets() {
             cluster.node(1)?.sh(&format!("ip route del {subnet}"))?;

@@ -41,12 +41,12 @@ fn a_tunnel_over_ipv6_takes_70_bytes() -> Result<()> {
 }
 
 #[test]
-fn routes_take_nothing() -> Result<()> {
+fn without_a_tunnel_pods_have_the_uplinks_mtu() -> Result<()> {
     mtu_is(Cluster::new(2).mode(Mode::HostGw), 1500)
 }
 
 #[test]
-fn jumbo_frames_are_used() -> Result<()> {
+fn the_tunnel_leaves_jumbo_frames_their_size() -> Result<()> {
     mtu_is(Cluster::new(2).mtu(9000), 8950)
 }
 

@@ -53,12 +53,12 @@ fn is_quiet(builder: Builder) -> Result<()> {
 }
 
 #[test]
-fn with_a_tunnel() -> Result<()> {
+fn an_agent_with_a_tunnel_writes_nothing_once_it_is_done() -> Result<()> {
     is_quiet(Cluster::new(2).pods(Families::Dual))
 }
 
 #[test]
-fn without_a_tunnel() -> Result<()> {
+fn an_agent_without_a_tunnel_writes_nothing_once_it_is_done() -> Result<()> {
     is_quiet(Cluster::new(2).pods(Families::Dual).mode(Mode::HostGw))
 }
 

@@ -46,25 +46,25 @@ fn replace(cluster: &Cluster, signal: Signal) -> Result<()> {
 }
 
 #[test]
-fn killed_and_started_again() -> Result<()> {
+fn no_packet_is_lost_when_the_agent_is_killed_and_started_again() -> Result<()> {
     let builder = Cluster::new(2).pods(Families::Dual);
     nothing_is_lost(builder, |cluster| replace(cluster, Signal::KILL))
 }
 
 #[test]
-fn ended_politely_and_replaced() -> Result<()> {
+fn no_packet_is_lost_when_the_agent_is_replaced() -> Result<()> {
     let builder = Cluster::new(2).pods(Families::Dual);
     nothing_is_lost(builder, |cluster| replace(cluster, Signal::TERM))
 }
 
 #[test]
-fn killed_without_a_tunnel() -> Result<()> {
+fn no_packet_is_lost_without_a_tunnel_either() -> Result<()> {
     let builder = Cluster::new(2).mode(Mode::HostGw).pods(Families::Dual);
     nothing_is_lost(builder, |cluster| replace(cluster, Signal::KILL))
 }
 
 #[test]
-fn killed_at_any_time_of_its_start() -> Result<()> {
+fn an_agent_that_is_killed_at_any_time_of_its_start_leaves_what_the_next_one_needs() -> Result<()> {
     nothing_is_lost(Cluster::new(2), |cluster| {
         let node = cluster.node(1)?;
         node.kill_agent()?;
