@@ -7,7 +7,7 @@ use std::{future::Future, net::IpAddr, thread};
 use ipnetwork::IpNetwork;
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 use weir_netlink::{
-    LinkKind, MacAddr, Netlink, Netns, address, bridge, fdb,
+    Link, LinkKind, MacAddr, Netlink, Netns, address, bridge, fdb,
     link::{self, LinkChange},
     neigh, removal, route, sysctl, veth, vxlan,
 };
@@ -44,6 +44,18 @@ fn new_netns() -> Netns {
 
 fn bridge_spec(name: &str) -> bridge::BridgeSpec {
     bridge::BridgeSpec { name: name.to_owned(), mac: MAC, mtu: 1450 }
+}
+
+/// A pair `port0` and `eth0`, the latter in `netns`.
+fn pair<'a>(port_of: &Link, mtu: u32, netns: &'a Netns) -> veth::VethSpec<'a> {
+    veth::VethSpec {
+        name: "port0",
+        controller: port_of.index,
+        mtu,
+        peer_name: "eth0",
+        peer_mac: PEER_MAC,
+        peer_netns: netns,
+    }
 }
 
 fn network(text: &str) -> IpNetwork {
@@ -91,14 +103,7 @@ fn a_veth_is_born_in_the_other_namespace() {
         let netns = new_netns();
         let inside = Netlink::open_in(&netns).unwrap();
         let port_of = bridge::ensure(&netlink, &bridge_spec("br0")).await.unwrap();
-        let spec = veth::VethSpec {
-            name: "port0",
-            controller: port_of.index,
-            mtu: 1400,
-            peer_name: "eth0",
-            peer_mac: PEER_MAC,
-            peer_netns: &netns,
-        };
+        let spec = pair(&port_of, 1400, &netns);
         veth::create(&netlink, &spec).await.unwrap();
         let port = link::find(&netlink, "port0").await.unwrap().unwrap();
         let peer = link::find(&inside, "eth0").await.unwrap().unwrap();
@@ -128,14 +133,7 @@ fn a_link_that_is_deleted_unwaited_is_gone_when_that_returns() {
             let netns = new_netns();
             let inside = Netlink::open_in(&netns).unwrap();
             let port_of = bridge::ensure(&netlink, &bridge_spec("br0")).await.unwrap();
-            let spec = veth::VethSpec {
-                name: "port0",
-                controller: port_of.index,
-                mtu: 1500,
-                peer_name: "eth0",
-                peer_mac: PEER_MAC,
-                peer_netns: &netns,
-            };
+            let spec = pair(&port_of, 1500, &netns);
             // The name is free again, so creating it does not collide.
             veth::create(&netlink, &spec).await.unwrap_or_else(|e| panic!("{number}: {e:?}"));
             assert!(removal::delete_unwaited(&netlink, "port0").await.unwrap());
@@ -162,14 +160,7 @@ fn a_carrier_that_comes_later_is_waited_for() {
         let netns = new_netns();
         let inside = Netlink::open_in(&netns).unwrap();
         let port_of = bridge::ensure(&netlink, &bridge_spec("br0")).await.unwrap();
-        let spec = veth::VethSpec {
-            name: "port0",
-            controller: port_of.index,
-            mtu: 1500,
-            peer_name: "eth0",
-            peer_mac: PEER_MAC,
-            peer_netns: &netns,
-        };
+        let spec = pair(&port_of, 1500, &netns);
         veth::create(&netlink, &spec).await.unwrap();
         assert!(!link::find(&netlink, "port0").await.unwrap().unwrap().is_running);
         let raise = async {
@@ -200,14 +191,7 @@ fn alias_hairpin_and_ports_are_seen_as_they_were_set() {
     in_new_netns(|netlink| async move {
         let netns = new_netns();
         let port_of = bridge::ensure(&netlink, &bridge_spec("br0")).await.unwrap();
-        let spec = veth::VethSpec {
-            name: "port0",
-            controller: port_of.index,
-            mtu: 1500,
-            peer_name: "eth0",
-            peer_mac: PEER_MAC,
-            peer_netns: &netns,
-        };
+        let spec = pair(&port_of, 1500, &netns);
         veth::create(&netlink, &spec).await.unwrap();
         let port = link::find(&netlink, "port0").await.unwrap().unwrap();
         assert_eq!(port.hairpin, Some(false));

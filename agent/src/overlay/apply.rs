@@ -8,7 +8,7 @@ use weir_netlink::{
     link::{self, LinkChange},
     neigh::{self, Neighbour},
     route::{self, Route},
-    vxlan::{self, VxlanSpec},
+    vxlan,
 };
 
 use super::{
@@ -104,7 +104,7 @@ async fn apply_one(
         Op::DeleteTunnel(name) => {
             link::delete(netlink, name).await?;
         }
-        Op::CreateTunnel(tunnel) => match vxlan::create(netlink, &spec(tunnel)).await {
+        Op::CreateTunnel(tunnel) => match vxlan::create(netlink, tunnel).await {
             Err(error) if error.is_already_there() => return Err(Cause::VniTaken),
             outcome => outcome?,
         },
@@ -150,11 +150,6 @@ async fn apply_one(
 
 async fn index_of(netlink: &Netlink, name: &str) -> Result<u32, Cause> {
     link::find(netlink, name).await?.map(|link| link.index).ok_or(Cause::NoTunnel)
-}
-
-fn spec(tunnel: &Tunnel) -> VxlanSpec {
-    let Tunnel { name, vni, port, local, underlay, mac, mtu } = tunnel.clone();
-    VxlanSpec { name, vni, port, local, underlay, mac, mtu }
 }
 
 async fn change_tunnel(netlink: &Netlink, tunnel: &Tunnel) -> Result<(), Cause> {

@@ -8,6 +8,8 @@ use std::{
 
 use ipnetwork::IpNetwork;
 use weir_netlink::MacAddr;
+/// The tunnel device.
+pub use weir_netlink::vxlan::VxlanSpec as Tunnel;
 
 use super::identity::{link_local, tunnel_name, vtep_mac};
 use crate::{
@@ -36,25 +38,6 @@ pub struct Desired {
     pub fdb: BTreeMap<MacAddr, IpAddr>,
     /// MTU for pods, in bytes.
     pub pod_mtu: u32,
-}
-
-/// The tunnel device.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tunnel {
-    /// Interface name.
-    pub name: String,
-    /// VXLAN network identifier.
-    pub vni: u32,
-    /// UDP port.
-    pub port: u16,
-    /// Source address of its packets.
-    pub local: IpAddr,
-    /// Index of the link they leave by.
-    pub underlay: u32,
-    /// Hardware address.
-    pub mac: MacAddr,
-    /// MTU in bytes.
-    pub mtu: u32,
 }
 
 /// The next hop to a peer's subnet.
