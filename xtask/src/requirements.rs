@@ -41,6 +41,7 @@ pub(crate) const DEMO: &[Need] = &[
 pub(crate) const BENCH_OVERLAY: &[Need] = &[
     Need::CCompiler,
     Need::Component(Component::Musl),
+    Need::Package(Package::MUSL),
     Need::Package(Package::IPROUTE),
     Need::Package(Package::NFTABLES),
 ];
@@ -79,7 +80,9 @@ pub(crate) const TEST: &[Need] = &[
 pub(crate) const E2E_API: &[Need] = &[
     Need::CCompiler,
     Need::Component(Component::Musl),
+    Need::Package(Package::MUSL),
     Need::Package(Package::IPROUTE),
+    Need::Package(Package::NFTABLES),
     Need::Package(Package::OPENSSL),
     Need::Tool(Tool::Upstream(Upstream::Etcd)),
     Need::Tool(Tool::Upstream(Upstream::KubeApiserver)),
@@ -188,6 +191,30 @@ fn add<T: PartialEq>(list: &mut Vec<T>, thing: T) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_task_that_builds_asks_for_what_building_needs() {
+        for (name, task) in [
+            ("demo", DEMO),
+            ("bench overlay", BENCH_OVERLAY),
+            ("bench cni", BENCH_CNI),
+            ("image", IMAGE),
+            ("test", TEST),
+            ("e2e api", E2E_API),
+        ] {
+            let missing: Vec<_> = BUILD.iter().filter(|need| !task.contains(need)).collect();
+            assert!(missing.is_empty(), "{name} lacks {missing:?}");
+        }
+    }
+
+    #[test]
+    fn every_task_that_runs_an_agent_asks_for_nft() {
+        for (name, task) in
+            [("demo", DEMO), ("bench overlay", BENCH_OVERLAY), ("test", TEST), ("e2e api", E2E_API)]
+        {
+            assert!(task.contains(&Need::Package(Package::NFTABLES)), "{name}");
+        }
+    }
 
     #[test]
     fn what_two_tasks_need_is_asked_for_once() {
