@@ -2,9 +2,10 @@
 //! the marks that steer it.
 //!
 //! - A pod that talks to something outside of the cluster appears with its node's address.
-//! - The datapath sets bits of a packet's mark ([`Marks`]): masquerade this one, never masquerade
+//! - A datapath can set bits of a packet's mark ([`Marks`]): masquerade this one, never masquerade
 //!   that one, reject that one. The rules do what the bits say and clear them before the packet
-//!   leaves, or the tunnel's outer packet, which carries the same mark, would match again.
+//!   leaves, or the tunnel's outer packet, which carries the same mark, would match again. Where
+//!   nobody sets them there are no such rules: every packet would have to pass them.
 //! - Packets of the tunnel itself are not tracked: an entry for each inner flow's outer packets is
 //!   work for nothing.
 //!
@@ -47,13 +48,22 @@ pub struct Masquerade {
     /// Whether pods' traffic out of the cluster is masqueraded at all. What the marks say is done
     /// either way.
     pub ip_masq: bool,
-    /// UDP port of the tunnel, if there is one.
-    pub tunnel_port: Option<u16>,
+    /// This node's end of the tunnel, if there is one.
+    pub tunnel: Option<TunnelEnd>,
     /// The bridge that pods are ports of. What leaves through it goes to a local pod, also when
     /// `bridge-nf-call-iptables` shows bridged frames to these rules.
     pub bridge: String,
-    /// The bits that the datapath sets.
-    pub marks: Marks,
+    /// The bits that the datapath sets, if there is one that does.
+    pub marks: Option<Marks>,
+}
+
+/// Where the tunnel's packets arrive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TunnelEnd {
+    /// The UDP port, the same on every node.
+    pub port: u16,
+    /// The address that other nodes send them to.
+    pub local: IpAddr,
 }
 
 /// Bits of a packet's mark, each a mask.

@@ -9,6 +9,7 @@
 
 mod concerns;
 mod node;
+mod source_nat;
 mod trigger;
 
 use std::{
@@ -214,7 +215,7 @@ impl Reconciler {
         node::ensure_offload(&desired, self.options.tx_checksum)?;
         let bridge = &self.options.bridge;
         node::follow_subnets(&self.netlink, bridge, &network, &mut done.operations).await?;
-        self.ensure_masquerade(trigger, &own, &peers, &network, done).await?;
+        self.ensure_masquerade(trigger, &own, &peers, (&desired, &network), done).await?;
         self.write_files(&network)?;
         if trigger.is_resync() {
             let overlay = desired.tunnel.as_ref().map(|tunnel| tunnel.name.clone());
@@ -292,30 +293,10 @@ impl Reconciler {
         trigger: &Trigger,
         own: &Node,
         peers: &[Arc<Node>],
-        network: &PodNetwork,
+        (desired, network): (&Desired, &PodNetwork),
         done: &mut Done,
     ) -> Result<(), Error> {
-        let (direct_nodes, tunnel_port) = match self.conf.backend {
-            Backend::Vxlan(vxlan) => (Vec::new(), Some(vxlan.port)),
-            Backend::HostGateway => {
-                let nodes = peers.iter().map(Arc::as_ref).chain([own]);
-                (nodes.flat_map(|node| node.underlay_ips.clone()).collect(), None)
-            }
-        };
-        let wanted = Masquerade {
-            local_pod_cidrs: network.subnets.clone(),
-            pod_networks: network.networks.clone(),
-            direct_nodes,
-            no_masquerade_cidrs: self.options.no_masquerade_cidr.clone(),
-            ip_masq: network.ip_masq,
-            tunnel_port,
-            bridge: self.options.bridge.clone(),
-            marks: masquerade::Marks {
-                masquerade: self.options.masquerade_mark,
-                reply: self.options.reply_mark,
-                reject: self.options.reject_mark,
-            },
-        };
+        let wanted = source_nat::wanted(&self.options, desired, own, peers, network);
         if self.masquerade.as_ref() == Some(&wanted) && !trigger.is_resync() {
             return Ok(());
         }

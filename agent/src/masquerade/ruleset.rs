@@ -1,6 +1,6 @@
 //! The table as a batch of nftables commands. Pure.
 //!
-//! In nft's own language, for a node of 10.244.1.0/24 with the default marks and a tunnel:
+//! In nft's own language, for a node of 10.244.1.0/24 whose tunnel ends at 172.16.0.1:
 //!
 //! ```text
 //! table inet weir {
@@ -9,25 +9,39 @@
 //!     set exempt_ipv4  { type ipv4_addr; flags interval; elements = { 224.0.0.0/4, 255.255.255.255 } }
 //!     …and the same three for IPv6…
 //!     chain postrouting { type nat hook postrouting priority srcnat;
-//!         meta mark & 0x400000 == 0x400000 return
-//!         meta mark & 0x200000 == 0x200000 counter masquerade fully-random
 //!         oifname != "weir0" ip saddr @local_ipv4 ip daddr != @cluster_ipv4 ip daddr != @exempt_ipv4
 //!             counter masquerade fully-random
 //!         …and the same for IPv6…
 //!     }
+//!     chain prerouting { type filter hook prerouting priority raw;
+//!         udp dport 8472 ip daddr 172.16.0.1 notrack
+//!     }
+//!     chain output { type filter hook output priority raw; udp dport 8472 notrack }
+//! }
+//! ```
+//!
+//! A datapath that sets marks adds to it, with the default bits:
+//!
+//! ```text
+//!     chain prerouting { …, first:
+//!         meta mark & 0x800000 == 0x800000 goto rejected
+//!     }
+//!     chain rejected {
+//!         meta l4proto tcp counter reject with tcp reset
+//!         counter reject with icmpx port-unreachable
+//!     }
+//!     chain postrouting { …, first:
+//!         meta mark & 0x400000 == 0x400000 return
+//!         meta mark & 0x200000 == 0x200000 counter masquerade fully-random
+//!     }
 //!     chain clear_marks { type filter hook postrouting priority 101;
 //!         meta mark & 0xe00000 != 0 meta mark set meta mark & 0xff1fffff
 //!     }
-//!     chain reject_input, reject_forward { type filter hook input | forward priority filter;
-//!         meta mark & 0x800000 == 0x800000 meta l4proto tcp counter reject with tcp reset
-//!         meta mark & 0x800000 == 0x800000 counter reject with icmpx port-unreachable
-//!     }
-//!     chain untracked_in { type filter hook prerouting priority raw;
-//!         udp dport 8472 fib daddr type local notrack
-//!     }
-//!     chain untracked_out { type filter hook output priority raw; udp dport 8472 notrack }
-//! }
 //! ```
+//!
+//! What each packet passes is kept short, because it costs as much as all else that a node does with
+//! it: a TCP packet between two pods is compared with UDP in `prerouting` and leaves it. A chain of
+//! type nat sees the first packet of a flow only; so do the counters.
 
 mod phrase;
 
@@ -46,19 +60,21 @@ use nftables::{
 };
 
 use self::phrase::{
-    and, counter, daddr_is_local, field, has_mark, mark, masquerade, matches, meta, network, reject,
+    and, counter, field, goto, has_mark, mark, masquerade, matches, meta, network, reject,
 };
-use super::{Masquerade, address_set::merged};
+use super::{Marks, Masquerade, TunnelEnd, address_set::merged};
 
 /// The table's name.
 pub(super) const TABLE: &str = "weir";
 /// Its family: IPv4 and IPv6 in one table.
 pub(super) const FAMILY: NfFamily = NfFamily::INet;
 
+/// At no hook: packets are sent here by their mark. `reject` before routing needs Linux 5.9.
+const REJECTED: &str = "rejected";
+
 const IPPROTO_TCP: u32 = 6;
 
 const PRIORITY_RAW: i32 = -300;
-const PRIORITY_FILTER: i32 = 0;
 const PRIORITY_SRCNAT: i32 = 100;
 
 /// What never has its source replaced: multicast and the limited broadcast.
@@ -76,12 +92,13 @@ pub fn ruleset(wanted: &Masquerade) -> Nftables<'static> {
     batch.delete(table());
     batch.add(table());
     add_source_nat(&mut batch, wanted);
-    add_mark_clearing(&mut batch, wanted);
-    for (name, hook) in [("reject_input", NfHook::Input), ("reject_forward", NfHook::Forward)] {
-        add_reject(&mut batch, wanted, name, hook);
+    if let Some(marks) = wanted.marks {
+        add_mark_clearing(&mut batch, marks);
     }
-    if let Some(port) = wanted.tunnel_port {
-        add_untracked(&mut batch, port);
+    add_prerouting(&mut batch, wanted);
+    if let Some(TunnelEnd { port, .. }) = wanted.tunnel {
+        add_chain(&mut batch, "output", NfChainType::Filter, NfHook::Output, PRIORITY_RAW);
+        add_rule(&mut batch, "output", vec![is_to_port(port), Statement::Notrack]);
     }
     batch.to_nftables()
 }
@@ -95,11 +112,12 @@ pub(super) fn removal() -> Nftables<'static> {
 }
 
 fn add_source_nat(batch: &mut Batch<'static>, wanted: &Masquerade) {
-    let marks = wanted.marks;
     let name = "postrouting";
     add_chain(batch, name, NfChainType::NAT, NfHook::Postrouting, PRIORITY_SRCNAT);
-    add_rule(batch, name, vec![has_mark(marks.reply), Statement::Return(None)]);
-    add_rule(batch, name, vec![has_mark(marks.masquerade), counter(), masquerade()]);
+    if let Some(marks) = wanted.marks {
+        add_rule(batch, name, vec![has_mark(marks.reply), Statement::Return(None)]);
+        add_rule(batch, name, vec![has_mark(marks.masquerade), counter(), masquerade()]);
+    }
     if !wanted.ip_masq {
         return;
     }
@@ -124,8 +142,8 @@ fn add_source_nat(batch: &mut Batch<'static>, wanted: &Masquerade) {
     }
 }
 
-fn add_mark_clearing(batch: &mut Batch<'static>, wanted: &Masquerade) {
-    let ours = wanted.marks.all();
+fn add_mark_clearing(batch: &mut Batch<'static>, marks: Marks) {
+    let ours = marks.all();
     // Not in the chain above, which sees only the first packet of a flow; and after it.
     let name = "clear_marks";
     add_chain(batch, name, NfChainType::Filter, NfHook::Postrouting, PRIORITY_SRCNAT + 1);
@@ -134,28 +152,44 @@ fn add_mark_clearing(batch: &mut Batch<'static>, wanted: &Masquerade) {
     add_rule(batch, name, vec![is_marked, clear]);
 }
 
-fn add_reject(batch: &mut Batch<'static>, wanted: &Masquerade, name: &'static str, hook: NfHook) {
-    add_chain(batch, name, NfChainType::Filter, hook, PRIORITY_FILTER);
-    let is_marked = has_mark(wanted.marks.reject);
+/// One chain for all that is decided on the way in. It comes before connection tracking: what is
+/// rejected leaves no entry either.
+fn add_prerouting(batch: &mut Batch<'static>, wanted: &Masquerade) {
+    if wanted.marks.is_none() && wanted.tunnel.is_none() {
+        return;
+    }
+    let name = "prerouting";
+    add_chain(batch, name, NfChainType::Filter, NfHook::Prerouting, PRIORITY_RAW);
+    if let Some(marks) = wanted.marks {
+        add_rejected(batch);
+        add_rule(batch, name, vec![has_mark(marks.reject), goto(REJECTED)]);
+    }
+    if let Some(TunnelEnd { port, local }) = wanted.tunnel {
+        // A pod may use the same port; what is forwarded or bridged to it must be tracked, or it
+        // could not be translated.
+        let protocol = if local.is_ipv4() { "ip" } else { "ip6" };
+        let is_for_tunnel = matches(field(protocol, "daddr"), Operator::EQ, local.to_string());
+        add_rule(batch, name, vec![is_to_port(port), is_for_tunnel, Statement::Notrack]);
+    }
+}
+
+fn add_rejected(batch: &mut Batch<'static>) {
+    batch.add(NfListObject::Chain(Chain {
+        family: FAMILY,
+        table: TABLE.into(),
+        name: REJECTED.into(),
+        ..Chain::default()
+    }));
     // By number: its name would be looked up in a file that a container image may not have.
     let is_tcp = matches(meta(MetaKey::L4proto), Operator::EQ, IPPROTO_TCP);
     let reset = reject(RejectType::TCPReset, None);
     let unreachable = reject(RejectType::ICMPX, Some(RejectCode::PortUnreach));
-    add_rule(batch, name, vec![is_marked.clone(), is_tcp, counter(), reset]);
-    add_rule(batch, name, vec![is_marked, counter(), unreachable]);
+    add_rule(batch, REJECTED, vec![is_tcp, counter(), reset]);
+    add_rule(batch, REJECTED, vec![counter(), unreachable]);
 }
 
-fn add_untracked(batch: &mut Batch<'static>, port: u16) {
-    let to_port = || matches(field("udp", "dport"), Operator::EQ, u32::from(port));
-    let add = |batch: &mut Batch<'static>, name, hook, conditions| {
-        add_chain(batch, name, NfChainType::Filter, hook, PRIORITY_RAW);
-        add_rule(batch, name, [conditions, vec![Statement::Notrack]].concat());
-    };
-    // A pod may use the same port; what is forwarded or bridged to it must be tracked, or it
-    // could not be translated.
-    let to_this_node = vec![to_port(), daddr_is_local()];
-    add(batch, "untracked_in", NfHook::Prerouting, to_this_node);
-    add(batch, "untracked_out", NfHook::Output, vec![to_port()]);
+fn is_to_port(port: u16) -> Statement<'static> {
+    matches(field("udp", "dport"), Operator::EQ, u32::from(port))
 }
 
 fn exemptions(wanted: &Masquerade) -> Vec<IpNetwork> {

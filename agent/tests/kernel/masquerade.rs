@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use weir_agent::masquerade::{Masquerade, Outcome, Reason, ensure};
+use weir_agent::masquerade::{Masquerade, Outcome, Reason, TunnelEnd, ensure};
 use weir_netlink::sysctl;
 
 use crate::scene::{
@@ -44,7 +44,7 @@ fn within_the_cluster_and_to_exempt_networks_a_pod_keeps_its_address() {
     in_new_netns(|| async {
         let scene = Scene::new().await;
         let direct_nodes = OTHER_NODE.each().to_vec();
-        ensure(&Masquerade { direct_nodes, tunnel_port: None, ..wanted() }).await.unwrap();
+        ensure(&Masquerade { direct_nodes, tunnel: None, ..wanted() }).await.unwrap();
         for to in [REMOTE_POD, EXEMPT, OTHER_NODE] {
             for (to, pod) in to.each().into_iter().zip(POD.each()) {
                 assert_eq!(scene.source_outside(to, PORT), pod, "{to}");
@@ -129,7 +129,8 @@ fn packets_marked_for_rejection_are_refused_at_once() {
     in_new_netns(|| async {
         let scene = Scene::new().await;
         ensure(&wanted()).await.unwrap();
-        nft("table inet foreign { chain pre { type filter hook prerouting priority mangle;
+        // As the datapath does it, before any chain.
+        nft("table inet foreign { chain pre { type filter hook prerouting priority -350;
             iifname uplink meta l4proto { tcp, udp } th dport 7003 meta mark set 0x800000; }; }");
         // Forwarded to a pod, and to the node itself; both have a listener.
         for (at, is_pod) in [(POD, true), (NODE, false)] {
@@ -158,34 +159,55 @@ fn packets_marked_for_rejection_are_refused_at_once() {
 }
 
 #[test]
-fn only_the_nodes_own_tunnel_packets_are_not_tracked() {
+fn without_a_datapath_a_mark_means_nothing() {
     in_new_netns(|| async {
         let scene = Scene::new().await;
-        ensure(&wanted()).await.unwrap();
-        nft("table inet foreign {
-            counter untracked { }
-            chain pre { type filter hook prerouting priority 0;
-                udp dport 8472 ct state untracked counter name untracked
-            }
-            chain out { type filter hook output priority 0;
-                udp dport 8472 ct state untracked counter name untracked
-            }
-        }");
-        let untracked = || nft("list counters table inet foreign");
-        // A pod may use the port too: to the world it is masqueraded, which needs tracking.
+        ensure(&Masquerade { marks: None, ..wanted() }).await.unwrap();
+        nft("table inet foreign { chain pre { type filter hook prerouting priority -350;
+            udp dport 7001 meta mark set 0x400000
+            udp dport 7002 meta mark set 0x200000
+            udp dport 7003 meta mark set 0x800000; }; }");
         for (to, node) in WORLD.each().into_iter().zip(NODE.each()) {
-            assert_eq!(scene.source_outside(to, 8472), node);
+            assert_eq!(scene.source_outside(to, 7001), node);
+            assert_eq!(scene.source_outside(to, 7003), node);
         }
-        for ip in POD.each() {
-            talk(&scene.outside, &scene.pod, (ip, 8472).into());
+        for (to, pod) in REMOTE_POD.each().into_iter().zip(POD.each()) {
+            assert_eq!(scene.source_outside(to, 7002), pod);
         }
-        assert!(untracked().contains("packets 0"), "{}", untracked());
-
-        let here = weir_netlink::Netns::current().unwrap();
-        for (node, other) in NODE.each().into_iter().zip(OTHER_NODE.each()) {
-            talk(&scene.outside, &here, (node, 8472).into());
-            talk(&here, &scene.outside, (other, 8472).into());
-        }
-        assert!(untracked().contains("packets 4"), "{}", untracked());
     });
+}
+
+#[test]
+fn only_the_nodes_own_tunnel_packets_are_not_tracked() {
+    for (family, local) in NODE.each().into_iter().enumerate() {
+        in_new_netns(|| async move {
+            let scene = Scene::new().await;
+            let tunnel = Some(TunnelEnd { port: 8472, local });
+            ensure(&Masquerade { tunnel, ..wanted() }).await.unwrap();
+            nft("table inet foreign {
+                counter untracked { }
+                chain pre { type filter hook prerouting priority 0;
+                    udp dport 8472 ct state untracked counter name untracked
+                }
+                chain out { type filter hook output priority 0;
+                    udp dport 8472 ct state untracked counter name untracked
+                }
+            }");
+            let untracked = || nft("list counters table inet foreign");
+            // A pod may use the port too: to the world it is masqueraded, which needs tracking.
+            for (to, node) in WORLD.each().into_iter().zip(NODE.each()) {
+                assert_eq!(scene.source_outside(to, 8472), node);
+            }
+            for ip in POD.each() {
+                talk(&scene.outside, &scene.pod, (ip, 8472).into());
+            }
+            assert!(untracked().contains("packets 0"), "{}", untracked());
+
+            let here = weir_netlink::Netns::current().unwrap();
+            talk(&scene.outside, &here, (local, 8472).into());
+            assert!(untracked().contains("packets 1"), "{}", untracked());
+            talk(&here, &scene.outside, (OTHER_NODE.each()[family], 8472).into());
+            assert!(untracked().contains("packets 2"), "{}", untracked());
+        });
+    }
 }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use rustix::thread::{UnshareFlags, unshare_unsafe};
-use weir_agent::masquerade::{Marks, Masquerade};
+use weir_agent::masquerade::{Marks, Masquerade, TunnelEnd};
 use weir_netlink::{
     MacAddr, Netlink, Netns, address, bridge,
     link::{self, LinkChange},
@@ -137,7 +137,7 @@ pub(crate) fn nft(script: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// What the agent of this node would ask for in vxlan mode.
+/// What the agent of this node would ask for in vxlan mode, with a datapath that sets marks.
 pub(crate) fn wanted() -> Masquerade {
     let networks = |texts: [&str; 2]| texts.iter().map(|text| text.parse().unwrap()).collect();
     Masquerade {
@@ -146,9 +146,9 @@ pub(crate) fn wanted() -> Masquerade {
         direct_nodes: Vec::new(),
         no_masquerade_cidrs: networks(["192.168.0.0/16", "fd00:99::/64"]),
         ip_masq: true,
-        tunnel_port: Some(8472),
+        tunnel: Some(TunnelEnd { port: 8472, local: NODE.each()[0] }),
         bridge: "weir0".to_owned(),
-        marks: Marks { masquerade: 0x0020_0000, reply: 0x0040_0000, reject: 0x0080_0000 },
+        marks: Some(Marks { masquerade: 0x0020_0000, reply: 0x0040_0000, reject: 0x0080_0000 }),
     }
 }
 

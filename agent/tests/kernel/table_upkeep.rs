@@ -39,7 +39,7 @@ fn whatever_somebody_does_to_the_table_is_repaired() {
             "flush chain inet weir fingerprint",
             "delete element inet weir local_ipv4 { 10.244.1.0/24 }",
             "add element inet weir exempt_ipv6 { 2001:db8::/32 }",
-            "insert rule inet weir reject_input counter drop",
+            "insert rule inet weir prerouting counter drop",
             "add chain inet weir more { type filter hook forward priority 5; policy drop; }",
             "add chain inet weir clear_marks { policy drop; }",
             "delete table inet weir; add table inet weir",

@@ -5,25 +5,18 @@ use std::collections::HashSet;
 use ipnetwork::IpNetwork;
 use nftables::{
     expr::{
-        BinaryOperation, Expression, Fib, FibFlag, FibResult, Meta, MetaKey, NamedExpression,
-        Payload, PayloadField, Prefix,
+        BinaryOperation, Expression, Meta, MetaKey, NamedExpression, Payload, PayloadField, Prefix,
     },
-    stmt::{Counter, Match, NAT, NATFlag, Operator, Reject, RejectType, Statement},
+    stmt::{Counter, JumpTarget, Match, NAT, NATFlag, Operator, Reject, RejectType, Statement},
     types::RejectCode,
 };
 
-/// An operand: `"local"`, `"@set"` or a number.
+/// An operand: a name, an address, `"@set"` or a number.
 pub(super) struct Operand(Expression<'static>);
 
 impl From<u32> for Operand {
     fn from(number: u32) -> Self {
         Self(Expression::Number(number))
-    }
-}
-
-impl From<&'static str> for Operand {
-    fn from(text: &'static str) -> Self {
-        Self(Expression::String(text.into()))
     }
 }
 
@@ -69,12 +62,6 @@ pub(super) fn field(protocol: &'static str, field: &'static str) -> Expression<'
     Expression::Named(NamedExpression::Payload(Payload::PayloadField(field)))
 }
 
-/// `fib daddr type local`.
-pub(super) fn daddr_is_local() -> Statement<'static> {
-    let fib = Fib { result: FibResult::Type, flags: HashSet::from([FibFlag::Daddr]) };
-    matches(Expression::Named(NamedExpression::Fib(fib)), Operator::EQ, "local")
-}
-
 /// A network, or an address if it is nothing more.
 pub(super) fn network(network: IpNetwork) -> Expression<'static> {
     let address = Expression::String(network.ip().to_string().into());
@@ -100,4 +87,9 @@ pub(super) fn masquerade() -> Statement<'static> {
 /// `reject with <kind> [<code>]`.
 pub(super) fn reject(kind: RejectType, code: Option<RejectCode>) -> Statement<'static> {
     Statement::Reject(Some(Reject::new(Some(kind), code)))
+}
+
+/// `goto <chain>`.
+pub(super) fn goto(chain: &'static str) -> Statement<'static> {
+    Statement::Goto(JumpTarget { target: chain.into() })
 }

@@ -14,10 +14,15 @@ fn dual_stack() -> Masquerade {
         direct_nodes: Vec::new(),
         no_masquerade_cidrs: networks(&["192.168.0.0/16"]),
         ip_masq: true,
-        tunnel_port: Some(8472),
+        tunnel: Some(TunnelEnd { port: 8472, local: "172.16.0.1".parse().unwrap() }),
         bridge: "weir0".to_owned(),
-        marks: Marks { masquerade: 0x0020_0000, reply: 0x0040_0000, reject: 0x0080_0000 },
+        marks: None,
     }
+}
+
+fn marked() -> Masquerade {
+    let marks = Marks { masquerade: 0x0020_0000, reply: 0x0040_0000, reject: 0x0080_0000 };
+    Masquerade { marks: Some(marks), ..dual_stack() }
 }
 
 fn objects(wanted: &Masquerade) -> Vec<Value> {
@@ -27,6 +32,21 @@ fn objects(wanted: &Masquerade) -> Vec<Value> {
 
 fn rules(wanted: &Masquerade) -> Vec<Value> {
     objects(wanted).iter().filter_map(|object| object.pointer("/add/rule")).cloned().collect()
+}
+
+/// The base chains that a packet passes, as hook and name.
+fn chains(wanted: &Masquerade) -> Vec<String> {
+    let objects = objects(wanted);
+    let chains = objects.iter().filter_map(|object| object.pointer("/add/chain"));
+    let at_hook = chains.filter_map(|chain| {
+        Some(format!("{} {}", chain.get("hook")?.as_str()?, chain.get("name")?.as_str()?))
+    });
+    at_hook.collect()
+}
+
+fn rules_of(wanted: &Masquerade, chain: &str) -> Vec<String> {
+    let rules = rules(wanted).into_iter().filter(|rule| rule["chain"] == chain);
+    rules.map(|rule| rule["expr"].to_string()).collect()
 }
 
 fn elements(wanted: &Masquerade, name: &str) -> Value {
@@ -60,26 +80,58 @@ fn the_table_is_replaced_as_a_whole() {
 
 #[test]
 fn a_reply_is_let_through_before_anything_is_masqueraded() {
-    let rules = rules(&dual_stack());
-    let postrouting: Vec<_> = rules.iter().filter(|rule| rule["chain"] == "postrouting").collect();
+    let postrouting = rules_of(&marked(), "postrouting");
     assert_eq!(postrouting.len(), 4);
-    assert!(postrouting[0].to_string().contains(r#"{"return":null}"#));
-    assert!(postrouting[1..].iter().all(|rule| rule.to_string().contains("fully-random")));
+    assert!(postrouting[0].contains(r#"{"return":null}"#));
+    assert!(postrouting[1..].iter().all(|rule| rule.contains("fully-random")));
 }
 
 #[test]
 fn without_ip_masq_only_the_marks_decide() {
-    let off = Masquerade { ip_masq: false, ..dual_stack() };
+    let off = Masquerade { ip_masq: false, ..marked() };
     let text = serde_json::to_string(&ruleset(&off)).unwrap();
     assert!(!text.contains("saddr"));
-    assert_eq!(rules(&off).len(), rules(&dual_stack()).len() - 2);
+    assert_eq!(rules(&off).len(), rules(&marked()).len() - 2);
+}
+
+#[test]
+fn without_marks_a_packet_passes_nothing_that_looks_for_them() {
+    assert_eq!(
+        chains(&dual_stack()),
+        ["postrouting postrouting", "prerouting prerouting", "output output"]
+    );
+    let text = serde_json::to_string(&ruleset(&dual_stack())).unwrap();
+    assert!(!text.contains("mark") && !text.contains("reject"), "{text}");
+    let host_gw = Masquerade { tunnel: None, ..dual_stack() };
+    assert_eq!(chains(&host_gw), ["postrouting postrouting"]);
+}
+
+#[test]
+fn with_marks_one_rule_more_is_passed_on_the_way_in_and_one_on_the_way_out() {
+    let more = ["prerouting", "clear_marks"];
+    for chain in ["prerouting", "clear_marks", "output"] {
+        let (with, without) = (rules_of(&marked(), chain), rules_of(&dual_stack(), chain));
+        let one_more = usize::from(more.contains(&chain));
+        assert_eq!(with.len(), without.len() + one_more, "{chain}");
+    }
+    assert!(rules_of(&marked(), "prerouting")[0].contains("goto"), "before anything else");
 }
 
 #[test]
 fn without_a_tunnel_everything_is_tracked() {
-    let host_gw = Masquerade { tunnel_port: None, ..dual_stack() };
+    let host_gw = Masquerade { tunnel: None, ..marked() };
     assert!(!serde_json::to_string(&ruleset(&host_gw)).unwrap().contains("notrack"));
-    assert!(serde_json::to_string(&ruleset(&dual_stack())).unwrap().contains("notrack"));
+    assert!(serde_json::to_string(&ruleset(&marked())).unwrap().contains("notrack"));
+}
+
+#[test]
+fn what_is_no_udp_is_compared_with_nothing_else() {
+    for local in ["172.16.0.1", "2001:db8::1"] {
+        let tunnel = Some(TunnelEnd { port: 8472, local: local.parse().unwrap() });
+        let rules = rules_of(&Masquerade { tunnel, ..dual_stack() }, "prerouting");
+        assert_eq!(rules.len(), 1, "{local}");
+        assert!(rules[0].find("udp").unwrap() < rules[0].find(local).unwrap());
+    }
 }
 
 #[test]

@@ -1,0 +1,48 @@
+//! What the nftables table is made from. Pure.
+
+use std::sync::Arc;
+
+use crate::{
+    install::PodNetwork,
+    masquerade::{Marks, Masquerade, TunnelEnd},
+    model::Node,
+    options::Options,
+    overlay::plan::Desired,
+};
+
+/// Whether eBPF programs are attached that set the marks. There are none yet; this is the one place
+/// to say so once there are.
+const DATAPATH_SETS_MARKS: bool = false;
+
+/// The table of the node `own`.
+pub(super) fn wanted(
+    options: &Options,
+    desired: &Desired,
+    own: &Node,
+    peers: &[Arc<Node>],
+    network: &PodNetwork,
+) -> Masquerade {
+    let tunnel =
+        desired.tunnel.as_ref().map(|tunnel| TunnelEnd { port: tunnel.port, local: tunnel.local });
+    // Without a tunnel the underlay routes pods' addresses.
+    let direct_nodes = if tunnel.is_some() {
+        Vec::new()
+    } else {
+        let nodes = peers.iter().map(Arc::as_ref).chain([own]);
+        nodes.flat_map(|node| node.underlay_ips.clone()).collect()
+    };
+    Masquerade {
+        local_pod_cidrs: network.subnets.clone(),
+        pod_networks: network.networks.clone(),
+        direct_nodes,
+        no_masquerade_cidrs: options.no_masquerade_cidr.clone(),
+        ip_masq: network.ip_masq,
+        tunnel,
+        bridge: options.bridge.clone(),
+        marks: DATAPATH_SETS_MARKS.then_some(Marks {
+            masquerade: options.masquerade_mark,
+            reply: options.reply_mark,
+            reject: options.reject_mark,
+        }),
+    }
+}
