@@ -30,6 +30,9 @@ use self::{
 };
 use crate::nft;
 
+/// The table's family (`NFPROTO_INET`) and name, as the kernel's notifications have them.
+pub(crate) const TABLE_ID: (u8, &str) = (1, TABLE);
+
 /// What the table is made from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Masquerade {

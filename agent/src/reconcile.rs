@@ -22,7 +22,7 @@ use ipnet::IpNet;
 use ipnetwork::IpNetwork;
 use tokio::sync::watch;
 use tracing::{debug, error, info, warn};
-use weir_netlink::{Netlink, link, notify};
+use weir_netlink::{Netlink, link};
 
 use self::trigger::{Interests, Trigger, Triggers};
 use crate::{
@@ -71,13 +71,15 @@ pub struct Reconciler {
     netlink: Netlink,
     health: Arc<Health>,
     events: Events,
-    /// What masquerading was last made from; it is looked at again when that changes, and with
-    /// every resync.
+    /// What masquerading was last made from; it is looked at again when that changes, when the
+    /// kernel tells of a change of the table, and with every resync.
     masquerade: Option<Masquerade>,
     uplinks: Vec<Uplink>,
     tunnel_index: Option<u32>,
     /// What the last look at foreign firewalls found.
     forwarding: BTreeSet<Concern>,
+    /// When that was.
+    forwarding_seen: Option<Instant>,
     /// The world of the last pass that found or made everything right.
     settled: Option<Arc<World>>,
 }
@@ -109,6 +111,7 @@ impl Reconciler {
             uplinks: Vec::new(),
             tunnel_index: None,
             forwarding: BTreeSet::new(),
+            forwarding_seen: None,
             settled: None,
         }
     }
@@ -118,12 +121,15 @@ impl Reconciler {
         mut self,
         published: watch::Receiver<Published>,
     ) -> Result<(), weir_netlink::Error> {
-        let changes = notify::changes(&self.netlink)?;
+        let changes = trigger::changes(&self.netlink)?;
         let resync = std::time::Duration::from_secs(self.options.resync_seconds);
         let mut triggers = Triggers::new(published, changes, resync);
         loop {
             let trigger = triggers.next(&self.interests()).await;
             self.health.beat();
+            if triggers.take_table_doubt() {
+                self.masquerade = None;
+            }
             let published = triggers.published();
             let succeeded = self.pass(&trigger, published.world).await;
             triggers.retry_soon(!succeeded);
@@ -212,12 +218,16 @@ impl Reconciler {
 
         let network = self.pod_network(world, &own, &desired);
         node::ensure_parameters(&desired, &network)?;
-        node::ensure_offload(&desired, self.options.tx_checksum)?;
+        if node::ensure_offload(&desired, self.options.tx_checksum)? {
+            *done.operations.entry("offload_set").or_default() += 1;
+        }
         let bridge = &self.options.bridge;
         node::follow_subnets(&self.netlink, bridge, &network, &mut done.operations).await?;
         self.ensure_masquerade(trigger, &own, &peers, (&desired, &network), done).await?;
         self.write_files(&network)?;
-        if trigger.is_resync() {
+        let now = Instant::now();
+        if concerns::is_forwarding_due(self.forwarding_seen, now, trigger) {
+            self.forwarding_seen = Some(now);
             let overlay = desired.tunnel.as_ref().map(|tunnel| tunnel.name.clone());
             self.forwarding =
                 concerns::of_forwarding(&network, &self.options.bridge, overlay).await;

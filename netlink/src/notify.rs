@@ -1,5 +1,7 @@
 //! What the kernel tells about changes of its network configuration, by whomever they were made.
 
+mod nftables;
+
 use futures_util::{Stream, StreamExt};
 use rtnetlink::{
     MulticastGroup,
@@ -12,6 +14,7 @@ use rtnetlink::{
     },
 };
 
+pub use self::nftables::table_changes;
 use crate::{Error, Netlink};
 
 /// A change. It says where to look, not what is there now.
@@ -39,6 +42,8 @@ pub enum Change {
         /// Index of the link.
         link: u32,
     },
+    /// The nftables table that was asked about, or something in it, came, changed or went.
+    Table,
     /// Some notifications were lost because they came faster than they were read: anything may
     /// have changed.
     Lost,

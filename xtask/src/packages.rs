@@ -30,6 +30,7 @@ impl Package {
     pub(crate) const BUILDAH: Self = Self::of("buildah", Proof::Program("buildah"));
     pub(crate) const BUSYBOX: Self = Self::of("busybox-static", Proof::StaticProgram("busybox"));
     pub(crate) const CONTAINERD: Self = Self::of("containerd", Proof::Program("containerd"));
+    pub(crate) const ETHTOOL: Self = Self::of("ethtool", Proof::Program("ethtool"));
     pub(crate) const IPROUTE: Self = Self::of("iproute2", Proof::Program("ip"));
     pub(crate) const IPTABLES: Self = Self::of("iptables", Proof::Program("iptables-legacy"));
     /// `musl-gcc`, for the C parts of the agent's TLS.

@@ -68,6 +68,7 @@ pub(crate) const TEST: &[Need] = &[
     Need::Package(Package::MUSL),
     Need::Package(Package::BUSYBOX),
     Need::Package(Package::CONTAINERD),
+    Need::Package(Package::ETHTOOL),
     Need::Package(Package::IPROUTE),
     Need::Package(Package::IPTABLES),
     Need::Package(Package::NFTABLES),

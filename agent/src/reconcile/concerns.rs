@@ -1,9 +1,13 @@
 //! What a pass has found that only an operator can put right.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use tracing::{debug, warn};
 
+use super::trigger::Trigger;
 use crate::{
     events::Concern,
     forward::{self, PodTraffic},
@@ -13,6 +17,17 @@ use crate::{
         plan::{Unreachable, UnreachableReason},
     },
 };
+
+/// Foreign firewalls change seldom, and reading them all takes a while on a node with many rules.
+const FIREWALL_PERIOD: Duration = Duration::from_secs(60);
+
+/// Whether foreign firewalls are to be looked at, which was last done at `last`: at the start, and
+/// from then on when the agent has nothing better to do.
+pub(super) fn is_forwarding_due(last: Option<Instant>, now: Instant, trigger: &Trigger) -> bool {
+    last.is_none_or(|last| {
+        trigger.is_resync() && now.saturating_duration_since(last) >= FIREWALL_PERIOD
+    })
+}
 
 /// A node that is left out. One that has no subnet or no address is new and will have it in a
 /// moment; the node itself says so if it does not.
@@ -61,5 +76,29 @@ pub(super) async fn of_forwarding(
             warn!(%error, "cannot tell whether a firewall drops pod traffic");
             BTreeSet::new()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn firewalls_are_looked_at_at_the_start_and_then_once_a_minute() {
+        let started = Instant::now();
+        let after = |seconds| started + Duration::from_secs(seconds);
+        assert!(is_forwarding_due(None, started, &Trigger::Source));
+        let looks = (1..=30).map(|resync| resync * 10).scan(started, |last, seconds| {
+            let due = is_forwarding_due(Some(*last), after(seconds), &Trigger::Resync);
+            if due {
+                *last = after(seconds);
+            }
+            Some(due)
+        });
+        assert_eq!(looks.filter(|due| *due).count(), 5);
+        assert!(
+            !is_forwarding_due(Some(started), after(600), &Trigger::Source),
+            "something is new"
+        );
     }
 }

@@ -11,22 +11,24 @@ use crate::{install::PodNetwork, options::TxChecksum, overlay::plan::Desired};
 /// The kernel whose vxlan computes checksums right with every driver.
 const CHECKSUMS_RIGHT_SINCE: (u32, u32) = (5, 7);
 
-/// The TX checksum offload of the tunnel device. Call it in the device's network namespace.
-pub(super) fn ensure_offload(desired: &Desired, wanted: TxChecksum) -> Result<(), Error> {
-    let Some(tunnel) = &desired.tunnel else { return Ok(()) };
+/// The TX checksum offload of the tunnel device; whether it was otherwise. Call it in the device's
+/// network namespace.
+pub(super) fn ensure_offload(desired: &Desired, wanted: TxChecksum) -> Result<bool, Error> {
+    let Some(tunnel) = &desired.tunnel else { return Ok(false) };
     let on = match wanted {
         TxChecksum::On => true,
         TxChecksum::Off => false,
         TxChecksum::Auto => match kernel_version() {
             Some(version) if version < CHECKSUMS_RIGHT_SINCE => false,
             // The kernel's own choice is right.
-            _ => return Ok(()),
+            _ => return Ok(false),
         },
     };
-    if offload::ensure_tx_checksum(&tunnel.name, on)? {
+    let was_otherwise = offload::ensure_tx_checksum(&tunnel.name, on)?;
+    if was_otherwise {
         info!(device = tunnel.name, on, "set the TX checksum offload");
     }
-    Ok(())
+    Ok(was_otherwise)
 }
 
 /// Major and minor version of the running kernel.

@@ -2,14 +2,18 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use futures_util::{Stream, StreamExt};
+use futures_util::{Stream, StreamExt, stream};
 use tokio::{
     sync::watch,
     time::{Instant, MissedTickBehavior, interval, sleep_until, timeout_at},
 };
-use weir_netlink::notify::Change;
+use tracing::warn;
+use weir_netlink::{
+    Netlink,
+    notify::{self, Change},
+};
 
-use crate::{overlay::ROUTE_PROTOCOL, source::Published};
+use crate::{masquerade, overlay::ROUTE_PROTOCOL, source::Published};
 
 /// Changes come in bursts: one that follows within this time belongs to the same pass …
 const QUIET: Duration = Duration::from_millis(5);
@@ -39,6 +43,7 @@ impl Trigger {
             Self::Kernel(Change::Address { .. }) => Some("address"),
             Self::Kernel(Change::Route { .. }) => Some("route"),
             Self::Kernel(Change::Neighbour { .. }) => Some("neighbour"),
+            Self::Kernel(Change::Table) => Some("nftables"),
             Self::Kernel(Change::Lost) => Some("lost_notifications"),
             Self::Resync => Some("resync"),
             Self::Source | Self::Retry => None,
@@ -68,19 +73,37 @@ pub(super) struct Interests {
     pub(super) uplinks: BTreeSet<u32>,
 }
 
+/// All that the kernel tells of, in the namespace of `netlink`.
+pub(super) fn changes(
+    netlink: &Netlink,
+) -> Result<impl Stream<Item = Change> + Unpin + Send + use<>, weir_netlink::Error> {
+    let network = notify::changes(netlink)?;
+    let (family, name) = masquerade::TABLE_ID;
+    let table = match notify::table_changes(netlink, family, name) {
+        Ok(changes) => changes.left_stream(),
+        Err(error) => {
+            warn!(%error, "changes of nftables are found by the resync only");
+            stream::empty().right_stream()
+        }
+    };
+    Ok(stream::select(network, table))
+}
+
 /// Where triggers come from.
 pub(super) struct Triggers<C> {
     published: watch::Receiver<Published>,
     changes: C,
     resync: tokio::time::Interval,
     retry: Option<Instant>,
+    /// Whether the nftables table may have changed since it was last asked.
+    is_table_in_doubt: bool,
 }
 
 impl<C: Stream<Item = Change> + Unpin> Triggers<C> {
     pub(super) fn new(published: watch::Receiver<Published>, changes: C, resync: Duration) -> Self {
         let mut resync = interval(resync);
         resync.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { published, changes, resync, retry: None }
+        Self { published, changes, resync, retry: None, is_table_in_doubt: false }
     }
 
     /// What the source has published last.
@@ -93,6 +116,12 @@ impl<C: Stream<Item = Change> + Unpin> Triggers<C> {
         self.retry = retry.then(|| Instant::now() + RETRY);
     }
 
+    /// Whether somebody may have changed the nftables table since this was last asked. It is no part
+    /// of the trigger: whatever else a burst began with, this must not get lost in it.
+    pub(super) fn take_table_doubt(&mut self) -> bool {
+        std::mem::take(&mut self.is_table_in_doubt)
+    }
+
     /// Waits for the next trigger, and for the end of the burst that it came in.
     pub(super) async fn next(&mut self, interests: &Interests) -> Trigger {
         let mut trigger = self.first(interests).await;
@@ -102,6 +131,7 @@ impl<C: Stream<Item = Change> + Unpin> Triggers<C> {
             match timeout_at(quiet, self.changes.next()).await {
                 // With a link go its addresses, routes and entries: the link is what happened.
                 Ok(Some(change)) => {
+                    self.note(&change);
                     let is_link = matches!(change, Change::Link { .. });
                     if is_link && trigger.is_by_kernel() && interests.concern(&change) {
                         trigger = Trigger::Kernel(change);
@@ -128,7 +158,9 @@ impl<C: Stream<Item = Change> + Unpin> Triggers<C> {
                     }
                 },
                 Some(change) = self.changes.next() => {
-                    if interests.concern(&change) { return Trigger::Kernel(change);
+                    self.note(&change);
+                    if interests.concern(&change) {
+                        return Trigger::Kernel(change);
                     }
                 }
                 _ = self.resync.tick() => return Trigger::Resync,
@@ -138,6 +170,12 @@ impl<C: Stream<Item = Change> + Unpin> Triggers<C> {
                 }
             }
         }
+    }
+}
+
+impl<C> Triggers<C> {
+    fn note(&mut self, change: &Change) {
+        self.is_table_in_doubt |= matches!(change, Change::Table | Change::Lost);
     }
 }
 
@@ -156,15 +194,14 @@ impl Interests {
             }
             Change::Route { protocol } => *protocol == ROUTE_PROTOCOL,
             Change::Neighbour { link } => self.tunnel_index == Some(*link),
-            Change::Lost => true,
+            // Only that of Weir's table is subscribed to.
+            Change::Table | Change::Lost => true,
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use futures_util::stream;
-
     use super::*;
 
     const TUNNEL: u32 = 9;
@@ -185,13 +222,21 @@ mod tests {
 
     /// The trigger that these changes lead to, with a resync that never comes.
     async fn first_of(changes: Vec<Change>) -> Trigger {
-        let (_publisher, mut published) = watch::channel(Published::default());
-        published.mark_unchanged();
+        let (_publisher, mut triggers) = triggers(changes);
+        triggers.next(&interests()).await
+    }
+
+    /// The source ends with its publisher, which would be a trigger.
+    fn triggers(
+        changes: Vec<Change>,
+    ) -> (watch::Sender<Published>, Triggers<impl Stream<Item = Change> + Unpin>) {
+        let (publisher, mut published) = watch::channel(Published::default());
         let changes = stream::iter(changes).chain(stream::pending());
+        published.mark_unchanged();
         let mut triggers = Triggers::new(published, changes, Duration::from_secs(3600));
         // An interval ticks at once, for the pass at start.
         triggers.resync.reset();
-        triggers.next(&interests()).await
+        (publisher, triggers)
     }
 
     #[tokio::test]
@@ -216,9 +261,21 @@ mod tests {
             Change::Address { link: UPLINK },
             Change::Route { protocol: ROUTE_PROTOCOL },
             Change::Neighbour { link: TUNNEL },
+            Change::Table,
             Change::Lost,
         ] {
             assert_eq!(first_of(vec![change.clone()]).await, Trigger::Kernel(change));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_change_of_the_table_is_not_lost_in_a_burst_of_others() {
+        let went = link(TUNNEL, "weir.1");
+        for change in [Change::Table, Change::Lost] {
+            let (_publisher, mut triggers) = triggers(vec![went.clone(), change]);
+            assert_eq!(triggers.next(&interests()).await, Trigger::Kernel(went.clone()));
+            assert!(triggers.take_table_doubt());
+            assert!(!triggers.take_table_doubt(), "one look is enough");
         }
     }
 

@@ -1,7 +1,9 @@
 //! The outside sees pods as their node, and pods see each other as they are.
 
 use anyhow::{Result, ensure};
-use weir_tests::lab::{Builder, Cluster, Families, Mode, Stack, seen_from, tcp_echo, until};
+use weir_tests::lab::{
+    Builder, Cluster, Families, Member, Mode, Observe, Stack, seen_from, tcp_echo, until,
+};
 
 use crate::scene::pod_everywhere;
 
@@ -72,9 +74,19 @@ fn it_spares_the_subnets_that_it_is_told() -> Result<()> {
     })
 }
 
+/// The agent's table, without what its counters count.
+fn table(node: &Member) -> Result<String> {
+    node.sh("nft --stateless list table inet weir")
+}
+
+/// How often the agent has compared everything.
+fn passes(node: &Member) -> Result<f64> {
+    Ok(node.get("/metrics")?.metric("weir_reconciles_total").unwrap_or_default())
+}
+
 #[test]
 fn rules_that_somebody_deleted_are_back_and_those_of_others_stay() -> Result<()> {
-    Cluster::new(1).flag("--resync-seconds=1").test(|cluster| {
+    Cluster::new(1).without_timer().test(|cluster| {
         let (outside, addresses) = cluster.outside()?;
         let node = cluster.node(1)?;
         node.sh("nft add table inet foreign")?;
@@ -85,6 +97,71 @@ fn rules_that_somebody_deleted_are_back_and_those_of_others_stay() -> Result<()>
         until("masqueraded again", || tcp_echo(&pod, &outside, addresses[0], b"out"))?;
         let foreign = node.sh("nft list table inet foreign")?;
         ensure!(foreign.contains("accept"), "{foreign}");
+        Ok(())
+    })
+}
+
+#[test]
+fn whatever_somebody_does_to_the_table_is_undone_without_waiting_for_the_timer() -> Result<()> {
+    Cluster::new(1).without_timer().test(|cluster| {
+        let node = cluster.node(1)?;
+        let before = table(node)?;
+        for edit in [
+            "flush ruleset",
+            "delete table inet weir",
+            "flush table inet weir",
+            "add rule inet weir postrouting counter accept",
+            "flush set inet weir cluster_ipv4",
+            "add chain inet weir more",
+        ] {
+            node.while_agent_stands(|| {
+                node.sh(&format!("nft {edit}"))?;
+                ensure!(table(node).ok().as_ref() != Some(&before), "{edit} changed nothing");
+                Ok(())
+            })?;
+            until(&format!("as before {edit}"), || {
+                let after = table(node)?;
+                ensure!(after == before, "{after}");
+                Ok(())
+            })?;
+        }
+        let metrics = node.get("/metrics")?.body;
+        ensure!(metrics.contains("weir_repairs_total{cause=\"nftables\"}"), "{metrics}");
+        Ok(())
+    })
+}
+
+#[test]
+fn what_others_do_to_their_tables_starts_no_pass_and_neither_does_what_it_writes_itself_for_ever()
+-> Result<()> {
+    Cluster::new(1).without_timer().test(|cluster| {
+        let node = cluster.node(1)?;
+        let whole = table(node)?;
+        until("duplicate address detection is over", || {
+            let links = node.links()?;
+            let busy = links.iter().any(|link| link.addresses.iter().any(|ip| ip.tentative));
+            ensure!(!busy, "not yet");
+            Ok(())
+        })?;
+        let before = passes(node)?;
+        for number in 0..20 {
+            // Tables of the same name in other families, too.
+            for table in ["inet foreign", "ip weir", "bridge weir"] {
+                node.sh(&format!("nft add table {table}"))?;
+                node.sh(&format!("nft add chain {table} chain{number}"))?;
+                node.sh(&format!("nft add rule {table} chain{number} counter accept"))?;
+            }
+            node.sh("nft delete table inet foreign")?;
+        }
+        // Notifications come in order: when this one has been answered, so have all before it.
+        node.sh("nft add chain inet weir more")?;
+        until("the table is whole again", || {
+            ensure!(table(node)? == whole, "not yet");
+            Ok(())
+        })?;
+        let more = passes(node)? - before;
+        // The repair, and a look at what that has written.
+        ensure!((1.0..=2.0).contains(&more), "{more} passes");
         Ok(())
     })
 }

@@ -70,13 +70,13 @@ impl Report {
     /// For people, and as it is for a document in Markdown.
     pub(crate) fn table(&self) -> String {
         let Machine { kernel, processor, processors } = &self.machine;
-        format!(
-            "Linux {kernel}, {processors} processors ({processor}); times in milliseconds\n\n\
-             {}\n\n{}\n\n{}",
-            self.cold_starts(),
-            self.changes(),
-            self.traffic()
-        )
+        let mut text =
+            format!("Linux {kernel}, {processors} processors ({processor}); times in milliseconds");
+        let tables = [self.cold_starts(), self.changes(), self.traffic()];
+        for table in tables.iter().filter(|table| !table.is_empty()) {
+            text += &format!("\n\n{table}");
+        }
+        text
     }
 
     fn cold_starts(&self) -> Table {

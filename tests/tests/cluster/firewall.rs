@@ -1,0 +1,20 @@
+//! Somebody else's firewall, which Weir does not touch.
+
+use anyhow::{Result, ensure};
+use weir_tests::lab::{Cluster, Stack, until};
+
+#[test]
+fn one_that_drops_pod_traffic_is_told_of_by_a_new_agent() -> Result<()> {
+    Cluster::new(1).flag("--resync-seconds=1").stopped().test(|cluster| {
+        let node = cluster.node(1)?;
+        node.sh("nft add table inet guard")?;
+        let chain = "forward { type filter hook forward priority 0; policy drop; }";
+        node.sh(&format!("nft add chain inet guard {chain}"))?;
+        node.start_agent()?;
+        until("the log tells of it", || {
+            let told = |line: &str| line.contains("inet guard drops forwarded packets");
+            ensure!(node.log().lines().any(told), "it does not");
+            Ok(())
+        })
+    })
+}

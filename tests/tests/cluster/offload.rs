@@ -1,0 +1,60 @@
+//! The tunnel device computes checksums of what it sends, or not, as the agent is told.
+
+use anyhow::{Context, Result, ensure};
+use weir_tests::lab::{Cluster, Member, Stack, until};
+
+/// Whether the device's TX checksum offload is on.
+fn is_on(node: &Member) -> Result<bool> {
+    let listing = node.sh("ethtool --show-features weir.1")?;
+    let state = listing.lines().find_map(|line| line.strip_prefix("tx-checksumming: "));
+    Ok(state.context("no tx-checksumming")? == "on")
+}
+
+fn set(node: &Member, on: bool) -> Result<()> {
+    let word = if on { "on" } else { "off" };
+    node.sh(&format!("ethtool --features weir.1 tx {word}"))?;
+    ensure!(is_on(node)? == on, "it cannot be set {word}");
+    Ok(())
+}
+
+/// The device is as the flag says, also after somebody has changed it.
+fn stays(flag: &str, on: bool) -> Result<()> {
+    Cluster::new(1).flag(flag).without_timer().test(|cluster| {
+        let node = cluster.node(1)?;
+        let is_right = || {
+            ensure!(is_on(node)? == on, "it is not");
+            Ok(())
+        };
+        until("the device is as the flag says", is_right)?;
+        node.while_agent_stands(|| set(node, !on))?;
+        until("the device is as the flag says again", is_right)
+    })
+}
+
+#[test]
+fn checksums_are_left_to_the_kernel_if_the_agent_is_told_so() -> Result<()> {
+    stays("--tx-checksum=off", false)
+}
+
+#[test]
+fn checksums_are_computed_by_the_device_if_the_agent_is_told_so() -> Result<()> {
+    stays("--tx-checksum=on", true)
+}
+
+#[test]
+fn on_a_kernel_whose_offload_is_right_the_choice_is_left_to_its_owner() -> Result<()> {
+    Cluster::new(1).without_timer().test(|cluster| {
+        let node = cluster.node(1)?;
+        ensure!(is_on(node)?, "it was turned off");
+        set(node, false)?;
+        let passes = || node.get("/metrics").map(|metrics| metrics.metric("weir_reconciles_total"));
+        let before = passes()?;
+        node.sh("ip link set weir.1 mtu 1300")?;
+        until("a pass was made", || {
+            ensure!(passes()? > before && node.sh("ip link show weir.1")?.contains("mtu 1450"));
+            Ok(())
+        })?;
+        ensure!(!is_on(node)?, "it was turned on");
+        Ok(())
+    })
+}
