@@ -12,15 +12,11 @@ use std::{
 
 use ipnetwork::IpNetwork;
 use serde_json::{Value, json};
+use weir_names::{CONFLIST, NETWORK, PLUGIN};
 
 use crate::options::Options;
 
-/// Name of the plugin's program.
-const PLUGIN: &str = "weir-cni";
-/// Sorted before what other networks may have left.
-const CONFLIST: &str = "10-weir.conflist";
 const SUBNET_ENV: &str = "subnet.env";
-const NETWORK: &str = "weir";
 
 /// A file that could not be written.
 #[derive(Debug, thiserror::Error)]

@@ -14,5 +14,4 @@ pub mod observe;
 pub mod peers;
 pub mod plan;
 
-/// Marks Weir's routes (`/etc/iproute2/rt_protos`; free in the registries of iproute2 and FRR).
-pub const ROUTE_PROTOCOL: u8 = 87;
+pub use weir_names::ROUTE_PROTOCOL;

@@ -16,15 +16,13 @@ use nftables::{
     types::NfFamily,
 };
 use serde::Serialize;
+use weir_names::{
+    CONFLIST, HOST_INTERFACE_PREFIX, NETWORK, NFTABLES_TABLE, PLUGIN, ROUTE_PROTOCOL, TUNNEL_PREFIX,
+};
 use weir_netlink::{
     Link, LinkKind, Netlink, link,
     route::{self, Route, TABLE_MAIN},
 };
-
-/// Weir's routes.
-const ROUTE_PROTOCOL: u8 = 87;
-const TABLE: &str = "weir";
-const TUNNEL_PREFIX: &str = "weir.";
 
 /// Options of `weir cleanup`; the paths are those that the agent was given.
 #[derive(Debug, Args)]
@@ -138,7 +136,7 @@ fn print(options: &Options, reports: &[Report]) -> Result<()> {
 async fn find(options: &Options, netlink: &Netlink) -> Result<Vec<Item>> {
     let Options { bridge, cni_bin_dir, cni_conf_dir, run_dir, data_dir, pin_dir, .. } = options;
     let mut items = Vec::new();
-    for path in [cni_conf_dir.join("10-weir.conflist"), cni_bin_dir.join("weir-cni")] {
+    for path in [cni_conf_dir.join(CONFLIST), cni_bin_dir.join(PLUGIN)] {
         items.extend(exists(&path)?.then_some(Item::File(path)));
     }
     let routes = route::list(netlink, TABLE_MAIN).await?;
@@ -146,8 +144,8 @@ async fn find(options: &Options, netlink: &Netlink) -> Result<Vec<Item>> {
     items.extend(ours.map(|route| Item::Route(route.destination.to_string())));
     let links = link::list(netlink).await?;
     items.extend(links_of(bridge, &links).map(Item::Link));
-    items.extend(table_exists()?.then(|| Item::Table(TABLE.to_owned())));
-    for path in [run_dir.clone(), data_dir.join("weir"), pin_dir.clone()] {
+    items.extend(table_exists()?.then(|| Item::Table(NFTABLES_TABLE.to_owned())));
+    for path in [run_dir.clone(), data_dir.join(NETWORK), pin_dir.clone()] {
         items.extend(exists(&path)?.then_some(Item::Directory(path)));
     }
     Ok(items)
@@ -161,7 +159,7 @@ fn links_of(bridge: &str, links: &[Link]) -> impl Iterator<Item = String> {
         link.kind == Some(LinkKind::Veth)
             && link.controller.is_some()
             && link.controller == bridge.map(|bridge| bridge.index)
-            && link.name.starts_with("weir")
+            && link.name.starts_with(HOST_INTERFACE_PREFIX)
     };
     let is_tunnel =
         |link: &&Link| link.kind == Some(LinkKind::Vxlan) && link.name.starts_with(TUNNEL_PREFIX);
@@ -191,7 +189,7 @@ fn table_exists() -> Result<bool> {
         matches!(
             object,
             NfObject::ListObject(NfListObject::Table(table))
-                if table.family == NfFamily::INet && table.name == TABLE
+                if table.family == NfFamily::INet && table.name == NFTABLES_TABLE
         )
     }))
 }

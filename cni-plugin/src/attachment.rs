@@ -4,9 +4,7 @@ use std::{fmt::Write, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-
-/// What every host interface of Weir's starts with.
-pub const HOST_INTERFACE_PREFIX: &str = "weir";
+pub use weir_names::HOST_INTERFACE_PREFIX;
 
 /// How many hexadecimal digits follow the prefix: with it they fill the 15 characters that Linux
 /// gives an interface name.

@@ -4,6 +4,7 @@
 use std::net::Ipv6Addr;
 
 use sha2::{Digest, Sha256};
+use weir_names::TUNNEL_PREFIX;
 use weir_netlink::MacAddr;
 
 /// The hardware address of a node's tunnel device: a hash of its name and the VNI, locally
@@ -34,7 +35,7 @@ pub fn link_local(mac: MacAddr) -> Ipv6Addr {
 
 /// The name of the tunnel device.
 pub fn tunnel_name(vni: u32) -> String {
-    format!("weir.{vni}")
+    format!("{TUNNEL_PREFIX}{vni}")
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Reads how the kernel is.
 
+use weir_names::TUNNEL_PREFIX;
 use weir_netlink::{
     Error, LinkKind, MacAddr, Netlink, address, fdb, link, neigh,
     route::{self, TABLE_MAIN},
@@ -11,9 +12,6 @@ use super::{
     diff::{Observed, ObservedHop, ObservedTunnel},
     plan::Tunnel,
 };
-
-/// What every tunnel device of Weir's begins with.
-const TUNNEL_PREFIX: &str = "weir.";
 
 /// The state of the tunnel device `tunnel_name`, of other tunnel devices of Weir's, and of Weir's
 /// routes. A device with the node's own tunnel address `own_mac` is Weir's under any name: somebody
