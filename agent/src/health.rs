@@ -127,6 +127,16 @@ impl Health {
         self.metrics.add_repair(cause);
     }
 
+    /// The pods' bridge has so many ports.
+    pub fn record_bridge_ports(&self, ports: usize) {
+        self.metrics.set_bridge_ports(ports);
+    }
+
+    /// A family's neighbour table needs room for so many entries, and has room for so many.
+    pub fn record_neighbours(&self, ipv4: bool, needed: u32, limit: u32) {
+        self.metrics.set_neighbours(if ipv4 { "ipv4" } else { "ipv6" }, needed, limit);
+    }
+
     /// Whether a condition is met, or why not.
     pub fn set(&self, condition: Condition, met: Result<(), String>) {
         let mut state = self.state();

@@ -6,10 +6,13 @@
 //! ```
 //!
 //! [`reconcile`] is the loop that drives this. `model`, `overlay::{peers, plan, diff}` and
-//! `masquerade::ruleset` are pure. Nothing is written to the API server but Events.
+//! `masquerade::ruleset` are pure. Nothing is written to the API server but Events, and the
+//! Node's condition where a cloud has set it ([`availability`]).
 
+pub mod availability;
 pub mod events;
 pub mod forward;
+pub mod headroom;
 pub mod health;
 pub mod install;
 pub mod masquerade;

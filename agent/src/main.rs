@@ -11,6 +11,7 @@ use tokio::{
 use tracing::info;
 use tracing_subscriber::EnvFilter;
 use weir_agent::{
+    availability::Availability,
     events::Events,
     health::{self, Health},
     net_conf::NetConf,
@@ -46,19 +47,20 @@ async fn main() -> Result<()> {
     let health = Arc::new(Health::new(published.clone(), patience));
     tokio::spawn(health::serve(options.health_address, Arc::clone(&health)));
 
-    let events = if let Some(directory) = &options.manifests {
+    let (events, availability) = if let Some(directory) = &options.manifests {
         tokio::spawn(DirectorySource::new(directory).run(publisher));
-        Events::to_log(&options.node_name)
+        (Events::to_log(&options.node_name), Availability::without_api())
     } else {
         let connection = connection(&options);
         let (client, server) = connection.connect().await.context("connect to the API server")?;
         info!(server, "follows the API server");
         tokio::spawn(KubernetesSource::new(connection).run(publisher));
-        Events::to_kubernetes(&options.node_name, client)
+        let availability = Availability::by_kubernetes(&options.node_name, client.clone());
+        (Events::to_kubernetes(&options.node_name, client), availability)
     };
 
     let netlink = Netlink::open()?;
-    let reconciler = Reconciler::new(options, conf, netlink, health, events);
+    let reconciler = Reconciler::new(options, conf, netlink, health, events, availability);
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     tokio::select! {

@@ -20,6 +20,8 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
+use crate::headroom::BRIDGE_PORTS;
+
 /// The content type of [`Metrics::text`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -40,6 +42,11 @@ struct Ending {
     result: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AddressFamily {
+    family: &'static str,
+}
+
 /// All metrics of the agent.
 #[derive(Debug)]
 pub struct Metrics {
@@ -54,6 +61,9 @@ pub struct Metrics {
     last_error: Seconds,
     source_lag: Seconds,
     source_problems: Gauge,
+    bridge_ports: Gauge,
+    neighbours_needed: Family<AddressFamily, Gauge>,
+    neighbours_limit: Family<AddressFamily, Gauge>,
 }
 
 impl Default for Metrics {
@@ -70,6 +80,11 @@ impl Default for Metrics {
         let last_error = Seconds::default();
         let source_lag = Seconds::default();
         let source_problems = Gauge::default();
+        let bridge_ports = Gauge::default();
+        let bridge_ports_limit = Gauge::default();
+        set(&bridge_ports_limit, BRIDGE_PORTS);
+        let neighbours_needed = Family::default();
+        let neighbours_limit = Family::default();
 
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "Version of this agent", build);
@@ -91,6 +106,14 @@ impl Default for Metrics {
         registry.register_with_unit("source_lag", help, Unit::Seconds, source_lag.clone());
         let help = "Things that the source of the cluster's state reports as wrong";
         registry.register("source_problems", help, source_problems.clone());
+        let help = "Ports of the pods' bridge: one for each pod";
+        registry.register("bridge_ports", help, bridge_ports.clone());
+        let help = "Ports that the kernel lets a bridge have";
+        registry.register("bridge_ports_limit", help, bridge_ports_limit);
+        let help = "Neighbour entries that this node's pods and peers may need";
+        registry.register("neighbours_needed", help, neighbours_needed.clone());
+        let help = "Neighbour entries that the kernel keeps at most (gc_thresh3), if it tells";
+        registry.register("neighbours_limit", help, neighbours_limit.clone());
         Self {
             registry,
             peers_known,
@@ -103,6 +126,9 @@ impl Default for Metrics {
             last_error,
             source_lag,
             source_problems,
+            bridge_ports,
+            neighbours_needed,
+            neighbours_limit,
         }
     }
 }
@@ -141,6 +167,16 @@ impl Metrics {
         set(&self.source_problems, problems);
     }
 
+    pub(crate) fn set_bridge_ports(&self, ports: usize) {
+        set(&self.bridge_ports, ports);
+    }
+
+    pub(crate) fn set_neighbours(&self, family: &'static str, needed: u32, limit: u32) {
+        let family = AddressFamily { family };
+        self.neighbours_needed.get_or_create(&family).set(needed.into());
+        self.neighbours_limit.get_or_create(&family).set(limit.into());
+    }
+
     /// All of them, for a scraper.
     pub fn text(&self) -> Result<String, fmt::Error> {
         let mut text = String::new();
@@ -167,6 +203,8 @@ mod tests {
         metrics.add_operations("route_add", 1);
         metrics.add_repair("route_deleted");
         metrics.set_source(Duration::from_millis(1500), 2);
+        metrics.set_bridge_ports(7);
+        metrics.set_neighbours("ipv4", 300, 1024);
         let text = metrics.text().unwrap();
         for line in [
             "weir_build_info{version=\"0.1.0\"} 1",
@@ -180,6 +218,10 @@ mod tests {
             "weir_repairs_total{cause=\"route_deleted\"} 1",
             "weir_source_lag_seconds 1.5",
             "weir_source_problems 2",
+            "weir_bridge_ports 7",
+            "weir_bridge_ports_limit 1023",
+            "weir_neighbours_needed{family=\"ipv4\"} 300",
+            "weir_neighbours_limit{family=\"ipv4\"} 1024",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }

@@ -25,6 +25,8 @@ pub struct Node {
     /// Addresses that other nodes reach it by: those of the annotation
     /// [`UNDERLAY_ANNOTATION`], else `status.addresses` of type `InternalIP`.
     pub underlay_ips: Vec<IpAddr>,
+    /// `status.conditions` has `NetworkUnavailable` with status True, which keeps pods off the node.
+    pub network_unavailable: bool,
 }
 
 /// Overrides a node's underlay addresses: one address or two of different families between commas.

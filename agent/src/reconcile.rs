@@ -8,6 +8,7 @@
 //! has programmed goes on working.
 
 mod concerns;
+mod headroom;
 mod node;
 mod source_nat;
 mod trigger;
@@ -24,8 +25,12 @@ use tokio::sync::watch;
 use tracing::{debug, error, info, warn};
 use weir_netlink::{Netlink, link};
 
-use self::trigger::{Interests, Trigger, Triggers};
+use self::{
+    headroom::Tenants,
+    trigger::{Interests, Trigger, Triggers},
+};
 use crate::{
+    availability::Availability,
     events::{Concern, Events},
     health::{Condition, Health, Pass},
     install::{self, PodNetwork},
@@ -71,6 +76,7 @@ pub struct Reconciler {
     netlink: Netlink,
     health: Arc<Health>,
     events: Events,
+    availability: Availability,
     /// What masquerading was last made from; it is looked at again when that changes, when the
     /// kernel tells of a change of the table, and with every resync.
     masquerade: Option<Masquerade>,
@@ -80,6 +86,8 @@ pub struct Reconciler {
     forwarding: BTreeSet<Concern>,
     /// When that was.
     forwarding_seen: Option<Instant>,
+    /// What the last look at the kernel's limits found.
+    headroom: BTreeSet<Concern>,
     /// The world of the last pass that found or made everything right.
     settled: Option<Arc<World>>,
 }
@@ -100,6 +108,7 @@ impl Reconciler {
         netlink: Netlink,
         health: Arc<Health>,
         events: Events,
+        availability: Availability,
     ) -> Self {
         Self {
             options,
@@ -107,11 +116,13 @@ impl Reconciler {
             netlink,
             health,
             events,
+            availability,
             masquerade: None,
             uplinks: Vec::new(),
             tunnel_index: None,
             forwarding: BTreeSet::new(),
             forwarding_seen: None,
+            headroom: BTreeSet::new(),
             settled: None,
         }
     }
@@ -203,7 +214,8 @@ impl Reconciler {
             let of_peer = |found| concerns::of_unreachable(found, uplink);
             concerns.extend(unreachable.iter().filter_map(of_peer));
         }
-        concerns.extend(self.forwarding.iter().cloned());
+        concerns.extend(self.forwarding.iter().chain(&self.headroom).cloned());
+        concerns.extend(self.availability.concern(&own));
         self.events.report(Some(&own), concerns);
         let (desired, unreachable) = planned?;
 
@@ -225,6 +237,12 @@ impl Reconciler {
         node::follow_subnets(&self.netlink, bridge, &network, &mut done.operations).await?;
         self.ensure_masquerade(trigger, &own, &peers, (&desired, &network), done).await?;
         self.write_files(&network)?;
+        self.availability.network_is_made(&own);
+        if trigger.is_resync() {
+            let (bridge, uplinks) = (&*self.options.bridge, &*self.uplinks);
+            let tenants = Tenants { bridge, network: &network, peers: &peers, uplinks };
+            self.headroom = tenants.check(&self.netlink, &self.health).await?;
+        }
         let now = Instant::now();
         if concerns::is_forwarding_due(self.forwarding_seen, now, trigger) {
             self.forwarding_seen = Some(now);

@@ -7,7 +7,7 @@
 pub mod directory;
 pub mod kube;
 pub mod manifest;
-mod node;
+pub(crate) mod node;
 mod publication;
 
 use std::{sync::Arc, time::Instant};

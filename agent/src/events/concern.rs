@@ -4,6 +4,8 @@ use std::{fmt, net::IpAddr};
 
 use ipnetwork::IpNetwork;
 
+use crate::headroom::{BRIDGE_PORTS, Thresholds};
+
 /// Something that the agent cannot put right by itself.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Concern {
@@ -41,6 +43,27 @@ pub enum Concern {
         /// Which, and the way out: see [`crate::forward`].
         finding: String,
     },
+    /// The Node's condition `NetworkUnavailable` is True and cannot be set to False.
+    NetworkUnavailable {
+        /// What is in the way: see [`crate::availability`].
+        obstacle: String,
+    },
+    /// The bridge cannot take many more pods, or none.
+    BridgePortsScarce {
+        /// The bridge.
+        bridge: String,
+        /// Whether no port is left.
+        none_left: bool,
+    },
+    /// The kernel's neighbour table is too small for this node, and cannot be made larger.
+    NeighbourTableSmall {
+        /// Of IPv4, else of IPv6.
+        ipv4: bool,
+        /// What it should be.
+        wanted: Thresholds,
+        /// Why it cannot be set.
+        obstacle: String,
+    },
 }
 
 impl Concern {
@@ -52,6 +75,9 @@ impl Concern {
             Self::EndpointShared { .. } => "EndpointShared",
             Self::EndpointNotOnLink { .. } => "EndpointNotOnLink",
             Self::ForwardingDropped { .. } => "ForwardingDropped",
+            Self::NetworkUnavailable { .. } => "NetworkUnavailable",
+            Self::BridgePortsScarce { .. } => "BridgePortsScarce",
+            Self::NeighbourTableSmall { .. } => "NeighbourTableSmall",
         }
     }
 
@@ -63,6 +89,8 @@ impl Concern {
             | Self::EndpointShared { .. }
             | Self::EndpointNotOnLink { .. } => "ProgramPeer",
             Self::ForwardingDropped { .. } => "CheckForwarding",
+            Self::NetworkUnavailable { .. } => "SetCondition",
+            Self::BridgePortsScarce { .. } | Self::NeighbourTableSmall { .. } => "CheckHeadroom",
         }
     }
 
@@ -83,7 +111,11 @@ impl Concern {
             Self::PodCidrOverlap { refused: peer, .. }
             | Self::EndpointShared { refused: peer, .. }
             | Self::EndpointNotOnLink { peer, .. } => Some(peer),
-            Self::PodCidrMissing | Self::ForwardingDropped { .. } => None,
+            Self::PodCidrMissing
+            | Self::ForwardingDropped { .. }
+            | Self::NetworkUnavailable { .. }
+            | Self::BridgePortsScarce { .. }
+            | Self::NeighbourTableSmall { .. } => None,
         }
     }
 }
@@ -115,6 +147,29 @@ impl fmt::Display for Concern {
                  or put the nodes on one network",
             ),
             Self::ForwardingDropped { finding } => f.write_str(finding),
+            Self::NetworkUnavailable { obstacle } => write!(
+                f,
+                "the Node has the condition NetworkUnavailable=True, which keeps pods off, though \
+                 its network is made; the agent cannot set it to False: {obstacle}"
+            ),
+            Self::BridgePortsScarce { bridge, none_left } => write!(
+                f,
+                "{} of the {BRIDGE_PORTS} ports that the kernel gives a bridge are taken on \
+                 {bridge}, and a pod needs one: let the kubelet take fewer pods (--max-pods, \
+                 maxPods in its configuration)",
+                if *none_left { "all" } else { "nine tenths" },
+            ),
+            Self::NeighbourTableSmall { ipv4, wanted, obstacle } => {
+                write!(
+                    f,
+                    "the kernel's neighbour table is too small for this node's pods and peers; \
+                     when it is full, packets are lost. Set on the node"
+                )?;
+                for (key, value) in wanted.settings(*ipv4) {
+                    write!(f, " {}={value}", key.replace('/', "."))?;
+                }
+                write!(f, "; the agent cannot: {obstacle}")
+            }
         }
     }
 }

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use tokio::{net::TcpListener, time::timeout};
 
 use super::*;
+use crate::headroom::Thresholds;
 
 fn node(name: &str) -> Node {
     Node {
@@ -13,6 +14,7 @@ fn node(name: &str) -> Node {
         created: None,
         pod_cidrs: Vec::new(),
         underlay_ips: Vec::new(),
+        network_unavailable: false,
     }
 }
 
@@ -78,6 +80,16 @@ fn every_concern_names_a_way_out_and_fits_into_an_event() {
         (Concern::EndpointShared { refused: text("a"), address, kept: text("b") }, "correct"),
         (Concern::EndpointNotOnLink { peer: text("b"), address, link: text("eth0") }, "vxlan"),
         (Concern::ForwardingDropped { finding: "é".repeat(2000) }, "é"),
+        (Concern::NetworkUnavailable { obstacle: text("denied") }, "denied"),
+        (Concern::BridgePortsScarce { bridge: text("weir0"), none_left: false }, "--max-pods"),
+        (
+            Concern::NeighbourTableSmall {
+                ipv4: false,
+                wanted: Thresholds([256, 1024, 2048]),
+                obstacle: text("read-only"),
+            },
+            "net.ipv6.neigh.default.gc_thresh3=2048",
+        ),
     ];
     for (concern, way_out) in concerns {
         assert!(concern.to_string().contains(way_out), "{concern}");

@@ -163,6 +163,7 @@ pub(crate) mod tests {
             created: Some(SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000 + age)),
             pod_cidrs: cidrs.iter().map(|cidr| cidr.parse().unwrap()).collect(),
             underlay_ips: ips.iter().map(|ip| ip.parse().unwrap()).collect(),
+            network_unavailable: false,
         }
     }
 

@@ -4,7 +4,7 @@
 //! the API server is away the last world stays; the watch goes on where it stopped, and lists anew
 //! only if the server does not remember that far.
 
-mod backoff;
+pub(crate) mod backoff;
 mod connect;
 mod inventory;
 mod object;

@@ -11,6 +11,8 @@ use crate::model::{Node, NodeUid, UNDERLAY_ANNOTATION};
 
 /// The type of address in `status.addresses` that other nodes reach a node by.
 pub(super) const INTERNAL_IP: &str = "InternalIP";
+/// The type of condition in `status.conditions` that keeps pods off a node.
+pub(crate) const NETWORK_UNAVAILABLE: &str = "NetworkUnavailable";
 
 /// What the network needs of a Node object, as it is written there.
 #[derive(Debug, Default)]
@@ -29,6 +31,8 @@ pub(super) struct NodeFields<'a> {
     pub(super) pod_cidrs: &'a [String],
     /// `status.addresses` of type [`INTERNAL_IP`].
     pub(super) internal_ips: Vec<&'a str>,
+    /// Whether a condition in `status.conditions` says so, see [`says_unavailable`].
+    pub(super) network_unavailable: bool,
 }
 
 /// A node, and what could not be taken over from the object.
@@ -61,11 +65,17 @@ enum Fault {
     Unreachable(IpAddr),
 }
 
+/// Whether a condition says that the node has no network. `Unknown` does not keep pods off.
+pub(crate) fn says_unavailable(kind: &str, status: &str) -> bool {
+    kind == NETWORK_UNAVAILABLE && status == "True"
+}
+
 impl<'a> From<&'a v1::Node> for NodeFields<'a> {
     fn from(object: &'a v1::Node) -> Self {
         let v1::Node { metadata, spec, status } = object;
         let annotations = metadata.annotations.as_ref();
         let addresses = status.iter().flat_map(|status| status.addresses.iter().flatten());
+        let mut conditions = status.iter().flat_map(|status| status.conditions.iter().flatten());
         Self {
             name: metadata.name.as_deref().unwrap_or_default(),
             uid: metadata.uid.as_deref(),
@@ -77,6 +87,8 @@ impl<'a> From<&'a v1::Node> for NodeFields<'a> {
                 .filter(|address| address.type_ == INTERNAL_IP)
                 .map(|address| address.address.as_str())
                 .collect(),
+            network_unavailable: conditions
+                .any(|condition| says_unavailable(&condition.type_, &condition.status)),
         }
     }
 }
@@ -94,6 +106,7 @@ impl NodeFields<'_> {
             created: self.created,
             pod_cidrs: self.subnets(&mut report),
             underlay_ips: self.underlay_ips(&mut report),
+            network_unavailable: self.network_unavailable,
         };
         Converted { node, wrong }
     }

@@ -10,7 +10,7 @@ const LONGEST: Duration = Duration::from_secs(10);
 
 /// Waits that grow, and that are not the same on thousands of nodes which fail at the same time.
 #[derive(Debug)]
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     wait: Duration,
 }
 
@@ -22,7 +22,7 @@ impl Default for Backoff {
 
 impl Backoff {
     /// How long to wait now: between half of the wait and all of it.
-    pub(super) fn next(&mut self) -> Duration {
+    pub(crate) fn next(&mut self) -> Duration {
         let wait = self.wait;
         self.wait = (wait * 2).min(LONGEST);
         // Its keys are random, and so is the hash of nothing.
@@ -31,7 +31,7 @@ impl Backoff {
     }
 
     /// It has worked: the next wait is a short one.
-    pub(super) fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         *self = Self::default();
     }
 }

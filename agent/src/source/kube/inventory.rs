@@ -186,9 +186,21 @@ mod tests {
 
     #[test]
     fn a_heartbeat_is_no_new_world() {
-        let mut inventory = after(listed([node("a", "1", 1)]));
+        let beat = |version, network_unavailable: &str, at: &str| -> NodeObject {
+            let condition = |kind, status| serde_json::json!({"type": kind, "status": status, "lastHeartbeatTime": at});
+            let json = serde_json::json!({
+                "metadata": {"name": "a", "uid": "1", "resourceVersion": version},
+                "status": {"conditions": [
+                    condition("NetworkUnavailable", network_unavailable), condition("Ready", "True"),
+                ]},
+            });
+            serde_json::from_value(json).unwrap()
+        };
+        let mut inventory = after(listed([beat("1", "True", "2026-01-01T00:00:00Z")]));
         let before = inventory.world().unwrap();
-        inventory.handle(Event::Apply(node("a", "1", 2)));
+        inventory.handle(Event::Apply(beat("2", "True", "2026-01-01T00:05:00Z")));
         assert!(Arc::ptr_eq(&before, &inventory.world().unwrap()));
+        inventory.handle(Event::Apply(beat("3", "False", "2026-01-01T00:05:00Z")));
+        assert_ne!(before, inventory.world().unwrap());
     }
 }

@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use serde::Deserialize;
 
 use crate::model::UNDERLAY_ANNOTATION;
-use crate::source::node::{INTERNAL_IP, NodeFields};
+use crate::source::node::{INTERNAL_IP, NodeFields, says_unavailable};
 
 /// The part of a Node that is decoded.
 #[derive(Debug, Clone, Deserialize)]
@@ -19,6 +19,7 @@ pub(super) struct NodeObject {
     pod_cidr: Option<String>,
     pod_cidrs: Vec<String>,
     internal_ips: Vec<String>,
+    network_unavailable: bool,
 }
 
 #[derive(Deserialize)]
@@ -56,6 +57,7 @@ struct WireSpec {
 #[derive(Deserialize)]
 struct WireStatus {
     addresses: Option<Vec<WireAddress>>,
+    conditions: Option<Vec<WireCondition>>,
 }
 
 #[derive(Deserialize)]
@@ -65,6 +67,13 @@ struct WireAddress {
     address: String,
 }
 
+#[derive(Deserialize)]
+struct WireCondition {
+    #[serde(rename = "type")]
+    kind: String,
+    status: String,
+}
+
 impl From<Wire> for NodeObject {
     fn from(Wire { metadata, spec, status }: Wire) -> Self {
         let WireMeta { name, uid, resource_version, creation_timestamp, annotations } = metadata;
@@ -72,7 +81,8 @@ impl From<Wire> for NodeObject {
         let annotations = underlay.map(|ip| [(UNDERLAY_ANNOTATION.to_owned(), ip)].into());
         let (pod_cidr, pod_cidrs) =
             spec.map_or((None, None), |WireSpec { pod_cidr, pod_cidrs }| (pod_cidr, pod_cidrs));
-        let addresses = status.and_then(|status| status.addresses).unwrap_or_default();
+        let (addresses, conditions) = status
+            .map_or((None, None), |WireStatus { addresses, conditions }| (addresses, conditions));
         Self {
             metadata: ObjectMeta {
                 name,
@@ -86,9 +96,14 @@ impl From<Wire> for NodeObject {
             pod_cidrs: pod_cidrs.unwrap_or_default(),
             internal_ips: addresses
                 .into_iter()
+                .flatten()
                 .filter(|address| address.kind == INTERNAL_IP)
                 .map(|address| address.address)
                 .collect(),
+            network_unavailable: conditions
+                .into_iter()
+                .flatten()
+                .any(|condition| says_unavailable(&condition.kind, &condition.status)),
         }
     }
 }
@@ -116,7 +131,8 @@ impl k8s_openapi::Metadata for NodeObject {
 
 impl<'a> From<&'a NodeObject> for NodeFields<'a> {
     fn from(object: &'a NodeObject) -> Self {
-        let NodeObject { metadata, pod_cidr, pod_cidrs, internal_ips } = object;
+        let NodeObject { metadata, pod_cidr, pod_cidrs, internal_ips, network_unavailable } =
+            object;
         let annotations = metadata.annotations.as_ref();
         Self {
             name: metadata.name.as_deref().unwrap_or_default(),
@@ -126,6 +142,7 @@ impl<'a> From<&'a NodeObject> for NodeFields<'a> {
             pod_cidr: pod_cidr.as_deref(),
             pod_cidrs,
             internal_ips: internal_ips.iter().map(String::as_str).collect(),
+            network_unavailable: *network_unavailable,
         }
     }
 }
@@ -153,6 +170,10 @@ mod tests {
                     {"type": "Hostname", "address": "a"},
                     {"type": "InternalIP", "address": "192.0.2.1"}
                 ],
+                "conditions": [
+                    {"type": "Ready", "status": "False", "lastHeartbeatTime": null},
+                    {"type": "NetworkUnavailable", "status": "True", "reason": "NoRouteCreated"}
+                ],
                 "images": [{"names": ["i"], "sizeBytes": 1}]
             }
         }"#;
@@ -161,12 +182,13 @@ mod tests {
         let converted = NodeFields::from(&part).convert();
         assert_eq!(converted, NodeFields::from(&full).convert());
         assert_eq!(converted.node.underlay_ips[0].to_string(), "198.51.100.1");
+        assert!(converted.node.network_unavailable);
         assert!(part.metadata.managed_fields.is_none() && part.metadata.labels.is_none());
     }
 
     #[test]
     fn a_node_that_is_nearly_empty_is_decoded() {
-        let json = r#"{"metadata": {"name": "a"}, "spec": {}, "status": {"addresses": null}}"#;
+        let json = r#"{"metadata": {"name": "a"}, "spec": {}, "status": {"addresses": null, "conditions": null}}"#;
         let part: NodeObject = serde_json::from_str(json).unwrap();
         assert_eq!(NodeFields::from(&part).convert().node.name, "a");
     }

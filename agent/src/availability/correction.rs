@@ -1,0 +1,169 @@
+//! The task that corrects the condition.
+
+use std::time::Duration;
+
+use k8s_openapi::{api::core::v1, apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
+use kube::{
+    Api, Client,
+    api::{Patch, PatchParams},
+};
+use serde_json::{Value, json};
+use tokio::{
+    sync::{mpsc, watch},
+    time::{sleep, timeout},
+};
+use tracing::{debug, info};
+
+use crate::source::{
+    kube::backoff::Backoff,
+    node::{NETWORK_UNAVAILABLE, says_unavailable},
+};
+
+const MANAGER: &str = "weir-agent";
+const REASON: &str = "WeirIsUp";
+const MESSAGE: &str = "weir-agent has made the node's pod network";
+const TIME_LIMIT: Duration = Duration::from_secs(10);
+/// A server that is away for a moment is no concern; one that says no so often is.
+const TRIES: u32 = 4;
+
+/// What the API server made of it.
+#[derive(Debug, PartialEq, Eq)]
+enum Outcome {
+    /// It is False now.
+    Corrected,
+    /// There is nothing to correct.
+    Right,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error("cannot {verb} {resource}")]
+    Request {
+        verb: &'static str,
+        resource: &'static str,
+        #[source]
+        source: kube::Error,
+    },
+    #[error("the API server did not answer within {TIME_LIMIT:?}")]
+    TimedOut,
+}
+
+/// Corrects the condition whenever it is asked to, until nobody can ask any more.
+pub(super) async fn run(
+    client: Client,
+    node: String,
+    mut wanted: mpsc::Receiver<()>,
+    obstacles: watch::Sender<Option<String>>,
+) {
+    let nodes = Api::all(client);
+    while wanted.recv().await.is_some() {
+        let mut backoff = Backoff::default();
+        let mut tries = 0;
+        loop {
+            let tried = timeout(TIME_LIMIT, correct(&nodes, &node)).await;
+            match tried.unwrap_or(Err(Error::TimedOut)) {
+                Ok(outcome) => {
+                    if outcome == Outcome::Corrected {
+                        info!("set the Node's condition {NETWORK_UNAVAILABLE} to False");
+                    }
+                    obstacles.send_replace(None);
+                    break;
+                }
+                Err(error) => {
+                    debug!(error = error.text(), "cannot correct {NETWORK_UNAVAILABLE}");
+                    tries += 1;
+                    if tries >= TRIES || error.is_denied() {
+                        obstacles.send_replace(Some(error.text()));
+                    }
+                    sleep(backoff.next()).await;
+                }
+            }
+        }
+    }
+}
+
+async fn correct(nodes: &Api<v1::Node>, name: &str) -> Result<Outcome, Error> {
+    let failed = |verb, resource| move |source| Error::Request { verb, resource, source };
+    // A Node that is gone has nothing to correct.
+    let node = nodes.get_opt(name).await.map_err(failed("get", "nodes"))?;
+    let Some(patch) = node.and_then(|node| correction(&node, Timestamp::now())) else {
+        return Ok(Outcome::Right);
+    };
+    let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+    // The merge is by the condition's type: others stay as they are.
+    let patched = nodes.patch_status(name, &params, &Patch::Strategic(patch)).await;
+    patched.map_err(failed("patch", "nodes/status"))?;
+    Ok(Outcome::Corrected)
+}
+
+/// The strategic merge patch for a Node, if it says that it has no network.
+fn correction(node: &v1::Node, now: Timestamp) -> Option<Value> {
+    let mut conditions = node.status.as_ref()?.conditions.iter().flatten();
+    if !conditions.any(|condition| says_unavailable(&condition.type_, &condition.status)) {
+        return None;
+    }
+    let now = Time(now);
+    Some(json!({"status": {"conditions": [{
+        "type": NETWORK_UNAVAILABLE,
+        "status": "False",
+        "reason": REASON,
+        "message": MESSAGE,
+        "lastTransitionTime": now,
+        "lastHeartbeatTime": now,
+    }]}}))
+}
+
+impl Error {
+    fn is_denied(&self) -> bool {
+        matches!(self, Self::Request { source: kube::Error::Api(status), .. } if status.is_forbidden())
+    }
+
+    /// In an operator's words.
+    fn text(&self) -> String {
+        match self {
+            Self::Request { verb, resource, source: kube::Error::Api(status) }
+                if status.is_forbidden() =>
+            {
+                format!(
+                    "the API server has denied the verb `{verb}` on `{resource}`: {}; the \
+                     ClusterRole `weir-agent` of the shipped manifests \
+                     (manifests/base/cluster-role.yaml) allows it: apply them again",
+                    status.message
+                )
+            }
+            Self::Request { source, .. } => format!("{self}: {source}"),
+            Self::TimedOut => self.to_string(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(conditions: &Value) -> v1::Node {
+        serde_json::from_value(json!({"status": {"conditions": conditions}})).unwrap()
+    }
+
+    #[test]
+    fn only_a_condition_that_is_true_is_corrected() {
+        let now = Timestamp::UNIX_EPOCH;
+        let condition = |status: &str| json!({"type": "NetworkUnavailable", "status": status});
+        let ready = json!({"type": "Ready", "status": "True"});
+        assert_eq!(correction(&v1::Node::default(), now), None);
+        for right in [json!(null), json!([ready]), json!([condition("False")])] {
+            assert_eq!(correction(&node(&right), now), None, "{right}");
+        }
+        // The scheduler takes it for no reason either.
+        assert_eq!(correction(&node(&json!([condition("Unknown")])), now), None);
+
+        let patch = correction(&node(&json!([ready, condition("True")])), now).unwrap();
+        let written = patch["status"]["conditions"].as_array().unwrap();
+        assert_eq!(written.len(), 1, "other conditions are others'");
+        assert_eq!(written[0]["type"], "NetworkUnavailable");
+        assert_eq!(written[0]["status"], "False");
+        assert_eq!(written[0]["reason"], "WeirIsUp");
+        assert_eq!(written[0]["lastTransitionTime"], "1970-01-01T00:00:00Z");
+        assert_eq!(written[0]["lastHeartbeatTime"], "1970-01-01T00:00:00Z");
+    }
+}
