@@ -58,6 +58,9 @@ pub(crate) enum Task {
     },
 
     /// Run Weir with Kubernetes' own programs (as root)
+    ///
+    /// All but `api` are about one cluster of real components on this machine, whose nodes are
+    /// namespaces: `up` starts it, `run` tests it, `down` removes it.
     #[command(subcommand)]
     E2e(E2e),
 
@@ -99,6 +102,53 @@ pub(crate) enum E2e {
         #[arg(last = true)]
         args: Vec<OsString>,
     },
+
+    /// Start a cluster on this machine, with Weir as its network
+    ///
+    /// Builds what it consists of first: Kubernetes' programs as tests/upstream/go.mod pins them
+    /// (with Go, for some minutes, once), Weir's, and the container images.
+    #[command(disable_help_flag = true)]
+    Up(Passed),
+
+    /// Run upstream's [sig-network] tests on the cluster
+    #[command(disable_help_flag = true)]
+    Run(Passed),
+
+    /// Remove the cluster and all that it left on this machine
+    #[command(disable_help_flag = true)]
+    Down(Passed),
+
+    /// Run kubectl on the cluster
+    #[command(disable_help_flag = true)]
+    Kubectl(Passed),
+
+    /// Run a command on a node of the cluster
+    #[command(disable_help_flag = true)]
+    Exec(Passed),
+
+    /// Compare addresses, links and records on the nodes with the pods that there are
+    #[command(disable_help_flag = true)]
+    Leaks(Passed),
+
+    /// Start a cluster, run a dozen tests that cover what can break, and remove it, as CI does
+    #[command(disable_help_flag = true)]
+    Smoke(Passed),
+
+    /// Create and delete many pods at once, and measure that
+    #[command(disable_help_flag = true)]
+    Churn(Passed),
+
+    /// Say what runs, and how it is
+    #[command(disable_help_flag = true)]
+    Status(Passed),
+}
+
+/// What is passed on to another program as it is, `--help` too.
+#[derive(Debug, Args)]
+pub(crate) struct Passed {
+    /// Arguments of the command; --help says which
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) args: Vec<OsString>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -146,6 +196,21 @@ mod tests {
         let cli = Cli::try_parse_from(["xtask", "bench", "overlay", "--", "-o", "json"]).unwrap();
         let Task::Bench(Bench::Overlay { args }) = cli.task else { panic!("{cli:?}") };
         assert_eq!(args, ["-o", "json"]);
+    }
+
+    #[test]
+    fn what_follows_a_command_of_e2e_is_passed_on_also_a_call_for_help() {
+        let words = ["xtask", "e2e", "exec", "node1", "--", "ip", "-6", "route"];
+        let Task::E2e(E2e::Exec(Passed { args })) = Cli::try_parse_from(words).unwrap().task else {
+            panic!()
+        };
+        assert_eq!(args, ["node1", "--", "ip", "-6", "route"]);
+
+        let words = ["xtask", "e2e", "up", "--help"];
+        let Task::E2e(E2e::Up(Passed { args })) = Cli::try_parse_from(words).unwrap().task else {
+            panic!()
+        };
+        assert_eq!(args, ["--help"]);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! `cargo xtask image`: the agent's container image, as an OCI archive.
+//! Container images, as OCI archives. Here is the agent's: `cargo xtask image`.
 //!
 //! The image holds the released programs, which are static, and `nft` with the libraries that it is
 //! linked with, as this machine's Debian packages installed them: no shell, no package manager, and
@@ -11,19 +11,25 @@
 //! <target>/image/weir-agent.tar      the archive
 //! ```
 
+mod buildah;
+mod cluster;
+mod toolbox;
 mod tree;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
+use self::buildah::Buildah;
 use crate::build::{self, size};
 use crate::console::{self, Steps};
 use crate::requirements::{self, IMAGE, Report};
 use crate::workspace::Workspace;
 use crate::{command, root};
+
+pub(crate) use self::cluster::{folder as cluster_folder, images};
 
 /// Where the programs lie in the image.
 const PROGRAMS: &str = "usr/bin";
@@ -45,23 +51,31 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     let mut steps = Steps::default();
     requirements::ensure(workspace, &mut steps, IMAGE, Report::OnlyMissing)?;
     build::programs(workspace, &mut steps)?;
+    make(workspace, &mut steps)?;
+    console::note(&format!("load it on a node: ctr -n k8s.io images import {ARCHIVE}"));
+    Ok(())
+}
 
+/// Makes the archive of the agent's image from the programs as they are built.
+fn make(workspace: &Workspace, steps: &mut Steps) -> Result<()> {
     let folder = workspace.target.join("image");
     let files = folder.join("root");
     steps.step("gather the image's files", || gather(workspace, &files))?;
     steps.step("start the image's programs", || try_programs(&files))?;
-    let archive = folder.join(ARCHIVE);
+    let archive = archive(workspace);
     let created = commit_time(workspace);
     steps.step("write the image", || write(&folder, &files, &archive, &created))?;
-
-    let bytes = fs::metadata(&archive).with_context(|| format!("read {}", archive.display()))?;
-    console::note(&format!(
-        "{}  {NAME}:{VERSION}, {}",
-        archive.display(),
-        size(bytes.len().try_into().unwrap_or(usize::MAX)),
-    ));
-    console::note(&format!("load it on a node: ctr -n k8s.io images import {ARCHIVE}"));
+    console::note(&format!("{}  {NAME}:{VERSION}, {}", archive.display(), file_size(&archive)?));
     Ok(())
+}
+
+fn archive(workspace: &Workspace) -> PathBuf {
+    workspace.target.join("image").join(ARCHIVE)
+}
+
+fn file_size(file: &Path) -> Result<String> {
+    let meta = fs::metadata(file).with_context(|| format!("read {}", file.display()))?;
+    Ok(size(meta.len().try_into().unwrap_or(usize::MAX)))
 }
 
 fn gather(workspace: &Workspace, files: &Path) -> Result<()> {
@@ -69,8 +83,12 @@ fn gather(workspace: &Workspace, files: &Path) -> Result<()> {
     for program in build::PROGRAMS {
         tree::put(&workspace.release().join(program), files, &Path::new(PROGRAMS).join(program))?;
     }
-    let nft = command::find("nft").context("there is no program nft on PATH")?;
-    tree::put_with_libraries(&nft, files, Path::new("usr/sbin/nft"))
+    let nft = (nft()?, PathBuf::from("usr/sbin/nft"));
+    tree::put_with_libraries(&[nft], files)
+}
+
+fn nft() -> Result<PathBuf> {
+    command::find("nft").context("there is no program nft on PATH")
 }
 
 /// What is missing in the image shows here, and not on a node.
@@ -87,44 +105,20 @@ fn try_programs(files: &Path) -> Result<()> {
 }
 
 fn write(folder: &Path, files: &Path, archive: &Path, created: &str) -> Result<()> {
-    let storage = folder.join("storage");
-    let settings = folder.join("containers.conf");
-    // It makes this folder, in /etc unless it is told.
-    let networks = format!("[network]\nnetwork_config_dir = {:?}\n", folder.join("networks"));
-    fs::write(&settings, networks).with_context(|| format!("write {}", settings.display()))?;
-    let buildah = || {
-        // In a network of its own: it neither changes the machine's nor asks anybody.
-        let mut buildah = Command::new("unshare");
-        buildah.args(["--net", "--", "buildah", "--storage-driver=vfs"]);
-        buildah.env("CONTAINERS_CONF", &settings);
-        buildah.arg("--root").arg(&storage).arg("--runroot").arg(folder.join("run"));
-        buildah
-    };
-    tree::clear(&storage)?;
-    let container = command::output(buildah().args(["from", "scratch"]))?;
-    let container = container.trim();
-    command::output(buildah().arg("copy").arg(container).arg(files).arg("/"))?;
-    let mut config = buildah();
-    config.args(["config", "--arch=amd64", "--os=linux"]);
-    config.arg(format!("--entrypoint=[\"{AGENT}\"]"));
-    // As variables and not as arguments, so that a DaemonSet's arguments neither repeat nor
-    // replace them.
-    config.arg("--env=PATH=/usr/sbin:/usr/bin");
-    config.arg(format!("--env=WEIR_CNI_BINARY=/{PROGRAMS}/weir-cni"));
-    config.arg("--label=org.opencontainers.image.title=weir-agent");
-    config.arg(format!("--label=org.opencontainers.image.version={VERSION}"));
-    command::output(config.arg(container))?;
-    match fs::remove_file(archive) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            return Err(error).with_context(|| format!("remove {}", archive.display()));
-        }
-        _ => {}
-    }
-    let mut commit = buildah();
-    // The same files make the same image.
-    commit.args(["commit", "--quiet", "--format=oci", "--timestamp", created, container]);
-    command::output(commit.arg(format!("oci-archive:{}:{NAME}:{VERSION}", archive.display())))?;
-    tree::clear(&storage)
+    let buildah = Buildah::with_files(folder, files)?;
+    buildah.configure(&[
+        format!("--entrypoint=[\"{AGENT}\"]"),
+        // As variables and not as arguments, so that a DaemonSet's arguments neither repeat nor
+        // replace them.
+        "--env=PATH=/usr/sbin:/usr/bin".to_owned(),
+        format!("--env=WEIR_CNI_BINARY=/{PROGRAMS}/weir-cni"),
+        "--label=org.opencontainers.image.title=weir-agent".to_owned(),
+        format!("--label=org.opencontainers.image.version={VERSION}"),
+    ])?;
+    tree::remove(archive)?;
+    let destination = format!("oci-archive:{}:{NAME}:{VERSION}", archive.display());
+    buildah.commit(created, &[], &destination)?;
+    buildah.clear()
 }
 
 /// The time of the commit that is checked out, in seconds since 1970.

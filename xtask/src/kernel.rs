@@ -58,9 +58,52 @@ const FEATURES: &[Feature] = &[
     },
 ];
 
-/// Fails unless the running kernel has all of them; the error names each that it has not.
+/// What a cluster needs besides: kubelets, containers and Services.
+const CLUSTER_FEATURES: &[Feature] = &[
+    Feature {
+        name: "control groups, version 2 of them mounted beside or instead of version 1",
+        option: "CONFIG_CGROUPS",
+        probe: &["--cgroup", "grep", "--quiet", " cgroup2 ", "/proc/mounts"],
+    },
+    Feature {
+        name: "a file system for pinned eBPF objects",
+        option: "CONFIG_BPF_SYSCALL",
+        probe: &["--mount", "mount", "-t", "bpf", "none", "/mnt"],
+    },
+    Feature {
+        name: "nftables with address translation",
+        option: "CONFIG_NF_TABLES, CONFIG_NFT_NAT",
+        probe: &[
+            "--net",
+            "nft",
+            "add table ip a; add chain ip a b { type nat hook postrouting priority 100; }; \
+             add rule ip a b masquerade",
+        ],
+    },
+    Feature {
+        name: "iptables with address translation",
+        option: "CONFIG_NETFILTER_XTABLES, CONFIG_NETFILTER_XT_NAT",
+        probe: &["--net", "iptables", "-t", "nat", "-A", "POSTROUTING", "-j", "MASQUERADE"],
+    },
+    Feature {
+        name: "netfilter for bridged packets",
+        option: "CONFIG_BRIDGE_NETFILTER",
+        probe: &["--net", "test", "-e", "/proc/sys/net/bridge/bridge-nf-call-iptables"],
+    },
+];
+
+/// Fails unless the running kernel has what tests need; the error names each feature that it lacks.
 pub(crate) fn demand_features() -> Result<()> {
-    let lacks: Vec<_> = FEATURES.iter().filter_map(lack).collect();
+    demand(FEATURES.iter())
+}
+
+/// The same for what a cluster needs.
+pub(crate) fn demand_for_cluster() -> Result<()> {
+    demand(FEATURES.iter().chain(CLUSTER_FEATURES))
+}
+
+fn demand(features: impl Iterator<Item = &'static Feature>) -> Result<()> {
+    let lacks: Vec<_> = features.filter_map(lack).collect();
     if lacks.is_empty() {
         return Ok(());
     }

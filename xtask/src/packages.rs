@@ -29,18 +29,24 @@ impl Package {
 
     pub(crate) const BUILDAH: Self = Self::of("buildah", Proof::Program("buildah"));
     pub(crate) const BUSYBOX: Self = Self::of("busybox-static", Proof::StaticProgram("busybox"));
+    pub(crate) const CONNTRACK: Self = Self::of("conntrack", Proof::Program("conntrack"));
     pub(crate) const CONTAINERD: Self = Self::of("containerd", Proof::Program("containerd"));
     pub(crate) const ETHTOOL: Self = Self::of("ethtool", Proof::Program("ethtool"));
+    pub(crate) const CURL: Self = Self::of("curl", Proof::Program("curl"));
+    pub(crate) const DNSUTILS: Self = Self::of("bind9-dnsutils", Proof::Program("dig"));
+    pub(crate) const IPERF: Self = Self::of("iperf", Proof::Program("iperf"));
     pub(crate) const IPROUTE: Self = Self::of("iproute2", Proof::Program("ip"));
     pub(crate) const IPTABLES: Self = Self::of("iptables", Proof::Program("iptables-legacy"));
     /// `musl-gcc`, for the C parts of the agent's TLS.
     pub(crate) const MUSL: Self = Self::of("musl-tools", Proof::Program("musl-gcc"));
+    pub(crate) const NETCAT: Self = Self::of("netcat-openbsd", Proof::Program("nc.openbsd"));
     pub(crate) const NFTABLES: Self = Self::of("nftables", Proof::Program("nft"));
     pub(crate) const OPENSSL: Self = Self::of("openssl", Proof::Program("openssl"));
     pub(crate) const PING: Self = Self::of("iputils-ping", Proof::Program("ping"));
     pub(crate) const REFERENCE_PLUGINS: Self =
         Self::of("containernetworking-plugins", Proof::File("/usr/lib/cni/bridge"));
     pub(crate) const RUNC: Self = Self::of("runc", Proof::Program("runc"));
+    pub(crate) const WGET: Self = Self::of("wget", Proof::Program("wget"));
 
     pub(crate) fn name(self) -> &'static str {
         self.name

@@ -6,7 +6,7 @@ use crate::command;
 use crate::console::{self, Steps};
 use crate::packages::{self, Package};
 use crate::toolchain::{self, Component};
-use crate::tools::{Tool, Upstream};
+use crate::tools::{self, Tool, Upstream};
 use crate::workspace::Workspace;
 
 /// One thing that a task needs.
@@ -91,6 +91,44 @@ pub(crate) const E2E_API: &[Need] = &[
     Need::Tool(Tool::Upstream(Upstream::Kubectl)),
 ];
 
+/// What a whole cluster on this machine needs, before [`E2E_UPSTREAM`] is built.
+pub(crate) const E2E_CLUSTER: &[Need] = &[
+    Need::CCompiler,
+    Need::Component(Component::Musl),
+    Need::Package(Package::MUSL),
+    Need::Package(Package::BUILDAH),
+    Need::Package(Package::CONNTRACK),
+    Need::Package(Package::CONTAINERD),
+    Need::Package(Package::CURL),
+    Need::Package(Package::DNSUTILS),
+    Need::Package(Package::IPERF),
+    Need::Package(Package::IPROUTE),
+    Need::Package(Package::IPTABLES),
+    Need::Package(Package::NETCAT),
+    Need::Package(Package::NFTABLES),
+    Need::Package(Package::PING),
+    Need::Package(Package::REFERENCE_PLUGINS),
+    Need::Package(Package::RUNC),
+    Need::Package(Package::WGET),
+];
+
+/// What a whole cluster consists of.
+pub(crate) const E2E_UPSTREAM: &[Need] = &[
+    Need::Tool(Tool::Upstream(Upstream::Etcd)),
+    Need::Tool(Tool::Upstream(Upstream::KubeApiserver)),
+    Need::Tool(Tool::Upstream(Upstream::KubeControllerManager)),
+    Need::Tool(Tool::Upstream(Upstream::KubeScheduler)),
+    Need::Tool(Tool::Upstream(Upstream::Kubelet)),
+    Need::Tool(Tool::Upstream(Upstream::KubeProxy)),
+    Need::Tool(Tool::Upstream(Upstream::Kubectl)),
+    Need::Tool(Tool::Upstream(Upstream::Kubeadm)),
+    Need::Tool(Tool::Upstream(Upstream::Agnhost)),
+    Need::Tool(Tool::Upstream(Upstream::RegressionIssue74839)),
+    Need::Tool(Tool::Upstream(Upstream::Ginkgo)),
+    Need::Tool(Tool::Upstream(Upstream::E2eTest)),
+    Need::Tool(Tool::Upstream(Upstream::Coredns)),
+];
+
 /// What no task asks for yet, and `setup` installs.
 pub(crate) const EBPF: &[Need] =
     &[Need::Component(Component::RustSrc), Need::Tool(Tool::BpfLinker)];
@@ -141,6 +179,22 @@ pub(crate) fn ensure(
         }
     }
 
+    let (upstream, tools) = split(tools);
+    if !upstream.is_empty() {
+        let mut missing = Vec::new();
+        for program in &upstream {
+            if !Tool::Upstream(*program).is_there(workspace)? {
+                missing.push(*program);
+            }
+        }
+        if missing.is_empty() {
+            say_there(&list("Kubernetes' programs", &upstream, Upstream::name));
+        } else {
+            let title = list("build Kubernetes' programs", &missing, Upstream::name);
+            steps.step(&title, || tools::install_upstream(workspace, &missing))?;
+        }
+    }
+
     for tool in tools {
         if let Some(reason) = tool.left_out() {
             console::announce(&tool.title());
@@ -152,6 +206,18 @@ pub(crate) fn ensure(
         }
     }
     Ok(())
+}
+
+/// Kubernetes' programs are built together, all others one by one.
+fn split(tools: Vec<Tool>) -> (Vec<Upstream>, Vec<Tool>) {
+    let (mut upstream, mut others) = (Vec::new(), Vec::new());
+    for tool in tools {
+        match tool {
+            Tool::Upstream(program) => upstream.push(program),
+            Tool::BpfLinker | Tool::CargoDeny | Tool::Cnitool => others.push(tool),
+        }
+    }
+    (upstream, others)
 }
 
 fn list<T: Copy>(what: &str, things: &[T], name: impl Fn(T) -> &'static str) -> String {
@@ -202,6 +268,7 @@ mod tests {
             ("image", IMAGE),
             ("test", TEST),
             ("e2e api", E2E_API),
+            ("e2e up", E2E_CLUSTER),
         ] {
             let missing: Vec<_> = BUILD.iter().filter(|need| !task.contains(need)).collect();
             assert!(missing.is_empty(), "{name} lacks {missing:?}");
@@ -210,9 +277,13 @@ mod tests {
 
     #[test]
     fn every_task_that_runs_an_agent_asks_for_nft() {
-        for (name, task) in
-            [("demo", DEMO), ("bench overlay", BENCH_OVERLAY), ("test", TEST), ("e2e api", E2E_API)]
-        {
+        for (name, task) in [
+            ("demo", DEMO),
+            ("bench overlay", BENCH_OVERLAY),
+            ("test", TEST),
+            ("e2e api", E2E_API),
+            ("e2e up", E2E_CLUSTER),
+        ] {
             assert!(task.contains(&Need::Package(Package::NFTABLES)), "{name}");
         }
     }

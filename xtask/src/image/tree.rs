@@ -32,23 +32,36 @@ pub(super) fn put(file: &Path, root: &Path, place: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Copies a program, the libraries that the loader would find for it, to where it would find them,
-/// and the copyright notices of the packages that they came from.
-pub(super) fn put_with_libraries(program: &Path, root: &Path, place: &Path) -> Result<()> {
-    put(program, root, place)?;
-    let listing = command::output(Command::new("ldd").arg(program))?;
-    let libraries = libraries(&listing);
-    for library in &libraries {
+/// Removes a file, if it is there.
+pub(super) fn remove(file: &Path) -> Result<()> {
+    match fs::remove_file(file) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("remove {}", file.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Copies programs to their places, the libraries that the loader would find for them to where it
+/// would find them, and the copyright notices of the packages that all these came from.
+pub(super) fn put_with_libraries(programs: &[(PathBuf, PathBuf)], root: &Path) -> Result<()> {
+    let mut shared = BTreeSet::new();
+    for (program, place) in programs {
+        put(program, root, place)?;
+        let listing = command::output(Command::new("ldd").arg(program))?;
+        shared.extend(libraries(&listing));
+    }
+    for library in &shared {
         put(library, root, library.strip_prefix("/").unwrap_or(library))?;
     }
-    let owned = libraries.iter().map(PathBuf::as_path).chain([program]);
-    let packages: BTreeSet<_> = owned.filter_map(package_of).collect();
+    let programs = programs.iter().map(|(program, _)| program);
+    let packages = packages_of(programs.chain(&shared))?;
     for package in &packages {
         let notice = Path::new("usr/share/doc").join(package).join("copyright");
         put(&Path::new("/").join(&notice), root, &notice)?;
     }
     let packages: Vec<_> = packages.into_iter().collect();
-    console::note(&format!("{} from {}", program.display(), packages.join(" ")));
+    console::note(&format!("files of {}", packages.join(" ")));
     Ok(())
 }
 
@@ -63,16 +76,30 @@ fn libraries(listing: &str) -> Vec<PathBuf> {
     listing.lines().filter_map(path).collect()
 }
 
-/// The Debian package that installed a file, if one did.
-fn package_of(file: &Path) -> Option<String> {
-    // The package may know the file by the name that it had before /lib became /usr/lib.
-    let merged = Path::new("/usr").join(file.strip_prefix("/").ok()?);
-    let unmerged = Path::new("/").join(file.strip_prefix("/usr").unwrap_or(file));
-    [file, &merged, &unmerged].into_iter().find_map(|name| {
-        let answer = command::output(Command::new("dpkg-query").arg("--search").arg(name)).ok()?;
-        let package = answer.lines().find(|line| !line.starts_with("diversion"))?;
-        Some(package.split([':', ',']).next()?.to_owned())
-    })
+/// The Debian packages that installed these files.
+fn packages_of<'a>(files: impl Iterator<Item = &'a PathBuf>) -> Result<BTreeSet<String>> {
+    let mut query = Command::new("dpkg-query");
+    query.arg("--search");
+    for file in files {
+        // What is called by a link belongs to the package of the file; and this may know it by the
+        // name that it had before /lib became /usr/lib.
+        let file = file.canonicalize().with_context(|| format!("find {}", file.display()))?;
+        query.arg(&file);
+        if let Ok(unmerged) = file.strip_prefix("/usr") {
+            query.arg(Path::new("/").join(unmerged));
+        }
+    }
+    // It fails as soon as it does not know one of the names, and still lists the others.
+    let listing = query.output().context("start dpkg-query")?.stdout;
+    Ok(owners(&String::from_utf8_lossy(&listing)))
+}
+
+/// The packages in what `dpkg-query --search` writes: `libc6:amd64: /lib/…`, with more than one
+/// package where they share a file, and lines about diversions.
+fn owners(listing: &str) -> BTreeSet<String> {
+    let lines = listing.lines().filter(|line| !line.starts_with("diversion by "));
+    let names = lines.filter_map(|line| line.split([':', ',']).next());
+    names.map(str::to_owned).collect()
 }
 
 #[cfg(test)]
@@ -95,10 +122,19 @@ mod tests {
     }
 
     #[test]
+    fn a_package_is_named_by_what_it_owns() {
+        let listing = "diversion by dash from: /bin/sh\n\
+                       coreutils: /bin/ls\nlibc6:amd64: /lib/x86_64-linux-gnu/libc.so.6\n\
+                       coreutils: /bin/cat\n";
+        assert_eq!(Vec::from_iter(owners(listing)), ["coreutils", "libc6"]);
+    }
+
+    #[test]
     fn a_program_is_copied_with_what_it_needs_to_start() {
         let folder = tempfile::tempdir().unwrap();
         let program = command::find("true").unwrap();
-        put_with_libraries(&program, folder.path(), Path::new("bin/true")).unwrap();
+        let place = PathBuf::from("bin/true");
+        put_with_libraries(&[(program.clone(), place)], folder.path()).unwrap();
         assert!(folder.path().join("bin/true").is_file());
         let listing = command::output(Command::new("ldd").arg(&program)).unwrap();
         for library in libraries(&listing) {

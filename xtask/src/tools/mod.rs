@@ -14,6 +14,7 @@
 mod bpf_linker;
 mod cargo_deny;
 mod cnitool;
+mod go;
 mod upstream;
 
 use std::env;
@@ -28,7 +29,7 @@ use anyhow::{Context, Result};
 use crate::workspace::Workspace;
 use crate::{command, console};
 
-pub(crate) use upstream::{Upstream, demand_go};
+pub(crate) use upstream::{Upstream, demand_go, kubernetes_source};
 
 /// A tool that the project builds for itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +40,7 @@ pub(crate) enum Tool {
     CargoDeny,
     /// Calls a CNI plugin as a container runtime does, with the reference library.
     Cnitool,
-    /// Is a program of Kubernetes' control plane.
+    /// Is one of Kubernetes' own programs.
     Upstream(Upstream),
 }
 
@@ -52,12 +53,12 @@ impl Tool {
     /// Why this machine does without it, if it does.
     pub(crate) fn left_out(self) -> Option<&'static str> {
         match self {
-            Self::BpfLinker | Self::CargoDeny => None,
-            Self::Cnitool | Self::Upstream(_) => cnitool::left_out(),
+            Self::BpfLinker | Self::CargoDeny | Self::Upstream(_) => None,
+            Self::Cnitool => cnitool::left_out(),
         }
     }
 
-    fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::BpfLinker => "bpf-linker",
             Self::CargoDeny => "cargo-deny",
@@ -79,7 +80,8 @@ impl Tool {
         let edition = format!("{}-{}", self.name(), self.version());
         match self {
             Self::BpfLinker => bpf_linker::edition(workspace, &edition),
-            Self::CargoDeny | Self::Cnitool | Self::Upstream(_) => Ok(edition),
+            Self::Upstream(program) => Ok(program.edition(edition)),
+            Self::CargoDeny | Self::Cnitool => Ok(edition),
         }
     }
 
@@ -96,7 +98,7 @@ impl Tool {
             Self::BpfLinker => bpf_linker::build(workspace, prefix),
             Self::CargoDeny => cargo_deny::build(prefix),
             Self::Cnitool => cnitool::build(prefix),
-            Self::Upstream(program) => program.build(workspace, prefix),
+            Self::Upstream(program) => upstream::build(workspace, &[program], &prefix.join("bin")),
         }
     }
 
@@ -110,25 +112,41 @@ impl Tool {
     /// Builds the wanted edition unless it is there, and puts it to use.
     pub(crate) fn install(self, workspace: &Workspace) -> Result<()> {
         let _lock = lock(workspace)?;
-        let program = self.program(workspace)?;
         // Another task may have built it while this one waited.
-        if !program.is_file() || !self.starts(&program) {
-            let edition = self.edition(workspace)?;
-            let partial = workspace.cache.join("partial").join(&edition);
-            let complete = workspace.cache.join("tools").join(&edition);
+        if !self.is_complete(workspace)? {
+            let partial = self.partial(workspace)?;
             make_folder(&partial)?;
             self.build(workspace, &partial)
                 .with_context(|| format!("{} could not be built", self.title()))?;
-            remove_folder(&partial.join(BUILD_FOLDER))?;
-            remove_folder(&complete)?;
-            make_folder(&workspace.cache.join("tools"))?;
-            fs::rename(&partial, &complete)
-                .with_context(|| format!("move {} to {}", partial.display(), complete.display()))?;
+            self.complete(workspace)?;
         }
-        replace_link(&self.link(workspace), &program)
+        self.put_to_use(workspace)
     }
 
-    fn program(self, workspace: &Workspace) -> Result<PathBuf> {
+    fn is_complete(self, workspace: &Workspace) -> Result<bool> {
+        let program = self.program(workspace)?;
+        Ok(program.is_file() && self.starts(&program))
+    }
+
+    /// Moves what was built to where complete editions are.
+    fn complete(self, workspace: &Workspace) -> Result<()> {
+        let partial = self.partial(workspace)?;
+        let complete = workspace.cache.join("tools").join(self.edition(workspace)?);
+        remove_folder(&partial.join(BUILD_FOLDER))?;
+        remove_folder(&complete)?;
+        make_folder(&workspace.cache.join("tools"))?;
+        rename(&partial, &complete)
+    }
+
+    fn put_to_use(self, workspace: &Workspace) -> Result<()> {
+        replace_link(&self.link(workspace), &self.program(workspace)?)
+    }
+
+    fn partial(self, workspace: &Workspace) -> Result<PathBuf> {
+        Ok(workspace.cache.join("partial").join(self.edition(workspace)?))
+    }
+
+    pub(crate) fn program(self, workspace: &Workspace) -> Result<PathBuf> {
         let edition = workspace.cache.join("tools").join(self.edition(workspace)?);
         Ok(edition.join("bin").join(self.name()))
     }
@@ -136,6 +154,29 @@ impl Tool {
     fn link(self, workspace: &Workspace) -> PathBuf {
         workspace.tools().join(self.name())
     }
+}
+
+/// [`Tool::install`] for many of Kubernetes' programs, which are built together.
+pub(crate) fn install_upstream(workspace: &Workspace, programs: &[Upstream]) -> Result<()> {
+    let _lock = lock(workspace)?;
+    let mut absent = Vec::new();
+    for program in programs {
+        if !Tool::Upstream(*program).is_complete(workspace)? {
+            absent.push(*program);
+        }
+    }
+    if !absent.is_empty() {
+        let built = workspace.cache.join("partial/upstream");
+        upstream::build(workspace, &absent, &built)?;
+        for program in absent {
+            let tool = Tool::Upstream(program);
+            let bin = tool.partial(workspace)?.join("bin");
+            make_folder(&bin)?;
+            rename(&built.join(program.name()), &bin.join(program.name()))?;
+            tool.complete(workspace)?;
+        }
+    }
+    programs.iter().try_for_each(|program| Tool::Upstream(*program).put_to_use(workspace))
 }
 
 /// Where a build keeps its intermediate files, below the edition that is being built.
@@ -158,7 +199,7 @@ fn cargo_install(prefix: &Path, name: &str, version: &str) -> Result<Command> {
 }
 
 /// Held while the cache is written; given back when the task ends, however it ends.
-fn lock(workspace: &Workspace) -> Result<File> {
+pub(crate) fn lock(workspace: &Workspace) -> Result<File> {
     make_folder(&workspace.cache)?;
     let path = workspace.cache.join("lock");
     let file = File::create(&path).with_context(|| format!("create {}", path.display()))?;
@@ -176,6 +217,10 @@ fn lock(workspace: &Workspace) -> Result<File> {
 
 fn make_folder(folder: &Path) -> Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))
+}
+
+fn rename(from: &Path, to: &Path) -> Result<()> {
+    fs::rename(from, to).with_context(|| format!("move {} to {}", from.display(), to.display()))
 }
 
 fn remove_folder(folder: &Path) -> Result<()> {

@@ -1,0 +1,258 @@
+//! The images of a cluster on this machine: the agent's, and those that Kubernetes and upstream's
+//! tests name, made here so that no registry is asked.
+//!
+//! ```text
+//! <cache>/images/kubernetes.tar          an archive of all of upstream's images
+//! <cache>/images/kubernetes.tar.inputs   what it was made of; it is made again when that changes
+//! <target>/image/cluster/*.tar           links to the archives, for `ctr images import`
+//! <target>/image/cluster/index.json      the names in each archive, and which one is which
+//! ```
+//!
+//! Registries are not known here: `kubeadm` and `e2e.test` say how the images are called in full, and
+//! each is recognised by the last element of its name.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use sha2::{Digest, Sha256};
+
+use super::buildah::Buildah;
+use super::{ARCHIVE, NAME, VERSION, archive, file_size, make, nft, toolbox, tree};
+use crate::console::{self, Steps};
+use crate::tools::{self, Tool, Upstream};
+use crate::workspace::Workspace;
+use crate::{build, command};
+
+const SOURCES: [&str; 3] =
+    [include_str!("cluster.rs"), include_str!("toolbox.rs"), include_str!("tree.rs")];
+const KUBERNETES: &str = "kubernetes.tar";
+/// The sandbox's image, as the nodes' containerd is told.
+const PAUSE: &str = "localhost/weir-e2e/pause:1";
+
+/// What an image starts when a pod names no command. All have the same files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Start {
+    entrypoint: &'static str,
+    command: &'static str,
+}
+
+/// How the image of this name starts, unless it is none that Weir's tests use.
+fn start(name: &str) -> Option<Start> {
+    let base = name.rsplit('/').next()?.split(':').next()?;
+    let (entrypoint, command) = match base {
+        "agnhost" => (r#"["/agnhost"]"#, "pause"),
+        "busybox" | "distroless-iptables" | "glibc-dns-testing" => ("[]", "/bin/sh"),
+        "coredns" => (r#"["/coredns"]"#, ""),
+        "nginx" => (r#"["/agnhost"]"#, "netexec --http-port=80"),
+        "pause" => (r#"["/pause"]"#, ""),
+        "regression-issue-74839" => (r#"["/regression-issue-74839"]"#, ""),
+        _ => return None,
+    };
+    Some(Start { entrypoint, command })
+}
+
+/// The folder with all archives.
+pub(crate) fn folder(workspace: &Workspace) -> PathBuf {
+    workspace.target.join("image/cluster")
+}
+
+/// Makes the archives again that are made of something that has changed.
+pub(crate) fn images(workspace: &Workspace, steps: &mut Steps) -> Result<()> {
+    let agent = archive(workspace);
+    let made_of = agent_inputs(workspace)?;
+    if !is_made_of(&agent, &made_of) {
+        make(workspace, steps)?;
+        note_inputs(&agent, &made_of)?;
+    }
+
+    let kubernetes = workspace.cache.join("images").join(KUBERNETES);
+    let names = upstream_names(workspace)?;
+    let programs = toolbox::programs()?;
+    let made_of = upstream_inputs(workspace, &names, &programs)?;
+    if !is_made_of(&kubernetes, &made_of) {
+        steps.step("make the images of Kubernetes and its tests", || {
+            upstream(workspace, &names, &programs, &kubernetes)?;
+            note_inputs(&kubernetes, &made_of)
+        })?;
+    }
+
+    let folder = folder(workspace);
+    tree::clear(&folder)?;
+    let link = |archive: &Path, name: &str| {
+        std::os::unix::fs::symlink(archive, folder.join(name))
+            .with_context(|| format!("link to {}", archive.display()))
+    };
+    link(&agent, ARCHIVE)?;
+    link(&kubernetes, KUBERNETES)?;
+    let agent = format!("{NAME}:{VERSION}");
+    let index = serde_json::json!({
+        "agent": agent,
+        "pause": PAUSE,
+        "archives": { ARCHIVE: [agent], KUBERNETES: names },
+    });
+    let file = folder.join("index.json");
+    fs::write(&file, format!("{index:#}\n")).with_context(|| format!("write {}", file.display()))
+}
+
+/// The names that images are asked for by: the tests', kubeadm's, and the sandbox's.
+fn upstream_names(workspace: &Workspace) -> Result<Vec<String>> {
+    let tests =
+        command::output(Command::new(workspace.tools().join("e2e.test")).arg("--list-images"))?;
+    let version = Upstream::Kubeadm.version();
+    let cluster = command::output(
+        // A version of which it need not find out whether there is a newer one.
+        Command::new(workspace.tools().join("kubeadm")).args([
+            "config",
+            "images",
+            "list",
+            "--kubernetes-version",
+            version,
+        ]),
+    )?;
+    let names = wanted(&[PAUSE, &tests, &cluster].join("\n"));
+    for base in ["agnhost", "coredns"] {
+        if !names.iter().any(|name| name.contains(base)) {
+            bail!("neither kubeadm nor e2e.test names an image {base}");
+        }
+    }
+    Ok(names)
+}
+
+/// Those names in a listing that stand for images which can be made, each once.
+fn wanted(listing: &str) -> Vec<String> {
+    let lines = listing.lines().map(str::trim).filter(|line| !line.contains(char::is_whitespace));
+    let mut names: Vec<_> = lines.filter(|line| start(line).is_some()).map(str::to_owned).collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+/// Writes one archive with an image for each name.
+fn upstream(
+    workspace: &Workspace,
+    names: &[String],
+    programs: &[(PathBuf, PathBuf)],
+    archive: &Path,
+) -> Result<()> {
+    let _lock = tools::lock(workspace)?;
+    let folder = workspace.cache.join("images/making");
+    let (files, layout) = (folder.join("root"), folder.join("layout"));
+    tree::clear(&folder)?;
+    toolbox::gather(workspace, programs, &files)?;
+    toolbox::try_programs(&files)?;
+    let buildah = Buildah::with_files(&folder, &files)?;
+    for name in names {
+        let Start { entrypoint, command } =
+            start(name).with_context(|| format!("no image is called {name}"))?;
+        buildah.configure(&[
+            format!("--entrypoint={entrypoint}"),
+            format!("--cmd={command}"),
+            "--env=PATH=/usr/bin:/bin".to_owned(),
+        ])?;
+        // Into one layout, which keeps the files that the images share once. A node unpacks them
+        // more often than they are stored.
+        let destination = format!("oci:{}:{name}", layout.display());
+        buildah.commit("0", &["--disable-compression"], &destination)?;
+    }
+    let new = folder.join(KUBERNETES);
+    let mut tar = Command::new("tar");
+    command::output(tar.arg("--create").arg("--file").arg(&new).arg("-C").arg(&layout).arg("."))?;
+    fs::rename(&new, archive)
+        .with_context(|| format!("move {} to {}", new.display(), archive.display()))?;
+    fs::remove_dir_all(&folder).with_context(|| format!("remove {}", folder.display()))?;
+    console::note(&format!(
+        "{}  {} images, {}",
+        archive.display(),
+        names.len(),
+        file_size(archive)?
+    ));
+    Ok(())
+}
+
+fn agent_inputs(workspace: &Workspace) -> Result<String> {
+    let mut files = vec![nft()?];
+    files.extend(build::PROGRAMS.iter().map(|program| workspace.release().join(program)));
+    Ok(format!("{NAME}:{VERSION}\n{}", describe(&files)?))
+}
+
+fn upstream_inputs(
+    workspace: &Workspace,
+    names: &[String],
+    programs: &[(PathBuf, PathBuf)],
+) -> Result<String> {
+    let mut files: Vec<_> = programs.iter().map(|(program, _)| program.clone()).collect();
+    for program in toolbox::UPSTREAM {
+        files.push(Tool::Upstream(*program).program(workspace)?);
+    }
+    // And what is done with them.
+    let mut digest = Sha256::new();
+    for source in SOURCES {
+        digest.update(source);
+    }
+    let digest = digest.finalize();
+    Ok(format!("{digest:x?}\n{}\n{}", names.join("\n"), describe(&files)?))
+}
+
+/// A line for each file, which changes when the file does.
+fn describe(files: &[PathBuf]) -> Result<String> {
+    let line = |file: &PathBuf| {
+        let meta = fs::metadata(file).with_context(|| format!("read {}", file.display()))?;
+        Ok(format!("{} {} {}.{}", file.display(), meta.len(), meta.mtime(), meta.mtime_nsec()))
+    };
+    Ok(files.iter().map(line).collect::<Result<Vec<_>>>()?.join("\n"))
+}
+
+fn is_made_of(archive: &Path, inputs: &str) -> bool {
+    archive.is_file() && fs::read_to_string(inputs_of(archive)).is_ok_and(|made| made == inputs)
+}
+
+fn note_inputs(archive: &Path, inputs: &str) -> Result<()> {
+    let file = inputs_of(archive);
+    fs::write(&file, inputs).with_context(|| format!("write {}", file.display()))
+}
+
+fn inputs_of(archive: &Path) -> PathBuf {
+    let mut name = archive.as_os_str().to_owned();
+    name.push(".inputs");
+    name.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_is_recognised_by_the_last_element_of_its_name() {
+        let listing = "registry.example/e2e/agnhost:2.55\nregistry.example/e2e/agnhost:2.63.0\n\
+                       registry.example/coredns/coredns:v1.14.2\nregistry.example/nfs:1\n\
+                       W1121 a warning about coredns:\nregistry.example/e2e/agnhost:2.55\n";
+        assert_eq!(
+            wanted(listing),
+            [
+                "registry.example/coredns/coredns:v1.14.2",
+                "registry.example/e2e/agnhost:2.55",
+                "registry.example/e2e/agnhost:2.63.0",
+            ]
+        );
+    }
+
+    #[test]
+    fn an_archive_is_made_again_when_one_of_its_files_changed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (archive, program) = (folder.path().join("a.tar"), folder.path().join("program"));
+        fs::write(&archive, "").unwrap();
+        fs::write(&program, "one").unwrap();
+        let files = [program.clone()];
+        assert!(
+            !is_made_of(&archive, &describe(&files).unwrap()),
+            "nobody said what it is made of"
+        );
+        note_inputs(&archive, &describe(&files).unwrap()).unwrap();
+        assert!(is_made_of(&archive, &describe(&files).unwrap()));
+        fs::write(&program, "three").unwrap();
+        assert!(!is_made_of(&archive, &describe(&files).unwrap()));
+    }
+}
