@@ -1,0 +1,196 @@
+//! The flow table: which backend a flow of packets was given.
+//!
+//! A flow has two entries. The forward one is found by what the client sends and says where it
+//! goes; the reverse one is found by what the backend answers and says what the client must see.
+//! Each holds all that is needed to make the other anew, because the table forgets single entries.
+
+use crate::unpadded::unpadded;
+use crate::{Address, Port};
+
+/// The packets that an entry is for, as they are before they are translated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(C)]
+pub struct FlowKey<A> {
+    /// Source address.
+    pub source: A,
+    /// Destination address.
+    pub destination: A,
+    /// Source port.
+    pub source_port: Port,
+    /// Destination port.
+    pub destination_port: Port,
+    /// The number of the IP protocol.
+    pub protocol: u8,
+    /// See [`Direction`].
+    pub direction: u8,
+    /// Always zero.
+    pub reserved: [u8; 2],
+}
+
+/// Which of a flow's two entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Direction {
+    /// From the client to the Service's address.
+    Forward = 0,
+    /// From the backend to the client.
+    Reverse = 1,
+}
+
+/// How packets of a flow are translated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct Flow<A> {
+    /// Forward: the backend, the new destination. Reverse: the Service, the new source.
+    pub address: A,
+    /// The port that goes with `address`.
+    pub port: Port,
+    /// Forward: the source port that the backend sees. Reverse: the client's own port, the new
+    /// destination port. They differ when two flows of a client would look the same to a backend.
+    pub client_port: Port,
+    /// The backend's id.
+    pub backend: u32,
+    /// The Service's id.
+    pub service: u32,
+    /// Forward, TCP: the sequence number that opened the connection; a SYN with another one opens a
+    /// new connection.
+    pub opening: u32,
+    /// When a packet was last seen, in seconds of the kernel's monotonic clock.
+    pub seen: u32,
+    /// A set of the constants below.
+    pub flags: u32,
+}
+
+impl<A> Flow<A> {
+    /// The client has closed its side, or reset the connection.
+    pub const CLIENT_CLOSED: u32 = 1 << 0;
+    /// The backend has closed its side, or reset the connection.
+    pub const BACKEND_CLOSED: u32 = 1 << 1;
+    /// Its packets to the backend are masqueraded.
+    pub const MASQUERADED: u32 = 1 << 2;
+}
+
+impl<A: Address> FlowKey<A> {
+    /// The same tuple the other way round, in the other direction: the key of the answers to
+    /// packets that go untranslated.
+    #[inline(always)]
+    #[must_use]
+    pub fn answer(&self) -> Self {
+        Self {
+            source: self.destination,
+            destination: self.source,
+            source_port: self.destination_port,
+            destination_port: self.source_port,
+            protocol: self.protocol,
+            direction: Direction::Reverse as u8,
+            reserved: [0; 2],
+        }
+    }
+}
+
+impl<A: Address> Flow<A> {
+    /// The key of the reverse entry of the flow that has this forward entry at `key`.
+    #[inline(always)]
+    #[must_use]
+    pub fn reverse_key(&self, key: &FlowKey<A>) -> FlowKey<A> {
+        FlowKey {
+            source: self.address,
+            destination: key.source,
+            source_port: self.port,
+            destination_port: self.client_port,
+            protocol: key.protocol,
+            direction: Direction::Reverse as u8,
+            reserved: [0; 2],
+        }
+    }
+
+    /// The key of the forward entry of the flow that has this reverse entry at `key`.
+    #[inline(always)]
+    #[must_use]
+    pub fn forward_key(&self, key: &FlowKey<A>) -> FlowKey<A> {
+        FlowKey {
+            source: key.destination,
+            destination: self.address,
+            source_port: self.client_port,
+            destination_port: self.port,
+            protocol: key.protocol,
+            direction: Direction::Forward as u8,
+            reserved: [0; 2],
+        }
+    }
+
+    /// The other entry of the flow that has this entry at `key`, in either direction.
+    #[inline(always)]
+    #[must_use]
+    pub fn twin(&self, key: &FlowKey<A>) -> Self {
+        let (address, port, client_port) = if key.direction == Direction::Forward as u8 {
+            (key.destination, key.destination_port, key.source_port)
+        } else {
+            (key.source, key.source_port, key.destination_port)
+        };
+        Self { address, port, client_port, ..*self }
+    }
+}
+
+unpadded!(FlowKey<crate::V4>: crate::V4, crate::V4, Port, Port, u8, u8, [u8; 2]);
+unpadded!(FlowKey<crate::V6>: crate::V6, crate::V6, Port, Port, u8, u8, [u8; 2]);
+unpadded!(Flow<crate::V4>: crate::V4, Port, Port, u32, u32, u32, u32, u32);
+unpadded!(Flow<crate::V6>: crate::V6, Port, Port, u32, u32, u32, u32, u32);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{V4, protocol};
+
+    fn forward() -> (FlowKey<V4>, Flow<V4>) {
+        let key = FlowKey {
+            source: V4::new([10, 244, 1, 2]),
+            destination: V4::new([10, 96, 0, 10]),
+            source_port: Port::new(40_000),
+            destination_port: Port::new(53),
+            protocol: protocol::UDP,
+            direction: Direction::Forward as u8,
+            reserved: [0; 2],
+        };
+        let flow = Flow {
+            address: V4::new([10, 244, 2, 7]),
+            port: Port::new(5353),
+            client_port: Port::new(50_000),
+            backend: 7,
+            service: 3,
+            opening: 1,
+            seen: 9,
+            flags: Flow::<V4>::MASQUERADED,
+        };
+        (key, flow)
+    }
+
+    #[test]
+    fn either_entry_of_a_flow_restores_the_other() {
+        let (key, flow) = forward();
+        let (reverse_key, reverse) = (flow.reverse_key(&key), flow.twin(&key));
+        assert_eq!(reverse.forward_key(&reverse_key), key);
+        assert_eq!(reverse.twin(&reverse_key), flow);
+    }
+
+    #[test]
+    fn a_reverse_entry_is_found_by_what_the_backend_sends() {
+        let (key, flow) = forward();
+        let reverse_key = flow.reverse_key(&key);
+        assert_eq!((reverse_key.source, reverse_key.source_port), (flow.address, flow.port));
+        assert_eq!(reverse_key.destination, key.source);
+        assert_eq!(reverse_key.destination_port, Port::new(50_000), "the port that it knows");
+    }
+
+    #[test]
+    fn the_answer_to_a_direct_packet_has_the_key_of_a_reverse_entry() {
+        let (key, flow) = forward();
+        let direct = FlowKey {
+            destination: flow.address,
+            destination_port: flow.port,
+            source_port: flow.client_port,
+            ..key
+        };
+        assert_eq!(direct.answer(), flow.reverse_key(&key));
+    }
+}

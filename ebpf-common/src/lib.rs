@@ -1,0 +1,51 @@
+//! What Weir's eBPF programs and its daemons have to agree on: the names, keys and values of every
+//! map, the reasons that packets are counted by, and the logic that needs no kernel helper and can
+//! therefore be tested on the host.
+//!
+//! Everything that lies in a map is `#[repr(C)]` and without padding, which is asserted when this
+//! crate is compiled: padding would be uninitialised bytes in a hash map's key. Addresses and ports
+//! are kept as they lie in a packet ([`V4`], [`V6`], [`Port`]), so that a program copies them and
+//! never swaps bytes.
+//!
+//! Both address families have maps of their own, of the same generic types. A type whose layout
+//! changes needs a new layout version of its map ([`map`]).
+
+#![no_std]
+
+mod address;
+mod affinity;
+mod checksum;
+mod cluster;
+mod endpoint;
+mod flow;
+mod fragment;
+pub mod map;
+#[cfg(feature = "user")]
+mod pod;
+mod reason;
+mod service;
+mod settings;
+mod socket;
+mod unpadded;
+
+pub use address::{Address, Mac, Port, V4, V6};
+pub use affinity::{Affinity, AffinityKey};
+pub use checksum::{add, finish};
+pub use cluster::{Route, RouteKind};
+pub use endpoint::Endpoint;
+pub use flow::{Direction, Flow, FlowKey};
+pub use fragment::{Fragment, FragmentKey, Hook};
+pub use reason::Reason;
+pub use service::{Algorithm, Backend, Scope, Service, ServiceKey, choose_slot};
+pub use settings::Settings;
+pub use socket::{Socket, SocketKey};
+
+/// IP protocol numbers of what a Service can have.
+pub mod protocol {
+    /// Transmission Control Protocol.
+    pub const TCP: u8 = 6;
+    /// User Datagram Protocol.
+    pub const UDP: u8 = 17;
+    /// Stream Control Transmission Protocol.
+    pub const SCTP: u8 = 132;
+}

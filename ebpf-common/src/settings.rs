@@ -1,0 +1,38 @@
+//! What the agent tells all programs.
+
+use crate::unpadded::unpadded;
+
+/// The one value of the settings map. A program without it passes everything on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct Settings {
+    /// The cookie of the node's network namespace, whose processes are translated at the socket;
+    /// low half first, 0 for all.
+    pub netns_cookie: [u32; 2],
+    /// A set of the constants below.
+    pub flags: u32,
+    /// The bit of `skb->mark` that asks for masquerading.
+    pub masquerade_mark: u32,
+    /// The bit of `skb->mark` that forbids it.
+    pub reply_mark: u32,
+    /// The bit of `skb->mark` that asks for a rejection by the kernel.
+    pub reject_mark: u32,
+    /// The UDP port of the tunnel.
+    pub tunnel_port: u32,
+    /// After how many idle seconds the next packet of a UDP flow chooses anew; 0 is never.
+    pub udp_idle: u32,
+}
+
+impl Settings {
+    /// Packets between pods skip the host's stack.
+    pub const FAST_PATH: u32 = 1 << 0;
+
+    /// Whether `flag` is set.
+    #[inline(always)]
+    #[must_use]
+    pub const fn has(&self, flag: u32) -> bool {
+        self.flags & flag != 0
+    }
+}
+
+unpadded!(Settings: [u32; 2], u32, u32, u32, u32, u32, u32);
