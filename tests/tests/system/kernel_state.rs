@@ -61,7 +61,7 @@ fn the_pods_mac_address_is_made_of_its_address() -> Result<()> {
 
 #[test]
 fn the_host_side_is_a_hairpin_port_of_the_bridge() -> Result<()> {
-    let Scene { node, added, .. } = one_pod(Config::new("10.1.0.0/24"))?;
+    let Scene { node, added, pod: _pod, .. } = one_pod(Config::new("10.1.0.0/24"))?;
     let host = node.link(&added.host()?.name)?;
     let digits = host.name.strip_prefix("weir").context("the prefix of the name")?;
     ensure!(
@@ -85,7 +85,7 @@ fn the_host_sides_name_depends_on_container_and_interface_alone() -> Result<()> 
 #[test]
 fn hairpin_can_be_turned_off() -> Result<()> {
     let config = Config::new("10.1.0.0/24").with("hairpinMode", false);
-    let Scene { node, added, .. } = one_pod(config)?;
+    let Scene { node, added, pod: _pod, .. } = one_pod(config)?;
     ensure!(!node.link(&added.host()?.name)?.info.port.hairpin);
     Ok(())
 }
