@@ -223,6 +223,9 @@ impl Parts<'_> {
                 let Attachment { container_id, ifname } = attachment.clone();
                 Err(Error::AlreadyAdded { container_id, ifname })
             }
+            Err(error) if error.is_bridge_full() => {
+                Err(Error::BridgeFull { bridge: bridge.name.clone() })
+            }
             outcome => Ok(outcome?),
         }
     }

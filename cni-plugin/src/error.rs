@@ -163,6 +163,15 @@ pub enum Error {
         /// The pin directory.
         path: PathBuf,
     },
+    /// The bridge has no port for another pod.
+    #[error(
+        "bridge {bridge} has as many ports as the kernel lets a bridge have (1,023): let the \
+         kubelet take fewer pods on this node (--max-pods)"
+    )]
+    BridgeFull {
+        /// The bridge.
+        bridge: String,
+    },
     /// Several steps of a teardown failed; the first is the source.
     #[error("{} steps failed: {}", .0.len(), summary(.0))]
     Several(Vec<Error>),
@@ -191,6 +200,7 @@ impl Error {
             Self::OtherSubnet { .. } => 104,
             Self::Difference { .. } => 105,
             Self::Programs { .. } => 106,
+            Self::BridgeFull { .. } => 107,
             Self::Several(errors) => errors.first().map_or(5, Self::code),
         }
     }

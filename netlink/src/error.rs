@@ -75,6 +75,11 @@ impl Error {
         matches!(self.errno(), Some(Errno::EXIST))
     }
 
+    /// The bridge has as many ports as the kernel lets a bridge have.
+    pub fn is_bridge_full(&self) -> bool {
+        matches!(self.errno(), Some(Errno::XFULL))
+    }
+
     /// The kernel did not answer in time; a later try may succeed.
     pub fn is_timeout(&self) -> bool {
         matches!(self.cause, Cause::TimedOut(_))

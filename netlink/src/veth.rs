@@ -33,7 +33,7 @@ pub struct VethSpec<'a> {
 /// never visible in this namespace, so that no udev rule or daemon here can touch it.
 ///
 /// A name that is taken, on either side, is an error ([`Error::is_already_there`]) that creates
-/// nothing.
+/// nothing, and so is a bridge without a free port ([`Error::is_bridge_full`]).
 pub async fn create(netlink: &Netlink, spec: &VethSpec<'_>) -> Result<(), Error> {
     let mut peer = LinkMessage::default();
     peer.attributes = vec![

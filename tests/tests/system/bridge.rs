@@ -4,13 +4,13 @@ use std::net::IpAddr;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
-use weir_tests::lab::{Cni, Config, Node, Observe, Stack};
+use weir_tests::lab::{Cni, Config, Node, Observe, Stack, refused};
 
 use crate::scene::{Scene, global, is_up, one_pod};
 
 #[test]
 fn the_bridge_is_the_gateway_of_every_subnet() -> Result<()> {
-    let Scene { node, .. } = one_pod(Config::dual_stack("10.1.0.0/24", "fd00:1::/64"))?;
+    let Scene { node, pod: _pod, .. } = one_pod(Config::dual_stack("10.1.0.0/24", "fd00:1::/64"))?;
     let bridge = node.link("weir0")?;
     ensure!(bridge.info.kind.as_deref() == Some("bridge") && is_up(&bridge), "{bridge:?}");
     let mut addresses = global(&bridge);
@@ -80,9 +80,31 @@ fn an_existing_bridge_is_used_as_it_is() -> Result<()> {
     let node = Node::new()?;
     node.sh("ip link add weir0 address 02:00:00:00:00:01 type bridge")?;
     let cni = Cni::new(&node, Config::new("10.1.0.0/24"))?;
-    cni.add(&node.pod("a")?)?;
+    // A bridge whose only port has gone with its pod has no carrier.
+    let pod = node.pod("a")?;
+    cni.add(&pod)?;
     let bridge = node.link("weir0")?;
     ensure!(bridge.mac.as_deref() == Some("02:00:00:00:00:01"), "{bridge:?}");
     ensure!(is_up(&bridge) && global(&bridge) == ["10.1.0.1/24"], "{bridge:?}");
     Ok(())
+}
+
+#[test]
+fn a_bridge_without_a_free_port_is_an_error_that_says_so_and_leaves_nothing() -> Result<()> {
+    let Scene { node, cni, pod: _pod, .. } = one_pod(Config::new("10.1.0.0/16"))?;
+    // The kernel lets a bridge have 1,023 ports, and one pod is there.
+    let links: String = (1..=1022)
+        .map(|number| format!("link add p{number} master weir0 type veth peer name q{number}\n"))
+        .collect();
+    node.command("ip")?.args(["-batch", "-"]).stdin(links).stdout()?;
+    let (records, reservations) = (cni.records()?.len(), cni.reservations()?);
+    let pod = node.pod("one-too-many")?;
+    let error = refused(cni.add(&pod), 107)?;
+    for word in ["weir0", "1,023", "--max-pods"] {
+        ensure!(error.msg.contains(word), "{word} is not in {error:?}");
+    }
+    ensure!(cni.reservations()? == reservations && cni.records()?.len() == records);
+    ensure!(pod.links()?.len() == 1, "the failed ADD left something in the pod");
+    node.sh("ip link del p1")?;
+    cni.add(&pod).map(drop)
 }
