@@ -33,7 +33,7 @@ impl Agent {
         let program =
             program.context("WEIR_BIN_DIR is not set: run this by cargo xtask e2e api")?;
         let mut command = Command::new(program);
-        command.args(["--node-name", name, "--log-level", "debug"]);
+        command.args(["--node-name", name, "--log-level", "debug", "--resync-seconds", "2"]);
         for (flag, below) in [
             ("--net-conf", "net-conf.json"),
             ("--cni-bin-dir", "bin"),
@@ -55,6 +55,12 @@ impl Agent {
     #[must_use]
     pub fn log(&self) -> String {
         self.daemon.log()
+    }
+
+    /// How often it has compared everything because nothing else had happened for a while.
+    #[must_use]
+    pub fn resyncs(&self) -> usize {
+        self.log().matches("trigger=Resync").count()
     }
 
     /// Whether it has not ended.

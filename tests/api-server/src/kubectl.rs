@@ -61,6 +61,26 @@ impl Kubectl {
             .map(drop)
     }
 
+    /// Sets a condition of a Node, as a cloud's controller would.
+    ///
+    /// # Errors
+    /// When there is no such Node.
+    pub fn set_condition(&self, name: &str, kind: &str, status: &str) -> Result<()> {
+        let condition = json!({"type": kind, "status": status, "reason": "NoRouteCreated"});
+        let patch = json!({"status": {"conditions": [condition]}});
+        self.run(&["patch", "node", name, "--subresource=status", "-p", &patch.to_string()])
+            .map(drop)
+    }
+
+    /// A Node.
+    ///
+    /// # Errors
+    /// When there is none of that name.
+    pub fn node(&self, name: &str) -> Result<Value> {
+        let text = self.run(&["get", "node", name, "-o", "json"])?;
+        serde_json::from_str(&text).context("kubectl printed no JSON")
+    }
+
     /// The objects of a kind, as one list.
     ///
     /// # Errors

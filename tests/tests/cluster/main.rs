@@ -4,6 +4,7 @@
 //! read from its kernel; the agent is asked only whether it is ready. Waiting has a deadline, and
 //! nothing depends on how fast anything is.
 
+mod availability;
 mod cleanup;
 mod conflicts;
 mod device;
@@ -12,6 +13,7 @@ mod downtime;
 mod entries;
 mod families;
 mod firewall;
+mod headroom;
 mod manifests;
 mod masquerade;
 mod offload;

@@ -7,6 +7,8 @@ use weir_tests::lab::{Builder, Cluster, Families, Member, Mode, Observe, Stack, 
 
 use crate::scene::pod_everywhere;
 
+const OPERATIONS: &str = "weir_operations_total";
+
 /// What the kernel announces in three seconds, in which the timer goes off twice at least, without
 /// what it does by itself with dynamic neighbours.
 fn announced(node: &Member) -> Result<Vec<String>> {
@@ -42,10 +44,12 @@ fn is_quiet(builder: Builder) -> Result<()> {
         let pods = pod_everywhere(cluster, "pod")?;
         ping(&pods[0], pods[1].address()?)?;
         for node in cluster.nodes() {
-            let before = node.get("/metrics")?.metric("weir_reconcile_operations_total");
+            let operations = || Ok::<_, anyhow::Error>(node.get("/metrics")?.metric(OPERATIONS));
+            let before = operations()?;
+            ensure!(before > Some(0.0), "{before:?} operations");
             let lines = announced(node)?;
             ensure!(lines.is_empty(), "{}: {lines:#?}", node.name());
-            let after = node.get("/metrics")?.metric("weir_reconcile_operations_total");
+            let after = operations()?;
             ensure!(before == after, "operations: {before:?}, then {after:?}");
         }
         Ok(())

@@ -4,10 +4,12 @@
 //! is a sentence about the agents and leaves the scene to the next.
 
 use anyhow::{Context, Result, ensure};
-use weir_api_tests::{Agent, Scene};
+use serde_json::Value;
+use weir_api_tests::{Agent, Kubectl, Scene};
 use weir_tests::lab::eventually;
 
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
+const CONDITION: &str = "NetworkUnavailable";
 
 #[test]
 fn agents_follow_a_real_api_server() -> Result<()> {
@@ -17,6 +19,7 @@ fn agents_follow_a_real_api_server() -> Result<()> {
     agents_outlive_the_api_server_and_follow_it_to_another_world(&mut scene)
         .context("server away and back")?;
     a_cluster_that_is_restored_from_a_backup_is_believed(&mut scene).context("restored")?;
+    a_node_that_has_a_network_is_said_to_have_one(&scene).context("condition")?;
     a_denied_verb_is_a_clear_error(&scene).context("denied verb")
 }
 
@@ -108,6 +111,71 @@ fn a_denied_verb_is_a_clear_error(scene: &Scene) -> Result<()> {
         Ok(agents.iter().all(|agent| agent.log().contains("known in full again")))
     })?;
     agents.into_iter().try_for_each(Agent::stop)
+}
+
+fn a_node_that_has_a_network_is_said_to_have_one(scene: &Scene) -> Result<()> {
+    let kubectl = scene.plane.kubectl();
+    let agents = scene.start_agents()?;
+    have_peers(scene, &agents, 2)?;
+    for round in 1..=2 {
+        kubectl.set_condition("node1", CONDITION, "True")?;
+        eventually("the condition is False", PATIENCE, || {
+            let found = condition(&kubectl.node("node1")?);
+            Ok(found.is_some_and(|found| {
+                found["status"] == "False"
+                    && found["reason"] == "WeirIsUp"
+                    && found["lastTransitionTime"].is_string()
+            }))
+        })
+        .with_context(|| format!("round {round}:\n{}", agents[0].log()))?;
+    }
+    nothing_is_written(&kubectl, &agents)?;
+    ensure!(condition(&kubectl.node("node2")?).is_none(), "node2 was given the condition");
+
+    // What others wrote stays.
+    kubectl.set_condition("node1", CONDITION, "False")?;
+    kubectl.set_condition("node1", "Ready", "True")?;
+    nothing_is_written(&kubectl, &agents)?;
+    let found = condition(&kubectl.node("node1")?).context("it is gone")?;
+    ensure!(found["reason"] == "NoRouteCreated", "{found}");
+
+    let without = r#"[{"op": "test", "path": "/rules/1/resources", "value": ["nodes/status"]},
+        {"op": "remove", "path": "/rules/1"}]"#;
+    kubectl.run(&["patch", "clusterrole", "weir-agent", "--type=json", "-p", without])?;
+    kubectl.set_condition("node1", CONDITION, "True")?;
+    eventually("the agent says which verb is denied", PATIENCE, || {
+        let log = agents[0].log();
+        Ok(log.contains("denied the verb `patch` on `nodes/status`")
+            && log.contains("manifests/base/cluster-role.yaml"))
+    })
+    .with_context(|| agents[0].log())?;
+    scene.apply_manifests()?;
+    eventually("the condition is False again", PATIENCE, || {
+        Ok(condition(&kubectl.node("node1")?).is_some_and(|found| found["status"] == "False"))
+    })
+    .with_context(|| agents[0].log())?;
+    agents.into_iter().try_for_each(Agent::stop)
+}
+
+fn condition(node: &Value) -> Option<Value> {
+    let conditions = node["status"]["conditions"].as_array()?;
+    conditions.iter().find(|condition| condition["type"] == CONDITION).cloned()
+}
+
+/// That the Nodes are the same after two more looks at everything.
+fn nothing_is_written(kubectl: &Kubectl, agents: &[Agent]) -> Result<()> {
+    let versions = || -> Result<Vec<Value>> {
+        let names = ["node1", "node2", "node3"].into_iter();
+        names.map(|name| Ok(kubectl.node(name)?["metadata"]["resourceVersion"].clone())).collect()
+    };
+    let before = versions()?;
+    let resyncs: Vec<usize> = agents.iter().map(Agent::resyncs).collect();
+    eventually("two more resyncs", PATIENCE, || {
+        Ok(agents.iter().zip(&resyncs).all(|(agent, before)| agent.resyncs() >= before + 2))
+    })?;
+    let after = versions()?;
+    ensure!(before == after, "versions {before:?} became {after:?}");
+    Ok(())
 }
 
 /// Waits until each machine has routes of both families to `peers` others.
