@@ -6,9 +6,10 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::unpadded::unpadded;
 
-/// An address of one family. Maps and programs are generic over it.
+/// An address of one family. Maps and programs are generic over it. Nothing else can be one: the
+/// types of the maps are known to have no padding with these two.
 pub trait Address:
-    Copy + Eq + Ord + Hash + Debug + Display + Default + Send + Sync + 'static
+    sealed::Sealed + Copy + Eq + Ord + Hash + Debug + Display + Default + Send + Sync + 'static
 {
     /// The family that `bpf_redirect_neigh` and sockets know it by (`AF_INET`, `AF_INET6`).
     const FAMILY: u32;
@@ -41,6 +42,12 @@ pub struct V6([u8; 16]);
 
 unpadded!(V4: [u8; 4]);
 unpadded!(V6: [u8; 16]);
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for super::V4 {}
+    impl Sealed for super::V6 {}
+}
 
 impl V4 {
     /// From the bytes of a packet.

@@ -19,6 +19,7 @@ mod cluster;
 mod endpoint;
 mod flow;
 mod fragment;
+pub mod header;
 pub mod map;
 #[cfg(feature = "user")]
 mod pod;

@@ -1,0 +1,195 @@
+//! Programs at network devices.
+//!
+//! A program is attached as a filter of the device's `clsact` queueing discipline, under a priority
+//! and a handle that nobody else is likely to use, because a request with the same numbers replaces
+//! whatever is there. The name of what is there is looked at first.
+
+use std::io;
+
+use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use rtnetlink::packet_route::RouteNetlinkMessage;
+use rtnetlink::packet_route::tc::{
+    TcAttribute, TcBpfFlags, TcFilterBpf, TcFilterBpfOption, TcHandle, TcMessage, TcOption,
+};
+use rustix::io::Errno;
+
+use crate::{Error, Program, request};
+
+/// Weir's place among a device's filters: "weir" as a handle.
+const HANDLE: u32 = 0x7765_6972;
+const PRIORITY: u16 = 0x5765;
+/// Packets of every protocol.
+const ETH_P_ALL: u16 = 3;
+
+/// A place of a device where one of Weir's programs belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Hook {
+    /// What a pod sends: the host's end of its veth receives it.
+    FromPod,
+    /// What a pod gets: the host's end of its veth sends it.
+    ToPod,
+}
+
+impl Hook {
+    /// Both hooks of a pod's veth.
+    pub const POD: [Self; 2] = [Self::FromPod, Self::ToPod];
+
+    /// The name of the program.
+    #[must_use]
+    pub const fn program(self) -> &'static str {
+        match self {
+            Self::FromPod => "from_pod",
+            Self::ToPod => "to_pod",
+        }
+    }
+
+    /// What the filter is called, so that everybody can see whose it is.
+    fn filter(self) -> String {
+        format!("weir/{}", self.program())
+    }
+
+    const fn parent(self) -> TcHandle {
+        let minor = match self {
+            Self::FromPod => TcHandle::MIN_INGRESS,
+            Self::ToPod => TcHandle::MIN_EGRESS,
+        };
+        TcHandle { major: u16::MAX, minor }
+    }
+}
+
+/// A filter that is one of Weir's programs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attached {
+    /// The device.
+    pub ifindex: u32,
+    /// The kernel's number of the program.
+    pub program: u32,
+}
+
+/// Attaches a program to a device, or replaces the one that is attached, in one request: no packet
+/// passes without. Tells whether there was something to do.
+///
+/// # Errors
+/// When there is no such device ([`Error::is_not_found`]), or another tool's filter is in Weir's
+/// place.
+pub fn attach(ifindex: u32, program: &Program) -> Result<bool, Error> {
+    let hook = program.hook();
+    ensure_clsact(ifindex)?;
+    match find(ifindex, hook)? {
+        Some(found) if found.name != hook.filter() => {
+            return Err(Error::Foreign { ifindex, found: found.name, wanted: hook.filter() });
+        }
+        Some(found) if found.program == program.id() => return Ok(false),
+        _ => {}
+    }
+    let mut message = address(ifindex, hook)?;
+    #[expect(clippy::cast_sign_loss, reason = "a descriptor is not negative")]
+    let fd = program.raw_fd()? as u32;
+    message.attributes = vec![
+        TcAttribute::Kind(TcFilterBpf::KIND.to_owned()),
+        TcAttribute::Options(vec![
+            TcOption::Bpf(TcFilterBpfOption::ProgFd(fd)),
+            TcOption::Bpf(TcFilterBpfOption::ProgName(hook.filter())),
+            TcOption::Bpf(TcFilterBpfOption::Flags(TcBpfFlags::DirectAction)),
+        ]),
+    ];
+    request::change(RouteNetlinkMessage::NewTrafficFilter(message), NLM_F_CREATE)
+        .map_err(failed("set a filter", ifindex))?;
+    Ok(true)
+}
+
+/// Which of Weir's programs is at a hook of a device.
+///
+/// # Errors
+/// When there is no such device.
+pub fn list(ifindex: u32, hook: Hook) -> Result<Option<Attached>, Error> {
+    let found = find(ifindex, hook)?.filter(|found| found.name == hook.filter());
+    Ok(found.map(|found| Attached { ifindex, program: found.program }))
+}
+
+/// Takes Weir's program away from a hook of a device, if it is there; tells whether it was.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn detach(ifindex: u32, hook: Hook) -> Result<bool, Error> {
+    if list(ifindex, hook)?.is_none() {
+        return Ok(false);
+    }
+    let mut message = address(ifindex, hook)?;
+    message.attributes = vec![TcAttribute::Kind(TcFilterBpf::KIND.to_owned())];
+    request::change(RouteNetlinkMessage::DelTrafficFilter(message), 0)
+        .map_err(failed("remove a filter", ifindex))?;
+    Ok(true)
+}
+
+/// The filter in Weir's place.
+struct Found {
+    name: String,
+    program: u32,
+}
+
+fn find(ifindex: u32, hook: Hook) -> Result<Option<Found>, Error> {
+    let mut message = TcMessage::default();
+    message.header.index = index(ifindex)?;
+    message.header.parent = hook.parent();
+    let answers = match request::dump(RouteNetlinkMessage::GetTrafficFilter(message)) {
+        // Without a clsact discipline there are no filters.
+        Err(error) if Errno::from_io_error(&error) == Some(Errno::INVAL) => return Ok(None),
+        answers => answers.map_err(failed("list the filters", ifindex))?,
+    };
+    let ours = |message: &TcMessage| {
+        message.header.handle == TcHandle::from(HANDLE)
+            && message.header.info >> 16 == u32::from(PRIORITY)
+    };
+    Ok(answers.into_iter().find_map(|answer| match answer {
+        RouteNetlinkMessage::NewTrafficFilter(message) if ours(&message) => Some(read(message)),
+        _ => None,
+    }))
+}
+
+fn read(message: TcMessage) -> Found {
+    let mut found = Found { name: "a filter of another kind".to_owned(), program: 0 };
+    let options = message.attributes.into_iter().filter_map(|attribute| match attribute {
+        TcAttribute::Options(options) => Some(options),
+        _ => None,
+    });
+    for option in options.flatten() {
+        match option {
+            TcOption::Bpf(TcFilterBpfOption::ProgName(name)) => found.name = name,
+            TcOption::Bpf(TcFilterBpfOption::ProgId(id)) => found.program = id,
+            _ => {}
+        }
+    }
+    found
+}
+
+fn ensure_clsact(ifindex: u32) -> Result<(), Error> {
+    let mut message = TcMessage::default();
+    message.header.index = index(ifindex)?;
+    message.header.handle = TcHandle { major: u16::MAX, minor: 0 };
+    message.header.parent = TcHandle::CLSACT;
+    message.attributes = vec![TcAttribute::Kind("clsact".to_owned())];
+    let request = RouteNetlinkMessage::NewQueueDiscipline(message);
+    match request::change(request, NLM_F_CREATE | NLM_F_EXCL) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        result => result.map_err(failed("add the clsact discipline", ifindex)),
+    }
+}
+
+/// Weir's place at a hook of a device.
+fn address(ifindex: u32, hook: Hook) -> Result<TcMessage, Error> {
+    let mut message = TcMessage::default();
+    message.header.index = index(ifindex)?;
+    message.header.parent = hook.parent();
+    message.header.handle = HANDLE.into();
+    message.header.info = u32::from(PRIORITY) << 16 | u32::from(ETH_P_ALL.to_be());
+    Ok(message)
+}
+
+fn index(ifindex: u32) -> Result<i32, Error> {
+    i32::try_from(ifindex).map_err(|_| failed("address a filter", ifindex)(Errno::NODEV.into()))
+}
+
+fn failed(step: &'static str, ifindex: u32) -> impl FnOnce(io::Error) -> Error {
+    move |source| Error::Filter { step, ifindex, source }
+}

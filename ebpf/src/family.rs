@@ -1,0 +1,95 @@
+//! What differs between the address families.
+
+use weir_ebpf_common::header::{self, ETHERNET, Ip};
+use weir_ebpf_common::{Address, V4, V6};
+
+use crate::maps::Mapped;
+use crate::skb::{Checksum, Refused, Skb, difference};
+
+/// The checksum of TCP or UDP, which covers the addresses as well.
+#[derive(Clone, Copy)]
+pub(crate) struct Covering {
+    /// Where it is.
+    pub(crate) offset: u32,
+    /// 0 means that there is none.
+    pub(crate) optional: bool,
+}
+
+pub(crate) trait Family: Mapped {
+    /// The Ethernet protocol, in network byte order.
+    const ETHERTYPE: u32;
+    /// Where the source address of a packet is.
+    const SOURCE: u32;
+    /// Where the destination address of a packet is.
+    const DESTINATION: u32;
+    /// The protocol of errors about packets.
+    const ICMP: u8;
+
+    /// Reads the header, without extensions; nothing if it is none.
+    fn header(skb: Skb) -> Option<Ip<Self>>;
+
+    /// Replaces an address of the header, and corrects all checksums for it.
+    fn replace(
+        skb: Skb,
+        offset: u32,
+        change: (&Self, &Self),
+        covering: Option<Covering>,
+    ) -> Result<(), Refused>;
+}
+
+impl Family for V4 {
+    const ETHERTYPE: u32 = 0x0800_u16.to_be() as u32;
+    const SOURCE: u32 = ETHERNET + 12;
+    const DESTINATION: u32 = ETHERNET + 16;
+    const ICMP: u8 = 1;
+
+    #[inline(always)]
+    fn header(skb: Skb) -> Option<Ip<Self>> {
+        header::ipv4(&skb.load(ETHERNET).ok()?)
+    }
+
+    #[inline(always)]
+    fn replace(
+        skb: Skb,
+        offset: u32,
+        (from, to): (&Self, &Self),
+        covering: Option<Covering>,
+    ) -> Result<(), Refused> {
+        let (old, new) = (from.words()[0], to.words()[0]);
+        if let Some(Covering { offset, optional }) = covering {
+            skb.correct(offset, (old, new, 4), Checksum::Pseudo, optional)?;
+        }
+        // The changes of the address and of the header's checksum cancel in a checksum of both.
+        skb.correct_header(ETHERNET + 10, old, new)?;
+        skb.store(offset, to)
+    }
+}
+
+impl Family for V6 {
+    const ETHERTYPE: u32 = 0x86dd_u16.to_be() as u32;
+    const SOURCE: u32 = ETHERNET + 8;
+    const DESTINATION: u32 = ETHERNET + 24;
+    const ICMP: u8 = 58;
+
+    #[inline(always)]
+    fn header(skb: Skb) -> Option<Ip<Self>> {
+        header::ipv6(&skb.load(ETHERNET).ok()?)
+    }
+
+    #[inline(always)]
+    fn replace(
+        skb: Skb,
+        offset: u32,
+        (from, to): (&Self, &Self),
+        covering: Option<Covering>,
+    ) -> Result<(), Refused> {
+        if let Some(Covering { offset, optional }) = covering {
+            let change = difference(&from.words(), &to.words());
+            skb.correct(offset, (0, change, 0), Checksum::Pseudo, optional)?;
+        }
+        // `Pseudo` alone would make a checksum of the whole packet, as some devices compute it,
+        // wrong: here no header has a checksum that cancels the address. What recomputing does to
+        // it is right on every kernel, and nothing for packets without such a checksum.
+        skb.store_recomputing(offset, to)
+    }
+}

@@ -1,0 +1,89 @@
+//! Weir's eBPF programs.
+//!
+//! A Service's address is translated to a backend's where a packet leaves its client and back where
+//! the answer reaches it, so that whatever is between sees packets between pods only.
+//!
+//! | program | runs at | does |
+//! |---|---|---|
+//! | `from_pod` | TC ingress of the host's end of a pod's veth | translates what the pod sends |
+//! | `to_pod` | TC egress of the same device | translates answers back |
+//!
+//! Each is written once, for any [`family::Family`] of addresses, and compiled for both. What to do
+//! with a packet is a [`verdict::Verdict`]; only that module turns one into what the kernel wants,
+//! and counts it. Unsafe code is in [`skb`] and [`maps`] only.
+
+#![no_std]
+#![no_main]
+
+mod family;
+mod flow;
+mod from_pod;
+mod maps;
+mod packet;
+mod service;
+mod skb;
+mod to_pod;
+mod translate;
+mod verdict;
+
+use aya_ebpf::macros::classifier;
+use aya_ebpf::programs::TcContext;
+use weir_ebpf_common::{V4, V6};
+
+use crate::family::Family;
+use crate::skb::Skb;
+use crate::verdict::NEXT;
+
+/// What a pod sends.
+#[classifier]
+pub fn from_pod(context: TcContext) -> i32 {
+    let skb = Skb::of(&context);
+    match skb.protocol() {
+        V4::ETHERTYPE => from_pod_v4(skb),
+        V6::ETHERTYPE => from_pod_v6(skb),
+        _ => NEXT,
+    }
+}
+
+/// What a pod receives by its node's stack.
+#[classifier]
+pub fn to_pod(context: TcContext) -> i32 {
+    let skb = Skb::of(&context);
+    match skb.protocol() {
+        V4::ETHERTYPE => to_pod_v4(skb),
+        V6::ETHERTYPE => to_pod_v6(skb),
+        _ => NEXT,
+    }
+}
+
+// Functions of their own, so that the stacks of the two families do not add up.
+
+#[inline(never)]
+fn from_pod_v4(skb: Skb) -> i32 {
+    from_pod::run::<V4>(skb).carry_out(skb)
+}
+
+#[inline(never)]
+fn from_pod_v6(skb: Skb) -> i32 {
+    from_pod::run::<V6>(skb).carry_out(skb)
+}
+
+#[inline(never)]
+fn to_pod_v4(skb: Skb) -> i32 {
+    to_pod::run::<V4>(skb).carry_out(skb)
+}
+
+#[inline(never)]
+fn to_pod_v6(skb: Skb) -> i32 {
+    to_pod::run::<V6>(skb).carry_out(skb)
+}
+
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    // Nothing in here panics: a program that could would not be accepted by the verifier.
+    loop {}
+}

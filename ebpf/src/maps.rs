@@ -1,0 +1,236 @@
+//! The maps, and the only code that touches what is in them.
+//!
+//! A value is copied out at once: entries of the LRU maps can be taken for another key at any time.
+
+use aya_ebpf::bindings::{BPF_ANY, BPF_F_NO_PREALLOC, BPF_NOEXIST};
+use aya_ebpf::helpers::generated::{bpf_get_prandom_u32, bpf_ktime_get_ns};
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::lpm_trie::{Key, LpmTrie};
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray};
+use weir_ebpf_common::map::capacity;
+use weir_ebpf_common::{
+    Address, Affinity, AffinityKey, Backend, Endpoint, Flow, FlowKey, Fragment, FragmentKey,
+    Reason, Route, Service, ServiceKey, Settings, Socket, SocketKey, V4, V6,
+};
+
+#[map]
+static SLOTS: Array<u32> = Array::with_max_entries(capacity::SLOTS, 0);
+#[map]
+static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(capacity::COUNTERS, 0);
+#[map]
+static SETTINGS: Array<Settings> = Array::with_max_entries(1, 0);
+
+/// The maps of an address family.
+pub(crate) struct Maps<A: 'static> {
+    services: &'static HashMap<ServiceKey<A>, Service>,
+    backends: &'static HashMap<u32, Backend<A>>,
+    flows_tcp: &'static LruHashMap<FlowKey<A>, Flow<A>>,
+    flows_any: &'static LruHashMap<FlowKey<A>, Flow<A>>,
+    affinity: &'static LruHashMap<AffinityKey<A>, Affinity>,
+    endpoints: &'static HashMap<A, Endpoint>,
+    cluster: &'static LpmTrie<A, Route<A>>,
+    fragments: &'static LruHashMap<FragmentKey<A>, Fragment>,
+    sockets: &'static LruHashMap<SocketKey<A>, Socket<A>>,
+}
+
+/// An address family that has maps.
+pub(crate) trait Mapped: Address {
+    const MAPS: Maps<Self>;
+}
+
+macro_rules! maps_of {
+    (
+        $address:ty: $services:ident, $backends:ident, $flows_tcp:ident, $flows_any:ident,
+        $affinity:ident, $endpoints:ident, $cluster:ident, $fragments:ident, $sockets:ident
+    ) => {
+        // Without preallocation an entry that is replaced stays as it is while somebody reads it.
+        #[map]
+        static $services: HashMap<ServiceKey<$address>, Service> =
+            HashMap::with_max_entries(capacity::SERVICES, BPF_F_NO_PREALLOC);
+        #[map]
+        static $backends: HashMap<u32, Backend<$address>> =
+            HashMap::with_max_entries(capacity::BACKENDS, BPF_F_NO_PREALLOC);
+        #[map]
+        static $flows_tcp: LruHashMap<FlowKey<$address>, Flow<$address>> =
+            LruHashMap::with_max_entries(capacity::FLOWS, 0);
+        #[map]
+        static $flows_any: LruHashMap<FlowKey<$address>, Flow<$address>> =
+            LruHashMap::with_max_entries(capacity::FLOWS, 0);
+        #[map]
+        static $affinity: LruHashMap<AffinityKey<$address>, Affinity> =
+            LruHashMap::with_max_entries(capacity::AFFINITY, 0);
+        #[map]
+        static $endpoints: HashMap<$address, Endpoint> =
+            HashMap::with_max_entries(capacity::ENDPOINTS, BPF_F_NO_PREALLOC);
+        #[map]
+        static $cluster: LpmTrie<$address, Route<$address>> =
+            LpmTrie::with_max_entries(capacity::CLUSTER, 0);
+        #[map]
+        static $fragments: LruHashMap<FragmentKey<$address>, Fragment> =
+            LruHashMap::with_max_entries(capacity::FRAGMENTS, 0);
+        #[map]
+        static $sockets: LruHashMap<SocketKey<$address>, Socket<$address>> =
+            LruHashMap::with_max_entries(capacity::SOCKETS, 0);
+
+        impl Mapped for $address {
+            const MAPS: Maps<Self> = Maps {
+                services: &$services,
+                backends: &$backends,
+                flows_tcp: &$flows_tcp,
+                flows_any: &$flows_any,
+                affinity: &$affinity,
+                endpoints: &$endpoints,
+                cluster: &$cluster,
+                fragments: &$fragments,
+                sockets: &$sockets,
+            };
+        }
+    };
+}
+
+maps_of!(
+    V4: SERVICES_V4, BACKENDS_V4, FLOWS_TCP_V4, FLOWS_ANY_V4,
+    AFFINITY_V4, ENDPOINTS_V4, CLUSTER_V4, FRAGMENTS_V4, SOCKETS_V4
+);
+maps_of!(
+    V6: SERVICES_V6, BACKENDS_V6, FLOWS_TCP_V6, FLOWS_ANY_V6,
+    AFFINITY_V6, ENDPOINTS_V6, CLUSTER_V6, FRAGMENTS_V6, SOCKETS_V6
+);
+
+#[inline(always)]
+pub(crate) fn service<A: Mapped>(key: &ServiceKey<A>) -> Option<Service> {
+    // SAFETY: the map is not preallocated: an entry is not reused while this program runs.
+    unsafe { A::MAPS.services.get(key) }.copied()
+}
+
+#[inline(always)]
+pub(crate) fn slot(index: u32) -> Option<u32> {
+    SLOTS.get(index).copied()
+}
+
+#[inline(always)]
+pub(crate) fn backend<A: Mapped>(id: u32) -> Option<Backend<A>> {
+    // SAFETY: the map is not preallocated: an entry is not reused while this program runs.
+    unsafe { A::MAPS.backends.get(id) }.copied()
+}
+
+#[inline(always)]
+pub(crate) fn endpoint<A: Mapped>(address: &A) -> Option<Endpoint> {
+    // SAFETY: the map is not preallocated: an entry is not reused while this program runs.
+    unsafe { A::MAPS.endpoints.get(address) }.copied()
+}
+
+#[inline(always)]
+pub(crate) fn route<A: Mapped>(address: &A) -> Option<&'static Route<A>> {
+    A::MAPS.cluster.get(Key::new(A::BITS, *address))
+}
+
+#[inline(always)]
+pub(crate) fn settings() -> Option<&'static Settings> {
+    SETTINGS.get(0)
+}
+
+/// Counts a packet.
+#[inline(always)]
+pub(crate) fn count(reason: Reason) {
+    if let Some(counter) = COUNTERS.get_ptr_mut(reason as u32) {
+        // SAFETY: it is this CPU's own, and no other program runs on it meanwhile.
+        unsafe { *counter += 1 }
+    }
+}
+
+/// An entry of the flow table. What it points to may be taken for another flow at any time, which
+/// at worst costs the packet that it is read for.
+pub(crate) struct FlowEntry<A>(*mut Flow<A>);
+
+impl<A: Mapped> FlowEntry<A> {
+    #[inline(always)]
+    pub(crate) fn get(&self) -> Flow<A> {
+        // SAFETY: the kernel keeps the memory of a map's values for as long as the map is used.
+        unsafe { *self.0 }
+    }
+
+    /// Says that a packet was seen, without making the line dirty for every packet.
+    #[inline(always)]
+    pub(crate) fn see(&self, now: u32) {
+        // SAFETY: as above; a concurrent write of another CPU writes the same.
+        unsafe {
+            if (*self.0).seen != now {
+                (*self.0).seen = now;
+            }
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn set(&self, flags: u32) {
+        // SAFETY: as above. A bit that two CPUs write at once can be lost: bits are hints on the
+        // age of the flow.
+        unsafe {
+            if (*self.0).flags & flags != flags {
+                (*self.0).flags |= flags;
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn flows<A: Mapped>(key: &FlowKey<A>) -> &'static LruHashMap<FlowKey<A>, Flow<A>> {
+    if key.protocol == weir_ebpf_common::protocol::TCP {
+        A::MAPS.flows_tcp
+    } else {
+        A::MAPS.flows_any
+    }
+}
+
+#[inline(always)]
+pub(crate) fn flow<A: Mapped>(key: &FlowKey<A>) -> Option<FlowEntry<A>> {
+    flows(key).get_ptr_mut(key).map(FlowEntry)
+}
+
+/// Adds an entry to the flow table, unless there is one; tells whether it was added.
+#[inline(always)]
+pub(crate) fn add_flow<A: Mapped>(key: &FlowKey<A>, flow: &Flow<A>) -> bool {
+    flows(key).insert(key, flow, BPF_NOEXIST.into()).is_ok()
+}
+
+#[inline(always)]
+pub(crate) fn remove_flow<A: Mapped>(key: &FlowKey<A>) -> bool {
+    flows(key).remove(key).is_ok()
+}
+
+#[inline(always)]
+pub(crate) fn affinity<A: Mapped>(key: &AffinityKey<A>) -> Option<Affinity> {
+    // SAFETY: see `FlowEntry`.
+    unsafe { A::MAPS.affinity.get(key) }.copied()
+}
+
+#[inline(always)]
+pub(crate) fn set_affinity<A: Mapped>(key: &AffinityKey<A>, value: Affinity) {
+    // Not remembered is as good as not had.
+    let _ = A::MAPS.affinity.insert(key, value, BPF_ANY.into());
+}
+
+#[inline(always)]
+pub(crate) fn fragment<A: Mapped>(key: &FragmentKey<A>) -> Option<Fragment> {
+    // SAFETY: see `FlowEntry`.
+    unsafe { A::MAPS.fragments.get(key) }.copied()
+}
+
+#[inline(always)]
+pub(crate) fn add_fragment<A: Mapped>(key: &FragmentKey<A>, ports: Fragment) {
+    // Without it the later fragments are dropped and counted.
+    let _ = A::MAPS.fragments.insert(key, ports, BPF_ANY.into());
+}
+
+#[inline(always)]
+pub(crate) fn random() -> u32 {
+    // SAFETY: no memory is passed.
+    unsafe { bpf_get_prandom_u32() }
+}
+
+/// Seconds of the kernel's monotonic clock.
+#[inline(always)]
+pub(crate) fn now() -> u32 {
+    // SAFETY: no memory is passed.
+    (unsafe { bpf_ktime_get_ns() } / 1_000_000_000) as u32
+}

@@ -1,0 +1,161 @@
+//! What a packet's headers say.
+
+use weir_ebpf_common::header::{self, ETHERNET, Part, TcpFlags};
+use weir_ebpf_common::{Direction, FlowKey, Fragment, FragmentKey, Hook, Port, Reason, protocol};
+
+use crate::family::{Covering, Family};
+use crate::maps;
+use crate::skb::Skb;
+
+/// As many extensions of an IPv6 header are looked behind; the standard has each but one at most
+/// once.
+const EXTENSIONS: u32 = 5;
+
+pub(crate) struct Packet<A> {
+    /// Addresses and ports; its direction is forward.
+    pub(crate) key: FlowKey<A>,
+    /// Where the header of TCP, UDP or SCTP begins.
+    pub(crate) transport: u32,
+    pub(crate) part: Part,
+    /// What fragments of the datagram share.
+    pub(crate) fragment: u32,
+    pub(crate) tcp: TcpFlags,
+    /// The sequence number of TCP.
+    pub(crate) sequence: u32,
+}
+
+impl<A: Family> Packet<A> {
+    /// Nothing read yet. It is filled in place: a copy would not fit on the stack.
+    #[inline(always)]
+    pub(crate) fn empty() -> Self {
+        Self {
+            key: FlowKey::default(),
+            transport: 0,
+            part: Part::Whole,
+            fragment: 0,
+            tcp: TcpFlags::default(),
+            sequence: 0,
+        }
+    }
+
+    /// Reads the headers; false if it is no IP packet.
+    #[inline(never)]
+    pub(crate) fn read(&mut self, skb: Skb) -> Result<bool, Reason> {
+        let Some(ip) = A::header(skb) else { return Ok(false) };
+        self.key.source = ip.source;
+        self.key.destination = ip.destination;
+        self.key.protocol = ip.protocol;
+        self.key.direction = Direction::Forward as u8;
+        self.transport = ETHERNET + ip.header;
+        self.part = ip.part;
+        self.fragment = ip.fragment;
+        if A::BITS == 128 {
+            self.skip_extensions(skb)?;
+        }
+        if self.part != Part::Later {
+            self.read_ports(skb)?;
+        }
+        Ok(true)
+    }
+
+    #[inline(always)]
+    fn skip_extensions(&mut self, skb: Skb) -> Result<(), Reason> {
+        for _ in 0..EXTENSIONS {
+            if !header::is_extension(self.key.protocol) {
+                return Ok(());
+            }
+            let words =
+                skb.load::<[u32; 2]>(self.transport).map_err(|_| Reason::DroppedMalformed)?;
+            let extension = header::extension(self.key.protocol, &words);
+            self.key.protocol = extension.next;
+            self.transport += extension.length;
+            if let Some((part, id)) = extension.fragment {
+                (self.part, self.fragment) = (part, id);
+                if part == Part::Later {
+                    return Ok(());
+                }
+            }
+        }
+        Err(Reason::DroppedMalformed)
+    }
+
+    #[inline(always)]
+    fn read_ports(&mut self, skb: Skb) -> Result<(), Reason> {
+        let ports = match self.key.protocol {
+            protocol::TCP => {
+                let words: [u32; 4] =
+                    skb.load(self.transport).map_err(|_| Reason::DroppedMalformed)?;
+                self.sequence = words[1];
+                self.tcp = TcpFlags::of(words[3]);
+                words[0]
+            }
+            protocol::UDP | protocol::SCTP => {
+                skb.load(self.transport).map_err(|_| Reason::DroppedMalformed)?
+            }
+            _ => return Ok(()),
+        };
+        let [a, b, c, d] = ports.to_ne_bytes();
+        self.key.source_port = Port::from_bytes([a, b]);
+        self.key.destination_port = Port::from_bytes([c, d]);
+        Ok(())
+    }
+
+    /// Whether it is of a protocol that a Service can have.
+    #[inline(always)]
+    pub(crate) fn has_ports(&self) -> bool {
+        matches!(self.key.protocol, protocol::TCP | protocol::UDP | protocol::SCTP)
+    }
+
+    /// Whether it may be the first packet of a flow.
+    #[inline(always)]
+    pub(crate) fn may_open(&self) -> bool {
+        self.key.protocol != protocol::TCP || self.tcp.opens()
+    }
+
+    #[inline(always)]
+    fn fragment_key(&self, hook: Hook) -> FragmentKey<A> {
+        FragmentKey {
+            source: self.key.source,
+            destination: self.key.destination,
+            id: self.fragment,
+            protocol: self.key.protocol,
+            hook: hook as u8,
+            reserved: [0; 2],
+        }
+    }
+
+    /// Remembers the ports of a first fragment for the later ones.
+    #[inline(always)]
+    pub(crate) fn remember_ports(&self, hook: Hook) {
+        if self.part == Part::First {
+            let (source_port, destination_port) = (self.key.source_port, self.key.destination_port);
+            maps::add_fragment(
+                &self.fragment_key(hook),
+                Fragment { source_port, destination_port },
+            );
+        }
+    }
+
+    /// Gives a later fragment the ports of the first; tells whether it has ports now.
+    #[inline(always)]
+    pub(crate) fn recall_ports(&mut self, hook: Hook) -> bool {
+        if self.part != Part::Later {
+            return true;
+        }
+        let Some(ports) = maps::fragment(&self.fragment_key(hook)) else { return false };
+        self.key.source_port = ports.source_port;
+        self.key.destination_port = ports.destination_port;
+        true
+    }
+
+    /// The checksum that covers addresses and ports, if this packet holds it.
+    #[inline(always)]
+    pub(crate) fn covering(&self) -> Option<Covering> {
+        match (self.part, self.key.protocol) {
+            (Part::Later, _) => None,
+            (_, protocol::TCP) => Some(Covering { offset: self.transport + 16, optional: false }),
+            (_, protocol::UDP) => Some(Covering { offset: self.transport + 6, optional: true }),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! The choice of a backend for a new flow.
+
+use weir_ebpf_common::{
+    Affinity, AffinityKey, Backend, Flow, Reason, Scope, Service, ServiceKey, choose_slot, protocol,
+};
+
+use crate::family::Family;
+use crate::maps;
+use crate::packet::Packet;
+
+/// The Service that a packet is for.
+#[inline(always)]
+pub(crate) fn of<A: Family>(packet: &Packet<A>) -> Option<Service> {
+    let key = &packet.key;
+    maps::service(&ServiceKey::new(
+        key.destination,
+        key.destination_port,
+        key.protocol,
+        Scope::Internal,
+    ))
+}
+
+/// Whether the destination is a Service's address.
+#[inline(always)]
+pub(crate) fn has_address<A: Family>(packet: &Packet<A>) -> bool {
+    maps::service(&ServiceKey::rest_of(packet.key.destination, Scope::Internal)).is_some()
+}
+
+/// Makes a flow for the packet, which is not stored yet.
+#[inline(never)]
+pub(crate) fn choose<A: Family>(
+    packet: &Packet<A>,
+    service: &Service,
+    flow: &mut Flow<A>,
+) -> Result<(), Reason> {
+    let now = maps::now();
+    let (id, backend) = backend(&packet.key.source, service, now)?;
+    if packet.key.protocol == protocol::SCTP && backend.port != packet.key.destination_port {
+        return Err(Reason::DroppedSctpPort);
+    }
+    flow.address = backend.address;
+    flow.port = backend.port;
+    flow.client_port = packet.key.source_port;
+    flow.backend = id;
+    flow.service = service.id;
+    flow.opening = packet.sequence;
+    flow.seen = now;
+    flow.flags = if service.has(Service::MASQUERADE) { Flow::<A>::MASQUERADED } else { 0 };
+    Ok(())
+}
+
+#[inline(always)]
+fn backend<A: Family>(
+    client: &A,
+    service: &Service,
+    now: u32,
+) -> Result<(u32, Backend<A>), Reason> {
+    let key = AffinityKey { client: *client, service: service.id };
+    if service.affinity != 0
+        && let Some(affinity) = maps::affinity(&key)
+        && affinity.holds(now, service.affinity)
+        && let Some(backend) = maps::backend::<A>(affinity.backend)
+        && backend.flags & service.set() != 0
+    {
+        maps::set_affinity(&key, Affinity { used: now, ..affinity });
+        return Ok((affinity.backend, backend));
+    }
+    let index = choose_slot(maps::random(), service.count);
+    let id = maps::slot(service.offset + index).ok_or(Reason::DroppedNoSlot)?;
+    let backend = maps::backend(id).ok_or(Reason::DroppedNoSlot)?;
+    if service.affinity != 0 {
+        maps::set_affinity(&key, Affinity { backend: id, used: now });
+    }
+    Ok((id, backend))
+}
