@@ -28,6 +28,8 @@ pub enum Hook {
     FromPod,
     /// What a pod gets: the host's end of its veth sends it.
     ToPod,
+    /// What other nodes send: the tunnel's device receives it.
+    FromOverlay,
 }
 
 impl Hook {
@@ -40,6 +42,7 @@ impl Hook {
         match self {
             Self::FromPod => "from_pod",
             Self::ToPod => "to_pod",
+            Self::FromOverlay => "from_overlay",
         }
     }
 
@@ -50,7 +53,7 @@ impl Hook {
 
     const fn parent(self) -> TcHandle {
         let minor = match self {
-            Self::FromPod => TcHandle::MIN_INGRESS,
+            Self::FromPod | Self::FromOverlay => TcHandle::MIN_INGRESS,
             Self::ToPod => TcHandle::MIN_EGRESS,
         };
         TcHandle { major: u16::MAX, minor }

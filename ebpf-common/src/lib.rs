@@ -14,6 +14,7 @@
 
 mod address;
 mod affinity;
+pub mod answer;
 mod checksum;
 mod cluster;
 mod endpoint;

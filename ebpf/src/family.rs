@@ -1,7 +1,7 @@
 //! What differs between the address families.
 
 use weir_ebpf_common::header::{self, ETHERNET, Ip};
-use weir_ebpf_common::{Address, V4, V6};
+use weir_ebpf_common::{Address, V4, V6, answer};
 
 use crate::maps::Mapped;
 use crate::skb::{Checksum, Refused, Skb, difference};
@@ -22,6 +22,8 @@ pub(crate) trait Family: Mapped {
     const SOURCE: u32;
     /// Where the destination address of a packet is.
     const DESTINATION: u32;
+    /// Length of the header without options or extensions.
+    const HEADER: u32;
     /// The protocol of errors about packets.
     const ICMP: u8;
 
@@ -35,13 +37,26 @@ pub(crate) trait Family: Mapped {
         change: (&Self, &Self),
         covering: Option<Covering>,
     ) -> Result<(), Refused>;
+
+    /// Writes a header without options.
+    fn store_header(
+        skb: Skb,
+        source: &Self,
+        destination: &Self,
+        protocol: u8,
+        payload: u16,
+    ) -> Result<(), Refused>;
+
+    /// The header of an ICMP error about this packet, which quotes its header and eight bytes.
+    fn unreachable(skb: Skb, source: &Self, destination: &Self) -> Result<[u32; 2], Refused>;
 }
 
 impl Family for V4 {
     const ETHERTYPE: u32 = 0x0800_u16.to_be() as u32;
     const SOURCE: u32 = ETHERNET + 12;
     const DESTINATION: u32 = ETHERNET + 16;
-    const ICMP: u8 = 1;
+    const HEADER: u32 = header::IPV4;
+    const ICMP: u8 = answer::icmp::<Self>();
 
     #[inline(always)]
     fn header(skb: Skb) -> Option<Ip<Self>> {
@@ -63,13 +78,33 @@ impl Family for V4 {
         skb.correct_header(ETHERNET + 10, old, new)?;
         skb.store(offset, to)
     }
+
+    #[inline(always)]
+    fn store_header(
+        skb: Skb,
+        source: &Self,
+        destination: &Self,
+        protocol: u8,
+        payload: u16,
+    ) -> Result<(), Refused> {
+        let words =
+            answer::ipv4_header(source.words()[0], destination.words()[0], protocol, payload);
+        skb.store(ETHERNET, &words)
+    }
+
+    #[inline(always)]
+    fn unreachable(skb: Skb, source: &Self, destination: &Self) -> Result<[u32; 2], Refused> {
+        let quoted: [u32; 7] = skb.load(ETHERNET)?;
+        Ok(answer::unreachable(source, destination, &quoted))
+    }
 }
 
 impl Family for V6 {
     const ETHERTYPE: u32 = 0x86dd_u16.to_be() as u32;
     const SOURCE: u32 = ETHERNET + 8;
     const DESTINATION: u32 = ETHERNET + 24;
-    const ICMP: u8 = 58;
+    const HEADER: u32 = header::IPV6;
+    const ICMP: u8 = answer::icmp::<Self>();
 
     #[inline(always)]
     fn header(skb: Skb) -> Option<Ip<Self>> {
@@ -91,5 +126,23 @@ impl Family for V6 {
         // wrong: here no header has a checksum that cancels the address. What recomputing does to
         // it is right on every kernel, and nothing for packets without such a checksum.
         skb.store_recomputing(offset, to)
+    }
+
+    #[inline(always)]
+    fn store_header(
+        skb: Skb,
+        source: &Self,
+        destination: &Self,
+        protocol: u8,
+        payload: u16,
+    ) -> Result<(), Refused> {
+        let words = answer::ipv6_header(source.words(), destination.words(), protocol, payload);
+        skb.store(ETHERNET, &words)
+    }
+
+    #[inline(always)]
+    fn unreachable(skb: Skb, source: &Self, destination: &Self) -> Result<[u32; 2], Refused> {
+        let quoted: [u32; 12] = skb.load(ETHERNET)?;
+        Ok(answer::unreachable(source, destination, &quoted))
     }
 }

@@ -1,12 +1,12 @@
 //! What a pod sends.
 
-use weir_ebpf_common::{Flow, Hook, Reason, Settings};
+use weir_ebpf_common::{Flow, Hook, Reason, Service, Settings};
 
 use crate::family::Family;
 use crate::packet::Packet;
 use crate::skb::Skb;
 use crate::verdict::Verdict;
-use crate::{flow, maps, service, translate};
+use crate::{deliver, flow, maps, reject, service, translate};
 
 #[inline(always)]
 pub(crate) fn run<A: Family>(skb: Skb) -> Verdict<A> {
@@ -17,8 +17,11 @@ pub(crate) fn run<A: Family>(skb: Skb) -> Verdict<A> {
 fn decide<A: Family>(skb: Skb) -> Result<Verdict<A>, Reason> {
     let Some(settings) = maps::settings() else { return Ok(Verdict::Next) };
     let mut packet = Packet::<A>::empty();
-    if !packet.read(skb)? || !packet.has_ports() {
+    if !packet.read(skb)? {
         return Ok(Verdict::Next);
+    }
+    if !packet.has_ports() {
+        return other(skb, settings, &packet);
     }
     if !packet.recall_ports(Hook::FromPod) {
         return if service::has_address(&packet) {
@@ -32,18 +35,39 @@ fn decide<A: Family>(skb: Skb) -> Result<Verdict<A>, Reason> {
         return to_backend(skb, settings, &packet, &flow);
     }
     // A pod's address is no Service's.
-    if maps::endpoint(&packet.key.destination).is_none()
-        && let Some(service) = service::of(&packet)
-    {
+    if let Some(endpoint) = maps::endpoint(&packet.key.destination) {
+        if packet.may_open() {
+            flow::clear_answers(&packet);
+        }
+        if !deliver::may_be_fast(skb, settings, &packet) {
+            return Ok(Verdict::Next);
+        }
+        // The other pod's `to_pod` will not see it.
+        if flow::of_backend(&packet, &mut flow) {
+            translate::to_client(skb, &packet, &flow).map_err(|_| Reason::DroppedRewrite)?;
+        }
+        return deliver::to_local_pod(skb, &endpoint).map_err(|_| Reason::DroppedRewrite);
+    }
+    if let Some(service) = service::of(&packet) {
         if service.count == 0 {
-            return Err(Reason::RejectedNoBackend);
+            return if service.has(Service::DROP_IF_EMPTY) {
+                Err(Reason::DroppedLocalPolicy)
+            } else {
+                reject::reject(skb, &packet, Reason::RejectedNoBackend)
+            };
         }
         service::choose(&packet, &service, &mut flow)?;
         flow::open(&packet, &mut flow);
         return to_backend(skb, settings, &packet, &flow);
     }
     if packet.may_open() {
+        if service::has_address(&packet) {
+            return reject::reject(skb, &packet, Reason::RejectedNoPort);
+        }
         flow::clear_answers(&packet);
+    }
+    if deliver::may_be_fast(skb, settings, &packet) {
+        return Ok(deliver::to_remote_pod(skb, &packet, &packet.key.destination));
     }
     Ok(Verdict::Next)
 }
@@ -59,13 +83,46 @@ fn to_backend<A: Family>(
     translate::to_backend(skb, packet, flow).map_err(|_| Reason::DroppedRewrite)?;
     let hairpin = flow.address.is(&packet.key.source);
     if hairpin || flow.flags & Flow::<A>::MASQUERADED != 0 {
+        if hairpin {
+            maps::count(Reason::Hairpin);
+        }
         skb.mark(settings.masquerade_mark);
         return Ok(Verdict::Next);
     }
+    let fast = deliver::may_be_fast(skb, settings, packet);
+    let Some(endpoint) = maps::endpoint(&flow.address) else {
+        return Ok(if fast {
+            deliver::to_remote_pod(skb, packet, &flow.address)
+        } else {
+            Verdict::Next
+        });
+    };
+    if fast {
+        return deliver::to_local_pod(skb, &endpoint).map_err(|_| Reason::DroppedRewrite);
+    }
     // The pod's frame is for the gateway. To a pod of this node it is bridged instead, as the
     // answer will be: conntrack sees both directions or none.
-    if let Some(endpoint) = maps::endpoint(&flow.address) {
-        skb.store(0, &endpoint.mac).map_err(|_| Reason::DroppedRewrite)?;
-    }
+    skb.store(0, &endpoint.mac).map_err(|_| Reason::DroppedRewrite)?;
     Ok(Verdict::Next)
+}
+
+/// A packet of a protocol that no Service has.
+#[inline(always)]
+fn other<A: Family>(
+    skb: Skb,
+    settings: &Settings,
+    packet: &Packet<A>,
+) -> Result<Verdict<A>, Reason> {
+    let endpoint = maps::endpoint(&packet.key.destination);
+    if endpoint.is_none() && service::has_address(packet) {
+        // Nobody answers to a ping of a Service.
+        return reject::reject(skb, packet, Reason::RejectedNoPort);
+    }
+    if !deliver::may_be_fast(skb, settings, packet) {
+        return Ok(Verdict::Next);
+    }
+    match endpoint {
+        Some(endpoint) => deliver::to_local_pod(skb, &endpoint).map_err(|_| Reason::DroppedRewrite),
+        None => Ok(deliver::to_remote_pod(skb, packet, &packet.key.destination)),
+    }
 }

@@ -7,6 +7,7 @@
 //! |---|---|---|
 //! | `from_pod` | TC ingress of the host's end of a pod's veth | translates what the pod sends |
 //! | `to_pod` | TC egress of the same device | translates answers back |
+//! | `from_overlay` | TC ingress of the tunnel's device | brings packets of other nodes to their pod, past the stack |
 //!
 //! Each is written once, for any [`family::Family`] of addresses, and compiled for both. What to do
 //! with a packet is a [`verdict::Verdict`]; only that module turns one into what the kernel wants,
@@ -15,11 +16,14 @@
 #![no_std]
 #![no_main]
 
+mod deliver;
 mod family;
 mod flow;
+mod from_overlay;
 mod from_pod;
 mod maps;
 mod packet;
+mod reject;
 mod service;
 mod skb;
 mod to_pod;
@@ -56,26 +60,47 @@ pub fn to_pod(context: TcContext) -> i32 {
     }
 }
 
+/// What other nodes send by the tunnel.
+#[classifier]
+pub fn from_overlay(context: TcContext) -> i32 {
+    let skb = Skb::of(&context);
+    match skb.protocol() {
+        V4::ETHERTYPE => from_overlay_v4(skb),
+        V6::ETHERTYPE => from_overlay_v6(skb),
+        _ => NEXT,
+    }
+}
+
 // Functions of their own, so that the stacks of the two families do not add up.
 
 #[inline(never)]
 fn from_pod_v4(skb: Skb) -> i32 {
-    from_pod::run::<V4>(skb).carry_out(skb)
+    from_pod::run::<V4>(skb).carry_out()
 }
 
 #[inline(never)]
 fn from_pod_v6(skb: Skb) -> i32 {
-    from_pod::run::<V6>(skb).carry_out(skb)
+    from_pod::run::<V6>(skb).carry_out()
 }
 
 #[inline(never)]
 fn to_pod_v4(skb: Skb) -> i32 {
-    to_pod::run::<V4>(skb).carry_out(skb)
+    to_pod::run::<V4>(skb).carry_out()
 }
 
 #[inline(never)]
 fn to_pod_v6(skb: Skb) -> i32 {
-    to_pod::run::<V6>(skb).carry_out(skb)
+    to_pod::run::<V6>(skb).carry_out()
+}
+
+#[inline(never)]
+fn from_overlay_v4(skb: Skb) -> i32 {
+    from_overlay::run::<V4>(skb).carry_out()
+}
+
+#[inline(never)]
+fn from_overlay_v6(skb: Skb) -> i32 {
+    from_overlay::run::<V6>(skb).carry_out()
 }
 
 #[unsafe(link_section = "license")]

@@ -22,6 +22,8 @@ pub(crate) struct Packet<A> {
     pub(crate) tcp: TcpFlags,
     /// The sequence number of TCP.
     pub(crate) sequence: u32,
+    /// Length of the header of TCP or UDP.
+    pub(crate) transport_header: u32,
 }
 
 impl<A: Family> Packet<A> {
@@ -35,6 +37,7 @@ impl<A: Family> Packet<A> {
             fragment: 0,
             tcp: TcpFlags::default(),
             sequence: 0,
+            transport_header: 8,
         }
     }
 
@@ -87,6 +90,7 @@ impl<A: Family> Packet<A> {
                     skb.load(self.transport).map_err(|_| Reason::DroppedMalformed)?;
                 self.sequence = words[1];
                 self.tcp = TcpFlags::of(words[3]);
+                self.transport_header = (u32::from_be(words[3]) >> 28) * 4;
                 words[0]
             }
             protocol::UDP | protocol::SCTP => {

@@ -4,13 +4,15 @@
 use core::mem::{MaybeUninit, size_of};
 use core::ptr;
 
+use aya_ebpf::bindings::bpf_adj_room_mode::BPF_ADJ_ROOM_MAC;
 use aya_ebpf::bindings::{
     __sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, BPF_F_RECOMPUTE_CSUM, bpf_redir_neigh,
     bpf_redir_neigh__bindgen_ty_1,
 };
 use aya_ebpf::helpers::generated::{
     bpf_csum_diff, bpf_l3_csum_replace, bpf_l4_csum_replace, bpf_redirect_neigh, bpf_redirect_peer,
-    bpf_skb_change_type, bpf_skb_load_bytes, bpf_skb_store_bytes,
+    bpf_skb_adjust_room, bpf_skb_change_tail, bpf_skb_change_type, bpf_skb_load_bytes,
+    bpf_skb_store_bytes,
 };
 use aya_ebpf::programs::TcContext;
 use weir_ebpf_common::Address;
@@ -151,6 +153,20 @@ impl Skb {
         let flags = kind as u64 | mangled | size;
         // SAFETY: the helper checks the offset.
         done(unsafe { bpf_l4_csum_replace(self.0.cast(), offset, from.into(), to.into(), flags) })
+    }
+
+    /// Cuts or lengthens the packet.
+    #[inline(always)]
+    pub(crate) fn cut(self, length: u32) -> Result<(), Refused> {
+        // SAFETY: no memory is passed; the helper checks the length.
+        done(unsafe { bpf_skb_change_tail(self.0, length, 0) })
+    }
+
+    /// Makes room between the Ethernet header and what follows.
+    #[inline(always)]
+    pub(crate) fn make_room(self, length: u32) -> Result<(), Refused> {
+        // SAFETY: no memory is passed; the helper checks the length.
+        done(unsafe { bpf_skb_adjust_room(self.0, length as i32, BPF_ADJ_ROOM_MAC, 0) })
     }
 
     /// Makes the kernel take the packet as one for the device's own address.

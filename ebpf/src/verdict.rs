@@ -5,7 +5,7 @@ use weir_ebpf_common::Reason;
 
 use crate::family::Family;
 use crate::maps;
-use crate::skb::{self, Skb};
+use crate::skb;
 
 /// Go on with the next program of the device, then as if there had been none.
 pub(crate) const NEXT: i32 = TC_ACT_UNSPEC;
@@ -25,7 +25,7 @@ pub(crate) enum Verdict<A> {
 impl<A: Family> Verdict<A> {
     /// The one place where a verdict becomes what the kernel wants.
     #[inline(always)]
-    pub(crate) fn carry_out(self, _skb: Skb) -> i32 {
+    pub(crate) fn carry_out(self) -> i32 {
         match self {
             Self::Next => NEXT,
             Self::Pod { ifindex } => skb::redirect_peer(ifindex),

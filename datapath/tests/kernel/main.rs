@@ -4,4 +4,9 @@ mod family;
 mod scene;
 mod traffic;
 
+mod attachment;
 mod cluster_ip;
+mod flows;
+mod fragments;
+mod hairpin;
+mod refusal;

@@ -113,6 +113,14 @@ impl Scene {
         })
     }
 
+    /// Bytes that a device of the node has sent.
+    pub(crate) fn transmitted(&self, device: &str) -> Result<u64> {
+        let text = self.node.sh(&format!("ip -s -j link show {device}"))?;
+        let links: Vec<serde_json::Value> = serde_json::from_str(&text)?;
+        let bytes = links.first().and_then(|link| link.pointer("/stats64/tx/bytes"));
+        bytes.and_then(serde_json::Value::as_u64).context("no statistics")
+    }
+
     /// A frontend with these backends.
     pub(crate) fn service<A: Addresses>(
         &mut self,

@@ -1,8 +1,8 @@
 //! Exchanges between namespaces by way of a Service, each with a deadline.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use weir_tests::lab::Stack;
@@ -25,7 +25,7 @@ pub(crate) fn tcp(
     target: SocketAddr,
     length: usize,
 ) -> Result<Seen> {
-    let listener = server.run(|| TcpListener::bind(listen).context("listen"))?;
+    let listener = server.run(|| bound(|| TcpListener::bind(listen)).context("listen"))?;
     let mut near = client
         .run(|| TcpStream::connect_timeout(&target, DEADLINE).context("connect"))
         .with_context(|| format!("to {target}"))?;
@@ -62,7 +62,7 @@ pub(crate) fn udp(
     target: SocketAddr,
     size: usize,
 ) -> Result<Seen> {
-    let far = server.run(|| UdpSocket::bind(listen).context("bind the server"))?;
+    let far = server.run(|| bound(|| UdpSocket::bind(listen)).context("bind the server"))?;
     let near = client.run(|| UdpSocket::bind((unspecified(target.ip()), 0)).context("bind"))?;
     udp_between(&near, &far, target, size)
 }
@@ -92,5 +92,19 @@ pub(crate) fn unspecified(like: IpAddr) -> IpAddr {
     match like {
         IpAddr::V4(_) => "0.0.0.0".parse().expect("an address"),
         IpAddr::V6(_) => "::".parse().expect("an address"),
+    }
+}
+
+/// Binds to an address that an earlier socket had, which a program that another test starts just
+/// now may hold for a moment longer.
+fn bound<T>(bind: impl Fn() -> std::io::Result<T>) -> std::io::Result<T> {
+    let start = Instant::now();
+    loop {
+        match bind() {
+            Err(error) if error.kind() == ErrorKind::AddrInUse && start.elapsed() < DEADLINE => {
+                std::thread::yield_now();
+            }
+            result => return result,
+        }
     }
 }

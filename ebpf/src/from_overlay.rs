@@ -1,0 +1,37 @@
+//! What other nodes send to pods of this one.
+
+use weir_ebpf_common::header::Part;
+use weir_ebpf_common::{Flow, Reason, RouteKind, Settings};
+
+use crate::family::Family;
+use crate::packet::Packet;
+use crate::skb::Skb;
+use crate::verdict::Verdict;
+use crate::{deliver, flow, maps, translate};
+
+#[inline(always)]
+pub(crate) fn run<A: Family>(skb: Skb) -> Verdict<A> {
+    decide(skb).into()
+}
+
+#[inline(always)]
+fn decide<A: Family>(skb: Skb) -> Result<Verdict<A>, Reason> {
+    let fast = maps::settings().is_some_and(|settings| settings.has(Settings::FAST_PATH));
+    let mut packet = Packet::<A>::empty();
+    if !fast || !packet.read(skb)? || packet.part != Part::Whole {
+        return Ok(Verdict::Next);
+    }
+    let Some(endpoint) = maps::endpoint(&packet.key.destination) else { return Ok(Verdict::Next) };
+    // A node's own address as source came by the tunnel only because the route back does: the flow
+    // began in the stack.
+    let from_pod =
+        maps::route(&packet.key.source).is_some_and(|route| route.is(RouteKind::RemotePods));
+    if !from_pod {
+        return Ok(Verdict::Next);
+    }
+    let mut flow = Flow::default();
+    if packet.has_ports() && flow::of_backend(&packet, &mut flow) {
+        translate::to_client(skb, &packet, &flow).map_err(|_| Reason::DroppedRewrite)?;
+    }
+    deliver::to_local_pod(skb, &endpoint).map_err(|_| Reason::DroppedRewrite)
+}

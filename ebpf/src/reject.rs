@@ -1,0 +1,81 @@
+//! The refusal of a flow.
+//!
+//! A client is told at once, and in a way that it believes: TCP by a reset, because an ICMP error
+//! that comes while `connect` still holds its socket is ignored; everything else by an ICMP error
+//! from the Service's address.
+
+use weir_ebpf_common::answer::{self, Refused};
+use weir_ebpf_common::header::{ETHERNET, Part, TcpFlags};
+use weir_ebpf_common::{Reason, protocol};
+
+use crate::family::Family;
+use crate::maps;
+use crate::packet::Packet;
+use crate::skb::Skb;
+use crate::verdict::Verdict;
+
+/// What an ICMP error quotes of the refused packet beyond its IP header.
+const QUOTED: u32 = 8;
+const TCP: u32 = 20;
+
+/// Turns the packet into its own refusal, back into the pod.
+#[inline(always)]
+pub(crate) fn reject<A: Family>(
+    skb: Skb,
+    packet: &Packet<A>,
+    reason: Reason,
+) -> Result<Verdict<A>, Reason> {
+    // Options are not copied, and what is no answer to anybody is dropped.
+    let plain = packet.transport == ETHERNET + A::HEADER && packet.part != Part::Later;
+    if !plain || packet.tcp.resets() {
+        return Err(reason);
+    }
+    if !answer(skb, packet) {
+        return Err(Reason::DroppedRewrite);
+    }
+    maps::count(reason);
+    skb.address_to_host();
+    Ok(Verdict::Pod { ifindex: skb.ifindex() })
+}
+
+#[inline(never)]
+fn answer<A: Family>(skb: Skb, packet: &Packet<A>) -> bool {
+    let result = if packet.key.protocol == protocol::TCP {
+        reset(skb, packet)
+    } else {
+        unreachable(skb, packet)
+    };
+    result.and_then(|()| swap_hardware_addresses(skb)).is_ok()
+}
+
+#[inline(always)]
+fn reset<A: Family>(skb: Skb, packet: &Packet<A>) -> Result<(), crate::skb::Refused> {
+    let words: [u32; 4] = skb.load(packet.transport)?;
+    let refused = Refused {
+        ports: words[0],
+        sequence: words[1],
+        acknowledged: words[2],
+        flags: TcpFlags::of(words[3]),
+    };
+    skb.cut(packet.transport + TCP)?;
+    let (source, destination) = (&packet.key.destination, &packet.key.source);
+    A::store_header(skb, source, destination, protocol::TCP, TCP as u16)?;
+    skb.store(packet.transport, &answer::reset(source, destination, refused))
+}
+
+#[inline(always)]
+fn unreachable<A: Family>(skb: Skb, packet: &Packet<A>) -> Result<(), crate::skb::Refused> {
+    // The kernel cuts no packet within the checksum that it still has to fill in.
+    skb.cut(packet.transport + QUOTED)?;
+    let (source, destination) = (&packet.key.destination, &packet.key.source);
+    let error = A::unreachable(skb, source, destination)?;
+    skb.make_room(A::HEADER + 8)?;
+    A::store_header(skb, source, destination, A::ICMP, (8 + A::HEADER + QUOTED) as u16)?;
+    skb.store(ETHERNET + A::HEADER, &error)
+}
+
+#[inline(always)]
+fn swap_hardware_addresses(skb: Skb) -> Result<(), crate::skb::Refused> {
+    let [a, b, c, d, e, f]: [u16; 6] = skb.load(0)?;
+    skb.store(0, &[d, e, f, a, b, c])
+}
