@@ -10,7 +10,16 @@ use aya::programs::{CgroupSockAddr, CgroupSockAddrAttachType};
 use crate::{Error, Pins};
 
 /// Programs for sockets, by the name they have in the object and are pinned under.
-pub const SOCKET_PROGRAMS: &[&str] = &[];
+pub const SOCKET_PROGRAMS: &[&str] = &[
+    "connect4",
+    "connect6",
+    "sendmsg4",
+    "sendmsg6",
+    "recvmsg4",
+    "recvmsg6",
+    "getpeername4",
+    "getpeername6",
+];
 
 /// Attaches the pinned programs to a cgroup (of version 2), and so to the processes in it and below.
 ///
@@ -35,8 +44,9 @@ pub fn attach_sockets(pins: &Pins, cgroup: &Path) -> Result<(), Error> {
         };
         let Some(kind) = attach_type(name) else { continue };
         let mut program = CgroupSockAddr::from_pin(&path, kind).map_err(failed("open"))?;
+        // A link never excludes others; the flag that says so is refused.
         let id =
-            program.attach(&folder, CgroupAttachMode::AllowMultiple).map_err(failed("attach"))?;
+            program.attach(&folder, CgroupAttachMode::Single).map_err(failed("attach"))?;
         let link: CgroupSockAddrLink = program.take_link(id).map_err(failed("attach"))?;
         replace_link(pins, name, link)?;
     }

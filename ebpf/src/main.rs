@@ -8,10 +8,11 @@
 //! | `from_pod` | TC ingress of the host's end of a pod's veth | translates what the pod sends |
 //! | `to_pod` | TC egress of the same device | translates answers back |
 //! | `from_overlay` | TC ingress of the tunnel's device | brings packets of other nodes to their pod, past the stack |
+//! | `connect4`, `sendmsg4`, ... | cgroup | give the node's own processes a backend at their socket |
 //!
 //! Each is written once, for any [`family::Family`] of addresses, and compiled for both. What to do
 //! with a packet is a [`verdict::Verdict`]; only that module turns one into what the kernel wants,
-//! and counts it. Unsafe code is in [`skb`] and [`maps`] only.
+//! and counts it. Unsafe code is in [`skb`], [`sockaddr`] and [`maps`] only.
 
 #![no_std]
 #![no_main]
@@ -21,11 +22,14 @@ mod family;
 mod flow;
 mod from_overlay;
 mod from_pod;
+mod hooks;
 mod maps;
 mod packet;
 mod reject;
 mod service;
 mod skb;
+mod sockaddr;
+mod socket;
 mod to_pod;
 mod translate;
 mod verdict;

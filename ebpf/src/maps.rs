@@ -223,6 +223,18 @@ pub(crate) fn add_fragment<A: Mapped>(key: &FragmentKey<A>, ports: Fragment) {
 }
 
 #[inline(always)]
+pub(crate) fn socket<A: Mapped>(key: &SocketKey<A>) -> Option<Socket<A>> {
+    // SAFETY: see `FlowEntry`.
+    unsafe { A::MAPS.sockets.get(key) }.copied()
+}
+
+#[inline(always)]
+pub(crate) fn set_socket<A: Mapped>(key: &SocketKey<A>, value: &Socket<A>) {
+    // Without it the process sees the backend's address, which does no harm to its packets.
+    let _ = A::MAPS.sockets.insert(key, value, BPF_ANY.into());
+}
+
+#[inline(always)]
 pub(crate) fn random() -> u32 {
     // SAFETY: no memory is passed.
     unsafe { bpf_get_prandom_u32() }

@@ -49,8 +49,9 @@ pub(crate) fn choose<A: Family>(
     Ok(())
 }
 
+/// A backend for a new flow of a client.
 #[inline(always)]
-fn backend<A: Family>(
+pub(crate) fn backend<A: Family>(
     client: &A,
     service: &Service,
     now: u32,

@@ -10,3 +10,4 @@ mod flows;
 mod fragments;
 mod hairpin;
 mod refusal;
+mod sockets;
