@@ -173,13 +173,25 @@ fn make_folder(folder: &Path, mode: u32) -> Result<()> {
 /// What is missing in the tree shows here, and not in a pod.
 pub(super) fn try_programs(root: &Path) -> Result<()> {
     for line in [
-        "dig -v && nslookup -version && host -V && curl --version && wget --version",
-        "ip -V && ss -V && conntrack --version && ping -V && getent hosts localhost",
-        "/agnhost --version && /coredns -version && /pause -v",
-        "iperf --version; nc -h; test \"$(readlink -f /bin/sh)\" = /usr/bin/sh",
+        "dig -v",
+        "nslookup -version",
+        "curl --version",
+        "wget --version",
+        "ip -V",
+        "ss -V",
+        "ping -V",
+        "conntrack --version",
+        "getent passwd root",
+        "nc -h",
+        "which iperf",
+        "/agnhost --version",
+        "/coredns -version",
+        "/pause -v",
+        "test \"$BASH_VERSION\"",
     ] {
         let mut chroot = Command::new("chroot");
-        command::output(chroot.arg(root).args(["/bin/sh", "-c", line]))?;
+        command::output(chroot.arg(root).args(["/bin/sh", "-c", line]))
+            .with_context(|| format!("'{line}' does not work in the images"))?;
     }
     Ok(())
 }

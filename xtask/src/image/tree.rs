@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -48,6 +48,9 @@ pub(super) fn put_with_libraries(programs: &[(PathBuf, PathBuf)], root: &Path) -
     let mut shared = BTreeSet::new();
     for (program, place) in programs {
         put(program, root, place)?;
+        if is_script(program)? {
+            continue;
+        }
         let listing = command::output(Command::new("ldd").arg(program))?;
         shared.extend(libraries(&listing));
     }
@@ -63,6 +66,13 @@ pub(super) fn put_with_libraries(programs: &[(PathBuf, PathBuf)], root: &Path) -
     let packages: Vec<_> = packages.into_iter().collect();
     console::note(&format!("files of {}", packages.join(" ")));
     Ok(())
+}
+
+fn is_script(program: &Path) -> Result<bool> {
+    let mut start = [0; 2];
+    let read = fs::File::open(program).and_then(|mut file| file.read(&mut start));
+    read.with_context(|| format!("read {}", program.display()))?;
+    Ok(start == *b"#!")
 }
 
 /// The paths in what `ldd` writes: `libc.so.6 => /lib/libc.so.6 (0x…)`, and the loader's own
@@ -127,6 +137,17 @@ mod tests {
                        coreutils: /bin/ls\nlibc6:amd64: /lib/x86_64-linux-gnu/libc.so.6\n\
                        coreutils: /bin/cat\n";
         assert_eq!(Vec::from_iter(owners(listing)), ["coreutils", "libc6"]);
+    }
+
+    #[test]
+    fn a_script_is_copied_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let script = folder.path().join("script");
+        fs::write(&script, "#!/bin/sh\n").unwrap();
+        let root = folder.path().join("root");
+        put_with_libraries(&[(script, PathBuf::from("bin/script"))], &root).unwrap();
+        assert_eq!(fs::read_to_string(root.join("bin/script")).unwrap(), "#!/bin/sh\n");
+        assert_eq!(fs::read_dir(&root).unwrap().count(), 1, "a script brings no libraries");
     }
 
     #[test]
