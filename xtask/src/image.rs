@@ -13,6 +13,7 @@
 
 mod buildah;
 mod cluster;
+mod inputs;
 mod toolbox;
 mod tree;
 
@@ -63,6 +64,7 @@ fn make(workspace: &Workspace, steps: &mut Steps) -> Result<()> {
     steps.step("gather the image's files", || gather(workspace, &files))?;
     steps.step("start the image's programs", || try_programs(&files))?;
     let archive = archive(workspace);
+    inputs::forget(&archive)?;
     let created = commit_time(workspace);
     steps.step("write the image", || write(&folder, &files, &archive, &created))?;
     console::note(&format!("{}  {NAME}:{VERSION}, {}", archive.display(), file_size(&archive)?));

@@ -10,6 +10,7 @@ mod build;
 mod cli;
 mod command;
 mod console;
+mod digest;
 mod e2e;
 mod elf;
 mod image;

@@ -12,22 +12,25 @@
 //! each is recognised by the last element of its name.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
-use sha2::{Digest, Sha256};
 
 use super::buildah::Buildah;
-use super::{ARCHIVE, NAME, VERSION, archive, file_size, make, nft, toolbox, tree};
+use super::{ARCHIVE, NAME, VERSION, archive, file_size, inputs, make, nft, toolbox, tree};
 use crate::console::{self, Steps};
 use crate::tools::{self, Tool, Upstream};
 use crate::workspace::Workspace;
-use crate::{build, command};
+use crate::{build, command, digest};
 
-const SOURCES: [&str; 3] =
-    [include_str!("cluster.rs"), include_str!("toolbox.rs"), include_str!("tree.rs")];
+const SOURCES: [&str; 4] = [
+    include_str!("buildah.rs"),
+    include_str!("cluster.rs"),
+    include_str!("toolbox.rs"),
+    include_str!("tree.rs"),
+];
 const KUBERNETES: &str = "kubernetes.tar";
 /// The sandbox's image, as the nodes' containerd is told.
 const PAUSE: &str = "localhost/weir-e2e/pause:1";
@@ -63,26 +66,26 @@ pub(crate) fn folder(workspace: &Workspace) -> PathBuf {
 pub(crate) fn images(workspace: &Workspace, steps: &mut Steps) -> Result<()> {
     let agent = archive(workspace);
     let made_of = agent_inputs(workspace)?;
-    if !is_made_of(&agent, &made_of) {
-        make(workspace, steps)?;
-        note_inputs(&agent, &made_of)?;
+    if !inputs::are(&agent, &made_of) {
+        inputs::make_of(&agent, &made_of, || make(workspace, steps))?;
     }
 
     let kubernetes = workspace.cache.join("images").join(KUBERNETES);
     let names = upstream_names(workspace)?;
     let programs = toolbox::programs()?;
     let made_of = upstream_inputs(workspace, &names, &programs)?;
-    if !is_made_of(&kubernetes, &made_of) {
+    if !inputs::are(&kubernetes, &made_of) {
         steps.step("make the images of Kubernetes and its tests", || {
-            upstream(workspace, &names, &programs, &kubernetes)?;
-            note_inputs(&kubernetes, &made_of)
+            inputs::make_of(&kubernetes, &made_of, || {
+                upstream(workspace, &names, &programs, &kubernetes)
+            })
         })?;
     }
 
     let folder = folder(workspace);
     tree::clear(&folder)?;
     let link = |archive: &Path, name: &str| {
-        std::os::unix::fs::symlink(archive, folder.join(name))
+        symlink(archive, folder.join(name))
             .with_context(|| format!("link to {}", archive.display()))
     };
     link(&agent, ARCHIVE)?;
@@ -175,7 +178,7 @@ fn upstream(
 fn agent_inputs(workspace: &Workspace) -> Result<String> {
     let mut files = vec![nft()?];
     files.extend(build::PROGRAMS.iter().map(|program| workspace.release().join(program)));
-    Ok(format!("{NAME}:{VERSION}\n{}", describe(&files)?))
+    Ok(format!("{NAME}:{VERSION}\n{}", inputs::describe(&files)?))
 }
 
 fn upstream_inputs(
@@ -188,36 +191,8 @@ fn upstream_inputs(
         files.push(Tool::Upstream(*program).program(workspace)?);
     }
     // And what is done with them.
-    let mut digest = Sha256::new();
-    for source in SOURCES {
-        digest.update(source);
-    }
-    let digest = digest.finalize();
-    Ok(format!("{digest:x?}\n{}\n{}", names.join("\n"), describe(&files)?))
-}
-
-/// A line for each file, which changes when the file does.
-fn describe(files: &[PathBuf]) -> Result<String> {
-    let line = |file: &PathBuf| {
-        let meta = fs::metadata(file).with_context(|| format!("read {}", file.display()))?;
-        Ok(format!("{} {} {}.{}", file.display(), meta.len(), meta.mtime(), meta.mtime_nsec()))
-    };
-    Ok(files.iter().map(line).collect::<Result<Vec<_>>>()?.join("\n"))
-}
-
-fn is_made_of(archive: &Path, inputs: &str) -> bool {
-    archive.is_file() && fs::read_to_string(inputs_of(archive)).is_ok_and(|made| made == inputs)
-}
-
-fn note_inputs(archive: &Path, inputs: &str) -> Result<()> {
-    let file = inputs_of(archive);
-    fs::write(&file, inputs).with_context(|| format!("write {}", file.display()))
-}
-
-fn inputs_of(archive: &Path) -> PathBuf {
-    let mut name = archive.as_os_str().to_owned();
-    name.push(".inputs");
-    name.into()
+    let sources = digest::of(&SOURCES);
+    Ok(format!("{sources}\n{}\n{}", names.join("\n"), inputs::describe(&files)?))
 }
 
 #[cfg(test)]
@@ -237,22 +212,5 @@ mod tests {
                 "registry.example/e2e/agnhost:2.63.0",
             ]
         );
-    }
-
-    #[test]
-    fn an_archive_is_made_again_when_one_of_its_files_changed() {
-        let folder = tempfile::tempdir().unwrap();
-        let (archive, program) = (folder.path().join("a.tar"), folder.path().join("program"));
-        fs::write(&archive, "").unwrap();
-        fs::write(&program, "one").unwrap();
-        let files = [program.clone()];
-        assert!(
-            !is_made_of(&archive, &describe(&files).unwrap()),
-            "nobody said what it is made of"
-        );
-        note_inputs(&archive, &describe(&files).unwrap()).unwrap();
-        assert!(is_made_of(&archive, &describe(&files).unwrap()));
-        fs::write(&program, "three").unwrap();
-        assert!(!is_made_of(&archive, &describe(&files).unwrap()));
     }
 }

@@ -9,11 +9,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
-use sha2::{Digest, Sha256};
 
 use super::{go, make_folder};
-use crate::command;
 use crate::workspace::Workspace;
+use crate::{command, digest};
 
 const KUBERNETES: &str = "k8s.io/kubernetes";
 const GO_MOD: &str = include_str!("../../../tests/upstream/go.mod");
@@ -110,10 +109,7 @@ impl Upstream {
         if self != Self::Coredns {
             return edition;
         }
-        let source = Sha256::new().chain_update(COREDNS_GO_MOD).chain_update(COREDNS_MAIN);
-        let digest: String =
-            source.finalize().iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-        format!("{edition}-{digest}")
+        format!("{edition}-{}", digest::of(&[COREDNS_GO_MOD, COREDNS_MAIN]))
     }
 }
 
