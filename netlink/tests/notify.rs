@@ -5,7 +5,9 @@
 use std::{net::IpAddr, thread, time::Duration};
 
 use futures_util::StreamExt;
-use rustix::thread::{UnshareFlags, unshare_unsafe};
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, UnshareFlags, set_capabilities, unshare_unsafe,
+};
 use weir_netlink::{
     MacAddr, Netlink, address,
     bridge::{self, BridgeSpec},
@@ -104,5 +106,19 @@ fn every_kind_of_change_is_told_with_where_to_look() {
             let change = next.unwrap_or_else(|_| panic!("never told: {missing:?}")).unwrap();
             missing.retain(|wanted| *wanted != change);
         }
+    });
+}
+
+#[test]
+fn changes_are_told_to_a_process_with_net_admin_and_no_other_capability() {
+    on_underlay(|netlink, underlay| async move {
+        let only = CapabilitySet::NET_ADMIN;
+        let none = CapabilitySet::empty();
+        let sets = CapabilitySets { effective: only, permitted: only, inheritable: none };
+        set_capabilities(None, sets).unwrap();
+        let mut changes = notify::changes(&netlink).unwrap();
+        address::ensure(&netlink, underlay, "192.0.2.2/24".parse().unwrap()).await.unwrap();
+        let told = tokio::time::timeout(Duration::from_secs(10), changes.next()).await;
+        told.expect("a change in time").expect("a change");
     });
 }
