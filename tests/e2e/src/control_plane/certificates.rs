@@ -1,0 +1,102 @@
+//! Certificates and kubeconfigs, which kubeadm makes.
+
+use std::fs;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use crate::environment::Environment;
+use crate::place::Place;
+use crate::process;
+use crate::shape::{API_PORT, Shape};
+
+/// Makes all that the control plane needs.
+///
+/// # Errors
+/// When kubeadm refuses.
+pub(crate) fn make(environment: &Environment, hub: &Place, shape: &Shape) -> Result<()> {
+    let dir = environment.state()?;
+    let kubeadm = environment.tool("kubeadm")?;
+    let version = process::output(hub.command(&kubeadm)?.args(["version", "-o", "short"]))?;
+    let text = config(dir, shape, version.trim())?;
+    let path = config_path(dir);
+    fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
+    let kubeconfigs = dir.join("kubeconfigs");
+    let phase = |words: &[&str]| -> Result<()> {
+        let mut command = hub.command(&kubeadm)?;
+        command.args(["init", "phase"]).args(words).arg("--config").arg(&path);
+        if words.first() == Some(&"kubeconfig") {
+            command.arg("--kubeconfig-dir").arg(&kubeconfigs);
+        }
+        process::output(&mut command).map(drop)
+    };
+    for certificate in
+        ["ca", "apiserver", "apiserver-kubelet-client", "front-proxy-ca", "front-proxy-client", "sa"]
+    {
+        phase(&["certs", certificate])?;
+    }
+    for user in ["super-admin", "controller-manager", "scheduler"] {
+        phase(&["kubeconfig", user])?;
+    }
+    Ok(())
+}
+
+/// A kubeconfig for a user of its own certificate.
+///
+/// # Errors
+/// When kubeadm refuses.
+pub(crate) fn kubeconfig(
+    environment: &Environment,
+    hub: &Place,
+    user: &str,
+    group: Option<&str>,
+) -> Result<String> {
+    let mut command = hub.command(environment.tool("kubeadm")?)?;
+    command.args(["kubeconfig", "user", "--client-name", user]);
+    command.args(group.map(|group| format!("--org={group}")));
+    command.arg("--config").arg(config_path(environment.state()?));
+    process::output(&mut command)
+}
+
+/// The manifests of CoreDNS as kubeadm would deploy them.
+///
+/// # Errors
+/// When kubeadm refuses.
+pub(crate) fn dns_manifests(environment: &Environment, hub: &Place) -> Result<String> {
+    let mut command = hub.command(environment.tool("kubeadm")?)?;
+    command.args(["init", "phase", "addon", "coredns", "--print-manifest", "--config"]);
+    process::output(command.arg(config_path(environment.state()?)))
+}
+
+/// Where the API server is.
+///
+/// # Errors
+/// When the hub has no address.
+pub(crate) fn server_address(shape: &Shape) -> Result<IpAddr> {
+    shape.ip_family.hub().first().copied().context("the hub has no address")
+}
+
+fn config_path(dir: &Path) -> PathBuf {
+    dir.join("kubeadm.yaml")
+}
+
+fn config(dir: &Path, shape: &Shape, version: &str) -> Result<String> {
+    let (address, pki) = (server_address(shape)?, dir.join("pki"));
+    let (pods, services) = (shape.ip_family.pod_cidrs(), shape.ip_family.service_cidrs());
+    Ok(format!(
+        "apiVersion: kubeadm.k8s.io/v1beta4
+kind: InitConfiguration
+localAPIEndpoint: {{advertiseAddress: '{address}', bindPort: {API_PORT}}}
+nodeRegistration: {{name: hub, criSocket: 'unix:///run/containerd/containerd.sock'}}
+---
+apiVersion: kubeadm.k8s.io/v1beta4
+kind: ClusterConfiguration
+kubernetesVersion: {version}
+certificatesDir: {pki}
+encryptionAlgorithm: ECDSA-P256
+networking: {{podSubnet: '{pods}', serviceSubnet: '{services}', dnsDomain: cluster.local}}
+",
+        pki = pki.display()
+    ))
+}

@@ -1,0 +1,53 @@
+//! Cluster DNS: CoreDNS, as kubeadm deploys it, from an image that was imported.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::control_plane::certificates;
+use crate::environment::Environment;
+use crate::kubectl::Kubectl;
+use crate::process;
+use crate::state::State;
+use crate::wait;
+
+const READY: Duration = Duration::from_secs(120);
+
+/// Deploys it.
+///
+/// # Errors
+/// When there is no image of it, or the API server refuses.
+pub(crate) fn deploy(environment: &Environment, state: &State) -> Result<()> {
+    let manifests = certificates::dns_manifests(environment, &state.hub()?.place)?;
+    let image = image(state)?;
+    let lines = manifests.lines().map(|line| match line.split_once("image: ") {
+        Some((indent, name)) if name.contains("coredns") => format!("{indent}image: {image}\n"),
+        _ => format!("{line}\n"),
+    });
+    Kubectl::new(environment, state)?.apply(&lines.collect::<String>())
+}
+
+/// Waits until it answers on all nodes that it runs on.
+///
+/// # Errors
+/// When it does not in time.
+pub(crate) fn wait(environment: &Environment, state: &State) -> Result<()> {
+    let kubectl = Kubectl::new(environment, state)?;
+    wait::until("CoreDNS is ready", READY, || {
+        let deployment = kubectl.get(&["-n", "kube-system", "deployment", "coredns"])?;
+        let (wanted, ready) =
+            (&deployment["spec"]["replicas"], &deployment["status"]["readyReplicas"]);
+        ensure!(wanted == ready, "{ready} of {wanted} pods are ready");
+        Ok(())
+    })
+    .with_context(|| kubectl.run(&["get", "pods", "-A", "-o", "wide"]).unwrap_or_default())
+}
+
+/// The name that the image has on the nodes.
+fn image(state: &State) -> Result<String> {
+    let node = state.nodes.first().context("the cluster has no nodes")?;
+    let mut ctr = node.place.command("ctr")?;
+    let images = process::output(ctr.args(["-n", "k8s.io", "images", "list", "-q"]))?;
+    let found = images.lines().find(|name| name.contains("/coredns:"));
+    found.map(str::to_owned).context("no image of CoreDNS has been imported")
+}

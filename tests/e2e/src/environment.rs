@@ -1,0 +1,70 @@
+//! Where the programs, images and manifests are, and where the cluster may leave its files.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+
+/// Set by `cargo xtask e2e`; every folder can be given by hand too.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Environment {
+    /// Programs of Kubernetes, etcd and CoreDNS
+    #[arg(long, env = "WEIR_TOOLS_DIR", value_name = "DIR", global = true, default_value = "")]
+    tools_dir: PathBuf,
+
+    /// Archives of container images
+    #[arg(long, env = "WEIR_IMAGES_DIR", value_name = "DIR", global = true, default_value = "")]
+    images_dir: PathBuf,
+
+    /// The product's manifests
+    #[arg(long, env = "WEIR_MANIFESTS_DIR", value_name = "DIR", global = true, default_value = "")]
+    manifests_dir: PathBuf,
+
+    /// State and logs of the cluster
+    #[arg(long, env = "WEIR_E2E_DIR", value_name = "DIR", global = true, default_value = "")]
+    e2e_dir: PathBuf,
+}
+
+impl Environment {
+    /// A program of Kubernetes.
+    ///
+    /// # Errors
+    /// When it has not been built.
+    pub(crate) fn tool(&self, name: &str) -> Result<PathBuf> {
+        let path = given(&self.tools_dir, "WEIR_TOOLS_DIR")?.join(name);
+        ensure!(path.is_file(), "there is no program {}", path.display());
+        Ok(path)
+    }
+
+    /// The folder of the images' archives.
+    pub(crate) fn images(&self) -> Result<&Path> {
+        given(&self.images_dir, "WEIR_IMAGES_DIR")
+    }
+
+    /// The folder with `base` and `overlays`.
+    pub(crate) fn manifests(&self) -> Result<&Path> {
+        given(&self.manifests_dir, "WEIR_MANIFESTS_DIR")
+    }
+
+    /// The folder that is the cluster's while it is up, and gone afterwards.
+    ///
+    /// # Errors
+    /// When it is where the nodes have a view of their own.
+    pub(crate) fn state(&self) -> Result<&Path> {
+        let dir = given(&self.e2e_dir, "WEIR_E2E_DIR")?;
+        ensure!(dir.is_absolute(), "WEIR_E2E_DIR {} is not absolute", dir.display());
+        for private in ["/etc", "/opt", "/var", "/run", "/sys"] {
+            ensure!(
+                !dir.starts_with(private),
+                "WEIR_E2E_DIR {} is below {private}, of which each node has its own",
+                dir.display()
+            );
+        }
+        Ok(dir)
+    }
+}
+
+fn given<'a>(dir: &'a Path, variable: &str) -> Result<&'a Path> {
+    let dir = (!dir.as_os_str().is_empty()).then_some(dir);
+    dir.with_context(|| format!("{variable} is not set: run this by cargo xtask e2e"))
+}

@@ -1,0 +1,123 @@
+//! A Kubernetes cluster of real components on one machine, with Weir as its network.
+//!
+//! `cargo xtask e2e` builds what it needs and starts it. The cluster outlives this program: each
+//! call finds it by the record in its folder, and `down` ends it by its cgroups.
+
+mod cluster;
+mod console;
+mod control_plane;
+mod deploy;
+mod environment;
+mod kubectl;
+mod node;
+mod place;
+mod process;
+mod requirements;
+mod shape;
+mod state;
+mod underlay;
+mod wait;
+
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+
+use crate::environment::Environment;
+use crate::kubectl::Kubectl;
+use crate::shape::Shape;
+use crate::state::State;
+
+/// A Kubernetes cluster on one machine, with Weir as its network.
+#[derive(Debug, Parser)]
+#[command(name = "weir-e2e", bin_name = "cargo xtask e2e", disable_help_subcommand = true)]
+struct Cli {
+    #[command(flatten)]
+    environment: Environment,
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Make a cluster and deploy Weir on it
+    Up(Shape),
+    /// End the cluster: nothing of it stays
+    Down,
+    /// Show what is up
+    Status,
+    /// Call kubectl as the cluster's administrator
+    Kubectl {
+        /// Its arguments
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
+    /// Run a program on a machine of the cluster: hub, node1, node2, ...
+    Exec {
+        /// The machine
+        machine: String,
+        /// The program and its arguments [default: a shell]
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<OsString>,
+    },
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            for cause in error.chain().skip(1) {
+                for line in cause.to_string().lines() {
+                    console::note(line);
+                }
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(Cli { environment, task }: Cli) -> Result<()> {
+    match task {
+        Task::Up(shape) => cluster::up(&environment, shape),
+        Task::Down => cluster::down(&environment),
+        Task::Status => console::result(&cluster::status(&environment)?),
+        Task::Kubectl { args } => {
+            let kubectl = Kubectl::new(&environment, &State::load(&environment)?)?;
+            let error = kubectl.command(&[])?.args(args).exec();
+            Err(error).context("start kubectl")
+        }
+        Task::Exec { machine, command } => {
+            let state = State::load(&environment)?;
+            let place = &state.machine(&machine)?.place;
+            let (program, arguments) = match command.split_first() {
+                Some((program, arguments)) => (program.clone(), arguments),
+                None => ("bash".into(), &[][..]),
+            };
+            let error = place.command(&program)?.args(arguments).exec();
+            Err(error).with_context(|| format!("start {}", program.display()))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_follows_kubectl_is_for_kubectl() {
+        let words = ["weir-e2e", "kubectl", "get", "pods", "-A", "--watch"];
+        let Task::Kubectl { args } = Cli::try_parse_from(words).unwrap().task else { panic!() };
+        assert_eq!(args, ["get", "pods", "-A", "--watch"]);
+    }
+}

@@ -1,0 +1,145 @@
+//! Programs: those that are run to their end, and those that outlive this one.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
+use serde::{Deserialize, Serialize};
+
+/// Runs a program to its end and gives what it printed.
+///
+/// # Errors
+/// When it fails; the error has what it said.
+pub(crate) fn output(command: &mut Command) -> Result<String> {
+    command.stdin(Stdio::null());
+    finish(command, None)
+}
+
+/// Runs a program that reads `input`.
+///
+/// # Errors
+/// When it fails; the error has what it said.
+pub(crate) fn output_of_input(command: &mut Command, input: &str) -> Result<String> {
+    command.stdin(Stdio::piped());
+    finish(command, Some(input))
+}
+
+fn finish(command: &mut Command, input: Option<&str>) -> Result<String> {
+    let name = words(command);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().with_context(|| format!("start {name}"))?;
+    if let (Some(input), Some(mut pipe)) = (input, child.stdin.take()) {
+        // One that does not read it all says why when it ends.
+        let _ = pipe.write_all(input.as_bytes());
+    }
+    let output = child.wait_with_output().with_context(|| format!("wait for {name}"))?;
+    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+    if !output.status.success() {
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        let said = if stderr.trim().is_empty() { stdout.trim() } else { stderr.trim() };
+        bail!("{name}: {}\n{}", output.status, last_lines(said, 25));
+    }
+    Ok(stdout)
+}
+
+/// The command as a person would say it: without how it gets into its namespaces.
+fn words(command: &Command) -> String {
+    let all: Vec<_> = std::iter::once(command.get_program())
+        .chain(command.get_args())
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect();
+    let start = all.iter().position(|word| word == "--").map_or(0, |at| at + 1);
+    let said: Vec<_> = all[start..].iter().take(6).map(|word| last_lines(word, 1)).collect();
+    said.join(" ")
+}
+
+/// The end of a text.
+pub(crate) fn last_lines(text: &str, count: usize) -> String {
+    let lines: Vec<_> = text.lines().collect();
+    lines[lines.len().saturating_sub(count)..].join("\n")
+}
+
+/// The end of a log, for an error.
+pub(crate) fn log_tail(log: &Path) -> String {
+    let text = fs::read_to_string(log).unwrap_or_default();
+    format!("the end of {}:\n{}", log.display(), last_lines(&text, 15))
+}
+
+/// A process that may be older than this program, and is told from others that got its id later.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub(crate) struct Process {
+    pub(crate) pid: u32,
+    /// When it started, in clock ticks since the boot.
+    started: u64,
+}
+
+impl Process {
+    /// The running process of this id.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub(crate) fn of(pid: u32) -> Result<Self> {
+        let (_, started) = stat(pid).with_context(|| format!("process {pid} has ended"))?;
+        Ok(Self { pid, started })
+    }
+
+    /// Whether it still runs.
+    pub(crate) fn is_alive(&self) -> bool {
+        stat(self.pid).is_some_and(|(state, started)| started == self.started && state != 'Z')
+    }
+
+    /// Sends a signal, unless it has ended.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
+        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw).context("no process id")?;
+        if self.is_alive() {
+            kill_process(pid, signal).with_context(|| format!("signal process {}", self.pid))?;
+        }
+        Ok(())
+    }
+}
+
+/// State and start time in `/proc/PID/stat`.
+fn stat(pid: u32) -> Option<(char, u64)> {
+    parse_stat(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+fn parse_stat(text: &str) -> Option<(char, u64)> {
+    // The name, in parentheses, may hold anything.
+    let (_, fields) = text.rsplit_once(')')?;
+    let mut fields = fields.split_whitespace();
+    let state = fields.next()?.chars().next()?;
+    Some((state, fields.nth(18)?.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_start_time_is_read_past_a_name_with_spaces_and_parentheses() {
+        let stat = "42 (a (b) c) S 1 42 42 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 777 1 2 3";
+        assert_eq!(parse_stat(stat), Some(('S', 777)));
+        assert_eq!(parse_stat("42 (x) S 1"), None);
+    }
+
+    #[test]
+    fn a_process_id_that_belongs_to_another_process_now_is_not_alive() {
+        let own = Process::of(std::process::id()).unwrap();
+        assert!(own.is_alive());
+        assert!(!Process { started: own.started + 1, ..own }.is_alive());
+    }
+
+    #[test]
+    fn the_error_of_a_program_has_what_it_said() {
+        let error = output(Command::new("sh").args(["-c", "echo no such thing >&2; exit 3"]));
+        assert!(error.unwrap_err().to_string().ends_with("no such thing"));
+        let said = output_of_input(&mut Command::new("cat"), "hello").unwrap();
+        assert_eq!(said, "hello");
+    }
+}
