@@ -132,7 +132,8 @@ pub(crate) fn troubles(environment: &Environment, state: &State) -> String {
 pub(crate) fn down(environment: &Environment) -> Result<()> {
     let dir = environment.state()?;
     let mut errors: Vec<Error> = Vec::new();
-    errors.extend(step("end all processes, namespaces and cgroups", || cgroup::destroy(None)).err());
+    errors
+        .extend(step("end all processes, namespaces and cgroups", || cgroup::destroy(None)).err());
     if dir.exists() {
         errors.extend(step("restore the machine's settings", || inotify::restore(dir)).err());
         if errors.is_empty() {
@@ -170,13 +171,21 @@ pub(crate) fn status(environment: &Environment) -> Result<String> {
     )];
     for machine in state.hub.iter().chain(&state.nodes) {
         let alive = if machine.place.anchor.is_alive() { "up" } else { "gone" };
-        lines.push(format!("{} {alive}, {}", machine.name(), crate::shape::joined(&machine.addresses)));
+        lines.push(format!(
+            "{} {alive}, {}",
+            machine.name(),
+            crate::shape::joined(&machine.addresses)
+        ));
         for (name, process) in &machine.programs {
             let alive = if process.is_alive() { "runs" } else { "has ended" };
             lines.push(format!("  {name} {alive}, process {}", process.pid));
         }
     }
     let dir = environment.state()?;
-    lines.push(format!("kubeconfig {}, logs {}", admin_config(dir).display(), dir.join("logs").display()));
+    lines.push(format!(
+        "kubeconfig {}, logs {}",
+        admin_config(dir).display(),
+        dir.join("logs").display()
+    ));
     Ok(lines.join("\n"))
 }

@@ -3,17 +3,23 @@
 //! `cargo xtask e2e` builds what it needs and starts it. The cluster outlives this program: each
 //! call finds it by the record in its folder, and `down` ends it by its cgroups.
 
+mod check;
+mod churn;
 mod cluster;
 mod console;
 mod control_plane;
 mod deploy;
 mod environment;
 mod kubectl;
+mod leaks;
 mod node;
 mod place;
+mod pods;
 mod process;
 mod requirements;
+mod runs;
 mod shape;
+mod smoke;
 mod state;
 mod underlay;
 mod wait;
@@ -25,8 +31,11 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 
+use crate::check::Check;
+use crate::churn::Churn;
 use crate::environment::Environment;
 use crate::kubectl::Kubectl;
+use crate::runs::Run;
 use crate::shape::Shape;
 use crate::state::State;
 
@@ -48,6 +57,16 @@ enum Task {
     Down,
     /// Show what is up
     Status,
+    /// Run upstream's tests
+    Run(Run),
+    /// Check what goes on when agents, kubelets, containerd or a node go away
+    Check(Check),
+    /// Create and delete many pods at once, and say how long it takes
+    Churn(Churn),
+    /// Look for what pods have left on the nodes; fails if there is anything
+    Leaks,
+    /// A cluster from up to down, with a dozen of upstream's tests
+    Smoke(Shape),
     /// Call kubectl as the cluster's administrator
     Kubectl {
         /// Its arguments
@@ -84,6 +103,14 @@ fn run(Cli { environment, task }: Cli) -> Result<()> {
     match task {
         Task::Up(shape) => cluster::up(&environment, shape),
         Task::Down => cluster::down(&environment),
+        Task::Run(run) => runs::run(&environment, &run),
+        Task::Check(check) => check::run(&environment, &check),
+        Task::Churn(churn) => churn::run(&environment, &churn),
+        Task::Leaks => {
+            leaks::demand_none(&environment, &State::load(&environment)?)?;
+            console::result("0 differences")
+        }
+        Task::Smoke(shape) => smoke::run(&environment, shape),
         Task::Status => console::result(&cluster::status(&environment)?),
         Task::Kubectl { args } => {
             let kubectl = Kubectl::new(&environment, &State::load(&environment)?)?;

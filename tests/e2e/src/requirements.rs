@@ -32,7 +32,9 @@ pub(crate) fn check(environment: &Environment) -> Result<()> {
     if !rustix::process::geteuid().is_root() {
         missing.push("root's rights".to_owned());
     }
-    missing.extend(TOOLS.iter().filter_map(|tool| environment.tool(tool).err()).map(|e| e.to_string()));
+    missing.extend(
+        TOOLS.iter().filter_map(|tool| environment.tool(tool).err()).map(|e| e.to_string()),
+    );
     missing.extend(
         PROGRAMS.iter().filter(|name| !on_path(name)).map(|name| format!("the program {name}")),
     );

@@ -48,14 +48,6 @@ impl Machine {
         &self.place.name
     }
 
-    /// Its first address.
-    ///
-    /// # Errors
-    /// When it has none.
-    pub(crate) fn address(&self) -> Result<IpAddr> {
-        self.addresses.first().copied().with_context(|| format!("{} has no address", self.name()))
-    }
-
     /// A program that was started.
     ///
     /// # Errors

@@ -31,9 +31,14 @@ pub(crate) fn make(environment: &Environment, hub: &Place, shape: &Shape) -> Res
         }
         process::output(&mut command).map(drop)
     };
-    for certificate in
-        ["ca", "apiserver", "apiserver-kubelet-client", "front-proxy-ca", "front-proxy-client", "sa"]
-    {
+    for certificate in [
+        "ca",
+        "apiserver",
+        "apiserver-kubelet-client",
+        "front-proxy-ca",
+        "front-proxy-client",
+        "sa",
+    ] {
         phase(&["certs", certificate])?;
     }
     for user in ["super-admin", "controller-manager", "scheduler"] {

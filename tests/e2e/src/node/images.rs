@@ -14,8 +14,7 @@ use crate::state::Machine;
 /// When there are none, or one is refused.
 pub(crate) fn import(environment: &Environment, node: &Machine) -> Result<()> {
     let folder = environment.images()?;
-    let entries =
-        fs::read_dir(folder).with_context(|| format!("list {}", folder.display()))?;
+    let entries = fs::read_dir(folder).with_context(|| format!("list {}", folder.display()))?;
     let mut archives: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
     archives.retain(|path| path.extension().is_some_and(|extension| extension == "tar"));
     archives.sort();

@@ -27,12 +27,11 @@ pub(super) fn configure(
     shape: &Shape,
 ) -> Result<()> {
     let authority = environment.state()?.join("pki/ca.crt");
-    let authority = fs::read_to_string(&authority)
-        .with_context(|| format!("read {}", authority.display()))?;
+    let authority =
+        fs::read_to_string(&authority).with_context(|| format!("read {}", authority.display()))?;
     write(node, AUTHORITY, &authority)?;
     let user = format!("system:node:{}", node.name());
-    let kubeconfig =
-        certificates::kubeconfig(environment, hub, &user, Some("system:nodes"))?;
+    let kubeconfig = certificates::kubeconfig(environment, hub, &user, Some("system:nodes"))?;
     write(node, KUBECONFIG, &kubeconfig)?;
     write(node, CONFIG, &config(shape))
 }

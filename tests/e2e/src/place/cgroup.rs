@@ -50,7 +50,8 @@ fn inherit_cpuset(cgroup: &Path) -> Result<()> {
     for file in ["cpuset.cpus", "cpuset.mems"] {
         let (own, parents) = (cgroup.join(file), cgroup.parent().map(|parent| parent.join(file)));
         if let (true, Some(parents)) = (own.exists(), parents.filter(|path| path.exists())) {
-            let value = fs::read(&parents).with_context(|| format!("read {}", parents.display()))?;
+            let value =
+                fs::read(&parents).with_context(|| format!("read {}", parents.display()))?;
             fs::write(&own, value).with_context(|| format!("write {}", own.display()))?;
         }
     }
@@ -158,7 +159,8 @@ mod tests {
         assert_eq!(options(mount).as_deref(), Some("cpu,cpuacct"));
         let named = "cgroup /sys/fs/cgroup/systemd cgroup rw,xattr,name=systemd 0 0";
         assert_eq!(options(named).as_deref(), Some("none,name=systemd"));
-        let second = "cgroup2 /sys/fs/cgroup/unified cgroup2 rw,nsdelegate,memory_recursiveprot 0 0";
+        let second =
+            "cgroup2 /sys/fs/cgroup/unified cgroup2 rw,nsdelegate,memory_recursiveprot 0 0";
         assert_eq!(options(second).as_deref(), Some(""));
         assert_eq!(options("tmpfs /sys/fs/cgroup tmpfs rw 0 0"), None);
     }

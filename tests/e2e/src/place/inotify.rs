@@ -37,7 +37,6 @@ pub(crate) fn restore(state: &Path) -> Result<()> {
 }
 
 fn read(file: &Path) -> Result<u32> {
-    let text =
-        fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?;
+    let text = fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?;
     text.trim().parse().with_context(|| format!("{} holds no number", file.display()))
 }

@@ -1,0 +1,174 @@
+//! What goes away, and what must go on meanwhile.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use rustix::process::Signal;
+use serde_json::Value;
+
+use super::flow::Flow;
+use crate::deploy;
+use crate::environment::Environment;
+use crate::kubectl::Kubectl;
+use crate::node;
+use crate::place::Boot;
+use crate::pods::Pods;
+use crate::process::Process;
+use crate::state::State;
+use crate::wait;
+
+/// A check.
+#[derive(Debug)]
+pub(super) struct Scenario {
+    /// A sentence.
+    pub(super) name: &'static str,
+    pub(super) run: fn(&Environment, &mut State) -> Result<()>,
+}
+
+/// All of them.
+pub(super) const SCENARIOS: [Scenario; 6] = [
+    Scenario { name: "pods keep talking while agent pods are deleted", run: agents_deleted },
+    Scenario { name: "pods keep talking while the agents are upgraded", run: agents_upgraded },
+    Scenario { name: "pods keep talking while an agent is killed", run: agent_killed },
+    Scenario { name: "pods keep talking while the kubelet restarts", run: kubelet_restarted },
+    Scenario { name: "pods keep talking while containerd restarts", run: containerd_restarted },
+    Scenario { name: "pods are back after their node has booted", run: node_booted },
+];
+
+const PATIENCE: Duration = Duration::from_secs(120);
+const AGENTS: [&str; 4] = ["-n", "weir-system", "-l", "app.kubernetes.io/component=agent"];
+
+fn agents_deleted(environment: &Environment, state: &mut State) -> Result<()> {
+    while_pods_talk(environment, state, |kubectl, _| {
+        kubectl.run(&[&["delete", "pods", "--wait"], &AGENTS[..]].concat())?;
+        agents_ready(kubectl)
+    })
+}
+
+fn agents_upgraded(environment: &Environment, state: &mut State) -> Result<()> {
+    while_pods_talk(environment, state, |kubectl, _| {
+        let agents = ["-n", "weir-system", "daemonset/weir-agent"];
+        kubectl.run(&[&["rollout", "restart"], &agents[..]].concat())?;
+        kubectl.run(&[&["rollout", "status", "--timeout=120s"], &agents[..]].concat()).map(drop)
+    })
+}
+
+fn agent_killed(environment: &Environment, state: &mut State) -> Result<()> {
+    while_pods_talk(environment, state, |kubectl, state| {
+        let node = state.nodes.first().context("no nodes")?;
+        // A process of the node's cgroups; the machine may run agents of others.
+        let list = node.place.run("cat $(find /sys/fs/cgroup/pids -name cgroup.procs)")?;
+        let runs = |pid: &u32| {
+            let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+            name.trim() == "weir-agent"
+        };
+        let pid = list.lines().filter_map(|line| line.parse().ok()).find(runs);
+        let agent = Process::of(pid.context("no agent runs on the node")?)?;
+        agent.signal(Signal::KILL)?;
+        wait::holds("the agent has ended", PATIENCE, || Ok(!agent.is_alive()))?;
+        agents_ready(kubectl)
+    })
+}
+
+fn kubelet_restarted(environment: &Environment, state: &mut State) -> Result<()> {
+    program_restarted(environment, state, "kubelet")
+}
+
+fn containerd_restarted(environment: &Environment, state: &mut State) -> Result<()> {
+    program_restarted(environment, state, "containerd")
+}
+
+fn program_restarted(environment: &Environment, state: &mut State, name: &str) -> Result<()> {
+    while_pods_talk(environment, state, |_, state| {
+        let node = state.nodes.first_mut().context("no nodes")?;
+        node::restart(environment, node, name)?;
+        state.save(environment)?;
+        deploy::wait_ready(environment, state)
+    })
+}
+
+/// Does `work` while a pod on the first node asks one on the second, and sees that nothing is lost
+/// and that both nodes still get new pods to work.
+fn while_pods_talk(
+    environment: &Environment,
+    state: &mut State,
+    work: impl FnOnce(&Kubectl, &mut State) -> Result<()>,
+) -> Result<()> {
+    let kubectl = Kubectl::new(environment, state)?;
+    let pods = Pods::new(kubectl.clone(), state)?;
+    let (first, second) = two(state)?;
+    let flow = Flow::start(&pods, &first, &second)?;
+    work(&kubectl, state)?;
+    flow.demand_nothing_lost()?;
+    new_pods_talk(&pods, &first, &second)?;
+    pods.clear()
+}
+
+fn new_pods_talk(pods: &Pods, first: &str, second: &str) -> Result<()> {
+    pods.create_server("late-server", first)?;
+    pods.create("late-client", second, &["sleep", "600"])?;
+    let address = pods.ready("late-server")?;
+    let host = if address.contains(':') { format!("[{address}]") } else { address };
+    pods.ready("late-client")?;
+    let url = format!("http://{host}:8080/hostname");
+    wait::until("new pods reach each other", PATIENCE, || {
+        pods.exec("late-client", &["curl", "--silent", "--max-time", "2", &url]).map(drop)
+    })
+}
+
+/// The second node loses its power and boots again, with its disk as it was. Its pod is gone
+/// meanwhile and comes back, perhaps with another address; those of other nodes notice nothing but
+/// that.
+fn node_booted(environment: &Environment, state: &mut State) -> Result<()> {
+    let kubectl = Kubectl::new(environment, state)?;
+    let pods = Pods::new(kubectl.clone(), state)?;
+    let (first, second) = two(state)?;
+    pods.create_server("booted", &second)?;
+    pods.ready("booted")?;
+    let shape = state.shape;
+    let hub = state.hub()?.clone();
+    let index = state.nodes.iter().position(|node| node.name() == second).context("no node")?;
+    node::power_off(&state.nodes[index])?;
+    let number = state.nodes[index].number;
+    let mut node = node::boot(environment, &hub, number, &shape, Boot::Again)?;
+    node::start_kubelet(environment, &hub, &mut node, &shape)?;
+    node::start_proxy(environment, &hub.place, &mut node, &shape)?;
+    state.nodes[index] = node;
+    state.save(environment)?;
+    restarted(&kubectl, "booted")?;
+    deploy::wait_ready(environment, state)?;
+    agents_ready(&kubectl)?;
+    pods.ready("booted")?;
+    new_pods_talk(&pods, &first, &second)?;
+    pods.clear()
+}
+
+/// Waits until the pod's container has been started again: until then the API server tells of the
+/// one before the boot.
+fn restarted(kubectl: &Kubectl, pod: &str) -> Result<()> {
+    wait::until("the pod has been started again", PATIENCE, || {
+        let pod = kubectl.get(&["-n", crate::pods::NAMESPACE, "pod", pod])?;
+        let restarts = pod["status"]["containerStatuses"][0]["restartCount"].as_u64();
+        ensure!(restarts.is_some_and(|count| count > 0), "not yet");
+        Ok(())
+    })
+}
+
+fn agents_ready(kubectl: &Kubectl) -> Result<()> {
+    wait::until("all agents are ready", PATIENCE, || {
+        let agents = kubectl.get(&["-n", "weir-system", "daemonset", "weir-agent"])?;
+        let status = &agents["status"];
+        let of = |key: &str| status[key].as_u64().unwrap_or(0);
+        let is_current = status["observedGeneration"] == agents["metadata"]["generation"];
+        let all = of("desiredNumberScheduled");
+        ensure!(is_current && all > 0 && of("numberReady") == all, "{}", Value::clone(status));
+        Ok(())
+    })
+}
+
+fn two(state: &State) -> Result<(String, String)> {
+    let [first, second, ..] = state.nodes.as_slice() else {
+        anyhow::bail!("the cluster has fewer than two nodes");
+    };
+    Ok((first.name().to_owned(), second.name().to_owned()))
+}

@@ -1,0 +1,128 @@
+//! Many pods at once, created and deleted, a few times over.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use clap::Args;
+use comfy_table::Table;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::console::{self, step};
+use crate::environment::Environment;
+use crate::kubectl::Kubectl;
+use crate::leaks;
+use crate::state::State;
+use crate::wait;
+
+const NAMESPACE: &str = "weir-churn";
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// How many, and how often.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct Churn {
+    /// Pods that are created, and deleted, at once
+    #[arg(long, default_value_t = 50)]
+    pods: u32,
+    /// How often
+    #[arg(long, default_value_t = 3)]
+    rounds: u32,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// How long one round took, in seconds.
+#[derive(Debug, Serialize)]
+struct Round {
+    ready: f64,
+    gone: f64,
+}
+
+/// The result.
+#[derive(Debug, Serialize)]
+struct Outcome {
+    cni: String,
+    pods: u32,
+    rounds: Vec<Round>,
+}
+
+/// Runs it, and looks for what the pods left.
+///
+/// # Errors
+/// When a pod does not get Ready, or something of one stays.
+pub(crate) fn run(environment: &Environment, churn: &Churn) -> Result<()> {
+    let state = State::load(environment)?;
+    let kubectl = Kubectl::new(environment, &state)?;
+    let outcome = rounds(&kubectl, &state, churn);
+    let removed = kubectl.run(&["delete", "namespace", NAMESPACE, "--ignore-not-found"]);
+    let outcome = outcome?;
+    removed?;
+    step("look for what pods left", || leaks::demand_none(environment, &state))?;
+    console::result(&if churn.json { serde_json::to_string(&outcome)? } else { table(&outcome) })
+}
+
+fn rounds(kubectl: &Kubectl, state: &State, churn: &Churn) -> Result<Outcome> {
+    kubectl
+        .apply(&format!("{{apiVersion: v1, kind: Namespace, metadata: {{name: {NAMESPACE}}}}}"))?;
+    // A namespace's pods need its ServiceAccount.
+    wait::until("the namespace is ready", PATIENCE, || {
+        kubectl.run(&["-n", NAMESPACE, "get", "serviceaccount", "default"])
+    })?;
+    let mut rounds = Vec::new();
+    for number in 1..=churn.rounds {
+        let title = format!("round {number}: {} pods", churn.pods);
+        rounds.push(step(&title, || round(kubectl, churn.pods))?);
+    }
+    Ok(Outcome { cni: format!("{:?}", state.shape.cni), pods: churn.pods, rounds })
+}
+
+fn round(kubectl: &Kubectl, count: u32) -> Result<Round> {
+    let start = Instant::now();
+    let items: Vec<_> = (0..count).map(pod).collect();
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": items});
+    kubectl.apply(&list.to_string())?;
+    wait::until("all pods are Ready", PATIENCE, || {
+        let pods = kubectl.list(&["-n", NAMESPACE, "pods"])?;
+        let ready = pods.iter().filter(|pod| is_ready(pod)).count();
+        ensure!(ready == pods.len(), "{ready} of {} are Ready", pods.len());
+        Ok(())
+    })?;
+    let ready = start.elapsed();
+    let start = Instant::now();
+    kubectl.run(&["-n", NAMESPACE, "delete", "pods", "--all", "--wait=true"])?;
+    Ok(Round { ready: ready.as_secs_f64(), gone: start.elapsed().as_secs_f64() })
+}
+
+fn pod(number: u32) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": format!("churn-{number}"), "namespace": NAMESPACE},
+        "spec": {
+            "terminationGracePeriodSeconds": 1,
+            "automountServiceAccountToken": false,
+            "tolerations": [{"operator": "Exists"}],
+            "containers": [{"name": "pause", "image": "localhost/weir-e2e/pause:1"}],
+        },
+    })
+}
+
+fn is_ready(pod: &Value) -> bool {
+    crate::deploy::condition(pod, "Ready").is_some_and(|ready| ready["status"] == "True")
+}
+
+fn table(outcome: &Outcome) -> String {
+    let mut table = Table::new();
+    table.set_header(["round", "all Ready", "per pod", "all gone", "per pod"]);
+    let per_pod = |seconds: f64| format!("{:.0} ms", seconds * 1000.0 / f64::from(outcome.pods));
+    for (number, Round { ready, gone }) in (1..).zip(&outcome.rounds) {
+        table.add_row([
+            format!("{number}"),
+            format!("{ready:.1} s"),
+            per_pod(*ready),
+            format!("{gone:.1} s"),
+            per_pod(*gone),
+        ]);
+    }
+    format!("{} pods at once, {}\n{table}", outcome.pods, outcome.cni)
+}

@@ -1,0 +1,78 @@
+//! The smoke test: from nothing to a cluster on which the pod network, DNS and Services work, and
+//! back to nothing.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::cluster;
+use crate::console::{note, step};
+use crate::environment::Environment;
+use crate::kubectl::Kubectl;
+use crate::leaks;
+use crate::pods::Pods;
+use crate::runs::{self, Run};
+use crate::shape::Shape;
+use crate::state::State;
+use crate::wait;
+
+/// A dozen of upstream's tests that cover pod network, DNS and Services in two minutes.
+const TESTS: [&str; 12] = [
+    "Granular Checks: Pods should function for intra-pod communication: http",
+    "Granular Checks: Pods should function for intra-pod communication: udp",
+    "Granular Checks: Pods should function for node-pod communication: http",
+    "Granular Checks: Pods should function for node-pod communication: udp",
+    "NoSNAT Should be able to send traffic between Pods without SNAT",
+    "DNS should provide DNS for the cluster [Conformance]",
+    "DNS should provide DNS for services [Conformance]",
+    "DNS should provide DNS for pods for Hostname",
+    "Services should provide secure master service",
+    "Services should serve a basic endpoint from pods",
+    "Services should have session affinity work for service with type clusterIP [LinuxOnly]",
+    "EndpointSlice should create Endpoints and EndpointSlices for Pods matching a Service",
+];
+const RESOLVED: Duration = Duration::from_secs(30);
+
+/// Runs it. A cluster that does not come up gets a second chance, a failed test does not.
+///
+/// # Errors
+/// When something does not work. The cluster has ended all the same.
+pub(crate) fn run(environment: &Environment, shape: Shape) -> Result<()> {
+    if let Err(error) = cluster::up(environment, shape) {
+        note(&format!("the cluster did not come up: {error:#}"));
+        cluster::down(environment)?;
+        note("once more");
+        if let Err(error) = cluster::up(environment, shape) {
+            cluster::down(environment)?;
+            return Err(error);
+        }
+    }
+    let tested = test(environment);
+    let ended = cluster::down(environment);
+    tested.and(ended)
+}
+
+fn test(environment: &Environment) -> Result<()> {
+    let state = State::load(environment)?;
+    step("resolve names in pods on every node", || resolve(environment, &state))?;
+    let focus: Vec<_> = TESTS.iter().map(|test| runs::escaped(test)).collect();
+    let run = Run { focus: focus.join("|"), skip: Vec::new(), procs: 4, timeout: 10, report: None };
+    runs::run(environment, &run).with_context(|| cluster::troubles(environment, &state))?;
+    step("look for what pods left", || leaks::demand_none(environment, &state))
+}
+
+fn resolve(environment: &Environment, state: &State) -> Result<()> {
+    let pods = Pods::new(Kubectl::new(environment, state)?, state)?;
+    for node in &state.nodes {
+        pods.create(&format!("on-{}", node.name()), node.name(), &["sleep", "600"])?;
+    }
+    for node in &state.nodes {
+        let name = format!("on-{}", node.name());
+        pods.ready(&name)?;
+        wait::until("a name is resolved", RESOLVED, || {
+            pods.exec(&name, &["nslookup", "kubernetes.default.svc.cluster.local"])
+        })
+        .with_context(|| format!("from a pod on {}", node.name()))?;
+    }
+    pods.clear()
+}
