@@ -8,6 +8,7 @@
 //! has programmed goes on working.
 
 mod concerns;
+mod echo;
 mod headroom;
 mod node;
 mod source_nat;
@@ -82,6 +83,8 @@ pub struct Reconciler {
     masquerade: Option<Masquerade>,
     uplinks: Vec<Uplink>,
     tunnel_index: Option<u32>,
+    /// What the last pass has made of the kernel, or tried to.
+    desired: Arc<Desired>,
     /// What the last look at foreign firewalls found.
     forwarding: BTreeSet<Concern>,
     /// When that was.
@@ -120,6 +123,7 @@ impl Reconciler {
             masquerade: None,
             uplinks: Vec::new(),
             tunnel_index: None,
+            desired: Arc::default(),
             forwarding: BTreeSet::new(),
             forwarding_seen: None,
             headroom: BTreeSet::new(),
@@ -153,6 +157,7 @@ impl Reconciler {
             tunnel_index: self.tunnel_index,
             bridge: self.options.bridge.clone(),
             uplinks: self.uplinks.iter().map(|uplink| uplink.link).collect(),
+            desired: Arc::clone(&self.desired),
         }
     }
 
@@ -218,6 +223,8 @@ impl Reconciler {
         concerns.extend(self.availability.concern(&own));
         self.events.report(Some(&own), concerns);
         let (desired, unreachable) = planned?;
+        let desired = Arc::new(desired);
+        self.desired = Arc::clone(&desired);
 
         done.peers_known = peers.len();
         let failures = self.program(&desired, done).await?;

@@ -79,15 +79,16 @@ pub async fn delete_remote(netlink: &Netlink, entry: &TunnelEntry) -> Result<boo
 
 /// The entries of a VXLAN device that name a remote.
 pub async fn list_remote(netlink: &Netlink, link: u32) -> Result<Vec<TunnelEntry>, Error> {
-    let of_link = |message: &NeighbourMessage| {
-        if message.header.ifindex != link {
-            return None;
-        }
-        let mac = message.attributes.iter().find_map(link_layer_address)?;
-        let remote = message.attributes.iter().find_map(remote)?;
-        Some(TunnelEntry { link, mac, remote })
-    };
-    Ok(dump(netlink).await?.iter().filter_map(of_link).collect())
+    let entries = dump(netlink).await?;
+    let of_link = entries.iter().filter(|message| message.header.ifindex == link);
+    Ok(of_link.filter_map(read).collect())
+}
+
+/// The entry, if it names a remote.
+pub(crate) fn read(message: &NeighbourMessage) -> Option<TunnelEntry> {
+    let mac = message.attributes.iter().find_map(link_layer_address)?;
+    let remote = message.attributes.iter().find_map(remote)?;
+    Some(TunnelEntry { link: message.header.ifindex, mac, remote })
 }
 
 async fn dump(netlink: &Netlink) -> Result<Vec<NeighbourMessage>, Error> {

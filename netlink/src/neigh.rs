@@ -80,13 +80,20 @@ fn message(link: u32, ip: IpAddr) -> NeighbourMessage {
 }
 
 fn read(message: &NeighbourMessage) -> Option<Neighbour> {
-    let ip = message.attributes.iter().find_map(|attribute| match attribute {
+    Some(Neighbour { link: message.header.ifindex, ip: ip(message)?, mac: mac(message)? })
+}
+
+pub(crate) fn ip(message: &NeighbourMessage) -> Option<IpAddr> {
+    message.attributes.iter().find_map(|attribute| match attribute {
         NeighbourAttribute::Destination(NeighbourAddress::Inet(ip)) => Some(IpAddr::V4(*ip)),
         NeighbourAttribute::Destination(NeighbourAddress::Inet6(ip)) => Some(IpAddr::V6(*ip)),
         _ => None,
-    })?;
-    let mac = message.attributes.iter().find_map(link_layer_address)?;
-    Some(Neighbour { link: message.header.ifindex, ip, mac })
+    })
+}
+
+/// Without one it is not resolved.
+pub(crate) fn mac(message: &NeighbourMessage) -> Option<MacAddr> {
+    message.attributes.iter().find_map(link_layer_address)
 }
 
 pub(crate) fn link_layer_address(attribute: &NeighbourAttribute) -> Option<MacAddr> {

@@ -2,23 +2,31 @@
 
 mod nftables;
 
+use std::net::IpAddr;
+
 use futures_util::{Stream, StreamExt};
 use rtnetlink::{
     MulticastGroup,
     packet_core::NetlinkPayload,
     packet_route::{
-        RouteNetlinkMessage,
+        AddressFamily, RouteNetlinkMessage,
         link::{LinkAttribute, LinkMessage},
-        neighbour::NeighbourMessage,
+        neighbour::{NeighbourMessage, NeighbourState},
         route::RouteMessage,
     },
 };
 
 pub use self::nftables::table_changes;
-use crate::{Error, Netlink};
+use crate::{
+    Error, MacAddr, Netlink,
+    fdb::{self, TunnelEntry},
+    neigh,
+    route::Route,
+};
 
-/// A change. It says where to look, not what is there now.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+/// A change. It says where to look, and of an entry what has become of it; by now that may be
+/// different again, which is then another change.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
     /// A link was created, changed or deleted.
     Link {
@@ -36,17 +44,51 @@ pub enum Change {
     Route {
         /// Its routing protocol number.
         protocol: u8,
+        /// The route.
+        entry: Entry<Route>,
     },
-    /// A neighbour or forwarding entry came, changed or went.
+    /// A neighbour came, changed or went.
     Neighbour {
         /// Index of the link.
         link: u32,
+        /// The neighbour's address.
+        ip: Option<IpAddr>,
+        /// Its hardware address, if it is permanent; `None` also if it is gone.
+        mac: Option<MacAddr>,
+    },
+    /// A forwarding entry came, changed or went.
+    Forwarding {
+        /// Index of the link.
+        link: u32,
+        /// The entry, if it is one of a tunnel device.
+        entry: Entry<TunnelEntry>,
     },
     /// The nftables table that was asked about, or something in it, came, changed or went.
     Table,
     /// Some notifications were lost because they came faster than they were read: anything may
     /// have changed.
     Lost,
+}
+
+/// What has become of an entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Entry<T> {
+    /// It came, or changed to this.
+    Is(T),
+    /// It went.
+    Gone(T),
+    /// Something that the verbs of this crate do not make.
+    Other,
+}
+
+impl<T> Entry<T> {
+    fn new(entry: Option<T>, is_gone: bool) -> Self {
+        match entry {
+            None => Self::Other,
+            Some(entry) if is_gone => Self::Gone(entry),
+            Some(entry) => Self::Is(entry),
+        }
+    }
 }
 
 /// All changes in the namespace from now on.
@@ -76,8 +118,10 @@ fn read(payload: &NetlinkPayload<RouteNetlinkMessage>) -> Option<Change> {
             Message::NewAddress(address) | Message::DelAddress(address) => {
                 Some(Change::Address { link: address.header.index })
             }
-            Message::NewRoute(route) | Message::DelRoute(route) => Some(of_route(route)),
-            Message::NewNeighbour(entry) | Message::DelNeighbour(entry) => Some(of_entry(entry)),
+            Message::NewRoute(route) => Some(of_route(route, false)),
+            Message::DelRoute(route) => Some(of_route(route, true)),
+            Message::NewNeighbour(entry) => Some(of_neighbour(entry, false)),
+            Message::DelNeighbour(entry) => Some(of_neighbour(entry, true)),
             _ => None,
         },
         _ => None,
@@ -92,10 +136,17 @@ fn of_link(link: &LinkMessage) -> Change {
     Change::Link { index: link.header.index, name: name.unwrap_or_default() }
 }
 
-fn of_route(route: &RouteMessage) -> Change {
-    Change::Route { protocol: route.header.protocol.into() }
+fn of_route(message: &RouteMessage, is_gone: bool) -> Change {
+    let entry = Entry::new(Route::read(message), is_gone);
+    Change::Route { protocol: message.header.protocol.into(), entry }
 }
 
-fn of_entry(entry: &NeighbourMessage) -> Change {
-    Change::Neighbour { link: entry.header.ifindex }
+fn of_neighbour(message: &NeighbourMessage, is_gone: bool) -> Change {
+    let link = message.header.ifindex;
+    if message.header.family == AddressFamily::Bridge {
+        return Change::Forwarding { link, entry: Entry::new(fdb::read(message), is_gone) };
+    }
+    let is_permanent = !is_gone && message.header.state == NeighbourState::Permanent;
+    let mac = is_permanent.then(|| neigh::mac(message)).flatten();
+    Change::Neighbour { link, ip: neigh::ip(message), mac }
 }

@@ -98,7 +98,7 @@ impl Route {
         message
     }
 
-    fn read(message: &RouteMessage) -> Option<Self> {
+    pub(crate) fn read(message: &RouteMessage) -> Option<Self> {
         let header = &message.header;
         if header.kind != RouteType::Unicast {
             return None;

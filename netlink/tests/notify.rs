@@ -4,15 +4,15 @@
 
 use std::{net::IpAddr, thread, time::Duration};
 
-use futures_util::StreamExt;
+use futures_util::{Stream, StreamExt};
 use rustix::thread::{
     CapabilitySet, CapabilitySets, UnshareFlags, set_capabilities, unshare_unsafe,
 };
 use weir_netlink::{
     MacAddr, Netlink, address,
     bridge::{self, BridgeSpec},
-    fdb, link,
-    notify::{self, Change},
+    fdb, link, neigh,
+    notify::{self, Change, Entry},
     offload,
     route::{self, Route},
     vxlan::{self, VxlanSpec},
@@ -93,19 +93,33 @@ fn every_kind_of_change_is_told_with_where_to_look() {
         fdb::ensure_remote(&netlink, &entry).await.unwrap();
         let to = "10.2.0.0/24".parse().unwrap();
         let plain = Route::new(to, Some("10.2.0.0".parse().unwrap()), tunnel);
-        route::add(&netlink, &Route { protocol: 87, on_link: true, ..plain }).await.unwrap();
+        let made = Route { protocol: 87, on_link: true, ..plain };
+        route::add(&netlink, &made).await.unwrap();
+        let ip = "10.2.0.0".parse().unwrap();
+        let neighbour = neigh::Neighbour { link: tunnel, ip, mac };
+        neigh::ensure(&netlink, &neighbour).await.unwrap();
 
-        let mut missing = vec![
+        // As the kernel gives it back.
+        let all = route::list(&netlink, route::TABLE_MAIN).await.unwrap();
+        let made = all.into_iter().find(|found| found.destination == to).unwrap();
+        let missing = vec![
             Change::Link { index: tunnel, name: "weir.7".to_owned() },
             Change::Address { link: tunnel },
-            Change::Neighbour { link: tunnel },
-            Change::Route { protocol: 87 },
+            Change::Forwarding { link: tunnel, entry: Entry::Is(entry) },
+            Change::Neighbour { link: tunnel, ip: Some(ip), mac: Some(mac) },
+            Change::Route { protocol: 87, entry: Entry::Is(made.clone()) },
         ];
-        while !missing.is_empty() {
-            let next = tokio::time::timeout(Duration::from_secs(10), changes.next()).await;
-            let change = next.unwrap_or_else(|_| panic!("never told: {missing:?}")).unwrap();
-            missing.retain(|wanted| *wanted != change);
-        }
+        all_are_told(&mut changes, missing).await;
+
+        route::delete(&netlink, &made).await.unwrap();
+        neigh::delete(&netlink, tunnel, ip).await.unwrap();
+        fdb::delete_remote(&netlink, &entry).await.unwrap();
+        let missing = vec![
+            Change::Forwarding { link: tunnel, entry: Entry::Gone(entry) },
+            Change::Neighbour { link: tunnel, ip: Some(ip), mac: None },
+            Change::Route { protocol: 87, entry: Entry::Gone(made) },
+        ];
+        all_are_told(&mut changes, missing).await;
     });
 }
 
@@ -121,4 +135,16 @@ fn changes_are_told_to_a_process_with_net_admin_and_no_other_capability() {
         let told = tokio::time::timeout(Duration::from_secs(10), changes.next()).await;
         told.expect("a change in time").expect("a change");
     });
+}
+
+async fn all_are_told(
+    changes: &mut (impl Stream<Item = Change> + Unpin),
+    mut missing: Vec<Change>,
+) {
+    while !missing.is_empty() {
+        let next = tokio::time::timeout(Duration::from_secs(10), changes.next()).await;
+        assert!(next.is_ok(), "never told: {missing:?}");
+        let change = next.unwrap().unwrap();
+        missing.retain(|wanted| *wanted != change);
+    }
 }

@@ -183,7 +183,7 @@ pub fn diff(desired: &Desired, observed: &Observed) -> Vec<Op> {
         });
         match found {
             None => ops.push(Op::AddRoute(*cidr, *hop)),
-            Some(found) if !is_same(hop, found, tunnel_index) => {
+            Some(found) if !is_same_hop(hop, found, tunnel_index) => {
                 ops.push(Op::ReplaceRoute(*cidr, *hop));
             }
             Some(_) => {}
@@ -232,7 +232,8 @@ fn is_fixed_same(desired: &Tunnel, settings: &Tunnel) -> bool {
         == (settings.vni, settings.port, settings.local, settings.underlay)
 }
 
-fn is_same(hop: &Hop, found: &ObservedHop, tunnel: Option<u32>) -> bool {
+/// Whether a route leads where it shall; `tunnel` is the index of the tunnel device.
+pub fn is_same_hop(hop: &Hop, found: &ObservedHop, tunnel: Option<u32>) -> bool {
     match hop {
         Hop::Tunnel { gateway } => found.gateway == Some(*gateway) && Some(found.link) == tunnel,
         Hop::Direct { gateway, link } => found.gateway == Some(*gateway) && found.link == *link,

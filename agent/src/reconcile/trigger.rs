@@ -1,6 +1,6 @@
 //! What starts a pass.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use futures_util::{Stream, StreamExt, stream};
 use tokio::{
@@ -13,7 +13,12 @@ use weir_netlink::{
     notify::{self, Change},
 };
 
-use crate::{masquerade, overlay::ROUTE_PROTOCOL, source::Published};
+use super::echo::is_as_desired;
+use crate::{
+    masquerade,
+    overlay::{ROUTE_PROTOCOL, plan::Desired},
+    source::Published,
+};
 
 /// Changes come in bursts: one that follows within this time belongs to the same pass …
 const QUIET: Duration = Duration::from_millis(5);
@@ -42,7 +47,7 @@ impl Trigger {
             Self::Kernel(Change::Link { .. }) => Some("link"),
             Self::Kernel(Change::Address { .. }) => Some("address"),
             Self::Kernel(Change::Route { .. }) => Some("route"),
-            Self::Kernel(Change::Neighbour { .. }) => Some("neighbour"),
+            Self::Kernel(Change::Neighbour { .. } | Change::Forwarding { .. }) => Some("neighbour"),
             Self::Kernel(Change::Table) => Some("nftables"),
             Self::Kernel(Change::Lost) => Some("lost_notifications"),
             Self::Resync => Some("resync"),
@@ -71,6 +76,8 @@ pub(super) struct Interests {
     pub(super) bridge: String,
     /// Indexes of the uplinks; none are known while the node's address is on no link.
     pub(super) uplinks: BTreeSet<u32>,
+    /// What the last pass has made of the kernel: what becomes so needs no other.
+    pub(super) desired: Arc<Desired>,
 }
 
 /// All that the kernel tells of, in the namespace of `netlink`.
@@ -180,8 +187,12 @@ impl<C> Triggers<C> {
 }
 
 impl Interests {
-    /// Whether a change is about something of Weir's, or about what that depends on.
+    /// Whether a change is about something of Weir's, or about what that depends on, and has not
+    /// made it as it shall be.
     fn concern(&self, change: &Change) -> bool {
+        if is_as_desired(change, &self.desired, self.tunnel_index) {
+            return false;
+        }
         match change {
             Change::Link { index, name } => {
                 *name == self.tunnel || *name == self.bridge || self.uplinks.contains(index)
@@ -192,8 +203,10 @@ impl Interests {
                     || self.uplinks.contains(link)
                     || self.tunnel_index == Some(*link)
             }
-            Change::Route { protocol } => *protocol == ROUTE_PROTOCOL,
-            Change::Neighbour { link } => self.tunnel_index == Some(*link),
+            Change::Route { protocol, .. } => *protocol == ROUTE_PROTOCOL,
+            Change::Neighbour { link, .. } | Change::Forwarding { link, .. } => {
+                self.tunnel_index == Some(*link)
+            }
             // Only that of Weir's table is subscribed to.
             Change::Table | Change::Lost => true,
         }
@@ -202,6 +215,8 @@ impl Interests {
 
 #[cfg(test)]
 mod tests {
+    use weir_netlink::notify::Entry;
+
     use super::*;
 
     const TUNNEL: u32 = 9;
@@ -213,7 +228,16 @@ mod tests {
             tunnel_index: Some(TUNNEL),
             bridge: "weir0".to_owned(),
             uplinks: BTreeSet::from([UPLINK]),
+            desired: Arc::default(),
         }
+    }
+
+    fn neighbour(link: u32) -> Change {
+        Change::Neighbour { link, ip: None, mac: None }
+    }
+
+    fn route(protocol: u8) -> Change {
+        Change::Route { protocol, entry: Entry::Other }
     }
 
     fn link(index: u32, name: &str) -> Change {
@@ -241,13 +265,9 @@ mod tests {
 
     #[tokio::test]
     async fn what_happens_to_pods_starts_no_pass() {
-        let quiet = [
-            link(40, "weir0a1b2c3d4e5"),
-            Change::Address { link: 40 },
-            Change::Neighbour { link: 40 },
-            Change::Route { protocol: 2 },
-        ];
-        let wanted = Change::Route { protocol: ROUTE_PROTOCOL };
+        let quiet =
+            [link(40, "weir0a1b2c3d4e5"), Change::Address { link: 40 }, neighbour(40), route(2)];
+        let wanted = route(ROUTE_PROTOCOL);
         let trigger = first_of(quiet.into_iter().chain([wanted.clone()]).collect()).await;
         assert_eq!(trigger, Trigger::Kernel(wanted));
     }
@@ -259,8 +279,8 @@ mod tests {
             link(7, "weir0"),
             link(UPLINK, "eth0"),
             Change::Address { link: UPLINK },
-            Change::Route { protocol: ROUTE_PROTOCOL },
-            Change::Neighbour { link: TUNNEL },
+            route(ROUTE_PROTOCOL),
+            neighbour(TUNNEL),
             Change::Table,
             Change::Lost,
         ] {
@@ -289,7 +309,7 @@ mod tests {
     #[tokio::test]
     async fn a_link_that_went_with_all_that_was_on_it_is_one_change() {
         let went = link(TUNNEL, "weir.1");
-        let route = Change::Route { protocol: ROUTE_PROTOCOL };
+        let route = route(ROUTE_PROTOCOL);
         let trigger = first_of(vec![route.clone(), went.clone(), route]).await;
         assert_eq!(trigger, Trigger::Kernel(went));
     }
