@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::flow::Flow;
 use crate::deploy;
@@ -26,16 +26,18 @@ pub(super) struct Scenario {
 }
 
 /// All of them.
-pub(super) const SCENARIOS: [Scenario; 6] = [
+pub(super) const SCENARIOS: [Scenario; 7] = [
     Scenario { name: "pods keep talking while agent pods are deleted", run: agents_deleted },
     Scenario { name: "pods keep talking while the agents are upgraded", run: agents_upgraded },
     Scenario { name: "pods keep talking while an agent is killed", run: agent_killed },
     Scenario { name: "pods keep talking while the kubelet restarts", run: kubelet_restarted },
     Scenario { name: "pods keep talking while containerd restarts", run: containerd_restarted },
+    Scenario { name: "pods keep talking while a Node claims a taken subnet", run: subnet_claimed },
     Scenario { name: "pods are back after their node has booted", run: node_booted },
 ];
 
 const PATIENCE: Duration = Duration::from_secs(120);
+const CLAIMANT: &str = "claimant";
 const AGENTS: [&str; 4] = ["-n", "weir-system", "-l", "app.kubernetes.io/component=agent"];
 
 fn agents_deleted(environment: &Environment, state: &mut State) -> Result<()> {
@@ -84,6 +86,32 @@ fn program_restarted(environment: &Environment, state: &mut State, name: &str) -
         node::restart(environment, node, name)?;
         state.save(environment)?;
         deploy::wait_ready(environment, state)
+    })
+}
+
+/// A Node that stands for no machine, with the subnet of the node that is asked.
+fn subnet_claimed(environment: &Environment, state: &mut State) -> Result<()> {
+    while_pods_talk(environment, state, |kubectl, state| {
+        let (_, second) = two(state)?;
+        let subnets = deploy::pod_cidrs(kubectl)?.remove(&second).context("it has no subnet")?;
+        let claimant = json!({
+            "apiVersion": "v1", "kind": "Node", "metadata": {"name": CLAIMANT},
+            "spec": {"podCIDR": subnets.first(), "podCIDRs": subnets, "unschedulable": true},
+        });
+        kubectl.apply(&claimant.to_string())?;
+        let addresses = json!([{"type": "InternalIP", "address": "172.31.77.99"}]);
+        let status = json!({"status": {"addresses": addresses}}).to_string();
+        let patch = ["patch", "node", CLAIMANT, "--subresource=status", "-p", &status];
+        let told = kubectl.run(&patch).and_then(|_| {
+            let reason = "--field-selector=reason=PodCIDROverlap";
+            wait::until("an Event tells of it", PATIENCE, || {
+                let events = kubectl.list(&["events", "--all-namespaces", reason])?;
+                ensure!(!events.is_empty(), "none does");
+                Ok(())
+            })
+        });
+        kubectl.run(&["delete", "node", CLAIMANT])?;
+        told
     })
 }
 
