@@ -134,6 +134,10 @@ pub(crate) enum E2e {
     #[command(disable_help_flag = true)]
     Smoke(Passed),
 
+    /// See what goes on when agents, kubelets, containerd or a node go away
+    #[command(disable_help_flag = true)]
+    Check(Passed),
+
     /// Create and delete many pods at once, and measure that
     #[command(disable_help_flag = true)]
     Churn(Passed),

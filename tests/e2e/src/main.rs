@@ -103,7 +103,7 @@ fn run(Cli { environment, task }: Cli) -> Result<()> {
     match task {
         Task::Up(shape) => cluster::up(&environment, shape),
         Task::Down => cluster::down(&environment),
-        Task::Run(run) => runs::run(&environment, &run),
+        Task::Run(run) => runs::run(&environment, &run).map(drop),
         Task::Check(check) => check::run(&environment, &check),
         Task::Churn(churn) => churn::run(&environment, &churn),
         Task::Leaks => {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 
 use crate::kubectl::Kubectl;
 use crate::pods::{NAMESPACE, Pods};
@@ -68,7 +68,9 @@ impl Flow {
     }
 
     fn count(&self) -> Result<Count> {
-        let log = read(&self.pods.kubectl).context("read what the client counted")?;
+        // Not while the kubelet that has the log restarts.
+        let log =
+            wait::until("the client's log can be read", GOES_ON, || read(&self.pods.kubectl))?;
         let count = |word| log.lines().filter(|line| *line == word).count();
         Ok(Count { answered: count("answered"), lost: count("lost") })
     }

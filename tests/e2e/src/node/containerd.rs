@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::{launch, write};
 use crate::environment::Environment;
-use crate::process::{self, last_lines};
+use crate::process;
 use crate::state::{Machine, log};
 use crate::wait;
 
@@ -27,14 +27,10 @@ pub(super) fn start(environment: &Environment, node: &mut Machine) -> Result<()>
     let log = log(environment.state()?, node.name(), "containerd");
     wait::until("containerd answers", READY, || {
         ensure!(process.is_alive(), "containerd has ended");
-        process::output(node.place.command("ctr")?.arg("version")).map(last_line)
+        process::output(node.place.command("ctr")?.arg("version")).map(drop)
     })
     .with_context(|| process::log_tail(&log))?;
     Ok(())
-}
-
-fn last_line(text: String) -> String {
-    last_lines(&text, 1)
 }
 
 fn config() -> String {

@@ -38,18 +38,17 @@ pub(crate) struct Run {
     pub(crate) report: Option<PathBuf>,
 }
 
-/// Runs them and tells the results.
+/// Runs them, tells the results, and gives how many passed.
 ///
 /// # Errors
 /// When a test fails, or none runs.
-pub(crate) fn run(environment: &Environment, run: &Run) -> Result<()> {
+pub(crate) fn run(environment: &Environment, run: &Run) -> Result<usize> {
     let state = State::load(environment)?;
     let ended = start(environment, &state, run);
-    let report = Report::read(&environment.state()?.join("report/report.json"));
-    let report = match (report, ended) {
-        (Ok(report), _) => report,
-        (Err(error), Ok(())) => return Err(error),
-        (Err(_), Err(error)) => return Err(error),
+    let report = match Report::read(&environment.state()?.join("report/report.json")) {
+        Ok(report) => report,
+        // Without results, why it ended says more.
+        Err(error) => return Err(ended.err().unwrap_or(error)),
     };
     if let Some(path) = &run.report {
         let page = conformance::page(&state.shape, &report);
@@ -58,12 +57,14 @@ pub(crate) fn run(environment: &Environment, run: &Run) -> Result<()> {
     }
     console::result(&report.summary())?;
     let failed = report.count(Outcome::Failed);
-    ensure!(report.count(Outcome::Passed) + failed > 0, "no test ran: does --focus match any?");
+    let passed = report.count(Outcome::Passed);
+    ensure!(passed + failed > 0, "no test ran: does --focus match any?");
     if failed > 0 {
         let folder = environment.state()?.join("report");
         bail!("{failed} tests failed; what they said is in {}", folder.display());
     }
-    Ok(())
+    ended?;
+    Ok(passed)
 }
 
 fn start(environment: &Environment, state: &State, run: &Run) -> Result<()> {
