@@ -77,7 +77,6 @@ fn variable(name: &str) -> Result<OsString, String> {
     env::var_os(name).ok_or_else(|| format!("{name} is not set: cargo sets it"))
 }
 
-#[expect(clippy::print_stdout, reason = "this is how a build script talks to cargo")]
 fn tell(cargo: &str) {
     println!("cargo::{cargo}");
 }

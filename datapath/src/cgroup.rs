@@ -45,8 +45,7 @@ pub fn attach_sockets(pins: &Pins, cgroup: &Path) -> Result<(), Error> {
         let Some(kind) = attach_type(name) else { continue };
         let mut program = CgroupSockAddr::from_pin(&path, kind).map_err(failed("open"))?;
         // A link never excludes others; the flag that says so is refused.
-        let id =
-            program.attach(&folder, CgroupAttachMode::Single).map_err(failed("attach"))?;
+        let id = program.attach(&folder, CgroupAttachMode::Single).map_err(failed("attach"))?;
         let link: CgroupSockAddrLink = program.take_link(id).map_err(failed("attach"))?;
         replace_link(pins, name, link)?;
     }

@@ -145,7 +145,7 @@ impl Slots {
     /// # Errors
     /// When it is not pinned.
     pub fn open(pins: &Pins) -> Result<Self, Error> {
-        open(pins, map::SLOTS, aya::maps::Map::Array, |map| Array::try_from(map)).map(Self)
+        open(pins, map::SLOTS, aya::maps::Map::Array, Array::try_from).map(Self)
     }
 
     /// How many slots there are.
@@ -187,7 +187,7 @@ impl<A: Family> Cluster<A> {
     /// # Errors
     /// When it is not pinned.
     pub fn open(pins: &Pins) -> Result<Self, Error> {
-        let inner = open(pins, A::CLUSTER, aya::maps::Map::LpmTrie, |map| LpmTrie::try_from(map))?;
+        let inner = open(pins, A::CLUSTER, aya::maps::Map::LpmTrie, LpmTrie::try_from)?;
         Ok(Self { map: A::CLUSTER, inner })
     }
 
@@ -230,8 +230,7 @@ impl Counters {
     /// # Errors
     /// When it is not pinned.
     pub fn open(pins: &Pins) -> Result<Self, Error> {
-        open(pins, map::COUNTERS, aya::maps::Map::PerCpuArray, |map| PerCpuArray::try_from(map))
-            .map(Self)
+        open(pins, map::COUNTERS, aya::maps::Map::PerCpuArray, PerCpuArray::try_from).map(Self)
     }
 
     /// How many packets were counted by a reason, since the map was made.
@@ -253,7 +252,7 @@ impl SettingsMap {
     /// # Errors
     /// When it is not pinned.
     pub fn open(pins: &Pins) -> Result<Self, Error> {
-        open(pins, map::SETTINGS, aya::maps::Map::Array, |map| Array::try_from(map)).map(Self)
+        open(pins, map::SETTINGS, aya::maps::Map::Array, Array::try_from).map(Self)
     }
 
     /// What they are told now.

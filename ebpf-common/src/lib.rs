@@ -39,7 +39,7 @@ pub use flow::{Direction, Flow, FlowKey};
 pub use fragment::{Fragment, FragmentKey, Hook};
 pub use reason::Reason;
 pub use service::{Algorithm, Backend, Scope, Service, ServiceKey, choose_slot};
-pub use settings::Settings;
+pub use settings::{Settings, halves};
 pub use socket::{Socket, SocketKey};
 
 /// IP protocol numbers of what a Service can have.

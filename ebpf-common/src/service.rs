@@ -135,7 +135,6 @@ impl<A> Backend<A> {
 /// that could be noticed, and always below `count` (0 for 0).
 #[inline(always)]
 #[must_use]
-#[expect(clippy::cast_possible_truncation, reason = "the upper half of the product is a u32")]
 pub const fn choose_slot(random: u32, count: u32) -> u32 {
     ((random as u64 * count as u64) >> 32) as u32
 }

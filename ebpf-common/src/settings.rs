@@ -35,4 +35,11 @@ impl Settings {
     }
 }
 
+/// A cookie of the kernel's as maps hold it: low half first.
+#[inline(always)]
+#[must_use]
+pub const fn halves(cookie: u64) -> [u32; 2] {
+    [(cookie & 0xffff_ffff) as u32, (cookie >> 32) as u32]
+}
+
 unpadded!(Settings: [u32; 2], u32, u32, u32, u32, u32, u32);

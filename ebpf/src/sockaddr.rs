@@ -5,7 +5,7 @@ use core::ptr;
 use aya_ebpf::bindings::bpf_sock_addr;
 use aya_ebpf::helpers::generated::{bpf_get_netns_cookie, bpf_get_socket_cookie};
 use aya_ebpf::programs::SockAddrContext;
-use weir_ebpf_common::{Address, Port, V4, V6, protocol};
+use weir_ebpf_common::{Address, Port, V4, V6, halves, protocol};
 
 /// The protocol number that sockets of Multipath TCP have; on the wire it is TCP.
 const MPTCP: u32 = 262;
@@ -141,9 +141,4 @@ impl Form<V4> for Mapped {
     fn write(call: SockAddr, address: &V4) {
         Plain::write(call, &V6::from_mapped(*address));
     }
-}
-
-#[inline(always)]
-fn halves(cookie: u64) -> [u32; 2] {
-    [cookie as u32, (cookie >> 32) as u32]
 }

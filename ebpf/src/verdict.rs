@@ -32,7 +32,7 @@ impl<A: Family> Verdict<A> {
             Self::Neighbour { ifindex, next_hop } => skb::redirect_neigh(ifindex, &next_hop),
             Self::Drop(reason) => {
                 maps::count(reason);
-                TC_ACT_SHOT as i32
+                TC_ACT_SHOT
             }
         }
     }

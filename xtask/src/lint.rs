@@ -11,12 +11,16 @@ use crate::workspace::Workspace;
 /// Lints the test of `cargo xtask e2e` too, which needs this feature to be built.
 const E2E: &str = "--features=weir-api-tests/control-plane";
 
+/// The programs for the kernel, which are no member of the workspace.
+const EBPF: &str = "ebpf/Cargo.toml";
+
 pub(crate) fn run(workspace: &Workspace, options: &Lint) -> Result<()> {
     let mut steps = Steps::default();
     requirements::ensure(workspace, &mut steps, LINT, Report::OnlyMissing)?;
     if options.fix {
         steps.step("fix", || {
             cargo(workspace, &["fmt", "--all"])?;
+            cargo(workspace, &["fmt", "--manifest-path", EBPF])?;
             cargo(
                 workspace,
                 &[
@@ -38,10 +42,23 @@ pub(crate) fn run(workspace: &Workspace, options: &Lint) -> Result<()> {
 
 /// The checks of `lint`, for the tests as well.
 pub(crate) fn checks(workspace: &Workspace, steps: &mut Steps) -> Result<()> {
-    steps.step("formatting", || cargo(workspace, &["fmt", "--all", "--check"]))?;
+    steps.step("formatting", || {
+        cargo(workspace, &["fmt", "--all", "--check"])?;
+        cargo(workspace, &["fmt", "--manifest-path", EBPF, "--check"])
+    })?;
     steps.step("clippy", || {
         let lints = ["clippy", "--workspace", "--all-targets", E2E, "--", "--deny", "warnings"];
         cargo(workspace, &lints)
+    })?;
+    steps.step("clippy of the eBPF programs", || {
+        let mut clippy = command::cargo();
+        clippy.args(["clippy", "--release", "--locked", "--manifest-path", EBPF, "--target-dir"]);
+        clippy.arg(workspace.target.join("ebpf"));
+        clippy.args(["-Z", "build-std=core", "--target", "bpfel-unknown-none"]);
+        // As the build script of `datapath` has it, so that nothing is compiled twice.
+        clippy.env("RUSTC_BOOTSTRAP", "1");
+        clippy.env("CARGO_ENCODED_RUSTFLAGS", "--cfg=bpf_target_arch=\"x86_64\"");
+        command::run(clippy.args(["--", "--deny", "warnings"]).current_dir(&workspace.root))
     })?;
     steps.step("dependencies", || {
         // Known vulnerabilities are left to a scheduled run: their list changes without a commit,

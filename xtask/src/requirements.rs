@@ -20,12 +20,20 @@ pub(crate) enum Need {
     Tool(Tool),
 }
 
-pub(crate) const BUILD: &[Need] =
-    &[Need::CCompiler, Need::Component(Component::Musl), Need::Package(Package::MUSL)];
+pub(crate) const BUILD: &[Need] = &[
+    Need::CCompiler,
+    Need::Component(Component::Musl),
+    Need::Package(Package::MUSL),
+    Need::Component(Component::RustSrc),
+    Need::Tool(Tool::BpfLinker),
+];
 
 pub(crate) const LINT: &[Need] = &[
     Need::Component(Component::Rustfmt),
     Need::Component(Component::Clippy),
+    // Checked code is built as far as its build scripts, and one of them builds the programs.
+    Need::Component(Component::RustSrc),
+    Need::Tool(Tool::BpfLinker),
     Need::Tool(Tool::CargoDeny),
 ];
 
@@ -33,6 +41,8 @@ pub(crate) const DEMO: &[Need] = &[
     Need::CCompiler,
     Need::Component(Component::Musl),
     Need::Package(Package::MUSL),
+    Need::Component(Component::RustSrc),
+    Need::Tool(Tool::BpfLinker),
     Need::Package(Package::IPROUTE),
     Need::Package(Package::NFTABLES),
     Need::Package(Package::PING),
@@ -42,6 +52,8 @@ pub(crate) const BENCH_OVERLAY: &[Need] = &[
     Need::CCompiler,
     Need::Component(Component::Musl),
     Need::Package(Package::MUSL),
+    Need::Component(Component::RustSrc),
+    Need::Tool(Tool::BpfLinker),
     Need::Package(Package::IPROUTE),
     Need::Package(Package::NFTABLES),
 ];
@@ -50,6 +62,8 @@ pub(crate) const BENCH_CNI: &[Need] = &[
     Need::CCompiler,
     Need::Component(Component::Musl),
     Need::Package(Package::MUSL),
+    Need::Component(Component::RustSrc),
+    Need::Tool(Tool::BpfLinker),
     Need::Package(Package::IPROUTE),
     Need::Package(Package::REFERENCE_PLUGINS),
 ];
@@ -58,6 +72,8 @@ pub(crate) const IMAGE: &[Need] = &[
     Need::CCompiler,
     Need::Component(Component::Musl),
     Need::Package(Package::MUSL),
+    Need::Component(Component::RustSrc),
+    Need::Tool(Tool::BpfLinker),
     Need::Package(Package::BUILDAH),
     Need::Package(Package::NFTABLES),
 ];
@@ -66,6 +82,8 @@ pub(crate) const TEST: &[Need] = &[
     Need::CCompiler,
     Need::Component(Component::Musl),
     Need::Package(Package::MUSL),
+    Need::Component(Component::RustSrc),
+    Need::Tool(Tool::BpfLinker),
     Need::Package(Package::BUSYBOX),
     Need::Package(Package::CONTAINERD),
     Need::Package(Package::ETHTOOL),
@@ -82,6 +100,8 @@ pub(crate) const E2E_API: &[Need] = &[
     Need::CCompiler,
     Need::Component(Component::Musl),
     Need::Package(Package::MUSL),
+    Need::Component(Component::RustSrc),
+    Need::Tool(Tool::BpfLinker),
     Need::Package(Package::IPROUTE),
     Need::Package(Package::NFTABLES),
     Need::Package(Package::OPENSSL),
@@ -96,6 +116,8 @@ pub(crate) const E2E_CLUSTER: &[Need] = &[
     Need::CCompiler,
     Need::Component(Component::Musl),
     Need::Package(Package::MUSL),
+    Need::Component(Component::RustSrc),
+    Need::Tool(Tool::BpfLinker),
     Need::Package(Package::BUILDAH),
     Need::Package(Package::CONNTRACK),
     Need::Package(Package::CONTAINERD),
@@ -128,10 +150,6 @@ pub(crate) const E2E_UPSTREAM: &[Need] = &[
     Need::Tool(Tool::Upstream(Upstream::E2eTest)),
     Need::Tool(Tool::Upstream(Upstream::Coredns)),
 ];
-
-/// What no task asks for yet, and `setup` installs.
-pub(crate) const EBPF: &[Need] =
-    &[Need::Component(Component::RustSrc), Need::Tool(Tool::BpfLinker)];
 
 /// Whether things that are there already are worth a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -292,7 +310,7 @@ mod tests {
     fn what_two_tasks_need_is_asked_for_once() {
         let sorted = Sorted::of(&[BUILD, DEMO, BENCH_CNI].concat());
         assert!(sorted.c_compiler);
-        assert_eq!(sorted.components, [Component::Musl]);
+        assert_eq!(sorted.components, [Component::Musl, Component::RustSrc]);
         let wanted = [
             Package::MUSL,
             Package::IPROUTE,
@@ -301,6 +319,6 @@ mod tests {
             Package::REFERENCE_PLUGINS,
         ];
         assert_eq!(sorted.packages, wanted);
-        assert_eq!(sorted.tools, []);
+        assert_eq!(sorted.tools, [Tool::BpfLinker]);
     }
 }

@@ -3,14 +3,12 @@
 use anyhow::Result;
 
 use crate::console::Steps;
-use crate::requirements::{
-    self, BENCH_CNI, BUILD, DEMO, E2E_CLUSTER, EBPF, IMAGE, LINT, Report, TEST,
-};
+use crate::requirements::{self, BENCH_CNI, BUILD, DEMO, E2E_CLUSTER, IMAGE, LINT, Report, TEST};
 use crate::workspace::Workspace;
 
 pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     let mut steps = Steps::default();
-    let needs = [BUILD, LINT, TEST, DEMO, BENCH_CNI, IMAGE, E2E_CLUSTER, EBPF].concat();
+    let needs = [BUILD, LINT, TEST, DEMO, BENCH_CNI, IMAGE, E2E_CLUSTER].concat();
     requirements::ensure(workspace, &mut steps, &needs, Report::Everything)?;
     steps.summary();
     Ok(())

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use weir_datapath::common::{Backend, Reason, Settings, V4, V6, map, protocol};
+use weir_datapath::common::{Backend, Reason, Settings, V4, V6, halves, map, protocol};
 use weir_datapath::{attach_sockets, netns_cookie};
 use weir_tests::lab::Stack;
 
@@ -28,8 +28,7 @@ fn own_cgroup() -> Result<PathBuf> {
 fn scene(pods: u8) -> Result<Scene> {
     let scene = Scene::with_pods(pods)?;
     let cookie = scene.node.run(|| Ok(netns_cookie()?))?.context("this kernel tells")?;
-    let (low, high) = (cookie as u32, (cookie >> 32) as u32);
-    scene.set(Settings { netns_cookie: [low, high], ..Settings::default() })?;
+    scene.set(Settings { netns_cookie: halves(cookie), ..Settings::default() })?;
     let cgroup = own_cgroup()?;
     scene.node.run(|| Ok(attach_sockets(&scene.pins, &cgroup)?))?;
     Ok(scene)

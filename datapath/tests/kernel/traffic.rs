@@ -1,7 +1,8 @@
 //! Exchanges between namespaces by way of a Service, each with a deadline.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::panic::resume_unwind;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -46,8 +47,8 @@ pub(crate) fn tcp(
         let mut answer = vec![0; length];
         near.read_exact(&mut answer).context("the client reads")?;
         ensure!(answer == message, "the echo differs");
-        sent.join().expect("the writer does not panic")?;
-        echo.join().expect("the server does not panic")
+        sent.join().unwrap_or_else(|panic| resume_unwind(panic))?;
+        echo.join().unwrap_or_else(|panic| resume_unwind(panic))
     })?;
     ensure!(near.peer_addr()? == target, "the client sees another server");
     Ok(Seen { client: peer })
@@ -90,8 +91,8 @@ pub(crate) fn udp_between(
 
 pub(crate) fn unspecified(like: IpAddr) -> IpAddr {
     match like {
-        IpAddr::V4(_) => "0.0.0.0".parse().expect("an address"),
-        IpAddr::V6(_) => "::".parse().expect("an address"),
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     }
 }
 
