@@ -1,9 +1,17 @@
 //! The state of the cluster as far as the node's network depends on it: plain values, whatever
 //! source they came from.
 
+mod objects;
+mod service;
+
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::SystemTime};
 
 use ipnetwork::IpNetwork;
+
+pub use objects::{Mark, ObjectName, Objects};
+pub use service::{
+    Endpoint, EndpointSlice, Family, Protocol, Service, ServicePort, SlicePort, TrafficPolicy,
+};
 
 /// The identity of a node: `metadata.uid`. A node that was deleted and created again under the same
 /// name, even with the same pod CIDR, is another node.
@@ -27,7 +35,12 @@ pub struct Node {
     pub underlay_ips: Vec<IpAddr>,
     /// `status.conditions` has `NetworkUnavailable` with status True, which keeps pods off the node.
     pub network_unavailable: bool,
+    /// The label `topology.kubernetes.io/zone`.
+    pub zone: Option<String>,
 }
+
+/// The label with a node's zone.
+pub const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
 
 /// Overrides a node's underlay addresses: one address or two of different families between commas.
 pub const UNDERLAY_ANNOTATION: &str = "weir.dev/underlay-ip";
@@ -44,11 +57,18 @@ impl Node {
     }
 }
 
-/// All that the source knows, at one time. Cheap to copy: the objects are shared.
+/// Nodes by identity.
+pub type Nodes = BTreeMap<NodeUid, Arc<Node>>;
+
+/// All that the source knows, at one time. Cheap to copy: everything is shared.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct World {
     /// The nodes.
-    pub nodes: BTreeMap<NodeUid, Arc<Node>>,
+    pub nodes: Arc<Nodes>,
+    /// The Services; empty if the source does not follow them.
+    pub services: Objects<Service>,
+    /// The slices of their endpoints.
+    pub slices: Objects<EndpointSlice>,
 }
 
 impl World {

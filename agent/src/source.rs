@@ -7,8 +7,12 @@
 pub mod directory;
 pub mod kube;
 pub mod manifest;
+mod meta;
 pub(crate) mod node;
 mod publication;
+mod service;
+mod slice;
+mod wrong;
 
 use std::{sync::Arc, time::Instant};
 

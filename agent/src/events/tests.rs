@@ -15,6 +15,7 @@ fn node(name: &str) -> Node {
         pod_cidrs: Vec::new(),
         underlay_ips: Vec::new(),
         network_unavailable: false,
+        zone: None,
     }
 }
 

@@ -153,7 +153,7 @@ pub(crate) mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::NodeUid;
+    use crate::model::{NodeUid, Nodes};
 
     /// A node that is `age` seconds younger than the first.
     pub(crate) fn node(name: &str, age: u64, cidrs: &[&str], ips: &[&str]) -> Node {
@@ -164,12 +164,14 @@ pub(crate) mod tests {
             pod_cidrs: cidrs.iter().map(|cidr| cidr.parse().unwrap()).collect(),
             underlay_ips: ips.iter().map(|ip| ip.parse().unwrap()).collect(),
             network_unavailable: false,
+            zone: None,
         }
     }
 
     pub(crate) fn world(nodes: Vec<Node>) -> World {
-        let nodes = nodes.into_iter().map(|node| (node.uid.clone(), Arc::new(node))).collect();
-        World { nodes }
+        let nodes: Nodes =
+            nodes.into_iter().map(|node| (node.uid.clone(), Arc::new(node))).collect();
+        World { nodes: nodes.into(), ..World::default() }
     }
 
     fn names(selection: &Selection) -> Vec<&str> {

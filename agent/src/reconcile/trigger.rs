@@ -16,6 +16,7 @@ use weir_netlink::{
 use super::echo::is_as_desired;
 use crate::{
     masquerade,
+    model::Nodes,
     overlay::{ROUTE_PROTOCOL, plan::Desired},
     source::Published,
 };
@@ -104,18 +105,29 @@ pub(super) struct Triggers<C> {
     retry: Option<Instant>,
     /// Whether the nftables table may have changed since it was last asked.
     is_table_in_doubt: bool,
+    /// The nodes of the world that was published last.
+    nodes: Option<Arc<Nodes>>,
 }
 
 impl<C: Stream<Item = Change> + Unpin> Triggers<C> {
     pub(super) fn new(published: watch::Receiver<Published>, changes: C, resync: Duration) -> Self {
         let mut resync = interval(resync);
         resync.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { published, changes, resync, retry: None, is_table_in_doubt: false }
+        Self { published, changes, resync, retry: None, is_table_in_doubt: false, nodes: None }
     }
 
     /// What the source has published last.
     pub(super) fn published(&mut self) -> Published {
         self.published.borrow_and_update().clone()
+    }
+
+    /// Whether what was published concerns the overlay: a Service does not, and there may be
+    /// hundreds of changes of Services in a second.
+    fn nodes_changed(&mut self) -> bool {
+        let nodes = self.published.borrow_and_update().world.as_ref().map(|w| Arc::clone(&w.nodes));
+        let changed = self.nodes != nodes;
+        self.nodes = nodes;
+        changed
     }
 
     /// Whether the last pass is to be repeated before the next resync.
@@ -157,7 +169,7 @@ impl<C: Stream<Item = Change> + Unpin> Triggers<C> {
             let retry = self.retry.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
             tokio::select! {
                 changed = self.published.changed() => match changed {
-                    Ok(()) => return Trigger::Source,
+                    Ok(()) => if self.nodes_changed() { return Trigger::Source; },
                     // The source has ended, which it never should: go on with what is known.
                     Err(_) => {
                         self.resync.tick().await;
@@ -218,6 +230,8 @@ mod tests {
     use weir_netlink::notify::Entry;
 
     use super::*;
+    use crate::model::{ObjectName, Service, TrafficPolicy, World};
+    use crate::overlay::peers::tests::node;
 
     const TUNNEL: u32 = 9;
     const UPLINK: u32 = 2;
@@ -304,6 +318,41 @@ mod tests {
         let elsewhere = Change::Address { link: 40 };
         assert!(!interests().concern(&elsewhere));
         assert!(Interests { uplinks: BTreeSet::new(), ..interests() }.concern(&elsewhere));
+    }
+
+    #[tokio::test]
+    async fn a_world_with_other_services_starts_no_pass_and_one_with_other_nodes_does() {
+        let world = |services: &[&str], nodes: &[&str]| {
+            let mut world = World::default();
+            for name in services {
+                let name = ObjectName::new("ns", *name);
+                let service = Service {
+                    name: name.clone(),
+                    created: None,
+                    cluster_ips: Vec::new(),
+                    ports: Vec::new(),
+                    internal_policy: TrafficPolicy::Cluster,
+                    external_policy: TrafficPolicy::Cluster,
+                    affinity_seconds: None,
+                };
+                world.services.insert(name, service.into());
+            }
+            let nodes = nodes.iter().map(|name| Arc::new(node(name, 0, &[], &[])));
+            world.nodes = Arc::new(nodes.map(|node| (node.uid.clone(), node)).collect());
+            Published { world: Some(world.into()), ..Published::default() }
+        };
+        let (publisher, published) = watch::channel(Published::default());
+        let mut triggers = Triggers::new(published, stream::pending(), Duration::from_secs(3600));
+        triggers.resync.reset();
+        publisher.send_replace(world(&[], &["a"]));
+        assert_eq!(triggers.next(&interests()).await, Trigger::Source);
+        publisher.send_replace(world(&["s"], &["a"]));
+        let none = timeout_at(Instant::now() + Duration::from_millis(50), async {
+            triggers.next(&interests()).await
+        });
+        assert!(none.await.is_err());
+        publisher.send_replace(world(&["s"], &["a", "b"]));
+        assert_eq!(triggers.next(&interests()).await, Trigger::Source);
     }
 
     #[tokio::test]

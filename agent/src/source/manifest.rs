@@ -4,6 +4,7 @@
 //! count. Objects of kinds that nothing here uses are accepted as they are.
 
 mod document;
+mod entry;
 mod item;
 
 use std::fmt;
@@ -11,31 +12,32 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use crate::model::Node;
+use crate::model::{EndpointSlice, Node, ObjectName, Service};
 
 pub use document::documents;
+pub use entry::Entry;
+
+/// A node, by its name.
+pub type NodeEntry = Entry<String, Arc<Node>>;
+/// A Service, or none if its object is not for us.
+pub type ServiceEntry = Entry<ObjectName, Option<Arc<Service>>>;
+/// A slice of endpoints, or none if its object is not for us.
+pub type SliceEntry = Entry<ObjectName, Option<Arc<EndpointSlice>>>;
 
 /// What a file says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Manifest {
     /// The nodes, in the order of the file.
     pub nodes: Vec<NodeEntry>,
+    /// The Services.
+    pub services: Vec<ServiceEntry>,
+    /// The slices of their endpoints.
+    pub slices: Vec<SliceEntry>,
     /// What is wrong in the file, in its order.
     pub problems: Vec<Problem>,
     /// Whether a document or an item could not be read at all: which objects it stands for is then
     /// unknown.
     pub incomplete: bool,
-}
-
-/// A node, and where it was found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NodeEntry {
-    /// The node, without the values that are wrong.
-    pub node: Arc<Node>,
-    /// The line that its object starts on, from 1.
-    pub line: u64,
-    /// Whether some value had to be left out.
-    pub doubtful: bool,
 }
 
 /// Something wrong in a file.
@@ -93,24 +95,14 @@ impl Manifest {
     /// What holds after the file changed from `self`, which held so far, to `newer`: objects that
     /// are broken in `newer` keep the state that they had.
     pub fn succeeded_by(&self, newer: Self) -> Self {
-        let Self { nodes, problems, incomplete } = newer;
-        let known =
-            |name: &str| self.nodes.iter().find(|entry| entry.node.name == name && !entry.doubtful);
-        let mut kept: Vec<NodeEntry> = nodes
-            .into_iter()
-            .map(|entry| match known(&entry.node.name) {
-                Some(good) if entry.doubtful => good.clone(),
-                _ => entry,
-            })
-            .collect();
-        if incomplete {
-            for old in &self.nodes {
-                if kept.iter().all(|entry| entry.node.name != old.node.name) {
-                    kept.push(old.clone());
-                }
-            }
+        let Self { nodes, services, slices, problems, incomplete } = newer;
+        Self {
+            nodes: entry::succeed(&self.nodes, nodes, incomplete),
+            services: entry::succeed(&self.services, services, incomplete),
+            slices: entry::succeed(&self.slices, slices, incomplete),
+            problems,
+            incomplete,
         }
-        Self { nodes: kept, problems, incomplete }
     }
 }
 

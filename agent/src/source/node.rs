@@ -7,7 +7,7 @@ use ipnetwork::IpNetwork;
 use k8s_openapi::api::core::v1;
 use thiserror::Error;
 
-use crate::model::{Node, NodeUid, UNDERLAY_ANNOTATION};
+use crate::model::{Node, NodeUid, UNDERLAY_ANNOTATION, ZONE_LABEL};
 
 /// The type of address in `status.addresses` that other nodes reach a node by.
 pub(super) const INTERNAL_IP: &str = "InternalIP";
@@ -33,6 +33,8 @@ pub(super) struct NodeFields<'a> {
     pub(super) internal_ips: Vec<&'a str>,
     /// Whether a condition in `status.conditions` says so, see [`says_unavailable`].
     pub(super) network_unavailable: bool,
+    /// The label [`ZONE_LABEL`].
+    pub(super) zone: Option<&'a str>,
 }
 
 /// A node, and what could not be taken over from the object.
@@ -74,6 +76,7 @@ impl<'a> From<&'a v1::Node> for NodeFields<'a> {
     fn from(object: &'a v1::Node) -> Self {
         let v1::Node { metadata, spec, status } = object;
         let annotations = metadata.annotations.as_ref();
+        let labels = metadata.labels.as_ref();
         let addresses = status.iter().flat_map(|status| status.addresses.iter().flatten());
         let mut conditions = status.iter().flat_map(|status| status.conditions.iter().flatten());
         Self {
@@ -89,6 +92,7 @@ impl<'a> From<&'a v1::Node> for NodeFields<'a> {
                 .collect(),
             network_unavailable: conditions
                 .any(|condition| says_unavailable(&condition.type_, &condition.status)),
+            zone: labels.and_then(|all| all.get(ZONE_LABEL)).map(String::as_str),
         }
     }
 }
@@ -107,6 +111,7 @@ impl NodeFields<'_> {
             pod_cidrs: self.subnets(&mut report),
             underlay_ips: self.underlay_ips(&mut report),
             network_unavailable: self.network_unavailable,
+            zone: self.zone.filter(|zone| !zone.is_empty()).map(str::to_owned),
         };
         Converted { node, wrong }
     }

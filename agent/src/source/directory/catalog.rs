@@ -1,17 +1,20 @@
 //! The files of the directory: what each of them said last.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, hash_map};
 use std::ffi::{OsStr, OsString};
+use std::fmt::{self, Display};
+use std::hash::Hash;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::{fs, io};
 
 use thiserror::Error;
 
 use super::follow::Changes;
-use crate::model::World;
-use crate::source::manifest::Manifest;
+use crate::model::{EndpointSlice, Nodes, ObjectName, Objects, Service, World};
+use crate::source::manifest::{Entry, Manifest};
 
 /// Why the directory could not be read.
 #[derive(Debug, Error)]
@@ -26,6 +29,9 @@ pub(super) struct CatalogError {
 pub(super) struct Catalog {
     directory: PathBuf,
     files: BTreeMap<OsString, FileState>,
+    /// What the last world had: the next one tells what has changed since.
+    services: Objects<Service>,
+    slices: Objects<EndpointSlice>,
 }
 
 #[derive(Debug, Default)]
@@ -56,7 +62,8 @@ pub(super) fn is_manifest(name: &OsStr) -> bool {
 
 impl Catalog {
     pub(super) fn new(directory: PathBuf) -> Self {
-        Self { directory, files: BTreeMap::new() }
+        let (services, slices) = (Objects::default(), Objects::default());
+        Self { directory, files: BTreeMap::new(), services, slices }
     }
 
     /// Reads the files that are new or that changed, and forgets those that are gone. After an error
@@ -78,10 +85,8 @@ impl Catalog {
     }
 
     /// The world that the files make together, and everything that is wrong in them.
-    pub(super) fn world(&self) -> (World, Vec<String>) {
-        let mut world = World::default();
+    pub(super) fn world(&mut self) -> (World, Vec<String>) {
         let mut problems = Vec::new();
-        let mut by_name = BTreeMap::new();
         for (file, FileState { version: _, manifest, unreadable }) in &self.files {
             let path = self.directory.join(file);
             problems.extend(unreadable.iter().map(|why| format!("{}: {why}", path.display())));
@@ -90,26 +95,83 @@ impl Catalog {
                     format!("{}:{}: {}", path.display(), problem.line, problem.what)
                 }),
             );
-            for entry in &manifest.nodes {
-                let place = format!("{}:{}", path.display(), entry.line);
-                let node = &entry.node;
-                if let Some(first) = by_name.get(&node.name) {
-                    problems.push(format!(
-                        "{place}: node {} is also at {first}, which counts",
-                        node.name
-                    ));
-                } else if let Some(other) = world.nodes.get(&node.uid) {
-                    problems.push(format!(
-                        "{place}: node {} has the uid of node {}, which counts",
-                        node.name, other.name
-                    ));
-                } else {
-                    by_name.insert(node.name.clone(), place);
-                    world.nodes.insert(node.uid.clone(), node.clone());
+        }
+        let nodes = self.nodes(&mut problems);
+        let services = self.present("service", |manifest| &manifest.services, &mut problems);
+        let slices = self.present("endpoint slice", |manifest| &manifest.slices, &mut problems);
+        self.services.replace(services);
+        self.slices.replace(slices);
+        let (services, slices) = (self.services.clone(), self.slices.clone());
+        (World { nodes: nodes.into(), services, slices }, problems)
+    }
+
+    fn nodes(&self, problems: &mut Vec<String>) -> Nodes {
+        let mut nodes = Nodes::new();
+        for (place, entry) in self.firsts("node", |manifest| &manifest.nodes, problems) {
+            let node = &entry.object;
+            if let Some(other) = nodes.get(&node.uid) {
+                problems.push(format!(
+                    "{place}: node {} has the uid of node {}, which counts",
+                    node.name, other.name
+                ));
+            } else {
+                nodes.insert(node.uid.clone(), Arc::clone(node));
+            }
+        }
+        nodes
+    }
+
+    fn present<T: 'static>(
+        &self,
+        kind: &str,
+        of: impl Fn(&Manifest) -> &Vec<Entry<ObjectName, Option<Arc<T>>>>,
+        problems: &mut Vec<String>,
+    ) -> Vec<(ObjectName, Arc<T>)> {
+        let entries = self.firsts(kind, of, problems).into_iter();
+        let objects = entries.map(|(_, Entry { name, object, .. })| (name, object.as_ref()));
+        objects.filter_map(|(name, object)| Some((name.clone(), Arc::clone(object?)))).collect()
+    }
+
+    /// The entries of a kind, each with its place. Of several of one name the first one counts.
+    fn firsts<N: Clone + Eq + Hash + Display + 'static, T: 'static>(
+        &self,
+        kind: &str,
+        of: impl Fn(&Manifest) -> &Vec<Entry<N, T>>,
+        problems: &mut Vec<String>,
+    ) -> Vec<(Place, &Entry<N, T>)> {
+        let mut places: HashMap<&N, Place> = HashMap::new();
+        let mut firsts = Vec::new();
+        for (file, state) in &self.files {
+            let path: Arc<Path> = self.directory.join(file).into();
+            for entry in of(&state.manifest) {
+                let place = Place { path: Arc::clone(&path), line: entry.line };
+                match places.entry(&entry.name) {
+                    hash_map::Entry::Occupied(first) => problems.push(format!(
+                        "{place}: {kind} {} is also at {}, which counts",
+                        entry.name,
+                        first.get()
+                    )),
+                    hash_map::Entry::Vacant(vacant) => {
+                        vacant.insert(place.clone());
+                        firsts.push((place, entry));
+                    }
                 }
             }
         }
-        (world, problems)
+        firsts
+    }
+}
+
+/// Where an object was found.
+#[derive(Debug, Clone)]
+struct Place {
+    path: Arc<Path>,
+    line: u64,
+}
+
+impl Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.path.display(), self.line)
     }
 }
 

@@ -154,3 +154,40 @@ async fn a_file_that_is_being_written_is_not_read_before_it_is_closed() {
     drop(writer);
     expect(&mut reader, &["a=192.0.2.3", "b=192.0.2.4"], &[]).await;
 }
+
+#[tokio::test]
+async fn of_services_and_slices_those_that_changed_are_told() {
+    let folder = TempDir::new().unwrap();
+    let service = |name: &str, ip: &str| {
+        format!(
+            "---\napiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\nspec: {{clusterIP: {ip}}}\n"
+        )
+    };
+    let file = folder.path().join("a.yaml");
+    fs::write(&file, service("a", "10.96.0.1") + &service("b", "10.96.0.2")).unwrap();
+    let mut reader = start(folder.path());
+    let mut worlds = async |count: usize, ip: &str| {
+        let fits = |published: &Published| {
+            let services = published.world.as_ref().map(|world| &world.services);
+            services.is_some_and(|services| {
+                let mut all = services.iter().flat_map(|(_, service)| &service.cluster_ips);
+                services.len() == count && all.any(|found| found.to_string() == ip)
+            })
+        };
+        let found = timeout(Duration::from_secs(5), reader.wait_for(fits)).await;
+        found.expect("no such world").unwrap().world.clone().unwrap()
+    };
+    let first = worlds(2, "10.96.0.2").await;
+    replace(&file, &(service("a", "10.96.0.1") + &service("b", "10.96.0.3")));
+    let second = worlds(2, "10.96.0.3").await;
+    let changed: Vec<_> =
+        second.services.changed_since(&first.services.mark()).unwrap().cloned().collect();
+    assert_eq!(changed.iter().map(ToString::to_string).collect::<Vec<_>>(), ["default/b"]);
+    assert!(second.slices.changed_since(&first.slices.mark()).unwrap().next().is_none());
+    replace(
+        &file,
+        &service("a", "10.96.0.1").replace("10.96.0.1", "10.96.0.1, type: ExternalName"),
+    );
+    let fits = |published: &Published| published.world.as_ref().unwrap().services.is_empty();
+    timeout(Duration::from_secs(5), reader.wait_for(fits)).await.unwrap().unwrap();
+}

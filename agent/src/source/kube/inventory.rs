@@ -99,13 +99,13 @@ impl Nodes {
             }
             return;
         }
-        let world = Arc::make_mut(&mut self.world);
+        let nodes = Arc::make_mut(&mut Arc::make_mut(&mut self.world).nodes);
         if let Some(old) = old {
             // Deleted and created again under its name, it is another one.
-            world.nodes.remove(&old.node.uid);
+            nodes.remove(&old.node.uid);
         }
         let node = Arc::new(node);
-        world.nodes.insert(node.uid.clone(), Arc::clone(&node));
+        nodes.insert(node.uid.clone(), Arc::clone(&node));
         self.by_name.insert(node.name.clone(), Known { node, wrong });
     }
 
@@ -114,7 +114,8 @@ impl Nodes {
         // Its successor of the same name stays.
         if self.by_name.get(&node.name).is_some_and(|known| known.node.uid == node.uid) {
             self.by_name.remove(&node.name);
-            Arc::make_mut(&mut self.world).nodes.remove(&node.uid);
+            let world = Arc::make_mut(&mut self.world);
+            Arc::make_mut(&mut world.nodes).remove(&node.uid);
         }
     }
 }

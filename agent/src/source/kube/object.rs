@@ -7,14 +7,14 @@ use k8s_openapi::ClusterResourceScope;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use serde::Deserialize;
 
-use crate::model::UNDERLAY_ANNOTATION;
+use crate::model::{UNDERLAY_ANNOTATION, ZONE_LABEL};
 use crate::source::node::{INTERNAL_IP, NodeFields, says_unavailable};
 
 /// The part of a Node that is decoded.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(from = "Wire")]
 pub(super) struct NodeObject {
-    /// Name, uid, version, time of creation and the one annotation that counts.
+    /// Name, uid, version, time of creation, the annotation and the label that count.
     pub(super) metadata: ObjectMeta,
     pod_cidr: Option<String>,
     pod_cidrs: Vec<String>,
@@ -37,6 +37,7 @@ struct WireMeta {
     resource_version: Option<String>,
     creation_timestamp: Option<Time>,
     annotations: Option<WireAnnotations>,
+    labels: Option<WireLabels>,
 }
 
 #[derive(Deserialize)]
@@ -44,6 +45,12 @@ struct WireAnnotations {
     // serde wants a literal; the test below compares it with the constant.
     #[serde(rename = "weir.dev/underlay-ip")]
     underlay: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct WireLabels {
+    #[serde(rename = "topology.kubernetes.io/zone")]
+    zone: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -76,7 +83,9 @@ struct WireCondition {
 
 impl From<Wire> for NodeObject {
     fn from(Wire { metadata, spec, status }: Wire) -> Self {
-        let WireMeta { name, uid, resource_version, creation_timestamp, annotations } = metadata;
+        let WireMeta { name, uid, resource_version, creation_timestamp, annotations, labels } =
+            metadata;
+        let zone = labels.and_then(|all| all.zone);
         let underlay = annotations.and_then(|all| all.underlay);
         let annotations = underlay.map(|ip| [(UNDERLAY_ANNOTATION.to_owned(), ip)].into());
         let (pod_cidr, pod_cidrs) =
@@ -90,6 +99,7 @@ impl From<Wire> for NodeObject {
                 resource_version,
                 creation_timestamp,
                 annotations,
+                labels: zone.map(|zone| [(ZONE_LABEL.to_owned(), zone)].into()),
                 ..ObjectMeta::default()
             },
             pod_cidr,
@@ -134,6 +144,7 @@ impl<'a> From<&'a NodeObject> for NodeFields<'a> {
         let NodeObject { metadata, pod_cidr, pod_cidrs, internal_ips, network_unavailable } =
             object;
         let annotations = metadata.annotations.as_ref();
+        let labels = metadata.labels.as_ref();
         Self {
             name: metadata.name.as_deref().unwrap_or_default(),
             uid: metadata.uid.as_deref(),
@@ -143,6 +154,7 @@ impl<'a> From<&'a NodeObject> for NodeFields<'a> {
             pod_cidrs,
             internal_ips: internal_ips.iter().map(String::as_str).collect(),
             network_unavailable: *network_unavailable,
+            zone: labels.and_then(|all| all.get(ZONE_LABEL)).map(String::as_str),
         }
     }
 }
@@ -160,7 +172,7 @@ mod tests {
             "metadata": {
                 "name": "a", "uid": "u", "resourceVersion": "7",
                 "creationTimestamp": "2026-01-02T03:04:05Z",
-                "labels": {"x": "y"},
+                "labels": {"x": "y", "topology.kubernetes.io/zone": "z"},
                 "annotations": {"weir.dev/underlay-ip": "198.51.100.1", "other": "z"},
                 "managedFields": [{"manager": "m", "fieldsV1": {"f:spec": {}}}]
             },
@@ -183,7 +195,9 @@ mod tests {
         assert_eq!(converted, NodeFields::from(&full).convert());
         assert_eq!(converted.node.underlay_ips[0].to_string(), "198.51.100.1");
         assert!(converted.node.network_unavailable);
-        assert!(part.metadata.managed_fields.is_none() && part.metadata.labels.is_none());
+        assert_eq!(converted.node.zone.as_deref(), Some("z"));
+        assert!(part.metadata.managed_fields.is_none());
+        assert_eq!(part.metadata.labels.unwrap().len(), 1);
     }
 
     #[test]

@@ -7,8 +7,11 @@ use serde_json::Value;
 use serde_saphyr::Spanned;
 
 use super::document::Document;
-use super::{Manifest, NodeEntry, ObjectError, Problem};
+use super::{Entry, Manifest, ObjectError, Problem};
+use crate::source::meta;
 use crate::source::node::{Converted, NodeFields};
+use crate::source::service::ServiceObject;
+use crate::source::slice::SliceObject;
 
 /// What tells which kind of object a document holds.
 #[derive(Debug, Deserialize)]
@@ -29,6 +32,8 @@ struct List {
 #[derive(Debug, PartialEq, Eq)]
 enum Kind {
     Node,
+    Service,
+    Slice,
     List,
     Unused,
 }
@@ -39,7 +44,10 @@ impl Kind {
         let kind = head.kind.as_deref().ok_or(ObjectError::Missing("kind"))?;
         Ok(match (version, kind) {
             ("v1", "Node") => Self::Node,
-            ("v1", "List" | "NodeList") => Self::List,
+            ("v1", "Service") => Self::Service,
+            ("discovery.k8s.io/v1", "EndpointSlice") => Self::Slice,
+            ("v1", "List" | "NodeList" | "ServiceList")
+            | ("discovery.k8s.io/v1", "EndpointSliceList") => Self::List,
             _ => Self::Unused,
         })
     }
@@ -62,8 +70,10 @@ fn read(document: &Document<'_>, manifest: &mut Manifest) -> Result<(), Failure>
         return Ok(());
     };
     let line = first_line(document);
-    match Kind::of(&head).map_err(|error| Failure { line, error })? {
+    let take = match Kind::of(&head).map_err(|error| Failure { line, error })? {
         Kind::Node => take_node(&from_yaml(document)?, line, manifest),
+        Kind::Service => take_service(&from_yaml(document)?, line, manifest),
+        Kind::Slice => take_slice(from_yaml(document)?, line, manifest),
         Kind::List => {
             for item in from_yaml::<List>(document)?.items {
                 let line = document.lines_before + item.referenced.line();
@@ -74,28 +84,65 @@ fn read(document: &Document<'_>, manifest: &mut Manifest) -> Result<(), Failure>
             Ok(())
         }
         Kind::Unused => Ok(()),
-    }
+    };
+    take.map_err(|error| Failure { line, error })
 }
 
 fn read_item(value: Value, line: u64, manifest: &mut Manifest) -> Result<(), ObjectError> {
-    let kind = Kind::of(&from_value(value.clone())?)?;
-    if kind == Kind::Node {
-        let node = from_value(value)?;
-        take_node(&node, line, manifest).map_err(|failure| failure.error)?;
+    match Kind::of(&from_value(value.clone())?)? {
+        Kind::Node => take_node(&from_value(value)?, line, manifest),
+        Kind::Service => take_service(&from_value(value)?, line, manifest),
+        Kind::Slice => take_slice(from_value(value)?, line, manifest),
+        Kind::List | Kind::Unused => Ok(()),
     }
+}
+
+fn take_node(object: &v1::Node, line: u64, manifest: &mut Manifest) -> Result<(), ObjectError> {
+    let fields = NodeFields::from(object);
+    named(Some(fields.name))?;
+    let Converted { node, wrong } = fields.convert();
+    let doubtful = manifest.note(line, &wrong);
+    manifest.nodes.push(Entry { name: node.name.clone(), object: node.into(), line, doubtful });
     Ok(())
 }
 
-fn take_node(object: &v1::Node, line: u64, manifest: &mut Manifest) -> Result<(), Failure> {
-    let fields = NodeFields::from(object);
-    if fields.name.is_empty() {
-        return Err(Failure { line, error: ObjectError::Missing("metadata.name") });
-    }
-    let Converted { node, wrong } = fields.convert();
-    let doubtful = !wrong.is_empty();
-    manifest.problems.extend(wrong.iter().map(|wrong| Problem { line, what: wrong.to_string() }));
-    manifest.nodes.push(NodeEntry { node: node.into(), line, doubtful });
+fn take_service(
+    object: &ServiceObject,
+    line: u64,
+    manifest: &mut Manifest,
+) -> Result<(), ObjectError> {
+    named(object.metadata.name.as_deref())?;
+    let name = meta::object_name(&object.metadata);
+    let (service, wrong) = object.convert();
+    let doubtful = manifest.note(line, &wrong);
+    manifest.services.push(Entry { name, object: service.map(Into::into), line, doubtful });
     Ok(())
+}
+
+fn take_slice(object: SliceObject, line: u64, manifest: &mut Manifest) -> Result<(), ObjectError> {
+    named(object.metadata.name.as_deref())?;
+    let object = object.with_server_defaults();
+    let name = meta::object_name(&object.metadata);
+    let (slice, wrong) = object.convert();
+    let doubtful = manifest.note(line, &wrong);
+    manifest.slices.push(Entry { name, object: slice.map(Into::into), line, doubtful });
+    Ok(())
+}
+
+fn named(name: Option<&str>) -> Result<(), ObjectError> {
+    match name {
+        None | Some("") => Err(ObjectError::Missing("metadata.name")),
+        Some(_) => Ok(()),
+    }
+}
+
+impl Manifest {
+    /// Notes what is wrong with the object on a line. Returns whether anything is.
+    fn note(&mut self, line: u64, wrong: &[impl ToString]) -> bool {
+        let problems = wrong.iter().map(|wrong| Problem { line, what: wrong.to_string() });
+        self.problems.extend(problems);
+        !wrong.is_empty()
+    }
 }
 
 /// The line that the document's contents start on.

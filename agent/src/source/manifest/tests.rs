@@ -19,7 +19,7 @@ status:
 ";
 
 fn names(manifest: &Manifest) -> Vec<&str> {
-    manifest.nodes.iter().map(|entry| entry.node.name.as_str()).collect()
+    manifest.nodes.iter().map(|entry| entry.object.name.as_str()).collect()
 }
 
 fn problems(manifest: &Manifest) -> Vec<String> {
@@ -30,7 +30,7 @@ fn problems(manifest: &Manifest) -> Vec<String> {
 fn a_node_is_read_as_kubectl_writes_it() {
     let manifest = Manifest::parse(NODE_A.as_bytes());
     assert_eq!(problems(&manifest), [""; 0]);
-    let node = &manifest.nodes[0].node;
+    let node = &manifest.nodes[0].object;
     assert_eq!(node.uid.0, "u-a");
     assert_eq!(node.pod_cidrs, ["10.244.1.0/24".parse().unwrap()]);
     assert_eq!(node.underlay_ips, ["192.0.2.1".parse::<std::net::IpAddr>().unwrap()]);
@@ -52,7 +52,7 @@ fn json_and_lists_are_read_too() {
 
 #[test]
 fn other_kinds_and_empty_documents_are_accepted() {
-    let text = "---\n# nothing\n---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\n---\n";
+    let text = "---\n# nothing\n---\napiVersion: apps/v1\nkind: Deployment\n---\n";
     assert_eq!(Manifest::parse(text.as_bytes()), Manifest::default());
     assert_eq!(Manifest::parse(b""), Manifest::default());
 }
@@ -127,6 +127,65 @@ fn broken_objects_keep_the_state_that_they_had() {
     // What was removed from a file that is right is gone.
     let after = good.succeeded_by(Manifest::parse(NODE_A.as_bytes()));
     assert_eq!(names(&after), ["a"]);
+}
+
+const SERVICE: &str = "\
+apiVersion: v1
+kind: Service
+metadata: {name: s}
+spec:
+  clusterIP: 10.96.0.10
+  ports:
+  - port: 80
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata:
+  name: s-1
+  labels: {kubernetes.io/service-name: s}
+addressType: IPv4
+ports:
+- port: 8080
+endpoints:
+- addresses: [10.244.1.2]
+";
+
+#[test]
+fn a_service_and_its_endpoints_are_read() {
+    let manifest = Manifest::parse(SERVICE.as_bytes());
+    assert_eq!(problems(&manifest), [""; 0]);
+    let service = manifest.services[0].object.as_ref().unwrap();
+    let slice = manifest.slices[0].object.as_ref().unwrap();
+    assert_eq!((service.name.to_string(), &slice.service), ("default/s".into(), &service.name));
+    assert_eq!(
+        slice.ports[0].name, service.ports[0].name,
+        "a port without a name has the empty one"
+    );
+    assert_eq!(manifest.slices[0].line, 9);
+}
+
+#[test]
+fn a_field_of_a_service_that_is_broken_is_named_with_its_line() {
+    let broken = SERVICE.replace("port: 80\n", "port: http\n");
+    let manifest = Manifest::parse(broken.as_bytes());
+    let problems = problems(&manifest);
+    assert!(problems[0].starts_with("line 7: spec.ports[0].port: "), "{problems:?}");
+    assert_eq!(manifest.slices.len(), 1);
+}
+
+#[test]
+fn a_broken_service_keeps_its_state_and_one_that_became_headless_does_not() {
+    let good = Manifest::parse(SERVICE.as_bytes());
+    for broken in
+        [SERVICE.replace("10.96.0.10", "here"), SERVICE.replace("port: 80\n", "port: {}\n")]
+    {
+        let after = good.succeeded_by(Manifest::parse(broken.as_bytes()));
+        assert_eq!(after.services, good.services);
+        assert_eq!(after.problems.len(), 1);
+    }
+    let headless = SERVICE.replace("10.96.0.10", "None");
+    let after = good.succeeded_by(Manifest::parse(headless.as_bytes()));
+    assert_eq!(after.services[0].object, None);
 }
 
 proptest! {
