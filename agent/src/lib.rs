@@ -23,5 +23,6 @@ pub mod nft;
 pub mod options;
 pub mod overlay;
 pub mod reconcile;
+pub mod services;
 pub mod source;
 pub mod underlay;

@@ -1,0 +1,68 @@
+//! The whole way from a world to operations on the maps.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::compile::{Terms, compile};
+use super::diff::Op;
+use super::index::{Change, Index};
+use super::ledger::Ledger;
+use crate::model::World;
+
+/// Index and ledger, working together.
+#[derive(Debug)]
+pub struct Engine {
+    index: Index,
+    terms: Terms,
+    ledger: Ledger,
+    /// Whether a world was taken in: what the ledger has adopted is settled with the first.
+    begun: bool,
+}
+
+impl Engine {
+    /// An engine for a node, with a ledger that is new or has adopted what the maps hold.
+    pub fn new(node: &str, terms: Terms, ledger: Ledger) -> Self {
+        Self { index: Index::new(node), terms, ledger, begun: false }
+    }
+
+    /// Takes a world in. Tells the operations, in their order.
+    pub fn update(&mut self, world: &World, now: Instant) -> Vec<Op> {
+        let mut ops = Vec::new();
+        for Change { name, resolved } in self.index.update(world) {
+            let compiled = resolved.map(|resolved| Arc::new(compile(&resolved, &self.terms)));
+            ops.extend(self.ledger.place(&name, compiled, now));
+        }
+        if !self.begun {
+            self.begun = true;
+            ops.extend(self.ledger.end_adoption(now));
+        }
+        ops
+    }
+
+    /// Goes on under other terms.
+    pub fn set_terms(&mut self, terms: Terms, now: Instant) -> Vec<Op> {
+        let mut ops = Vec::new();
+        if self.terms == terms {
+            return ops;
+        }
+        self.terms = terms;
+        for (name, resolved) in self.index.resolved() {
+            let compiled = Arc::new(compile(resolved, &self.terms));
+            ops.extend(self.ledger.place(name, Some(compiled), now));
+        }
+        ops
+    }
+
+    /// Does what time allows; see [`Ledger::settle`].
+    pub fn settle(&mut self, now: Instant) -> Vec<Op> {
+        self.ledger.settle(now)
+    }
+
+    /// What is in the maps, and what is not.
+    pub const fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,394 @@
+//! The ids and slots that Services have in the maps, and the operations that change them.
+//!
+//! A Service that changes gets a fresh range of slots for each set of backends that is different,
+//! and its frontends are swapped to it one by one; the old range rests before anybody else gets it.
+//! A backend that is gone is marked as not serving, and deleted when no packet can still be about to
+//! look at it. What has not changed keeps its ids and its place, also over a restart of the agent:
+//! the ledger can begin with what an earlier one has left in the maps.
+//!
+//! A Service for which there is no room keeps what it has, is a [`Problem`], and is tried again when
+//! something was given back; others are not concerned.
+
+mod adoption;
+mod holding;
+mod ids;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use thiserror::Error;
+
+use self::adoption::Adopted;
+use self::holding::Holding;
+use self::ids::Ids;
+use super::compile::{Compiled, Rank};
+use super::diff::{Op, diff};
+use super::slots::Slots;
+use super::tables::{Backend, BackendId, FrontendKey, Range, Tables};
+use crate::model::{Family, ObjectName};
+
+/// A packet is done with what it looks at in far less time.
+pub const GRACE: Duration = Duration::from_secs(1);
+
+/// How much the maps can hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Capacity {
+    /// Frontends of each family.
+    pub frontends: usize,
+    /// Backends of each family.
+    pub backends: usize,
+    /// Slots, of both families together.
+    pub slots: u32,
+}
+
+/// Why a Service is not in the maps as it should be.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Problem {
+    /// There is no room for a set of backends.
+    #[error("no room for {wanted} slots: {free} of {capacity} are free{}", if *.resting > 0 { ", and some soon will be" } else { "" })]
+    Slots {
+        /// How many the set needs.
+        wanted: u32,
+        /// How many are free.
+        free: u32,
+        /// How many will be free after the grace period.
+        resting: u32,
+        /// How many there are.
+        capacity: u32,
+    },
+    /// There is no room for its backends.
+    #[error("no room for {wanted} backends: {used} of {capacity} are in use")]
+    Backends {
+        /// How many more it needs.
+        wanted: usize,
+        /// How many are in use.
+        used: usize,
+        /// How many there can be.
+        capacity: usize,
+    },
+    /// There is no room for its frontends.
+    #[error("no room for {wanted} frontends: {used} of {capacity} are in use")]
+    Frontends {
+        /// How many more it needs.
+        wanted: usize,
+        /// How many are in use.
+        used: usize,
+        /// How many there can be.
+        capacity: usize,
+    },
+    /// An older Service has the same address and port.
+    #[error("{key} belongs to the older service {owner}")]
+    Taken {
+        /// The frontend.
+        key: FrontendKey,
+        /// The other Service.
+        owner: ObjectName,
+    },
+}
+
+/// What is in use of each family's maps.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Use {
+    /// Frontends.
+    pub frontends: usize,
+    /// Backends.
+    pub backends: usize,
+}
+
+/// The ledger.
+#[derive(Debug)]
+pub struct Ledger {
+    capacity: Capacity,
+    slots: Slots,
+    service_ids: Ids,
+    backend_ids: Ids,
+    wanted: HashMap<ObjectName, Arc<Compiled>>,
+    holdings: HashMap<ObjectName, Holding>,
+    owners: HashMap<FrontendKey, Rank>,
+    /// Who uses a range of slots.
+    users: BTreeMap<Range, ObjectName>,
+    /// Backends that are gone and wait for their deletion, in the order of time.
+    retired: VecDeque<(Instant, BackendId, Backend)>,
+    used: BTreeMap<Family, Use>,
+    /// For lack of room.
+    failed: BTreeSet<ObjectName>,
+    problems: BTreeMap<ObjectName, Problem>,
+    /// Whom the reserved window is for.
+    window_for: Option<ObjectName>,
+    adopted: Adopted,
+}
+
+impl Ledger {
+    /// A ledger of empty maps. Ids start behind `seed`: best where no earlier ledger has been, so
+    /// that nothing that remembers an id of it takes a new one for that.
+    pub fn new(capacity: Capacity, seed: u32) -> Self {
+        Self {
+            capacity,
+            slots: Slots::new(capacity.slots),
+            service_ids: Ids::starting_after(seed),
+            backend_ids: Ids::starting_after(seed),
+            wanted: HashMap::new(),
+            holdings: HashMap::new(),
+            owners: HashMap::new(),
+            users: BTreeMap::new(),
+            retired: VecDeque::new(),
+            used: BTreeMap::new(),
+            failed: BTreeSet::new(),
+            problems: BTreeMap::new(),
+            window_for: None,
+            adopted: Adopted::default(),
+        }
+    }
+
+    /// Makes a Service what it is to be, or takes it away. Tells the operations, in their order.
+    pub fn place(
+        &mut self,
+        name: &ObjectName,
+        compiled: Option<Arc<Compiled>>,
+        now: Instant,
+    ) -> Vec<Op> {
+        let before = match compiled {
+            Some(compiled) => self.wanted.insert(name.clone(), compiled),
+            None => self.wanted.remove(name),
+        };
+        // What it has claimed and never had, for lack of room.
+        let has = |key: &FrontendKey| {
+            self.holdings.get(name).is_some_and(|held| held.tables.frontends.contains_key(key))
+        };
+        for key in before.iter().flat_map(|before| before.keys()).filter(|key| !has(key)) {
+            if self.owns(name, &key) {
+                self.owners.remove(&key);
+            }
+        }
+        let mut ops = Vec::new();
+        self.realize_all(vec![name.clone()], now, &mut ops);
+        ops
+    }
+
+    /// Does what time allows: deletes what is gone long enough, and tries again what did not fit.
+    pub fn settle(&mut self, now: Instant) -> Vec<Op> {
+        let mut ops = Vec::new();
+        while let Some((_, id, backend)) = self.retired.pop_front_if(|(until, ..)| *until <= now) {
+            ops.push(Op::DeleteBackend(id));
+            self.backend_ids.release(id);
+            self.count(Family::of(backend.ip)).backends -= 1;
+        }
+        let woken = self.slots.wake(now);
+        let mut again = Vec::new();
+        if self.slots.window_is_free() {
+            self.slots.release_window();
+            // It comes first: the room was made for it.
+            again.extend(self.window_for.take());
+        }
+        if woken || !ops.is_empty() {
+            again.extend(self.failed.iter().cloned());
+        }
+        self.realize_all(again, now, &mut ops);
+        ops
+    }
+
+    /// When [`Ledger::settle`] will have something to do.
+    pub fn due(&self) -> Option<Instant> {
+        let retired = self.retired.front().map(|(until, ..)| *until);
+        retired.into_iter().chain(self.slots.wakes()).min()
+    }
+
+    /// What is not as it should be, by Service.
+    pub fn problems(&self) -> impl Iterator<Item = (&ObjectName, &Problem)> {
+        self.problems.iter()
+    }
+
+    /// What is in use of a family's maps.
+    pub fn in_use(&self, family: Family) -> Use {
+        self.used.get(&family).copied().unwrap_or_default()
+    }
+
+    /// How many slots are free, and how many soon will be.
+    pub fn free_slots(&self) -> (u32, u32) {
+        (self.slots.free(), self.slots.resting())
+    }
+
+    /// What the maps should hold now.
+    pub fn tables(&self) -> Tables {
+        let mut all = self.adopted.tables.clone();
+        for holding in self.holdings.values() {
+            all.frontends.extend(holding.tables.frontends.iter().map(|(k, v)| (*k, v.clone())));
+            all.backends.extend(holding.tables.backends.iter().map(|(k, v)| (*k, *v)));
+        }
+        all.backends.extend(self.retired.iter().map(|(_, id, backend)| (*id, *backend)));
+        all
+    }
+
+    fn count(&mut self, family: Family) -> &mut Use {
+        self.used.entry(family).or_default()
+    }
+
+    /// Realizes these Services, and those that this concerns: who loses an address to an older
+    /// Service, and who can have one that was given up.
+    fn realize_all(&mut self, mut names: Vec<ObjectName>, now: Instant, ops: &mut Vec<Op>) {
+        names.reverse();
+        while let Some(name) = names.pop() {
+            for loser in self.claim(&name) {
+                // Its frontend is deleted before the new owner makes one.
+                self.realize(&loser, now, ops);
+            }
+            let given_up = self.realize(&name, now, ops);
+            if given_up.is_empty() {
+                continue;
+            }
+            let can_have = |(loser, problem): (&ObjectName, &Problem)| match problem {
+                Problem::Taken { owner, .. } => (*owner == name).then(|| loser.clone()),
+                _ => None,
+            };
+            names.extend(self.problems.iter().filter_map(can_have));
+        }
+    }
+
+    /// Makes the Service the owner of its frontends, but for those of older ones. Tells who loses
+    /// some.
+    fn claim(&mut self, name: &ObjectName) -> BTreeSet<ObjectName> {
+        let mut losers = BTreeSet::new();
+        let Some(compiled) = self.wanted.get(name) else { return losers };
+        for key in compiled.keys() {
+            match self.owners.get(&key) {
+                Some(owner) if owner.name() != name && *owner < compiled.rank => {}
+                owner => {
+                    let loser = owner.map(Rank::name).filter(|loser| *loser != name);
+                    losers.extend(loser.cloned());
+                    self.owners.insert(key, compiled.rank.clone());
+                }
+            }
+        }
+        losers
+    }
+
+    /// Brings a Service's part of the maps to what it should be. Tells the frontends that it has
+    /// given up.
+    fn realize(&mut self, name: &ObjectName, now: Instant, ops: &mut Vec<Op>) -> Vec<FrontendKey> {
+        let wanted = self.wanted.get(name).cloned();
+        let old = self.holdings.remove(name);
+        let old = old.unwrap_or_else(|| self.inherit(name, wanted.as_deref()));
+        let made = match &wanted {
+            Some(compiled) => self.hold(name, compiled, &old),
+            None => Ok(Holding::default()),
+        };
+        self.problems.remove(name);
+        self.failed.remove(name);
+        let new = match made {
+            Ok(new) => new,
+            Err(problem) => {
+                // An older Service may have claimed some of it.
+                let kept = old.without(|key| !self.owns(name, key));
+                self.turn_to(name, &old, kept, now, ops);
+                self.make_room(name, &problem, now, ops);
+                self.problems.insert(name.clone(), problem);
+                self.failed.insert(name.clone());
+                return Vec::new();
+            }
+        };
+        if let Some(compiled) = &wanted
+            && let Some(problem) = self.lost(compiled)
+        {
+            self.problems.insert(name.clone(), problem);
+        }
+        self.turn_to(name, &old, new, now, ops)
+    }
+
+    /// The first frontend of a Service that another one has.
+    fn lost(&self, compiled: &Compiled) -> Option<Problem> {
+        let name = compiled.rank.name();
+        compiled.keys().find_map(|key| {
+            let owner = self.owners.get(&key).map(Rank::name).filter(|owner| *owner != name)?;
+            Some(Problem::Taken { key, owner: owner.clone() })
+        })
+    }
+
+    /// Puts a new holding in the place of an old one.
+    fn turn_to(
+        &mut self,
+        name: &ObjectName,
+        old: &Holding,
+        new: Holding,
+        now: Instant,
+        ops: &mut Vec<Op>,
+    ) -> Vec<FrontendKey> {
+        let until = now + GRACE;
+        let mut desired = new.tables.clone();
+        for (id, backend) in &old.tables.backends {
+            if !new.tables.backends.contains_key(id) {
+                desired.backends.insert(*id, self.retire(*id, backend, now));
+            }
+        }
+        ops.extend(diff(&desired, &old.tables));
+        let kept: BTreeSet<Range> = new.ranges().collect();
+        for range in old.ranges().filter(|range| !kept.contains(range)) {
+            if self.users.remove(&range).is_some() {
+                self.slots.rest(range, until);
+            }
+        }
+        for id in old.service_ids().filter(|id| !new.has_service_id(*id)) {
+            self.service_ids.release(id);
+        }
+        let mut given_up = Vec::new();
+        for key in old.tables.frontends.keys() {
+            if !new.tables.frontends.contains_key(key) {
+                self.count(Family::of(key.ip)).frontends -= 1;
+                if self.owns(name, key) {
+                    self.owners.remove(key);
+                    given_up.push(*key);
+                }
+            }
+        }
+        let fresh =
+            new.tables.frontends.keys().filter(|key| !old.tables.frontends.contains_key(key));
+        for key in fresh {
+            self.count(Family::of(key.ip)).frontends += 1;
+        }
+        for (id, backend) in &new.tables.backends {
+            if !old.tables.backends.contains_key(id) {
+                self.count(Family::of(backend.ip)).backends += 1;
+            }
+        }
+        if !new.is_empty() {
+            self.holdings.insert(name.clone(), new);
+        }
+        given_up
+    }
+
+    /// Has a backend deleted after the grace period. Tells what it is until then.
+    fn retire(&mut self, id: BackendId, backend: &Backend, now: Instant) -> Backend {
+        let retired =
+            Backend { serving: false, in_cluster_set: false, in_local_set: false, ..*backend };
+        self.retired.push_back((now + GRACE, id, retired));
+        retired
+    }
+
+    /// If slots are free, but not in one piece, makes a piece: what is in the way moves elsewhere,
+    /// and when it has rested the Service is tried again.
+    fn make_room(&mut self, name: &ObjectName, problem: &Problem, now: Instant, ops: &mut Vec<Op>) {
+        let Problem::Slots { wanted, free, .. } = *problem else { return };
+        if self.window_for.is_some() || free < wanted {
+            return;
+        }
+        let others = self.users.iter().filter(|(_, user)| *user != name);
+        let movable = others.map(|(range, _)| *range).collect();
+        let Some(moved) = self.slots.reserve(wanted, &movable) else { return };
+        self.window_for = Some(name.clone());
+        let users: BTreeSet<ObjectName> =
+            moved.iter().filter_map(|range| self.users.get(range).cloned()).collect();
+        for user in users {
+            // One that finds no other place stays, and the window is never free.
+            self.realize(&user, now, ops);
+        }
+        let window = self.slots.window();
+        let stuck = |range: &Range| window.is_some_and(|window| window.overlaps(*range));
+        if self.users.keys().any(stuck) {
+            self.slots.release_window();
+            self.window_for = None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

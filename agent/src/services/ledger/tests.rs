@@ -1,0 +1,415 @@
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::model::{Protocol, Service, ServicePort, TrafficPolicy};
+use crate::services::compile::{Terms, compile};
+use crate::services::diff::tests::Maps;
+use crate::services::index::Index;
+use crate::services::index::tests::{Ep, ep, name, service, slice, world};
+use crate::services::tables::FrontendValue;
+
+const ROOMY: Capacity = Capacity { frontends: 100, backends: 1000, slots: 1000 };
+
+fn compiled(service: &Service, endpoints: &[Ep]) -> Arc<Compiled> {
+    let slice = slice("x", &service.name.name, endpoints);
+    let changes = Index::new("here").update(&world(&[service.clone()], &[slice]));
+    compile(changes[0].resolved.as_ref().unwrap(), &Terms::default()).into()
+}
+
+/// A Service with as many endpoints.
+fn sized(service_name: &str, last: u8, endpoints: u8) -> Arc<Compiled> {
+    compiled(&service(service_name, last), &(0..endpoints).map(ep).collect::<Vec<_>>())
+}
+
+/// A ledger, the maps that it works on, and the time.
+struct Scene {
+    ledger: Ledger,
+    maps: Maps,
+    now: Instant,
+}
+
+impl Scene {
+    fn new(capacity: Capacity) -> Self {
+        Self { ledger: Ledger::new(capacity, 0), maps: Maps::default(), now: Instant::now() }
+    }
+
+    fn place(&mut self, service: &str, compiled: Option<Arc<Compiled>>) -> Vec<Op> {
+        let ops = self.ledger.place(&name(service), compiled, self.now);
+        self.maps.apply_all(&ops);
+        ops
+    }
+
+    fn pass(&mut self, time: Duration) -> Vec<Op> {
+        self.now += time;
+        let ops = self.ledger.settle(self.now);
+        self.maps.apply_all(&ops);
+        ops
+    }
+
+    fn value(&self, last: u8) -> Option<FrontendValue> {
+        let key =
+            |key: &FrontendKey| key.ip == IpAddr::from([10, 96, 0, last]) && key.port.is_some();
+        self.maps.frontends.iter().find(|(found, _)| key(found)).map(|(_, value)| *value)
+    }
+
+    /// The last bytes of the addresses that a packet to 10.96.0.`last`:80 may be led to.
+    fn set(&self, last: u8) -> Option<Vec<u8>> {
+        let led_to = self.maps.led_to(&self.value(last)?).expect("a backend is missing");
+        let last = |ip: &IpAddr| ip.to_string().rsplit('.').next().unwrap().parse().unwrap();
+        Some(led_to.iter().map(|(ip, _)| last(ip)).collect())
+    }
+
+    fn problems(&self) -> Vec<String> {
+        self.ledger.problems().map(|(name, problem)| format!("{name}: {problem}")).collect()
+    }
+
+    fn check(&self) {
+        assert_eq!(self.maps.read(), self.ledger.tables());
+        for family in [Family::V4, Family::V6] {
+            let of = |ip: IpAddr| Family::of(ip) == family;
+            let frontends = self.maps.frontends.keys().filter(|key| of(key.ip)).count();
+            let backends = self.maps.backends.values().filter(|one| of(one.ip)).count();
+            assert_eq!(self.ledger.in_use(family), Use { frontends, backends });
+        }
+    }
+}
+
+#[test]
+fn a_changed_set_gets_fresh_slots_and_the_backends_that_stay_keep_their_ids() {
+    let mut scene = Scene::new(ROOMY);
+    scene.place("a", Some(compiled(&service("a", 1), &[ep(1), ep(2)])));
+    let (before, ids) = (scene.value(1).unwrap(), scene.maps.backends.clone());
+    assert_eq!(scene.set(1), Some(vec![1, 2]));
+    scene.place("a", Some(compiled(&service("a", 1), &[ep(2), ep(3)])));
+    let after = scene.value(1).unwrap();
+    assert_eq!(scene.set(1), Some(vec![2, 3]));
+    assert_eq!(before.service, after.service);
+    assert!(!before.range.overlaps(after.range));
+    let id_of = |backends: &BTreeMap<u32, Backend>, last| {
+        let ip = IpAddr::from([10, 244, 0, last]);
+        backends.iter().find(|(_, backend)| backend.ip == ip).map(|(id, _)| *id)
+    };
+    assert_eq!(id_of(&ids, 2), id_of(&scene.maps.backends, 2));
+    scene.check();
+}
+
+#[test]
+fn a_backend_that_is_gone_stops_serving_at_once_and_is_deleted_later() {
+    let mut scene = Scene::new(ROOMY);
+    scene.place("a", Some(sized("a", 1, 2)));
+    scene.place("a", Some(sized("a", 1, 1)));
+    let serving = |scene: &Scene| -> Vec<bool> {
+        scene.maps.backends.values().map(|backend| backend.serving).collect()
+    };
+    assert_eq!(serving(&scene), [true, false]);
+    assert_eq!(scene.pass(GRACE / 2), []);
+    scene.pass(GRACE);
+    assert_eq!(serving(&scene), [true]);
+    assert_eq!(scene.ledger.due(), None);
+    scene.check();
+}
+
+#[test]
+fn what_is_the_same_is_no_operation() {
+    let mut scene = Scene::new(ROOMY);
+    scene.place("a", Some(sized("a", 1, 2)));
+    assert_eq!(scene.place("a", Some(sized("a", 1, 2))), []);
+}
+
+#[test]
+fn a_port_that_stays_is_not_touched_when_others_come_and_go() {
+    let mut scene = Scene::new(ROOMY);
+    let with = |ports: &[(&str, Protocol, u16)]| {
+        let mut changed = service("a", 1);
+        let mut endpoints = slice("x", "a", &[ep(1)]);
+        (changed.ports, endpoints.ports) = ports
+            .iter()
+            .map(|&(name, protocol, port)| {
+                let name: Arc<str> = name.into();
+                let wire = crate::model::SlicePort { name: Arc::clone(&name), protocol, port };
+                (ServicePort { name, protocol, port }, wire)
+            })
+            .unzip();
+        let changes = Index::new("here").update(&world(&[changed], &[endpoints]));
+        Some(Arc::new(compile(changes[0].resolved.as_ref().unwrap(), &Terms::default())))
+    };
+    let (dns, tcp, http) =
+        (("dns", Protocol::Udp, 53), ("dns", Protocol::Tcp, 53), ("http", Protocol::Tcp, 80));
+    scene.place("a", with(&[dns, http]));
+    let key = |ops: &[Op]| {
+        ops.iter().any(|op| match op {
+            Op::PutFrontend(key, _) | Op::DeleteFrontend(key) => {
+                key.port == Some((53, Protocol::Udp))
+            }
+            _ => false,
+        })
+    };
+    assert!(!key(&scene.place("a", with(&[tcp, dns]))));
+    assert_eq!(scene.maps.frontends.len(), 3, "two ports, and the rest of the address");
+    scene.check();
+}
+
+#[test]
+fn a_service_whose_type_changes_goes_and_comes_at_once() {
+    let mut scene = Scene::new(ROOMY);
+    scene.place("a", Some(sized("a", 1, 2)));
+    let ops = scene.place("a", None);
+    let deleted = ops.iter().filter(|op| matches!(op, Op::DeleteFrontend(_))).count();
+    assert_eq!(deleted, 2);
+    assert_eq!(scene.set(1), None);
+    scene.place("a", Some(sized("a", 1, 2)));
+    assert_eq!(scene.set(1), Some(vec![0, 1]));
+    scene.pass(GRACE);
+    assert_eq!(scene.maps.backends.len(), 2);
+    scene.check();
+}
+
+#[test]
+fn a_service_without_endpoints_has_an_empty_range() {
+    let mut scene = Scene::new(ROOMY);
+    scene.place("a", Some(sized("a", 1, 0)));
+    assert_eq!(scene.value(1).unwrap().range, Range::default());
+    scene.check();
+}
+
+#[test]
+fn no_room_for_slots_concerns_one_service_and_ends_when_there_is_some() {
+    let mut scene = Scene::new(Capacity { slots: 10, ..ROOMY });
+    scene.place("a", Some(sized("a", 1, 6)));
+    scene.place("b", Some(sized("b", 2, 5)));
+    scene.place("c", Some(sized("c", 3, 4)));
+    assert_eq!(scene.problems(), ["ns/b: no room for 5 slots: 4 of 10 are free"]);
+    assert_eq!(
+        (scene.set(1).unwrap().len(), scene.set(2), scene.set(3).unwrap().len()),
+        (6, None, 4)
+    );
+    scene.place("a", None);
+    assert_eq!(scene.set(2), None, "the slots rest");
+    scene.pass(GRACE);
+    assert_eq!(scene.set(2).unwrap().len(), 5);
+    assert_eq!(scene.problems(), [""; 0]);
+    scene.check();
+}
+
+#[test]
+fn a_service_that_cannot_grow_keeps_what_it_has() {
+    let mut scene = Scene::new(Capacity { backends: 3, ..ROOMY });
+    scene.place("a", Some(sized("a", 1, 2)));
+    scene.place("a", Some(sized("a", 1, 5)));
+    assert_eq!(scene.problems(), ["ns/a: no room for 3 backends: 2 of 3 are in use"]);
+    assert_eq!(scene.set(1), Some(vec![0, 1]));
+    scene.check();
+    scene.place("a", Some(sized("a", 1, 3)));
+    assert_eq!((scene.set(1).unwrap().len(), scene.problems().len()), (3, 0));
+}
+
+#[test]
+fn no_room_for_frontends_is_told_with_the_service() {
+    let mut scene = Scene::new(Capacity { frontends: 3, ..ROOMY });
+    scene.place("a", Some(sized("a", 1, 1)));
+    scene.place("b", Some(sized("b", 2, 1)));
+    assert_eq!(scene.problems(), ["ns/b: no room for 2 frontends: 2 of 3 are in use"]);
+    scene.place("b", None);
+    assert_eq!(scene.problems(), [""; 0]);
+    scene.check();
+}
+
+#[test]
+fn free_slots_in_pieces_are_brought_together() {
+    let mut scene = Scene::new(Capacity { slots: 12, ..ROOMY });
+    for number in 1..=6 {
+        scene.place(&number.to_string(), Some(sized(&number.to_string(), number, 2)));
+    }
+    for number in [1, 3, 5] {
+        scene.place(&number.to_string(), None);
+    }
+    scene.pass(GRACE);
+    assert_eq!(scene.ledger.free_slots(), (6, 0));
+    scene.place("big", Some(sized("big", 9, 4)));
+    assert_eq!(scene.set(9), None, "no hole is large enough");
+    scene.pass(GRACE);
+    assert_eq!(scene.set(9).unwrap().len(), 4);
+    for number in [2, 4, 6] {
+        assert_eq!(scene.set(number).unwrap().len(), 2);
+    }
+    assert_eq!(scene.problems(), [""; 0]);
+    scene.check();
+}
+
+#[test]
+fn of_two_services_with_one_address_the_older_has_it() {
+    let mut scene = Scene::new(ROOMY);
+    let aged = |name: &str, age: u64, last| {
+        let created = Some(std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(age));
+        Some(compiled(&Service { created, ..service(name, 1) }, &[ep(last)]))
+    };
+    scene.place("young", aged("young", 9, 1));
+    scene.place("old", aged("old", 5, 2));
+    assert_eq!(scene.set(1), Some(vec![2]));
+    let taken = "ns/young: 10.96.0.1:80 TCP belongs to the older service ns/old";
+    assert_eq!(scene.problems(), [taken]);
+    scene.check();
+    scene.place("young", aged("young", 9, 3));
+    assert_eq!(scene.set(1), Some(vec![2]));
+    scene.place("old", None);
+    assert_eq!(scene.set(1), Some(vec![3]), "it was waiting");
+    assert_eq!(scene.problems(), [""; 0]);
+    scene.check();
+}
+
+#[test]
+fn a_new_ledger_takes_over_what_the_old_one_left() {
+    let mut scene = Scene::new(ROOMY);
+    for number in 1..=3 {
+        scene.place(&number.to_string(), Some(sized(&number.to_string(), number, number)));
+    }
+    let left = scene.maps.clone();
+    scene.ledger = Ledger::adopt(left.read(), ROOMY, 1_000_000, scene.now);
+    scene.check();
+    assert_eq!(scene.place("1", Some(sized("1", 1, 1))), [], "it is as it was");
+    let ops = scene.place("2", Some(sized("2", 2, 3)));
+    let kinds: Vec<_> = ops.iter().map(Op::kind).collect();
+    assert_eq!(kinds, ["backend_put", "slots_write", "frontend_put"]);
+    assert_eq!(
+        scene.value(2).unwrap().service,
+        left.read().frontends.values().nth(3).unwrap().value.service
+    );
+    let ops = scene.ledger.end_adoption(scene.now);
+    scene.maps.apply_all(&ops);
+    assert_eq!(scene.set(3), None, "nobody asked for it");
+    scene.pass(GRACE);
+    scene.check();
+    assert_eq!(scene.ledger.free_slots(), (1000 - 4, 0));
+}
+
+#[test]
+fn ranges_that_make_no_sense_are_not_taken_over() {
+    let mut scene = Scene::new(ROOMY);
+    scene.place("1", Some(sized("1", 1, 4)));
+    scene.place("2", Some(sized("2", 2, 4)));
+    for value in scene.maps.frontends.values_mut().filter(|value| value.range.count > 0) {
+        value.range = Range { offset: value.range.offset.min(2), count: 4 };
+    }
+    scene.ledger = Ledger::adopt(scene.maps.read(), ROOMY, 1_000_000, scene.now);
+    scene.place("1", Some(sized("1", 1, 4)));
+    scene.place("2", Some(sized("2", 2, 4)));
+    let ops = scene.ledger.end_adoption(scene.now);
+    scene.maps.apply_all(&ops);
+    assert_eq!((scene.set(1).unwrap().len(), scene.set(2).unwrap().len()), (4, 4));
+    scene.pass(GRACE);
+    scene.pass(GRACE);
+    scene.check();
+    assert_eq!(scene.ledger.free_slots(), (1000 - 8, 0));
+}
+
+/// A step of the property tests.
+#[derive(Debug, Clone)]
+enum Step {
+    Place { service: u8, ip: u8, endpoints: Vec<u8>, local: bool },
+    Remove(u8),
+    Pass(u64),
+    Restart,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let endpoints = proptest::collection::btree_set(1u8..8, 0..6);
+    let place = (0u8..5, 0u8..6, endpoints, any::<bool>()).prop_map(|(service, ip, set, local)| {
+        // Mostly each has its own address.
+        let ip = if ip == 5 { 0 } else { service };
+        Step::Place { service, ip, endpoints: set.into_iter().collect(), local }
+    });
+    prop_oneof![
+        6 => place,
+        2 => (0u8..5).prop_map(Step::Remove),
+        3 => (0u64..1500).prop_map(Step::Pass),
+        1 => Just(Step::Restart),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+    #[test]
+    fn whatever_happens_a_packet_sees_one_whole_set_and_the_maps_are_as_the_ledger_says(
+        steps in proptest::collection::vec(step(), 1..60), slots in 6u32..24,
+    ) {
+        let capacity = Capacity { slots, frontends: 9, backends: 18 };
+        let mut scene = Scene::new(capacity);
+        let mut wanted: BTreeMap<u8, Arc<Compiled>> = BTreeMap::new();
+        // Values that packets have found, when, and where they lead.
+        let mut found: Vec<(Instant, FrontendValue, Vec<(IpAddr, u16)>)> = Vec::new();
+        for step in steps {
+            let ops = match step {
+                Step::Place { service: number, ip, endpoints, local } => {
+                    let text = number.to_string();
+                    let mut placed = service(&text, ip);
+                    placed.internal_policy =
+                        if local { TrafficPolicy::Local } else { TrafficPolicy::Cluster };
+                    let endpoints: Vec<Ep> = endpoints
+                        .iter()
+                        .map(|last| ep(*last).on(if last % 2 == 0 { "here" } else { "there" }))
+                        .collect();
+                    let compiled = compiled(&placed, &endpoints);
+                    wanted.insert(number, Arc::clone(&compiled));
+                    scene.ledger.place(&name(&text), Some(compiled), scene.now)
+                }
+                Step::Remove(number) => {
+                    wanted.remove(&number);
+                    scene.ledger.place(&name(&number.to_string()), None, scene.now)
+                }
+                Step::Pass(millis) => {
+                    scene.now += Duration::from_millis(millis);
+                    scene.ledger.settle(scene.now)
+                }
+                Step::Restart => {
+                    // Starting takes longer than a packet.
+                    scene.now += GRACE;
+                    found.clear();
+                    scene.ledger = Ledger::adopt(scene.maps.read(), capacity, 0, scene.now);
+                    let mut ops = Vec::new();
+                    for (number, compiled) in &wanted {
+                        let name = name(&number.to_string());
+                        ops.extend(scene.ledger.place(&name, Some(Arc::clone(compiled)), scene.now));
+                    }
+                    ops.extend(scene.ledger.end_adoption(scene.now));
+                    ops
+                }
+            };
+            found.retain(|(since, ..)| scene.now < *since + GRACE);
+            for op in &ops {
+                for value in scene.maps.frontends.values() {
+                    let set = scene.maps.led_to(value);
+                    prop_assert!(set.is_some(), "a backend is missing");
+                    found.extend(set.map(|set| (scene.now, *value, set)));
+                }
+                scene.maps.apply(op);
+                for (_, value, set) in &found {
+                    prop_assert_eq!(scene.maps.led_to(value), Some(set.clone()), "after {}", op);
+                }
+            }
+            prop_assert!(scene.maps.slots.len() <= slots as usize);
+            scene.check();
+        }
+        // With all time and nothing else to come, whoever fits is served.
+        for _ in 0..20 {
+            scene.pass(GRACE);
+            scene.check();
+        }
+        for compiled in wanted.values() {
+            let name = compiled.rank.name();
+            if scene.ledger.problems().any(|(troubled, _)| troubled == name) {
+                continue;
+            }
+            for port in &compiled.ports {
+                for plan in &port.frontends {
+                    let set: Vec<_> =
+                        port.set(plan.local_set).map(|one| (one.ip, one.port)).collect();
+                    let value = scene.maps.frontends[&plan.key];
+                    prop_assert_eq!(scene.maps.led_to(&value), Some(set));
+                }
+            }
+        }
+    }
+}
