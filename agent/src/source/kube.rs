@@ -6,97 +6,55 @@
 
 pub(crate) mod backoff;
 mod connect;
+mod desk;
+mod feed;
+mod followed;
 mod inventory;
 mod object;
 mod trouble;
 mod watch;
 
-use std::time::{Duration, Instant, SystemTime};
+use std::sync::Mutex;
 
-use super::publication::publish;
-use super::{Publisher, Source, SourceStatus};
-use backoff::Backoff;
-use inventory::Inventory;
-use trouble::{Kind, Trouble};
-use watch::{End, InitialList};
+use super::{Publisher, Source};
+use desk::{Desk, Outbox};
+use feed::Feed;
+use object::NodeObject;
+use trouble::Kind;
+use watch::End;
 
 pub use connect::{ConnectError, Connection};
-
-/// With trouble that lasts this long, everything is set up anew: the API server may have moved.
-const MOVED: Duration = Duration::from_secs(60);
 
 /// The source that watches the Kubernetes API.
 #[derive(Debug)]
 pub struct KubernetesSource {
     connection: Connection,
-    inventory: Inventory,
-    trouble: Option<Trouble>,
-    in_step: Option<Instant>,
-    backoff: Backoff,
-    initial_list: InitialList,
+    nodes: Feed<NodeObject>,
 }
 
 impl KubernetesSource {
     /// A source that connects in this way.
     pub fn new(connection: Connection) -> Self {
-        Self {
-            connection,
-            inventory: Inventory::default(),
-            trouble: None,
-            in_step: None,
-            backoff: Backoff::default(),
-            initial_list: InitialList::Streamed,
-        }
-    }
-
-    /// Notes trouble, says so, and waits before the next attempt.
-    async fn suffer(&mut self, kind: Kind, publisher: &Publisher) {
-        let before = self.trouble.take();
-        if before.is_none() {
-            // Until now there was none.
-            self.backoff.reset();
-        }
-        self.trouble = Some(Trouble::next(before.as_ref(), kind, SystemTime::now()));
-        self.publish(publisher);
-        tokio::time::sleep(self.backoff.next()).await;
-    }
-
-    /// Notes that what is known is what the API server knows.
-    fn be_in_step(&mut self, publisher: &Publisher) {
-        self.trouble = None;
-        if self.inventory.world().is_some() {
-            self.in_step = Some(Instant::now());
-        }
-        self.publish(publisher);
-    }
-
-    fn needs_new_client(&self) -> bool {
-        self.trouble.as_ref().is_some_and(|trouble| {
-            trouble.wants_new_client() || trouble.lasts(SystemTime::now()) > MOVED
-        })
-    }
-
-    fn publish(&self, publisher: &Publisher) {
-        let trouble = self.trouble.iter().map(Trouble::text);
-        let problems = trouble.chain(self.inventory.problems()).collect();
-        let status = SourceStatus { in_step: self.in_step, problems };
-        publish(publisher, self.inventory.world(), status);
+        Self { connection, nodes: Feed::default() }
     }
 }
 
 impl Source for KubernetesSource {
-    async fn run(mut self, publisher: Publisher) {
+    async fn run(self, publisher: Publisher) {
+        let Self { connection, mut nodes } = self;
+        let desk = Mutex::new(Desk::default());
+        let outbox = Outbox::new(&desk, &publisher);
         while !publisher.is_closed() {
-            match self.connection.connect().await {
+            match connection.connect().await {
                 Ok((client, address)) => {
                     tracing::info!(address, "connecting to the API server");
-                    if self.follow(client, &address, &publisher).await == End::NobodyListens {
+                    if nodes.follow(client, &address, &outbox).await == End::NobodyListens {
                         return;
                     }
                 }
                 Err(error) => {
                     let kind = Kind::NoClient(connect::with_causes(&error));
-                    self.suffer(kind, &publisher).await;
+                    nodes.suffer(kind, &outbox).await;
                 }
             }
         }

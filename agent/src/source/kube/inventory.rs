@@ -1,49 +1,63 @@
 //! What the watch has told so far: pure, fed with events.
 
-use std::collections::BTreeMap;
-use std::mem;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use kube::runtime::watcher::Event;
 
-use super::object::NodeObject;
-use crate::model::{Node, World};
-use crate::source::node::{Converted, NodeFields};
+use super::followed::{Contents, Followed};
+use crate::model::ObjectName;
 
-/// The nodes, and a list of them that is not complete yet.
-#[derive(Debug, Default)]
-pub(super) struct Inventory {
-    current: Nodes,
+/// The objects of one kind, and a list of them that is not complete yet.
+#[derive(Debug)]
+pub(super) struct Inventory<K: Followed> {
+    current: Listed<K>,
     /// A new list; it takes the place of the current one when it is complete.
-    incoming: Option<Nodes>,
+    incoming: Option<Listed<K>>,
     complete: bool,
     newest_version: u64,
 }
 
-#[derive(Debug, Default)]
-struct Nodes {
-    world: Arc<World>,
-    /// By name, which the API server keeps unique.
-    by_name: BTreeMap<String, Known>,
+#[derive(Debug)]
+struct Listed<K: Followed> {
+    contents: K::Contents,
+    known: HashMap<ObjectName, Known<<K::Contents as Contents>::Object>>,
+    /// Values that cannot be right, by object.
+    wrong: BTreeMap<ObjectName, Vec<String>>,
 }
 
 #[derive(Debug)]
-struct Known {
-    node: Arc<Node>,
-    wrong: Vec<String>,
+struct Known<O> {
+    uid: Option<String>,
+    /// None if it is not for us.
+    object: Option<Arc<O>>,
 }
 
-impl Inventory {
+impl<K: Followed> Default for Inventory<K> {
+    fn default() -> Self {
+        Self { current: Listed::default(), incoming: None, complete: false, newest_version: 0 }
+    }
+}
+
+impl<K: Followed> Default for Listed<K> {
+    fn default() -> Self {
+        Self { contents: K::Contents::default(), known: HashMap::new(), wrong: BTreeMap::new() }
+    }
+}
+
+impl<K: Followed> Inventory<K> {
     /// Takes an event in.
-    pub(super) fn handle(&mut self, event: Event<NodeObject>) {
+    pub(super) fn handle(&mut self, event: Event<K>) {
         match event {
-            Event::Init => self.incoming = Some(Nodes::default()),
+            Event::Init => self.incoming = Some(Listed::default()),
             Event::InitApply(object) => {
                 self.note_version(&object);
                 self.incoming.get_or_insert_default().insert(&object);
             }
             Event::InitDone => {
-                self.current = mem::take(&mut self.incoming).unwrap_or_default();
+                let Listed { contents, known, wrong } = self.incoming.take().unwrap_or_default();
+                self.current.contents.become_list(contents);
+                (self.current.known, self.current.wrong) = (known, wrong);
                 self.complete = true;
             }
             Event::Apply(object) => {
@@ -57,17 +71,17 @@ impl Inventory {
         }
     }
 
-    /// The world, once a list has been complete.
-    pub(super) fn world(&self) -> Option<Arc<World>> {
-        self.complete.then(|| Arc::clone(&self.current.world))
+    /// The objects, once a list has been complete.
+    pub(super) fn contents(&self) -> Option<&K::Contents> {
+        self.complete.then_some(&self.current.contents)
     }
 
     /// Values that cannot be right.
-    pub(super) fn problems(&self) -> impl Iterator<Item = String> {
-        self.current.by_name.values().flat_map(|known| known.wrong.iter().cloned())
+    pub(super) fn wrong(&self) -> impl Iterator<Item = &String> {
+        self.current.wrong.values().flatten()
     }
 
-    /// The newest version of any node that has been seen. Versions count the changes of the whole
+    /// The newest version of any object that has been seen. Versions count the changes of the whole
     /// cluster.
     pub(super) fn newest_version(&self) -> u64 {
         self.newest_version
@@ -78,50 +92,48 @@ impl Inventory {
         self.newest_version = 0;
     }
 
-    fn note_version(&mut self, object: &NodeObject) {
-        let version =
-            object.metadata.resource_version.as_deref().and_then(|text| text.parse().ok());
+    fn note_version(&mut self, object: &K) {
+        let version = object.meta().resource_version.as_deref().and_then(|text| text.parse().ok());
         self.newest_version = self.newest_version.max(version.unwrap_or(0));
     }
 }
 
-impl Nodes {
-    fn insert(&mut self, object: &NodeObject) {
-        let Converted { node, wrong } = NodeFields::from(object).convert();
-        let wrong: Vec<String> = wrong.iter().map(ToString::to_string).collect();
-        let old = self.by_name.get_mut(&node.name);
-        if let Some(old) = &old
-            && *old.node == node
-        {
-            // A node's heartbeat: nothing of it concerns the network.
-            if old.wrong != wrong {
-                self.by_name.insert(node.name.clone(), Known { node: node.into(), wrong });
-            }
+impl<K: Followed> Listed<K> {
+    fn insert(&mut self, object: &K) {
+        let name = object.object_name();
+        let (new, wrong) = object.object();
+        if wrong.is_empty() {
+            self.wrong.remove(&name);
+        } else {
+            self.wrong.insert(name.clone(), wrong);
+        }
+        let uid = object.meta().uid.clone();
+        let old = self.known.get(&name);
+        let is_same = |old: &Known<_>| old.uid == uid && old.object.as_deref() == new.as_ref();
+        if old.is_some_and(is_same) {
+            // As a node's heartbeat: nothing of it concerns the network.
             return;
         }
-        let nodes = Arc::make_mut(&mut Arc::make_mut(&mut self.world).nodes);
-        if let Some(old) = old {
-            // Deleted and created again under its name, it is another one.
-            nodes.remove(&old.node.uid);
-        }
-        let node = Arc::new(node);
-        nodes.insert(node.uid.clone(), Arc::clone(&node));
-        self.by_name.insert(node.name.clone(), Known { node, wrong });
+        let new = new.map(Arc::new);
+        self.contents.turn(old.and_then(|old| old.object.as_ref()), new.as_ref());
+        self.known.insert(name, Known { uid, object: new });
     }
 
-    fn remove(&mut self, object: &NodeObject) {
-        let node = NodeFields::from(object).convert().node;
+    fn remove(&mut self, object: &K) {
+        let name = object.object_name();
         // Its successor of the same name stays.
-        if self.by_name.get(&node.name).is_some_and(|known| known.node.uid == node.uid) {
-            self.by_name.remove(&node.name);
-            let world = Arc::make_mut(&mut self.world);
-            Arc::make_mut(&mut world.nodes).remove(&node.uid);
+        if self.known.get(&name).is_none_or(|known| known.uid != object.meta().uid) {
+            return;
         }
+        let old = self.known.remove(&name).and_then(|known| known.object);
+        self.contents.turn(old.as_ref(), None);
+        self.wrong.remove(&name);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::object::NodeObject;
     use super::*;
 
     fn node(name: &str, uid: &str, version: u32) -> NodeObject {
@@ -132,12 +144,11 @@ mod tests {
         serde_json::from_value(json).unwrap()
     }
 
-    fn uids(inventory: &Inventory) -> Option<Vec<String>> {
-        let world = inventory.world()?;
-        Some(world.nodes.keys().map(|uid| uid.0.clone()).collect())
+    fn uids(inventory: &Inventory<NodeObject>) -> Option<Vec<String>> {
+        Some(inventory.contents()?.keys().map(|uid| uid.0.clone()).collect())
     }
 
-    fn after(events: impl IntoIterator<Item = Event<NodeObject>>) -> Inventory {
+    fn after(events: impl IntoIterator<Item = Event<NodeObject>>) -> Inventory<NodeObject> {
         let mut inventory = Inventory::default();
         for event in events {
             inventory.handle(event);
@@ -198,10 +209,10 @@ mod tests {
             serde_json::from_value(json).unwrap()
         };
         let mut inventory = after(listed([beat("1", "True", "2026-01-01T00:00:00Z")]));
-        let before = inventory.world().unwrap();
+        let before = Arc::clone(inventory.contents().unwrap());
         inventory.handle(Event::Apply(beat("2", "True", "2026-01-01T00:05:00Z")));
-        assert!(Arc::ptr_eq(&before, &inventory.world().unwrap()));
+        assert!(Arc::ptr_eq(&before, inventory.contents().unwrap()));
         inventory.handle(Event::Apply(beat("3", "False", "2026-01-01T00:05:00Z")));
-        assert_ne!(before, inventory.world().unwrap());
+        assert_ne!(before, *inventory.contents().unwrap());
     }
 }

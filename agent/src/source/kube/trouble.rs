@@ -25,39 +25,48 @@ pub(super) enum Kind {
     /// 401.
     Unauthorized { address: String, message: String },
     /// 403.
-    Denied { verb: &'static str, message: String },
+    Denied { tried: Attempt, message: String },
     /// Another answer than the wanted one.
-    Refused { address: String, message: String },
+    Refused { address: String, resource: &'static str, message: String },
 }
 
+/// A verb and the resource that it was tried on.
+type Attempt = (&'static str, &'static str);
+
 impl Kind {
-    /// What the watch's error means. `verb` is what was tried if the error does not tell.
-    pub(super) fn of(error: &watcher::Error, verb: &'static str, address: &str) -> Self {
+    /// What the watch's error means. The verb is what was tried if the error does not tell.
+    pub(super) fn of(error: &watcher::Error, tried: Attempt, address: &str) -> Self {
+        let resource = tried.1;
         match error {
-            watcher::Error::InitialListFailed(error) => Self::of_client(error, "list", address),
-            watcher::Error::WatchStartFailed(error) => Self::of_client(error, "watch", address),
-            watcher::Error::WatchFailed(error) => Self::of_client(error, verb, address),
-            watcher::Error::WatchError(status) => Self::of_status(status, verb, address),
+            watcher::Error::InitialListFailed(error) => {
+                Self::of_client(error, ("list", resource), address)
+            }
+            watcher::Error::WatchStartFailed(error) => {
+                Self::of_client(error, ("watch", resource), address)
+            }
+            watcher::Error::WatchFailed(error) => Self::of_client(error, tried, address),
+            watcher::Error::WatchError(status) => Self::of_status(status, tried, address),
             watcher::Error::NoResourceVersion => {
-                Self::Refused { address: address.to_owned(), message: error.to_string() }
+                let (address, message) = (address.to_owned(), error.to_string());
+                Self::Refused { address, resource, message }
             }
         }
     }
 
     /// What a request's error means.
-    pub(super) fn of_client(error: &kube::Error, verb: &'static str, address: &str) -> Self {
+    pub(super) fn of_client(error: &kube::Error, tried: Attempt, address: &str) -> Self {
         match error {
-            kube::Error::Api(status) => Self::of_status(status, verb, address),
+            kube::Error::Api(status) => Self::of_status(status, tried, address),
             error => Self::Away { address: address.to_owned(), error: with_causes(error) },
         }
     }
 
-    fn of_status(status: &Status, verb: &'static str, address: &str) -> Self {
+    fn of_status(status: &Status, tried: Attempt, address: &str) -> Self {
         let (address, message) = (address.to_owned(), said(status));
         match status.code {
             401 => Self::Unauthorized { address, message },
-            403 => Self::Denied { verb, message },
-            _ => Self::Refused { address, message },
+            403 => Self::Denied { tried, message },
+            _ => Self::Refused { address, resource: tried.1, message },
         }
     }
 
@@ -89,6 +98,11 @@ impl Trouble {
         self.kind.wants_new_client()
     }
 
+    /// Whether the API server may have moved. One that denies something is there.
+    pub(super) fn may_be_elsewhere(&self) -> bool {
+        !matches!(self.kind, Kind::Denied { .. })
+    }
+
     /// The text for people. It stays the same as long as the trouble does.
     pub(super) fn text(&self) -> String {
         let since = Timestamp::try_from(self.since).unwrap_or_default().strftime("%FT%TZ");
@@ -103,14 +117,14 @@ impl Trouble {
             Kind::Unauthorized { address, message } => format!(
                 "the API server {address} has not accepted the credentials since {since}: {message}"
             ),
-            Kind::Denied { verb, message } => format!(
-                "the API server has denied the verb `{verb}` on `nodes` since {since}: {message}; \
+            Kind::Denied { tried: (verb, resource), message } => format!(
+                "the API server has denied the verb `{verb}` on `{resource}` since {since}: {message}; \
                  the ClusterRole `weir-agent` of the shipped manifests allows it: apply them \
                  again, and see that its ClusterRoleBinding names the agent's ServiceAccount"
             ),
-            Kind::Refused { address, message } => {
-                format!("the API server {address} has not listed nodes since {since}: {message}")
-            }
+            Kind::Refused { address, resource, message } => format!(
+                "the API server {address} has not listed {resource} since {since}: {message}"
+            ),
         }
     }
 }
@@ -134,7 +148,7 @@ mod tests {
     fn a_denied_verb_is_named_with_its_resource_and_its_remedy() {
         let denied = status(403, "nodes is forbidden: User \"u\" cannot watch resource \"nodes\"");
         let error = watcher::Error::WatchStartFailed(kube::Error::Api(denied));
-        let text = text(Kind::of(&error, "list", "https://192.0.2.1:6443"));
+        let text = text(Kind::of(&error, ("list", "nodes"), "https://192.0.2.1:6443"));
         assert!(text.contains("denied the verb `watch` on `nodes` since 1970-01-01T01:01:01Z"));
         assert!(text.contains("User \"u\" cannot watch"), "{text}");
         assert!(text.contains("the ClusterRole `weir-agent`"), "{text}");
@@ -142,9 +156,9 @@ mod tests {
 
     #[test]
     fn what_the_server_answers_is_told_apart() {
-        let of = |code| Kind::of_status(&status(code, "m"), "list", "a");
+        let of = |code| Kind::of_status(&status(code, "m"), ("list", "nodes"), "a");
         assert!(matches!(of(401), Kind::Unauthorized { .. }) && of(401).wants_new_client());
-        assert!(matches!(of(403), Kind::Denied { verb: "list", .. }));
+        assert!(matches!(of(403), Kind::Denied { tried: ("list", "nodes"), .. }));
         assert!(matches!(of(500), Kind::Refused { .. }));
     }
 

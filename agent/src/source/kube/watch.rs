@@ -1,4 +1,4 @@
-//! One watch of the Nodes, for as long as its client serves.
+//! One watch of one kind, for as long as its client serves.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -9,9 +9,10 @@ use kube::runtime::watcher::{self, Config, Event, watcher};
 use kube::{Api, Client};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::object::NodeObject;
+use super::desk::Outbox;
+use super::feed::Feed;
+use super::followed::Followed;
 use super::trouble::Kind;
-use super::{KubernetesSource, Publisher};
 
 /// How often one looks whether all is well, and how often while it is not.
 const CHECK: Duration = Duration::from_secs(5);
@@ -28,7 +29,7 @@ const WATCH_SECONDS: u32 = 110;
 /// the request for an ordinary watch, which never says that the list is complete.
 const STREAM_BEGINS: Duration = Duration::from_secs(30);
 
-/// Nodes in one answer, where the list is not streamed: some 5 MiB of them.
+/// Objects in one answer, where the list is not streamed: of Nodes some 5 MiB.
 const PAGE: u32 = 500;
 
 /// How the first list is asked for.
@@ -55,20 +56,20 @@ enum Turn {
     End(End),
 }
 
-type Events = Pin<Box<dyn Stream<Item = watcher::Result<Event<NodeObject>>> + Send>>;
+type Events<K> = Pin<Box<dyn Stream<Item = watcher::Result<Event<K>>> + Send>>;
 
-impl KubernetesSource {
-    /// Follows the Nodes until a new client is needed.
+impl<K: Followed> Feed<K> {
+    /// Follows the objects until a new client is needed.
     pub(super) async fn follow(
         &mut self,
         client: Client,
         address: &str,
-        publisher: &Publisher,
+        outbox: &Outbox<'_>,
     ) -> End {
-        let nodes = Api::<NodeObject>::all(client);
+        let api = Api::<K>::all(client);
         loop {
-            let events = Box::pin(watcher(nodes.clone(), config(self.initial_list)));
-            if let Turn::End(end) = self.follow_once(&nodes, events, address, publisher).await {
+            let events = Box::pin(watcher(api.clone(), config::<K>(self.initial_list)));
+            if let Turn::End(end) = self.follow_once(&api, events, address, outbox).await {
                 return end;
             }
         }
@@ -76,10 +77,10 @@ impl KubernetesSource {
 
     async fn follow_once(
         &mut self,
-        nodes: &Api<NodeObject>,
-        mut events: Events,
+        api: &Api<K>,
+        mut events: Events<K>,
         address: &str,
-        publisher: &Publisher,
+        outbox: &Outbox<'_>,
     ) -> Turn {
         let verb = match self.initial_list {
             InitialList::Streamed => "watch",
@@ -99,7 +100,7 @@ impl KubernetesSource {
                             if self.ask_for_pages() {
                                 return Turn::Again;
                             }
-                        } else if self.check(nodes, address, listed, publisher).await
+                        } else if self.check(api, address, listed, outbox).await
                             == Server::Another
                         {
                             self.inventory.forget_versions();
@@ -107,7 +108,7 @@ impl KubernetesSource {
                         }
                         continue;
                     }
-                    () = publisher.closed() => return Turn::End(End::NobodyListens),
+                    () = outbox.closed() => return Turn::End(End::NobodyListens),
                 },
             };
             match event {
@@ -121,14 +122,14 @@ impl KubernetesSource {
                         }
                     };
                     if listed && ahead.is_none() {
-                        self.be_in_step(publisher);
+                        self.be_in_step(outbox);
                     }
                 }
                 Some(Err(error)) => {
                     if !listed && is_unknown_request(&error) && self.ask_for_pages() {
                         return Turn::Again;
                     }
-                    self.suffer(Kind::of(&error, verb, address), publisher).await;
+                    self.suffer(Kind::of(&error, (verb, K::RESOURCE), address), outbox).await;
                     if self.needs_new_client() {
                         return Turn::End(End::Client);
                     }
@@ -142,7 +143,7 @@ impl KubernetesSource {
     }
 
     /// Takes an event in, and tells whether it completed the list.
-    fn take(&mut self, event: Event<NodeObject>) -> bool {
+    fn take(&mut self, event: Event<K>) -> bool {
         let completes = matches!(event, Event::InitDone);
         self.inventory.handle(event);
         completes
@@ -166,18 +167,18 @@ impl KubernetesSource {
     /// trouble: ask whether the server is there, and whether it is the one that we know.
     async fn check(
         &mut self,
-        nodes: &Api<NodeObject>,
+        api: &Api<K>,
         address: &str,
         listed: bool,
-        publisher: &Publisher,
+        outbox: &Outbox<'_>,
     ) -> Server {
         if self.trouble.is_none() {
             if listed {
-                self.be_in_step(publisher);
+                self.be_in_step(outbox);
             }
             return Server::Same;
         }
-        match timeout(PROBE, nodes.list(&ListParams::default().limit(1))).await {
+        match timeout(PROBE, api.list(&probe::<K>())).await {
             Ok(Ok(list)) => {
                 let version = list.metadata.resource_version.and_then(|text| text.parse().ok());
                 // Counted from a backup, versions are lower than those that we have seen, and the
@@ -187,11 +188,11 @@ impl KubernetesSource {
                     return Server::Another;
                 }
                 if listed {
-                    self.be_in_step(publisher);
+                    self.be_in_step(outbox);
                 }
             }
             Ok(Err(error)) => {
-                self.suffer(Kind::of_client(&error, "list", address), publisher).await;
+                self.suffer(Kind::of_client(&error, ("list", K::RESOURCE), address), outbox).await;
             }
             Err(_) => {}
         }
@@ -206,11 +207,22 @@ enum Server {
     Another,
 }
 
-fn config(initial_list: InitialList) -> Config {
-    let config = Config::default().timeout(WATCH_SECONDS);
+fn config<K: Followed>(initial_list: InitialList) -> Config {
+    let mut config = Config::default().timeout(WATCH_SECONDS);
+    if let Some(selector) = K::SELECTOR {
+        config = config.labels(selector);
+    }
     match initial_list {
         InitialList::Streamed => config.streaming_lists(),
         InitialList::Paged => config.page_size(PAGE),
+    }
+}
+
+fn probe<K: Followed>() -> ListParams {
+    let probe = ListParams::default().limit(1);
+    match K::SELECTOR {
+        Some(selector) => probe.labels(selector),
+        None => probe,
     }
 }
 
