@@ -54,7 +54,8 @@ async fn main() -> Result<()> {
         let connection = connection(&options);
         let (client, server) = connection.connect().await.context("connect to the API server")?;
         info!(server, "follows the API server");
-        tokio::spawn(KubernetesSource::new(connection).run(publisher));
+        let source = KubernetesSource::new(connection).with_services(options.services);
+        tokio::spawn(source.run(publisher));
         let availability = Availability::by_kubernetes(&options.node_name, client.clone());
         (Events::to_kubernetes(&options.node_name, client), availability)
     };

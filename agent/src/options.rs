@@ -45,6 +45,11 @@ pub struct Options {
     )]
     pub net_conf: PathBuf,
 
+    /// Follow Services and EndpointSlices; from the API server that needs the right to list and
+    /// watch them
+    #[arg(long, env = "WEIR_SERVICES", default_value_t = false, action = ArgAction::Set)]
+    pub services: bool,
+
     /// The bridge of the pods
     #[arg(long, env = "WEIR_BRIDGE", value_name = "NAME", default_value = "weir0")]
     pub bridge: String,

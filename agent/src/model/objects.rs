@@ -1,9 +1,9 @@
 //! A collection of objects by name that knows what changed: cheap to copy, cheap to change.
 //!
-//! A copy is a value of its own and shares everything with its original. A change costs the
-//! logarithm of the size, and a reader that has seen an earlier copy is told the names that have
-//! changed since, not the whole. That is how one EndpointSlice among ten thousand reaches the kernel
-//! without anybody looking at the others.
+//! A copy is a value of its own and shares everything with its original. Of all copies the source
+//! changes one, and the others are only read. A change costs the logarithm of the size, and a reader
+//! that has seen an earlier copy is told the names that have changed since, not the whole. That is
+//! how one EndpointSlice among ten thousand reaches the kernel without anybody looking at the others.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -44,7 +44,7 @@ impl fmt::Debug for ObjectName {
 const GRAVES: usize = 1024;
 
 /// Objects of one kind, by name.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Objects<T> {
     by_name: HashTrieMapSync<ObjectName, Entry<T>>,
     /// The name that changed with each version that is still the newest of its object.
@@ -72,6 +72,19 @@ struct Entry<T> {
 pub struct Mark {
     version: u64,
     lineage: Arc<Lineage>,
+}
+
+impl<T> Clone for Objects<T> {
+    fn clone(&self) -> Self {
+        Self {
+            by_name: self.by_name.clone(),
+            by_version: self.by_version.clone(),
+            version: self.version,
+            horizon: self.horizon,
+            present: self.present,
+            lineage: Arc::clone(&self.lineage),
+        }
+    }
 }
 
 impl<T> Default for Objects<T> {

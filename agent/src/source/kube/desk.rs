@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::followed::Followed;
 use super::trouble::Trouble;
-use crate::model::{Nodes, World};
+use crate::model::{EndpointSlice, Nodes, Objects, Service, World};
 use crate::source::publication::publish;
 use crate::source::{Publisher, SourceStatus};
 
@@ -13,6 +13,10 @@ use crate::source::{Publisher, SourceStatus};
 #[derive(Debug, Default)]
 pub(super) struct Desk {
     pub(super) nodes: Section<Arc<Nodes>>,
+    pub(super) services: Section<Objects<Service>>,
+    pub(super) slices: Section<Objects<EndpointSlice>>,
+    /// Whether Services and slices are part of a world.
+    with_services: bool,
 }
 
 /// What is known of one kind.
@@ -55,16 +59,106 @@ impl<'a> Outbox<'a> {
 }
 
 impl Desk {
+    pub(super) fn new(with_services: bool) -> Self {
+        Self { with_services, ..Self::default() }
+    }
+
     /// The world, once everything in it has been listed.
     fn world(&self) -> Option<World> {
-        let Self { nodes } = self;
-        Some(World { nodes: nodes.contents.clone()?, ..World::default() })
+        let Self { nodes, services, slices, with_services } = self;
+        let nodes = nodes.contents.clone()?;
+        Some(if *with_services {
+            let (services, slices) = (services.contents.clone()?, slices.contents.clone()?);
+            World { nodes, services, slices }
+        } else {
+            World { nodes, ..World::default() }
+        })
     }
 
     fn status(&self) -> SourceStatus {
-        let Self { nodes } = self;
-        let troubles = nodes.trouble.iter().map(Trouble::text);
-        let problems = troubles.chain(nodes.wrong.iter().cloned()).collect();
-        SourceStatus { in_step: nodes.in_step, problems }
+        let Self { nodes, services, slices, with_services } = self;
+        let mut problems = Vec::new();
+        let mut in_step = nodes.in_step;
+        // What is in the way of all kinds alike is said once.
+        let mut concerns_all = false;
+        let mut tell = |trouble: Option<&Trouble>, wrong: &[String]| {
+            let told = trouble.filter(|trouble| !(concerns_all && trouble.concerns_all()));
+            problems.extend(told.map(Trouble::text));
+            problems.extend_from_slice(wrong);
+            concerns_all |= trouble.is_some_and(Trouble::concerns_all);
+        };
+        tell(nodes.trouble.as_ref(), &nodes.wrong);
+        if *with_services {
+            tell(services.trouble.as_ref(), &services.wrong);
+            tell(slices.trouble.as_ref(), &slices.wrong);
+            let all = [in_step, services.in_step, slices.in_step];
+            in_step = all.into_iter().min().flatten();
+        }
+        SourceStatus { in_step, problems }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::super::object::NodeObject;
+    use super::super::trouble::Kind;
+    use super::*;
+    use crate::source::Published;
+    use crate::source::service::ServiceObject;
+    use crate::source::slice::SliceObject;
+
+    fn listed<C: Default>() -> Section<C> {
+        Section {
+            contents: Some(C::default()),
+            in_step: Some(Instant::now()),
+            ..Section::default()
+        }
+    }
+
+    fn troubled<C: Default>(kind: Kind) -> Section<C> {
+        let trouble = Some(Trouble::next(None, kind, SystemTime::now()));
+        Section { trouble, ..Section::default() }
+    }
+
+    #[test]
+    fn nothing_is_published_before_everything_has_been_listed() {
+        let (publisher, reader) = tokio::sync::watch::channel(Published::default());
+        let desk = Mutex::new(Desk::new(true));
+        let outbox = Outbox::new(&desk, &publisher);
+        outbox.post::<NodeObject>(listed());
+        outbox.post::<SliceObject>(listed());
+        assert!(reader.borrow().world.is_none());
+        assert!(reader.borrow().status.in_step.is_none());
+        outbox.post::<ServiceObject>(listed());
+        assert!(reader.borrow().world.is_some());
+        assert!(reader.borrow().status.in_step.is_some());
+    }
+
+    #[test]
+    fn without_services_the_nodes_are_everything() {
+        let (publisher, reader) = tokio::sync::watch::channel(Published::default());
+        let desk = Mutex::new(Desk::new(false));
+        Outbox::new(&desk, &publisher).post::<NodeObject>(listed());
+        assert!(reader.borrow().world.is_some());
+    }
+
+    #[test]
+    fn a_server_that_is_away_is_told_once_and_a_denied_verb_for_each_resource() {
+        let (publisher, reader) = tokio::sync::watch::channel(Published::default());
+        let desk = Mutex::new(Desk::new(true));
+        let outbox = Outbox::new(&desk, &publisher);
+        let away = || Kind::Away { address: "a".into(), error: "refused".into() };
+        outbox.post::<NodeObject>(troubled(away()));
+        outbox.post::<SliceObject>(troubled(away()));
+        assert_eq!(reader.borrow().status.problems.len(), 1);
+        let denied = |resource| Kind::Denied { tried: ("list", resource), message: "no".into() };
+        outbox.post::<NodeObject>(listed());
+        outbox.post::<ServiceObject>(troubled(denied("services")));
+        outbox.post::<SliceObject>(troubled(denied("endpointslices")));
+        let problems = reader.borrow().status.problems.clone();
+        assert!(problems[0].contains("`list` on `services`"), "{problems:?}");
+        assert!(problems[1].contains("`list` on `endpointslices`"), "{problems:?}");
     }
 }

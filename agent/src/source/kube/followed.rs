@@ -8,8 +8,11 @@ use serde::de::DeserializeOwned;
 
 use super::desk::{Desk, Section};
 use super::object::NodeObject;
-use crate::model::{Node, Nodes, ObjectName};
+use crate::model::{EndpointSlice, Node, Nodes, ObjectName, Objects, Service};
+use crate::source::meta;
 use crate::source::node::{Converted, NodeFields};
+use crate::source::service::ServiceObject;
+use crate::source::slice::SliceObject;
 
 /// A kind of object that is listed and watched.
 pub(super) trait Followed:
@@ -81,5 +84,83 @@ impl Contents for Arc<Nodes> {
 
     fn become_list(&mut self, list: Self) {
         *self = list;
+    }
+}
+
+impl Followed for ServiceObject {
+    type Contents = Objects<Service>;
+
+    const RESOURCE: &'static str = "services";
+    const SELECTOR: Option<&'static str> = Some(meta::SELECTOR);
+
+    fn object_name(&self) -> ObjectName {
+        meta::object_name(&self.metadata)
+    }
+
+    fn object(&self) -> (Option<Service>, Vec<String>) {
+        let (service, wrong) = self.convert();
+        (service, wrong.iter().map(ToString::to_string).collect())
+    }
+
+    fn section(desk: &mut Desk) -> &mut Section<Objects<Service>> {
+        &mut desk.services
+    }
+}
+
+impl Followed for SliceObject {
+    type Contents = Objects<EndpointSlice>;
+
+    const RESOURCE: &'static str = "endpointslices";
+    const SELECTOR: Option<&'static str> = Some(meta::SELECTOR);
+
+    fn object_name(&self) -> ObjectName {
+        meta::object_name(&self.metadata)
+    }
+
+    fn object(&self) -> (Option<EndpointSlice>, Vec<String>) {
+        let (slice, wrong) = self.convert();
+        (slice, wrong.iter().map(ToString::to_string).collect())
+    }
+
+    fn section(desk: &mut Desk) -> &mut Section<Objects<EndpointSlice>> {
+        &mut desk.slices
+    }
+}
+
+/// What has a name in a namespace, which its object knows.
+trait Named {
+    fn name(&self) -> &ObjectName;
+}
+
+impl Named for Service {
+    fn name(&self) -> &ObjectName {
+        &self.name
+    }
+}
+
+impl Named for EndpointSlice {
+    fn name(&self) -> &ObjectName {
+        &self.name
+    }
+}
+
+impl<T: Named + Debug + PartialEq + Send + Sync> Contents for Objects<T> {
+    type Object = T;
+
+    fn turn(&mut self, old: Option<&Arc<T>>, new: Option<&Arc<T>>) {
+        match (old, new) {
+            (_, Some(new)) => {
+                self.insert(new.name().clone(), Arc::clone(new));
+            }
+            (Some(old), None) => {
+                self.remove(old.name());
+            }
+            (None, None) => {}
+        }
+    }
+
+    /// What is the same as before has not changed, though everything was listed again.
+    fn become_list(&mut self, list: Self) {
+        self.replace(list.iter().map(|(name, object)| (name.clone(), Arc::clone(object))));
     }
 }

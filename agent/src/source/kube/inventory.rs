@@ -135,6 +135,8 @@ impl<K: Followed> Listed<K> {
 mod tests {
     use super::super::object::NodeObject;
     use super::*;
+    use crate::model::{Objects, Service};
+    use crate::source::service::ServiceObject;
 
     fn node(name: &str, uid: &str, version: u32) -> NodeObject {
         let json = serde_json::json!({
@@ -214,5 +216,68 @@ mod tests {
         assert!(Arc::ptr_eq(&before, inventory.contents().unwrap()));
         inventory.handle(Event::Apply(beat("3", "False", "2026-01-01T00:05:00Z")));
         assert_ne!(before, *inventory.contents().unwrap());
+    }
+
+    fn service(name: &str, uid: &str, spec: serde_json::Value) -> ServiceObject {
+        let metadata = serde_json::json!({"namespace": "ns", "name": name, "uid": uid});
+        serde_json::from_value(serde_json::json!({"metadata": metadata, "spec": spec})).unwrap()
+    }
+
+    fn cluster_ip(ip: &str) -> serde_json::Value {
+        serde_json::json!({"type": "ClusterIP", "clusterIP": ip, "ports": [{"port": 80}]})
+    }
+
+    fn names(services: &Objects<Service>) -> Vec<String> {
+        let mut names: Vec<_> = services.iter().map(|(name, _)| name.to_string()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_service_that_becomes_an_external_name_goes_and_comes_back() {
+        let mut inventory = Inventory::<ServiceObject>::default();
+        let list = [service("a", "1", cluster_ip("10.96.0.1"))];
+        [Event::Init]
+            .into_iter()
+            .chain(list.map(Event::InitApply))
+            .chain([Event::InitDone])
+            .for_each(|event| inventory.handle(event));
+        assert_eq!(names(inventory.contents().unwrap()), ["ns/a"]);
+        let alias = serde_json::json!({"type": "ExternalName", "externalName": "example.org"});
+        inventory.handle(Event::Apply(service("a", "1", alias)));
+        assert_eq!(names(inventory.contents().unwrap()), [""; 0]);
+        inventory.handle(Event::Apply(service("a", "1", cluster_ip("10.96.0.2"))));
+        assert_eq!(names(inventory.contents().unwrap()), ["ns/a"]);
+    }
+
+    #[test]
+    fn a_list_that_is_read_again_changes_only_what_is_different() {
+        let mut inventory = Inventory::<ServiceObject>::default();
+        let list = |ip: &str| {
+            let list =
+                [service("a", "1", cluster_ip("10.96.0.1")), service("b", "2", cluster_ip(ip))];
+            [Event::Init].into_iter().chain(list.map(Event::InitApply)).chain([Event::InitDone])
+        };
+        list("10.96.0.2").for_each(|event| inventory.handle(event));
+        let mark = inventory.contents().unwrap().mark();
+        list("10.96.0.3").for_each(|event| inventory.handle(event));
+        let services = inventory.contents().unwrap();
+        let changed: Vec<_> =
+            services.changed_since(&mark).unwrap().map(ToString::to_string).collect();
+        assert_eq!(changed, ["ns/b"]);
+    }
+
+    #[test]
+    fn a_value_that_is_wrong_is_told_as_long_as_it_is_there() {
+        let mut inventory = Inventory::<ServiceObject>::default();
+        inventory.handle(Event::InitDone);
+        let wrong = |inventory: &Inventory<ServiceObject>| inventory.wrong().count();
+        inventory.handle(Event::Apply(service("a", "1", cluster_ip("here"))));
+        assert_eq!(wrong(&inventory), 1);
+        inventory.handle(Event::Apply(service("a", "1", cluster_ip("10.96.0.1"))));
+        assert_eq!(wrong(&inventory), 0);
+        inventory.handle(Event::Apply(service("a", "1", cluster_ip("here"))));
+        inventory.handle(Event::Delete(service("a", "1", cluster_ip("here"))));
+        assert_eq!(wrong(&inventory), 0);
     }
 }

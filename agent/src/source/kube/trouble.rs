@@ -98,6 +98,11 @@ impl Trouble {
         self.kind.wants_new_client()
     }
 
+    /// Whether it is in the way of all kinds of objects alike.
+    pub(super) fn concerns_all(&self) -> bool {
+        matches!(self.kind, Kind::NoClient(_) | Kind::Away { .. } | Kind::Unauthorized { .. })
+    }
+
     /// Whether the API server may have moved. One that denies something is there.
     pub(super) fn may_be_elsewhere(&self) -> bool {
         !matches!(self.kind, Kind::Denied { .. })
