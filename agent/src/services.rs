@@ -18,5 +18,6 @@ pub mod endpoints;
 pub mod engine;
 pub mod index;
 pub mod ledger;
+pub mod maps;
 pub mod slots;
 pub mod tables;

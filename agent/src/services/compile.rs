@@ -140,7 +140,7 @@ mod tests {
     use crate::services::index::tests::{Ep, ep, service, slice, world};
 
     fn compiled(service: &Service, endpoints: &[Ep], terms: &Terms) -> Compiled {
-        let world = world(&[service.clone()], &[slice("s-1", "s", endpoints)]);
+        let world = world(std::slice::from_ref(service), &[slice("s-1", "s", endpoints)]);
         let changes = Index::new("here").update(&world);
         compile(changes[0].resolved.as_ref().unwrap(), terms)
     }

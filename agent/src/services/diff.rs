@@ -62,7 +62,7 @@ pub fn diff(desired: &Tables, observed: &Tables) -> Vec<Op> {
     let changed = || {
         desired.backends.iter().filter_map(|(id, backend)| {
             let old = observed.backends.get(id);
-            (old != Some(backend)).then(|| (*id, *backend, old))
+            (old != Some(backend)).then_some((*id, *backend, old))
         })
     };
     // One whose address is not what it should be leads packets astray, and waits for nothing.

@@ -218,14 +218,14 @@ mod tests {
 
     use super::*;
 
-    fn convert(spec: Value) -> (Option<Service>, Vec<String>) {
+    fn convert(spec: &Value) -> (Option<Service>, Vec<String>) {
         let json = json!({"metadata": {"namespace": "ns", "name": "s"}, "spec": spec});
         let object: ServiceObject = serde_json::from_value(json).unwrap();
         let (service, wrong) = object.convert();
         (service, wrong.iter().map(ToString::to_string).collect())
     }
 
-    fn good(spec: Value) -> Service {
+    fn good(spec: &Value) -> Service {
         let (service, wrong) = convert(spec);
         assert_eq!(wrong, [""; 0]);
         service.unwrap()
@@ -233,7 +233,7 @@ mod tests {
 
     #[test]
     fn a_service_has_what_its_object_says() {
-        let service = good(json!({
+        let service = good(&json!({
             "type": "LoadBalancer",
             "clusterIP": "10.96.0.10",
             "clusterIPs": ["10.96.0.10", "fd00:96::a"],
@@ -259,14 +259,14 @@ mod tests {
 
     #[test]
     fn what_is_not_said_has_the_api_servers_default() {
-        let service = good(json!({"clusterIP": "10.96.0.1", "ports": [{"port": 443}]}));
+        let service = good(&json!({"clusterIP": "10.96.0.1", "ports": [{"port": 443}]}));
         assert_eq!(service.cluster_ips, ["10.96.0.1".parse::<IpAddr>().unwrap()]);
         assert_eq!(service.ports[0].protocol, Protocol::Tcp);
         assert_eq!(&*service.ports[0].name, "");
         assert_eq!(service.affinity_seconds, None);
         assert_eq!(service.internal_policy, TrafficPolicy::Cluster);
         let spec = json!({"clusterIP": "10.96.0.1", "sessionAffinity": "ClientIP"});
-        assert_eq!(good(spec).affinity_seconds, Some(10_800));
+        assert_eq!(good(&spec).affinity_seconds, Some(10_800));
     }
 
     #[test]
@@ -281,7 +281,7 @@ mod tests {
             json!({"type": "ExternalName", "clusterIP": "10.96.0.1"}),
             Value::Null,
         ] {
-            assert_eq!(convert(spec.clone()), (None, vec![]), "{spec}");
+            assert_eq!(convert(&spec), (None, vec![]), "{spec}");
         }
     }
 
@@ -298,7 +298,7 @@ mod tests {
 
     #[test]
     fn wrong_values_are_named_with_their_field_and_the_right_ones_stay() {
-        let (service, wrong) = convert(json!({
+        let (service, wrong) = convert(&json!({
             "clusterIPs": ["10.96.0.1", "10.96.0.2", "here", "::1"],
             "ports": [
                 {"port": 80, "protocol": "tcp"},

@@ -15,7 +15,7 @@ const ROOMY: Capacity = Capacity { frontends: 100, backends: 1000, slots: 1000 }
 
 fn compiled(service: &Service, endpoints: &[Ep]) -> Arc<Compiled> {
     let slice = slice("x", &service.name.name, endpoints);
-    let changes = Index::new("here").update(&world(&[service.clone()], &[slice]));
+    let changes = Index::new("here").update(&world(std::slice::from_ref(service), &[slice]));
     compile(changes[0].resolved.as_ref().unwrap(), &Terms::default()).into()
 }
 
@@ -305,6 +305,9 @@ fn ranges_that_make_no_sense_are_not_taken_over() {
     assert_eq!(scene.ledger.free_slots(), (1000 - 8, 0));
 }
 
+/// A value that a packet has found, when, and where it leads.
+type Found = (Instant, FrontendValue, Vec<(IpAddr, u16)>);
+
 /// A step of the property tests.
 #[derive(Debug, Clone)]
 enum Step {
@@ -338,8 +341,7 @@ proptest! {
         let capacity = Capacity { slots, frontends: 9, backends: 18 };
         let mut scene = Scene::new(capacity);
         let mut wanted: BTreeMap<u8, Arc<Compiled>> = BTreeMap::new();
-        // Values that packets have found, when, and where they lead.
-        let mut found: Vec<(Instant, FrontendValue, Vec<(IpAddr, u16)>)> = Vec::new();
+        let mut found: Vec<Found> = Vec::new();
         for step in steps {
             let ops = match step {
                 Step::Place { service: number, ip, endpoints, local } => {

@@ -218,7 +218,7 @@ mod tests {
         assert_ne!(before, *inventory.contents().unwrap());
     }
 
-    fn service(name: &str, uid: &str, spec: serde_json::Value) -> ServiceObject {
+    fn service(name: &str, uid: &str, spec: &serde_json::Value) -> ServiceObject {
         let metadata = serde_json::json!({"namespace": "ns", "name": name, "uid": uid});
         serde_json::from_value(serde_json::json!({"metadata": metadata, "spec": spec})).unwrap()
     }
@@ -236,7 +236,7 @@ mod tests {
     #[test]
     fn a_service_that_becomes_an_external_name_goes_and_comes_back() {
         let mut inventory = Inventory::<ServiceObject>::default();
-        let list = [service("a", "1", cluster_ip("10.96.0.1"))];
+        let list = [service("a", "1", &cluster_ip("10.96.0.1"))];
         [Event::Init]
             .into_iter()
             .chain(list.map(Event::InitApply))
@@ -244,9 +244,9 @@ mod tests {
             .for_each(|event| inventory.handle(event));
         assert_eq!(names(inventory.contents().unwrap()), ["ns/a"]);
         let alias = serde_json::json!({"type": "ExternalName", "externalName": "example.org"});
-        inventory.handle(Event::Apply(service("a", "1", alias)));
+        inventory.handle(Event::Apply(service("a", "1", &alias)));
         assert_eq!(names(inventory.contents().unwrap()), [""; 0]);
-        inventory.handle(Event::Apply(service("a", "1", cluster_ip("10.96.0.2"))));
+        inventory.handle(Event::Apply(service("a", "1", &cluster_ip("10.96.0.2"))));
         assert_eq!(names(inventory.contents().unwrap()), ["ns/a"]);
     }
 
@@ -255,7 +255,7 @@ mod tests {
         let mut inventory = Inventory::<ServiceObject>::default();
         let list = |ip: &str| {
             let list =
-                [service("a", "1", cluster_ip("10.96.0.1")), service("b", "2", cluster_ip(ip))];
+                [service("a", "1", &cluster_ip("10.96.0.1")), service("b", "2", &cluster_ip(ip))];
             [Event::Init].into_iter().chain(list.map(Event::InitApply)).chain([Event::InitDone])
         };
         list("10.96.0.2").for_each(|event| inventory.handle(event));
@@ -272,12 +272,12 @@ mod tests {
         let mut inventory = Inventory::<ServiceObject>::default();
         inventory.handle(Event::InitDone);
         let wrong = |inventory: &Inventory<ServiceObject>| inventory.wrong().count();
-        inventory.handle(Event::Apply(service("a", "1", cluster_ip("here"))));
+        inventory.handle(Event::Apply(service("a", "1", &cluster_ip("here"))));
         assert_eq!(wrong(&inventory), 1);
-        inventory.handle(Event::Apply(service("a", "1", cluster_ip("10.96.0.1"))));
+        inventory.handle(Event::Apply(service("a", "1", &cluster_ip("10.96.0.1"))));
         assert_eq!(wrong(&inventory), 0);
-        inventory.handle(Event::Apply(service("a", "1", cluster_ip("here"))));
-        inventory.handle(Event::Delete(service("a", "1", cluster_ip("here"))));
+        inventory.handle(Event::Apply(service("a", "1", &cluster_ip("here"))));
+        inventory.handle(Event::Delete(service("a", "1", &cluster_ip("here"))));
         assert_eq!(wrong(&inventory), 0);
     }
 }
