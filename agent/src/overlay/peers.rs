@@ -4,11 +4,12 @@ use std::{
     collections::{BTreeMap, HashMap},
     net::IpAddr,
     sync::Arc,
+    time::SystemTime,
 };
 
 use ipnetwork::IpNetwork;
 
-use crate::model::{Node, World};
+use crate::model::{Node, NodeUid, World};
 
 /// The nodes, as this one sees them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -70,7 +71,7 @@ pub fn select(world: &World, own_name: &str) -> Selection {
     let own_uid = selection.own.as_ref().map(|own| own.uid.clone());
     let mut others: Vec<&Arc<Node>> =
         world.nodes.values().filter(|node| Some(&node.uid) != own_uid.as_ref()).collect();
-    others.sort_by_key(|node| (node.created.is_none(), node.created, node.uid.clone()));
+    others.sort_by(|a, b| age(a).cmp(&age(b)));
 
     let mut claims = Claims::default();
     if let Some(own) = &selection.own {
@@ -88,6 +89,11 @@ pub fn select(world: &World, own_name: &str) -> Selection {
     }
     selection.refused.sort();
     selection
+}
+
+/// Sorts the oldest first, and those of unknown age last.
+fn age(node: &Node) -> (bool, Option<SystemTime>, &NodeUid) {
+    (node.created.is_none(), node.created, &node.uid)
 }
 
 fn incomplete(node: &Node) -> Option<Reason> {
@@ -148,12 +154,12 @@ fn bounds(cidr: IpNetwork) -> (u128, u128) {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use std::time::{Duration, SystemTime};
+    use std::time::Duration;
 
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::{NodeUid, Nodes};
+    use crate::model::Nodes;
 
     /// A node that is `age` seconds younger than the first.
     pub(crate) fn node(name: &str, age: u64, cidrs: &[&str], ips: &[&str]) -> Node {

@@ -2,10 +2,10 @@
 
 use anyhow::{Result, ensure};
 use weir_tests::lab::{
-    Builder, Cluster, Families, Member, Mode, Observe, Stack, seen_from, tcp_echo, until,
+    Builder, Cluster, Families, Member, Mode, Stack, seen_from, tcp_echo, until,
 };
 
-use crate::scene::pod_everywhere;
+use crate::scene::{addresses_are_ready, passes, pod_everywhere};
 
 fn dual() -> Builder {
     Cluster::new(2).pods(Families::Dual).underlay(Families::Dual)
@@ -79,11 +79,6 @@ fn table(node: &Member) -> Result<String> {
     node.sh("nft --stateless list table inet weir")
 }
 
-/// How often the agent has compared everything.
-fn passes(node: &Member) -> Result<f64> {
-    Ok(node.get("/metrics")?.metric("weir_reconciles_total").unwrap_or_default())
-}
-
 #[test]
 fn rules_that_somebody_deleted_are_back_and_those_of_others_stay() -> Result<()> {
     Cluster::new(1).without_timer().test(|cluster| {
@@ -137,12 +132,7 @@ fn what_others_do_to_their_tables_starts_no_pass_and_neither_does_what_it_writes
     Cluster::new(1).without_timer().test(|cluster| {
         let node = cluster.node(1)?;
         let whole = table(node)?;
-        until("duplicate address detection is over", || {
-            let links = node.links()?;
-            let busy = links.iter().any(|link| link.addresses.iter().any(|ip| ip.tentative));
-            ensure!(!busy, "not yet");
-            Ok(())
-        })?;
+        addresses_are_ready(node)?;
         let before = passes(node)?;
         for number in 0..20 {
             // Tables of the same name in other families, too.

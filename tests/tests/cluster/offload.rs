@@ -3,6 +3,8 @@
 use anyhow::{Context, Result, ensure};
 use weir_tests::lab::{Cluster, Member, Stack, until};
 
+use crate::scene::passes;
+
 /// Whether the device's TX checksum offload is on.
 fn is_on(node: &Member) -> Result<bool> {
     let listing = node.sh("ethtool --show-features weir.1")?;
@@ -47,11 +49,10 @@ fn on_a_kernel_whose_offload_is_right_the_choice_is_left_to_its_owner() -> Resul
         let node = cluster.node(1)?;
         ensure!(is_on(node)?, "it was turned off");
         set(node, false)?;
-        let passes = || node.get("/metrics").map(|metrics| metrics.metric("weir_reconciles_total"));
-        let before = passes()?;
+        let before = passes(node)?;
         node.sh("ip link set weir.1 mtu 1300")?;
         until("a pass was made", || {
-            ensure!(passes()? > before && node.sh("ip link show weir.1")?.contains("mtu 1450"));
+            ensure!(passes(node)? > before && node.sh("ip link show weir.1")?.contains("mtu 1450"));
             Ok(())
         })?;
         ensure!(!is_on(node)?, "it was turned on");

@@ -3,20 +3,16 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use weir_tests::lab::{Builder, Cluster, Families, Member, Mode, Observe, Stack, ping, until};
+use weir_tests::lab::{Builder, Cluster, Families, Member, Mode, Stack, ping, until};
 
-use crate::scene::pod_everywhere;
+use crate::scene::{addresses_are_ready, ghost, passes, pod_everywhere};
 
 const OPERATIONS: &str = "weir_operations_total";
 
 /// What the kernel announces in three seconds, in which the timer goes off twice at least, without
 /// what it does by itself with dynamic neighbours.
 fn announced(node: &Member) -> Result<Vec<String>> {
-    until("duplicate address detection is over", || {
-        let busy = node.links()?.iter().any(|link| link.addresses.iter().any(|ip| ip.tentative));
-        ensure!(!busy, "not yet");
-        Ok(())
-    })?;
+    addresses_are_ready(node)?;
     let watch = |program: &str, objects: &[&str]| -> Result<String> {
         let finished = node
             .command("timeout")?
@@ -88,7 +84,7 @@ fn touching_a_manifest_without_changing_it_is_nothing_new() -> Result<()> {
     Cluster::new(2).test(|cluster| {
         let node = cluster.node(1)?;
         let operations =
-            || -> Result<_> { Ok(node.get("/metrics")?.metric("weir_reconcile_operations_total")) };
+            || -> Result<_> { Ok(node.get("/metrics")?.metric("weir_operations_total")) };
         let before = operations()?;
         let lines = std::thread::scope(|scope| -> Result<_> {
             let watching = scope.spawn(|| announced(node));
@@ -98,6 +94,27 @@ fn touching_a_manifest_without_changing_it_is_nothing_new() -> Result<()> {
             watching.join().ok().context("the watching panicked")?
         })?;
         ensure!(lines.is_empty() && operations()? == before, "{lines:#?}");
+        Ok(())
+    })
+}
+
+#[test]
+fn what_it_has_just_written_starts_no_other_pass() -> Result<()> {
+    Cluster::new(1).without_timer().test(|cluster| {
+        let (node, peer) = (cluster.node(1)?, ghost(50));
+        addresses_are_ready(node)?;
+        let before = passes(node)?;
+        cluster.world()?.put(&peer)?;
+        node.knows_exactly([&peer])?;
+        // Notifications come in order: when this one has been answered, so have all before it.
+        node.sh("ip route del 10.244.50.0/24")?;
+        node.knows_exactly([&peer])?;
+        until("both are counted", || {
+            ensure!(passes(node)? - before >= 2.0, "not yet");
+            Ok(())
+        })?;
+        let more = passes(node)? - before;
+        ensure!(more == 2.0, "{more} passes for a new peer and a repair");
         Ok(())
     })
 }

@@ -2,8 +2,10 @@
 
 use std::net::IpAddr;
 
-use anyhow::{Context, Result};
-use weir_tests::lab::{Attached, Cluster, NodeManifest, Stack, ping, tcp_echo, tcp_transfer};
+use anyhow::{Context, Result, ensure};
+use weir_tests::lab::{
+    Attached, Cluster, Member, NodeManifest, Observe, Stack, ping, tcp_echo, tcp_transfer, until,
+};
 
 const MEGABYTE: usize = 1 << 20;
 
@@ -46,4 +48,19 @@ pub(crate) fn ghost(number: u8) -> NodeManifest {
         .created(&format!("2026-02-01T{:02}:{:02}:00Z", number / 60, number % 60))
         .pod_cidrs(&[format!("10.244.{number}.0/24")])
         .internal_ips(&[IpAddr::from([172, 31, 70, number])])
+}
+
+/// Waits until the kernel has checked that no other node has the same addresses: that it has is a
+/// change, too.
+pub(crate) fn addresses_are_ready(node: &Member) -> Result<()> {
+    until("duplicate address detection is over", || {
+        let busy = node.links()?.iter().any(|link| link.addresses.iter().any(|ip| ip.tentative));
+        ensure!(!busy, "not yet");
+        Ok(())
+    })
+}
+
+/// How often the agent has compared everything.
+pub(crate) fn passes(node: &Member) -> Result<f64> {
+    Ok(node.get("/metrics")?.metric("weir_reconciles_total").unwrap_or_default())
 }
