@@ -5,12 +5,15 @@
 //!          endpoints            slots, diff
 //! ```
 //!
-//! All of it is pure; time comes in as a value. [`index`] joins Services with their slices and knows
-//! which Services a change concerns, [`endpoints`] says which endpoints may serve, [`compile`] turns
-//! one Service into frontends and sets of backends, and [`ledger`] gives these their ids and slots
-//! and tells the operations, in an order that no packet can see the middle of ([`diff`]). What it
-//! costs to take in a change depends on the Services that changed and on nothing else.
+//! All but [`apply`] is pure; time comes in as a value. [`index`] joins Services with their slices and
+//! knows which Services a change concerns, [`endpoints`] says which endpoints may serve, [`compile`]
+//! turns one Service into frontends and sets of backends, and [`ledger`] gives these their ids and
+//! slots and tells the operations, in an order that no packet can see the middle of ([`diff`]). What
+//! it costs to take in a change depends on the Services that changed and on nothing else.
+//!
+//! Nothing in the agent calls this yet.
 
+pub mod apply;
 pub mod compile;
 pub mod debounce;
 pub mod diff;

@@ -53,9 +53,14 @@ impl Engine {
         ops
     }
 
-    /// Does what time allows; see [`Ledger::settle`].
+    /// Does what time allows; see [`Ledger::settle`]. Before the first world that is nothing.
     pub fn settle(&mut self, now: Instant) -> Vec<Op> {
-        self.ledger.settle(now)
+        if self.begun { self.ledger.settle(now) } else { Vec::new() }
+    }
+
+    /// When [`Engine::settle`] will have something to do.
+    pub fn due(&self) -> Option<Instant> {
+        self.ledger.due().filter(|_| self.begun)
     }
 
     /// What is in the maps, and what is not.

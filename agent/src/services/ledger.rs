@@ -113,6 +113,8 @@ pub struct Ledger {
     used: BTreeMap<Family, Use>,
     /// For lack of room.
     failed: BTreeSet<ObjectName>,
+    /// When room for frontends was made that nobody has tried to use.
+    roomier: Option<Instant>,
     problems: BTreeMap<ObjectName, Problem>,
     /// Whom the reserved window is for.
     window_for: Option<ObjectName>,
@@ -135,6 +137,7 @@ impl Ledger {
             retired: VecDeque::new(),
             used: BTreeMap::new(),
             failed: BTreeSet::new(),
+            roomier: None,
             problems: BTreeMap::new(),
             window_for: None,
             adopted: Adopted::default(),
@@ -181,7 +184,7 @@ impl Ledger {
             // It comes first: the room was made for it.
             again.extend(self.window_for.take());
         }
-        if woken || !ops.is_empty() {
+        if woken || !ops.is_empty() || self.roomier.take().is_some() {
             again.extend(self.failed.iter().cloned());
         }
         self.realize_all(again, now, &mut ops);
@@ -191,7 +194,8 @@ impl Ledger {
     /// When [`Ledger::settle`] will have something to do.
     pub fn due(&self) -> Option<Instant> {
         let retired = self.retired.front().map(|(until, ..)| *until);
-        retired.into_iter().chain(self.slots.wakes()).min()
+        let roomier = self.roomier.filter(|_| !self.failed.is_empty());
+        [retired, self.slots.wakes(), roomier].into_iter().flatten().min()
     }
 
     /// What is not as it should be, by Service.
@@ -334,6 +338,7 @@ impl Ledger {
         for key in old.tables.frontends.keys() {
             if !new.tables.frontends.contains_key(key) {
                 self.count(Family::of(key.ip)).frontends -= 1;
+                self.roomier = Some(now);
                 if self.owns(name, key) {
                     self.owners.remove(key);
                     given_up.push(*key);

@@ -6,4 +6,5 @@
 mod foreign_rules;
 mod masquerade;
 mod scene;
+mod services;
 mod table_upkeep;

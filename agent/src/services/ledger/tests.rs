@@ -218,6 +218,20 @@ fn no_room_for_frontends_is_told_with_the_service() {
 }
 
 #[test]
+fn room_for_frontends_is_used_as_soon_as_there_is_some() {
+    let mut scene = Scene::new(Capacity { frontends: 3, ..ROOMY });
+    scene.place("a", Some(sized("a", 1, 0)));
+    scene.place("b", Some(sized("b", 2, 1)));
+    assert_eq!((scene.problems().len(), scene.ledger.due()), (1, None));
+    scene.place("a", None);
+    assert_eq!(scene.ledger.due(), Some(scene.now));
+    scene.pass(Duration::ZERO);
+    assert_eq!((scene.problems().len(), scene.ledger.due()), (0, None));
+    assert_eq!(scene.set(2), Some(vec![0]));
+    scene.check();
+}
+
+#[test]
 fn free_slots_in_pieces_are_brought_together() {
     let mut scene = Scene::new(Capacity { slots: 12, ..ROOMY });
     for number in 1..=6 {

@@ -1,0 +1,168 @@
+//! Services in the real maps.
+
+use std::net::IpAddr;
+use std::thread;
+use std::time::Instant;
+
+use rustix::fs::{CWD, Mode, mkdirat};
+use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
+use rustix::thread::{UnshareFlags, unshare_unsafe};
+use tempfile::TempDir;
+use weir_agent::model::{
+    Endpoint, EndpointSlice, ObjectName, Protocol, Service, ServicePort, SlicePort, TrafficPolicy,
+    World,
+};
+use weir_agent::services::apply::{Failure, Maps};
+use weir_agent::services::compile::Terms;
+use weir_agent::services::diff::{Op, diff};
+use weir_agent::services::engine::Engine;
+use weir_agent::services::ledger::{GRACE, Ledger};
+use weir_datapath::common::map;
+use weir_datapath::{Capacities, Pins, load};
+
+/// Runs a test with maps of its own, on a thread that ends with it.
+fn with_maps(capacities: &Capacities, test: impl FnOnce(&Pins) + Send) {
+    let run = || {
+        // SAFETY: a mount namespace of its own does not affect the memory of this process.
+        unsafe { unshare_unsafe(UnshareFlags::NEWNS) }.expect("these tests need root");
+        mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).unwrap();
+        let folder = TempDir::new().unwrap();
+        let bpffs = folder.path().join("bpf");
+        mkdirat(CWD, &bpffs, Mode::RWXU).unwrap();
+        mount("bpf", &bpffs, "bpf", MountFlags::empty(), None).unwrap();
+        let pins = Pins::new(bpffs.join("weir"));
+        load(&pins, capacities).unwrap();
+        test(&pins);
+        rustix::mount::unmount(&bpffs, rustix::mount::UnmountFlags::DETACH).unwrap();
+    };
+    let outcome = thread::scope(|scope| scope.spawn(run).join());
+    if let Err(panic) = outcome {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+/// A Service of both families, with as many endpoints in each.
+fn put(world: &mut World, number: u8, endpoints: u8) {
+    let name = ObjectName::new("ns", format!("s{number}"));
+    let v6 = |last: u8| -> IpAddr { format!("fd00:{number:x}::{last:x}").parse().unwrap() };
+    let service = Service {
+        name: name.clone(),
+        created: None,
+        cluster_ips: vec![IpAddr::from([10, 96, 0, number]), v6(0xff)],
+        ports: vec![ServicePort { name: "".into(), protocol: Protocol::Udp, port: 53 }],
+        internal_policy: TrafficPolicy::Local,
+        external_policy: TrafficPolicy::Cluster,
+        affinity_seconds: Some(60),
+    };
+    world.services.insert(name.clone(), service.into());
+    for is_v4 in [true, false] {
+        let endpoint = |last: u8| Endpoint {
+            ip: if is_v4 { IpAddr::from([10, 244, number, last]) } else { v6(last) },
+            node: Some("here".into()),
+            ready: true,
+            serving: true,
+            terminating: false,
+            zone_hints: Vec::new(),
+            node_hints: Vec::new(),
+        };
+        let slice = EndpointSlice {
+            name: ObjectName::new("ns", format!("s{number}-{is_v4}")),
+            service: name.clone(),
+            ports: vec![SlicePort { name: "".into(), protocol: Protocol::Udp, port: 5353 }],
+            endpoints: (1..=endpoints).map(endpoint).collect(),
+        };
+        world.slices.insert(slice.name.clone(), slice.into());
+    }
+}
+
+fn engine(ledger: Ledger) -> Engine {
+    Engine::new("here", Terms::default(), ledger)
+}
+
+fn succeed(failures: &[Failure]) {
+    assert!(failures.is_empty(), "{failures:?}");
+}
+
+#[test]
+fn services_reach_the_maps_and_a_restarted_agent_finds_them_as_they_should_be() {
+    with_maps(&Capacities::default(), |pins| {
+        let (mut maps, now) = (Maps::open(pins).unwrap(), Instant::now());
+        let mut world = World::default();
+        (1..=3).for_each(|number| put(&mut world, number, 2 * number));
+        let mut first = engine(Ledger::new(maps.capacity().unwrap(), 0));
+        succeed(&maps.apply(first.update(&world, now)));
+        let held = maps.read().unwrap();
+        assert_eq!(held, first.ledger().tables());
+        assert_eq!((held.frontends.len(), held.backends.len()), (12, 24));
+
+        let ledger = Ledger::adopt(held, maps.capacity().unwrap(), 1000, now);
+        let mut second = engine(ledger);
+        assert_eq!(second.update(&world, now), []);
+        put(&mut world, 2, 1);
+        world.services.remove(&ObjectName::new("ns", "s3"));
+        succeed(&maps.apply(second.update(&world, now)));
+        succeed(&maps.apply(second.settle(now + GRACE)));
+        let held = maps.read().unwrap();
+        assert_eq!(diff(&second.ledger().tables(), &held), []);
+        assert_eq!((held.frontends.len(), held.backends.len()), (8, 6));
+    });
+}
+
+#[test]
+fn what_somebody_deletes_or_writes_over_is_repaired() {
+    with_maps(&Capacities::default(), |pins| {
+        let (mut maps, now) = (Maps::open(pins).unwrap(), Instant::now());
+        let mut world = World::default();
+        put(&mut world, 1, 3);
+        let mut engine = engine(Ledger::new(maps.capacity().unwrap(), 0));
+        succeed(&maps.apply(engine.update(&world, now)));
+        let wanted = engine.ledger().tables();
+        let (key, frontend) =
+            wanted.frontends.iter().find(|(_, frontend)| frontend.slots.len() == 3).unwrap();
+        succeed(&maps.apply(vec![
+            Op::DeleteFrontend(*key),
+            Op::DeleteBackend(frontend.slots[0]),
+            Op::WriteSlots(frontend.value.range.offset, [7, 7].into()),
+        ]));
+        succeed(&maps.apply(diff(&wanted, &maps.read().unwrap())));
+        assert_eq!(maps.read().unwrap(), wanted);
+    });
+}
+
+#[test]
+fn a_service_that_does_not_fit_is_named_and_the_others_are_in_the_maps() {
+    let small = Capacities::default().with(map::BACKENDS_V4, 5).with(map::SLOTS, 64);
+    with_maps(&small, |pins| {
+        let (mut maps, now) = (Maps::open(pins).unwrap(), Instant::now());
+        let mut world = World::default();
+        (1..=3).for_each(|number| put(&mut world, number, 2));
+        let mut engine = engine(Ledger::new(maps.capacity().unwrap(), 0));
+        succeed(&maps.apply(engine.update(&world, now)));
+        let problems: Vec<String> =
+            engine.ledger().problems().map(|(name, what)| format!("{name}: {what}")).collect();
+        assert_eq!(problems, ["ns/s3: no room for 2 backends: 4 of 5 are in use"]);
+        assert_eq!(maps.read().unwrap(), engine.ledger().tables());
+        assert_eq!(maps.read().unwrap().frontends.len(), 8);
+    });
+}
+
+#[test]
+fn what_needs_something_that_the_kernel_refused_is_not_done() {
+    let small = Capacities::default().with(map::BACKENDS_V4, 1);
+    with_maps(&small, |pins| {
+        let (mut maps, now) = (Maps::open(pins).unwrap(), Instant::now());
+        let mut world = World::default();
+        (1..=2).for_each(|number| put(&mut world, number, 2));
+        // A ledger that believes in more room than there is.
+        let capacity =
+            weir_agent::services::ledger::Capacity { backends: 1000, ..maps.capacity().unwrap() };
+        let mut engine = engine(Ledger::new(capacity, 0));
+        let failures = maps.apply(engine.update(&world, now));
+        assert!(failures.iter().any(|failure| matches!(failure, Failure::Skipped(_))));
+        let held = maps.read().unwrap();
+        for frontend in held.frontends.values() {
+            assert!(frontend.slots.iter().all(|id| held.backends.contains_key(id)));
+        }
+        assert_eq!(held.frontends.len(), 6, "IPv6 of both, and what refuses other ports");
+    });
+}
