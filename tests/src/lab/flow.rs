@@ -7,6 +7,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
+use rustix::net::sockopt::set_socket_recv_buffer_size_force;
 
 use super::namespaces::Stack;
 
@@ -14,6 +15,8 @@ use super::namespaces::Stack;
 const PACE: Duration = Duration::from_millis(2);
 /// A flow that nobody stops ends by itself.
 const LIMIT: u64 = 60_000;
+/// Room for all datagrams of a flow, with what the kernel adds to each, in bytes.
+const BUFFER: usize = 64 << 20;
 /// The silence after which the far end takes the flow for finished.
 const SILENCE: Duration = Duration::from_millis(1500);
 
@@ -53,6 +56,8 @@ impl Flow {
         })?;
         for socket in [&near, &far] {
             socket.set_read_timeout(Some(SILENCE))?;
+            // An end that waits for a processor must not lose what the network has delivered.
+            set_socket_recv_buffer_size_force(socket, BUFFER).context("enlarge the buffer")?;
         }
         let stop = Arc::new(AtomicBool::new(false));
         let (back, stopped) = (near.try_clone()?, Arc::clone(&stop));
