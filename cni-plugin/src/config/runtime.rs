@@ -43,15 +43,17 @@ impl RawRuntime {
     }
 }
 
-/// A port mapping as it is written.
+/// A port mapping as it is written. The convention has the first spelling of each key; containerd
+/// writes the second.
 #[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
 struct RawPortMapping {
-    #[serde(default)]
+    #[serde(rename = "hostPort", alias = "HostPort", default)]
     host_port: u16,
+    #[serde(rename = "containerPort", alias = "ContainerPort")]
     container_port: u16,
+    #[serde(alias = "Protocol")]
     protocol: Option<String>,
-    #[serde(rename = "hostIP")]
+    #[serde(rename = "hostIP", alias = "HostIP")]
     host_ip: Option<String>,
 }
 

@@ -189,3 +189,18 @@ proptest! {
         let _ = check(&config).and_then(|config| config.ipam.range_sets().map(|_| ()));
     }
 }
+
+#[test]
+fn port_mappings_are_read_as_containerd_spells_them() {
+    let mut config = minimal();
+    config["runtimeConfig"] = json!({ "portMappings": [
+        { "HostPort": 8080, "ContainerPort": 80, "Protocol": "udp", "HostIP": "192.0.2.7" },
+        { "HostPort": 8081, "ContainerPort": 81, "Protocol": "tcp", "HostIP": "" },
+    ] });
+    let mappings = check(&config).unwrap().runtime.port_mappings;
+    assert_eq!(mappings.len(), 2);
+    assert_eq!((mappings[0].host_port, mappings[0].container_port), (8080, 80));
+    assert_eq!(mappings[0].protocol, Protocol::Udp);
+    assert_eq!(mappings[0].host_ip, Some([192, 0, 2, 7].into()));
+    assert_eq!(mappings[1].host_ip, None);
+}
