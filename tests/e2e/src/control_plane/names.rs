@@ -21,18 +21,19 @@ pub(super) fn start(environment: &Environment, hub: &mut Machine, shape: &Shape)
     let dir = environment.state()?;
     let addresses: Vec<_> = shape.ip_family.hub().iter().map(ToString::to_string).collect();
     let text = format!(
-        ".:53 {{
+        r#".:53 {{
     bind {}
-    hosts {{
-        8.8.8.8 dns.google
-        2001:4860:4860::8888 dns.google
-        fallthrough
+    template IN A dns.google {{
+        answer "{{{{ .Name }}}} 60 IN A 8.8.8.8"
+    }}
+    template IN PTR 8.8.8.8.in-addr.arpa {{
+        answer "{{{{ .Name }}}} 60 IN PTR dns.google."
     }}
     template ANY ANY {{
         rcode NXDOMAIN
     }}
 }}
-",
+"#,
         addresses.join(" ")
     );
     let corefile = dir.join("Corefile");
