@@ -29,6 +29,12 @@ pub(super) fn start(environment: &Environment, hub: &mut Machine, shape: &Shape)
     template IN PTR 8.8.8.8.in-addr.arpa {{
         answer "{{{{ .Name }}}} 60 IN PTR dns.google."
     }}
+    template IN AAAA dns.google {{
+        answer "{{{{ .Name }}}} 60 IN AAAA 2001:4860:4860::8888"
+    }}
+    template IN PTR 8.8.8.8.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.6.8.4.0.6.8.4.1.0.0.2.ip6.arpa {{
+        answer "{{{{ .Name }}}} 60 IN PTR dns.google."
+    }}
     template ANY ANY {{
         rcode NXDOMAIN
     }}

@@ -20,10 +20,11 @@ const fn always(pattern: &'static str, why: &'static str) -> Reason {
     Reason { pattern, why, only: Only::Always }
 }
 
+const HOST_PORTS: &str = "Weir serves no host ports yet";
 const CLOUD: &str = "wants a cloud's load balancers";
 
 /// The first one that matches is told.
-const REASONS: [Reason; 20] = [
+const REASONS: [Reason; 21] = [
     always("[Feature:NetworkPolicy]", "Weir has no NetworkPolicy"),
     always("[Feature:SCTPConnectivity]", "the machine's kernel has no SCTP"),
     always("SCTP HostPort", "the machine's kernel has no SCTP"),
@@ -41,7 +42,8 @@ const REASONS: [Reason; 20] = [
     always("[Feature:Networking-Performance]", "wants another iperf, and measures"),
     always("[Feature:PerformanceDNS]", "measures"),
     always("[Provider:GCE]", "wants a cloud"),
-    always("HostPort", "Weir serves no host ports yet"),
+    always("HostPort", HOST_PORTS),
+    always("should set TCP CLOSE_WAIT timeout", HOST_PORTS),
     Reason {
         pattern: "[Feature:IPv6DualStack]",
         why: "the cluster has one address family",
