@@ -35,10 +35,10 @@ pub trait Address:
 #[repr(C, align(4))]
 pub struct V4([u8; 4]);
 
-/// An IPv6 address, aligned so that programs move it in words.
+/// An IPv6 address, in groups of four bytes and aligned so that programs move it in words.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(C, align(4))]
-pub struct V6([u8; 16]);
+pub struct V6([[u8; 4]; 4]);
 
 unpadded!(V4: [u8; 4]);
 unpadded!(V6: [u8; 16]);
@@ -70,14 +70,16 @@ impl V6 {
     #[inline(always)]
     #[must_use]
     pub const fn new(bytes: [u8; 16]) -> Self {
-        Self(bytes)
+        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = bytes;
+        Self([[a, b, c, d], [e, f, g, h], [i, j, k, l], [m, n, o, p]])
     }
 
     /// The bytes as in a packet.
     #[inline(always)]
     #[must_use]
     pub const fn bytes(self) -> [u8; 16] {
-        self.0
+        let [[a, b, c, d], [e, f, g, h], [i, j, k, l], [m, n, o, p]] = self.0;
+        [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]
     }
 
     /// The IPv4 address that an IPv6 socket writes as `::ffff:a.b.c.d`.
@@ -117,22 +119,12 @@ impl Address for V6 {
 
     #[inline(always)]
     fn words(&self) -> [u32; 4] {
-        let b = &self.0;
-        [
-            u32::from_ne_bytes([b[0], b[1], b[2], b[3]]),
-            u32::from_ne_bytes([b[4], b[5], b[6], b[7]]),
-            u32::from_ne_bytes([b[8], b[9], b[10], b[11]]),
-            u32::from_ne_bytes([b[12], b[13], b[14], b[15]]),
-        ]
+        self.0.map(u32::from_ne_bytes)
     }
 
     #[inline(always)]
     fn from_words(words: [u32; 4]) -> Self {
-        let [a, b, c, d] = words.map(u32::to_ne_bytes);
-        Self([
-            a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3], c[0], c[1], c[2], c[3], d[0], d[1],
-            d[2], d[3],
-        ])
+        Self(words.map(u32::to_ne_bytes))
     }
 }
 
@@ -150,13 +142,13 @@ impl From<V4> for Ipv4Addr {
 
 impl From<Ipv6Addr> for V6 {
     fn from(address: Ipv6Addr) -> Self {
-        Self(address.octets())
+        Self::new(address.octets())
     }
 }
 
 impl From<V6> for Ipv6Addr {
     fn from(address: V6) -> Self {
-        address.0.into()
+        address.bytes().into()
     }
 }
 

@@ -27,8 +27,8 @@ pub(crate) trait Family: Mapped {
     /// The protocol of errors about packets.
     const ICMP: u8;
 
-    /// Reads the header, without extensions; nothing if it is none.
-    fn header(skb: Skb) -> Option<Ip<Self>>;
+    /// Reads a header, without extensions; nothing if it is none.
+    fn header(skb: Skb, offset: u32) -> Option<Ip<Self>>;
 
     /// Replaces an address of the header, and corrects all checksums for it.
     fn replace(
@@ -37,6 +37,22 @@ pub(crate) trait Family: Mapped {
         change: (&Self, &Self),
         covering: Option<Covering>,
     ) -> Result<(), Refused>;
+
+    /// Replaces an address of a header at `header` that an ICMP error quotes; `field` is where it
+    /// is in a packet. The error's own checksum is at `checksum`.
+    fn replace_quoted(
+        skb: Skb,
+        header: u32,
+        field: u32,
+        change: (&Self, &Self),
+        checksum: u32,
+    ) -> Result<(), Refused>;
+
+    /// How an ICMP checksum at `offset` depends on the packet's addresses.
+    fn covering(offset: u32) -> Option<Covering>;
+
+    /// Whether an ICMP message of this type is an error that quotes a packet.
+    fn is_error(kind: u8) -> bool;
 
     /// Writes a header without options.
     fn store_header(
@@ -59,8 +75,8 @@ impl Family for V4 {
     const ICMP: u8 = answer::icmp::<Self>();
 
     #[inline(always)]
-    fn header(skb: Skb) -> Option<Ip<Self>> {
-        header::ipv4(&skb.load(ETHERNET).ok()?)
+    fn header(skb: Skb, offset: u32) -> Option<Ip<Self>> {
+        header::ipv4(&skb.load(offset).ok()?)
     }
 
     #[inline(always)]
@@ -77,6 +93,30 @@ impl Family for V4 {
         // The changes of the address and of the header's checksum cancel in a checksum of both.
         skb.correct_header(ETHERNET + 10, old, new)?;
         skb.store(offset, to)
+    }
+
+    #[inline(always)]
+    fn replace_quoted(
+        skb: Skb,
+        header: u32,
+        field: u32,
+        (from, to): (&Self, &Self),
+        _checksum: u32,
+    ) -> Result<(), Refused> {
+        // The quoted header's checksum cancels the change in the error's.
+        skb.correct_header(header + 10, from.words()[0], to.words()[0])?;
+        skb.store(header + field - ETHERNET, to)
+    }
+
+    #[inline(always)]
+    fn covering(_offset: u32) -> Option<Covering> {
+        None
+    }
+
+    #[inline(always)]
+    fn is_error(kind: u8) -> bool {
+        // Destination unreachable, time exceeded, parameter problem.
+        matches!(kind, 3 | 11 | 12)
     }
 
     #[inline(always)]
@@ -107,8 +147,8 @@ impl Family for V6 {
     const ICMP: u8 = answer::icmp::<Self>();
 
     #[inline(always)]
-    fn header(skb: Skb) -> Option<Ip<Self>> {
-        header::ipv6(&skb.load(ETHERNET).ok()?)
+    fn header(skb: Skb, offset: u32) -> Option<Ip<Self>> {
+        header::ipv6(&skb.load(offset).ok()?)
     }
 
     #[inline(always)]
@@ -119,13 +159,36 @@ impl Family for V6 {
         covering: Option<Covering>,
     ) -> Result<(), Refused> {
         if let Some(Covering { offset, optional }) = covering {
-            let change = difference(&from.words(), &to.words());
+            let change = difference(from, to);
             skb.correct(offset, (0, change, 0), Checksum::Pseudo, optional)?;
         }
         // `Pseudo` alone would make a checksum of the whole packet, as some devices compute it,
         // wrong: here no header has a checksum that cancels the address. What recomputing does to
         // it is right on every kernel, and nothing for packets without such a checksum.
         skb.store_recomputing(offset, to)
+    }
+
+    #[inline(always)]
+    fn replace_quoted(
+        skb: Skb,
+        header: u32,
+        field: u32,
+        (from, to): (&Self, &Self),
+        checksum: u32,
+    ) -> Result<(), Refused> {
+        let change = difference(from, to);
+        skb.correct(checksum, (0, change, 0), Checksum::Plain, false)?;
+        skb.store(header + field - ETHERNET, to)
+    }
+
+    #[inline(always)]
+    fn covering(offset: u32) -> Option<Covering> {
+        Some(Covering { offset, optional: false })
+    }
+
+    #[inline(always)]
+    fn is_error(kind: u8) -> bool {
+        kind < 128
     }
 
     #[inline(always)]

@@ -1,13 +1,13 @@
 //! What other nodes send to pods of this one.
 
 use weir_ebpf_common::header::Part;
-use weir_ebpf_common::{Flow, Reason, RouteKind, Settings};
+use weir_ebpf_common::{Direction, Reason, RouteKind, Settings};
 
 use crate::family::Family;
-use crate::packet::Packet;
+use crate::maps::Scratch;
 use crate::skb::Skb;
 use crate::verdict::Verdict;
-use crate::{deliver, flow, maps, translate};
+use crate::{deliver, flow, icmp, maps, translate};
 
 #[inline(always)]
 pub(crate) fn run<A: Family>(skb: Skb) -> Verdict<A> {
@@ -17,7 +17,9 @@ pub(crate) fn run<A: Family>(skb: Skb) -> Verdict<A> {
 #[inline(always)]
 fn decide<A: Family>(skb: Skb) -> Result<Verdict<A>, Reason> {
     let fast = maps::settings().is_some_and(|settings| settings.has(Settings::FAST_PATH));
-    let mut packet = Packet::<A>::empty();
+    let Some(Scratch { packet, flow, quoted }) = maps::scratch::<A>() else {
+        return Ok(Verdict::Next);
+    };
     if !fast || !packet.read(skb)? || packet.part != Part::Whole {
         return Ok(Verdict::Next);
     }
@@ -29,9 +31,10 @@ fn decide<A: Family>(skb: Skb) -> Result<Verdict<A>, Reason> {
     if !from_pod {
         return Ok(Verdict::Next);
     }
-    let mut flow = Flow::default();
-    if packet.has_ports() && flow::of_backend(&packet, &mut flow) {
-        translate::to_client(skb, &packet, &flow).map_err(|_| Reason::DroppedRewrite)?;
+    if !packet.has_ports() {
+        icmp::translate(skb, packet, Direction::Reverse, (flow, quoted))?;
+    } else if flow::of_backend(packet, flow) {
+        translate::to_client(skb, packet, flow).map_err(|_| Reason::DroppedRewrite)?;
     }
     deliver::to_local_pod(skb, &endpoint).map_err(|_| Reason::DroppedRewrite)
 }

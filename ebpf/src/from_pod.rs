@@ -1,12 +1,14 @@
 //! What a pod sends.
 
-use weir_ebpf_common::{Flow, Hook, Reason, Service, Settings};
+use weir_ebpf_common::{Direction, Flow, Hook, Reason, Service, Settings};
 
 use crate::family::Family;
+use crate::icmp::Quoted;
+use crate::maps::Scratch;
 use crate::packet::Packet;
 use crate::skb::Skb;
 use crate::verdict::Verdict;
-use crate::{deliver, flow, maps, reject, service, translate};
+use crate::{deliver, flow, icmp, maps, reject, service, translate};
 
 #[inline(always)]
 pub(crate) fn run<A: Family>(skb: Skb) -> Verdict<A> {
@@ -16,58 +18,59 @@ pub(crate) fn run<A: Family>(skb: Skb) -> Verdict<A> {
 #[inline(always)]
 fn decide<A: Family>(skb: Skb) -> Result<Verdict<A>, Reason> {
     let Some(settings) = maps::settings() else { return Ok(Verdict::Next) };
-    let mut packet = Packet::<A>::empty();
+    let Some(Scratch { packet, flow, quoted }) = maps::scratch::<A>() else {
+        return Ok(Verdict::Next);
+    };
     if !packet.read(skb)? {
         return Ok(Verdict::Next);
     }
     if !packet.has_ports() {
-        return other(skb, settings, &packet);
+        return other(skb, settings, packet, (flow, quoted));
     }
     if !packet.recall_ports(Hook::FromPod) {
-        return if service::has_address(&packet) {
+        return if service::has_address(packet) {
             Err(Reason::DroppedFragment)
         } else {
             Ok(Verdict::Next)
         };
     }
-    let mut flow = Flow::default();
-    if flow::of_client(&packet, &mut flow) {
-        return to_backend(skb, settings, &packet, &flow);
+    if flow::of_client(packet, flow) {
+        return to_backend(skb, settings, packet, flow);
     }
     // A pod's address is no Service's.
     if let Some(endpoint) = maps::endpoint(&packet.key.destination) {
         if packet.may_open() {
-            flow::clear_answers(&packet);
+            flow::clear_answers(packet);
         }
-        if !deliver::may_be_fast(skb, settings, &packet) {
+        if !deliver::may_be_fast(skb, settings, packet) {
             return Ok(Verdict::Next);
         }
         // The other pod's `to_pod` will not see it.
-        if flow::of_backend(&packet, &mut flow) {
-            translate::to_client(skb, &packet, &flow).map_err(|_| Reason::DroppedRewrite)?;
+        if flow::of_backend(packet, flow) {
+            translate::to_client(skb, packet, flow).map_err(|_| Reason::DroppedRewrite)?;
         }
         return deliver::to_local_pod(skb, &endpoint).map_err(|_| Reason::DroppedRewrite);
     }
-    if let Some(service) = service::of(&packet) {
+    if let Some(service) = service::of(packet) {
         if service.count == 0 {
             return if service.has(Service::DROP_IF_EMPTY) {
                 Err(Reason::DroppedLocalPolicy)
             } else {
-                reject::reject(skb, &packet, Reason::RejectedNoBackend)
+                reject::reject(skb, packet, Reason::RejectedNoBackend)
             };
         }
-        service::choose(&packet, &service, &mut flow)?;
-        flow::open(&packet, &mut flow);
-        return to_backend(skb, settings, &packet, &flow);
+        service::choose(packet, &service, flow)?;
+        flow::open(packet, flow);
+        return to_backend(skb, settings, packet, flow);
     }
     if packet.may_open() {
-        if service::has_address(&packet) {
-            return reject::reject(skb, &packet, Reason::RejectedNoPort);
+        if service::has_address(packet) {
+            return reject::reject(skb, packet, Reason::RejectedNoPort);
         }
-        flow::clear_answers(&packet);
+        flow::clear_answers(packet);
     }
-    if deliver::may_be_fast(skb, settings, &packet) {
-        return Ok(deliver::to_remote_pod(skb, &packet, &packet.key.destination));
+    if deliver::may_be_fast(skb, settings, packet) {
+        return Ok(deliver::to_remote_pod(skb, packet, &packet.key.destination));
     }
     Ok(Verdict::Next)
 }
@@ -81,6 +84,17 @@ fn to_backend<A: Family>(
 ) -> Result<Verdict<A>, Reason> {
     packet.remember_ports(Hook::FromPod);
     translate::to_backend(skb, packet, flow).map_err(|_| Reason::DroppedRewrite)?;
+    onward(skb, settings, packet, flow)
+}
+
+/// The way of a packet that goes to a flow's backend now.
+#[inline(always)]
+fn onward<A: Family>(
+    skb: Skb,
+    settings: &Settings,
+    packet: &Packet<A>,
+    flow: &Flow<A>,
+) -> Result<Verdict<A>, Reason> {
     let hairpin = flow.address.is(&packet.key.source);
     if hairpin || flow.flags & Flow::<A>::MASQUERADED != 0 {
         if hairpin {
@@ -112,7 +126,11 @@ fn other<A: Family>(
     skb: Skb,
     settings: &Settings,
     packet: &Packet<A>,
+    (flow, quoted): (&mut Flow<A>, &mut Quoted<A>),
 ) -> Result<Verdict<A>, Reason> {
+    if icmp::translate(skb, packet, Direction::Forward, (flow, quoted))? {
+        return onward(skb, settings, packet, flow);
+    }
     let endpoint = maps::endpoint(&packet.key.destination);
     if endpoint.is_none() && service::has_address(packet) {
         // Nobody answers to a ping of a Service.
@@ -121,8 +139,9 @@ fn other<A: Family>(
     if !deliver::may_be_fast(skb, settings, packet) {
         return Ok(Verdict::Next);
     }
-    match endpoint {
-        Some(endpoint) => deliver::to_local_pod(skb, &endpoint).map_err(|_| Reason::DroppedRewrite),
-        None => Ok(deliver::to_remote_pod(skb, packet, &packet.key.destination)),
-    }
+    let Some(endpoint) = endpoint else {
+        return Ok(deliver::to_remote_pod(skb, packet, &packet.key.destination));
+    };
+    icmp::translate(skb, packet, Direction::Reverse, (flow, quoted))?;
+    deliver::to_local_pod(skb, &endpoint).map_err(|_| Reason::DroppedRewrite)
 }

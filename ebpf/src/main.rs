@@ -23,6 +23,7 @@ mod flow;
 mod from_overlay;
 mod from_pod;
 mod hooks;
+mod icmp;
 mod maps;
 mod packet;
 mod reject;

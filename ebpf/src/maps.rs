@@ -13,6 +13,9 @@ use weir_ebpf_common::{
     Reason, Route, Service, ServiceKey, Settings, Socket, SocketKey, V4, V6,
 };
 
+use crate::icmp::Quoted;
+use crate::packet::Packet;
+
 #[map]
 static SLOTS: Array<u32> = Array::with_max_entries(capacity::SLOTS, 0);
 #[map]
@@ -20,8 +23,18 @@ static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(capacity::COUN
 #[map]
 static SETTINGS: Array<Settings> = Array::with_max_entries(1, 0);
 
+/// What a program works with. It lies in a map of each CPU because the stack is too small for it;
+/// programs of one CPU run one after the other.
+#[repr(C)]
+pub(crate) struct Scratch<A> {
+    pub(crate) packet: Packet<A>,
+    pub(crate) flow: Flow<A>,
+    pub(crate) quoted: Quoted<A>,
+}
+
 /// The maps of an address family.
 pub(crate) struct Maps<A: 'static> {
+    scratch: &'static PerCpuArray<Scratch<A>>,
     services: &'static HashMap<ServiceKey<A>, Service>,
     backends: &'static HashMap<u32, Backend<A>>,
     flows_tcp: &'static LruHashMap<FlowKey<A>, Flow<A>>,
@@ -41,8 +54,12 @@ pub(crate) trait Mapped: Address {
 macro_rules! maps_of {
     (
         $address:ty: $services:ident, $backends:ident, $flows_tcp:ident, $flows_any:ident,
-        $affinity:ident, $endpoints:ident, $cluster:ident, $fragments:ident, $sockets:ident
+        $affinity:ident, $endpoints:ident, $cluster:ident, $fragments:ident, $sockets:ident,
+        $scratch:ident
     ) => {
+        // Not pinned: each version of the programs has its own.
+        #[map]
+        static $scratch: PerCpuArray<Scratch<$address>> = PerCpuArray::with_max_entries(1, 0);
         // Without preallocation an entry that is replaced stays as it is while somebody reads it.
         #[map]
         static $services: HashMap<ServiceKey<$address>, Service> =
@@ -74,6 +91,7 @@ macro_rules! maps_of {
 
         impl Mapped for $address {
             const MAPS: Maps<Self> = Maps {
+                scratch: &$scratch,
                 services: &$services,
                 backends: &$backends,
                 flows_tcp: &$flows_tcp,
@@ -90,11 +108,13 @@ macro_rules! maps_of {
 
 maps_of!(
     V4: SERVICES_V4, BACKENDS_V4, FLOWS_TCP_V4, FLOWS_ANY_V4,
-    AFFINITY_V4, ENDPOINTS_V4, CLUSTER_V4, FRAGMENTS_V4, SOCKETS_V4
+    AFFINITY_V4, ENDPOINTS_V4, CLUSTER_V4, FRAGMENTS_V4, SOCKETS_V4,
+    SCRATCH_V4
 );
 maps_of!(
     V6: SERVICES_V6, BACKENDS_V6, FLOWS_TCP_V6, FLOWS_ANY_V6,
-    AFFINITY_V6, ENDPOINTS_V6, CLUSTER_V6, FRAGMENTS_V6, SOCKETS_V6
+    AFFINITY_V6, ENDPOINTS_V6, CLUSTER_V6, FRAGMENTS_V6, SOCKETS_V6,
+    SCRATCH_V6
 );
 
 #[inline(always)]
@@ -128,6 +148,13 @@ pub(crate) fn route<A: Mapped>(address: &A) -> Option<&'static Route<A>> {
 #[inline(always)]
 pub(crate) fn settings() -> Option<&'static Settings> {
     SETTINGS.get(0)
+}
+
+/// This CPU's memory to work with. A program takes it once.
+#[inline(always)]
+pub(crate) fn scratch<A: Mapped>() -> Option<&'static mut Scratch<A>> {
+    // SAFETY: it is this CPU's own, zero or what an earlier run wrote, and each run takes it once.
+    A::MAPS.scratch.get_ptr_mut(0).map(|scratch| unsafe { &mut *scratch })
 }
 
 /// Counts a packet.

@@ -11,6 +11,7 @@ use crate::skb::Skb;
 /// once.
 const EXTENSIONS: u32 = 5;
 
+/// It is filled in place: a copy would not fit on the stack.
 pub(crate) struct Packet<A> {
     /// Addresses and ports; its direction is forward.
     pub(crate) key: FlowKey<A>,
@@ -27,28 +28,20 @@ pub(crate) struct Packet<A> {
 }
 
 impl<A: Family> Packet<A> {
-    /// Nothing read yet. It is filled in place: a copy would not fit on the stack.
-    #[inline(always)]
-    pub(crate) fn empty() -> Self {
-        Self {
-            key: FlowKey::default(),
-            transport: 0,
-            part: Part::Whole,
-            fragment: 0,
-            tcp: TcpFlags::default(),
-            sequence: 0,
-            transport_header: 8,
-        }
-    }
-
     /// Reads the headers; false if it is no IP packet.
     #[inline(never)]
     pub(crate) fn read(&mut self, skb: Skb) -> Result<bool, Reason> {
-        let Some(ip) = A::header(skb) else { return Ok(false) };
+        let Some(ip) = A::header(skb, ETHERNET) else { return Ok(false) };
         self.key.source = ip.source;
         self.key.destination = ip.destination;
         self.key.protocol = ip.protocol;
         self.key.direction = Direction::Forward as u8;
+        self.key.reserved = [0; 2];
+        self.key.source_port = Port::ANY;
+        self.key.destination_port = Port::ANY;
+        self.tcp = TcpFlags::default();
+        self.sequence = 0;
+        self.transport_header = 8;
         self.transport = ETHERNET + ip.header;
         self.part = ip.part;
         self.fragment = ip.fragment;
@@ -107,7 +100,7 @@ impl<A: Family> Packet<A> {
     /// Whether it is of a protocol that a Service can have.
     #[inline(always)]
     pub(crate) fn has_ports(&self) -> bool {
-        matches!(self.key.protocol, protocol::TCP | protocol::UDP | protocol::SCTP)
+        has_ports(self.key.protocol)
     }
 
     /// Whether it may be the first packet of a flow.
@@ -162,4 +155,10 @@ impl<A: Family> Packet<A> {
             _ => None,
         }
     }
+}
+
+/// Whether a Service can have the protocol.
+#[inline(always)]
+pub(crate) fn has_ports(protocol: u8) -> bool {
+    matches!(protocol, protocol::TCP | protocol::UDP | protocol::SCTP)
 }

@@ -179,11 +179,11 @@ impl Skb {
 
 /// The sum to correct a checksum by when `from` becomes `to`.
 #[inline(always)]
-pub(crate) fn difference<const N: usize>(from: &[u32; N], to: &[u32; N]) -> u32 {
-    let size = (N * 4) as u32;
+pub(crate) fn difference<A: Address>(from: &A, to: &A) -> u32 {
+    let size = size_of::<A>() as u32;
+    let (from, to) = (ptr::from_ref(from), ptr::from_ref(to));
     // SAFETY: the helper reads as many bytes as it is told, and writes none.
-    let sum =
-        unsafe { bpf_csum_diff(from.as_ptr().cast_mut(), size, to.as_ptr().cast_mut(), size, 0) };
+    let sum = unsafe { bpf_csum_diff(from.cast_mut().cast(), size, to.cast_mut().cast(), size, 0) };
     sum as u32
 }
 

@@ -1,12 +1,12 @@
 //! What a pod receives by its node's stack.
 
-use weir_ebpf_common::{Flow, Hook, Reason};
+use weir_ebpf_common::{Direction, Hook, Reason};
 
 use crate::family::Family;
-use crate::packet::Packet;
+use crate::maps::Scratch;
 use crate::skb::Skb;
 use crate::verdict::Verdict;
-use crate::{flow, translate};
+use crate::{flow, icmp, maps, translate};
 
 #[inline(always)]
 pub(crate) fn run<A: Family>(skb: Skb) -> Verdict<A> {
@@ -15,14 +15,22 @@ pub(crate) fn run<A: Family>(skb: Skb) -> Verdict<A> {
 
 #[inline(always)]
 fn decide<A: Family>(skb: Skb) -> Result<Verdict<A>, Reason> {
-    let mut packet = Packet::<A>::empty();
-    if !packet.read(skb)? || !packet.has_ports() || !packet.recall_ports(Hook::ToPod) {
+    let Some(Scratch { packet, flow, quoted }) = maps::scratch::<A>() else {
+        return Ok(Verdict::Next);
+    };
+    if !packet.read(skb)? {
         return Ok(Verdict::Next);
     }
-    let mut flow = Flow::default();
-    if flow::of_backend(&packet, &mut flow) {
+    if !packet.has_ports() {
+        icmp::translate(skb, packet, Direction::Reverse, (flow, quoted))?;
+        return Ok(Verdict::Next);
+    }
+    if !packet.recall_ports(Hook::ToPod) {
+        return Ok(Verdict::Next);
+    }
+    if flow::of_backend(packet, flow) {
         packet.remember_ports(Hook::ToPod);
-        translate::to_client(skb, &packet, &flow).map_err(|_| Reason::DroppedRewrite)?;
+        translate::to_client(skb, packet, flow).map_err(|_| Reason::DroppedRewrite)?;
     }
     Ok(Verdict::Next)
 }

@@ -7,7 +7,7 @@ use weir_datapath::maps::Family;
 
 /// An address family with the scene's addresses.
 pub(crate) trait Addresses: Family + Into<IpAddr> {
-    /// The address of pod number `pod`.
+    /// The address of pod number `pod`; from 100 on it is one of the second node.
     fn pod(pod: u8) -> Self;
     /// The bridge's.
     fn bridge() -> Self;
@@ -17,7 +17,7 @@ pub(crate) trait Addresses: Family + Into<IpAddr> {
 
 impl Addresses for V4 {
     fn pod(pod: u8) -> Self {
-        Ipv4Addr::new(10, 244, 1, 10 + pod).into()
+        Ipv4Addr::new(10, 244, 1 + pod / 100, 10 + pod % 100).into()
     }
 
     fn bridge() -> Self {
@@ -31,7 +31,8 @@ impl Addresses for V4 {
 
 impl Addresses for V6 {
     fn pod(pod: u8) -> Self {
-        Ipv6Addr::new(0xfd00, 0x244, 1, 0, 0, 0, 0, 0x10 + u16::from(pod)).into()
+        let (node, pod) = (1 + u16::from(pod / 100), 0x10 + u16::from(pod % 100));
+        Ipv6Addr::new(0xfd00, 0x244, node, 0, 0, 0, 0, pod).into()
     }
 
     fn bridge() -> Self {

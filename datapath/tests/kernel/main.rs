@@ -1,13 +1,16 @@
 //! The programs in a real kernel: pods on the bridge of a node that is a network namespace.
 
 mod family;
+mod pair;
 mod scene;
 mod traffic;
 
 mod attachment;
 mod cluster_ip;
+mod errors;
 mod flows;
 mod fragments;
 mod hairpin;
 mod refusal;
+mod remote;
 mod sockets;

@@ -30,6 +30,11 @@ pub(crate) struct Scene {
 impl Scene {
     /// A node with so many pods.
     pub(crate) fn with_pods(count: u8) -> Result<Self> {
+        Self::node(1, count)
+    }
+
+    /// The first or the second node, with so many pods.
+    pub(crate) fn node(number: u8, count: u8) -> Result<Self> {
         let node = Node::new()?;
         let folder: PathBuf = node.dir().join("bpf");
         node.mount_bpffs(&folder)?;
@@ -37,13 +42,13 @@ impl Scene {
         let capacities = Capacities::default();
         let loaded = node.run(|| Ok(load(&pins, &capacities)?))?;
         for line in [
-            "ip link add weir0 type bridge",
-            "ip link set weir0 address 0a:58:0a:f4:01:01",
-            "ip addr add 10.244.1.1/24 dev weir0",
-            "ip -6 addr add fd00:244:1::1/64 dev weir0 nodad",
-            "ip link set weir0 up",
+            "ip link add weir0 mtu 1450 type bridge".to_owned(),
+            format!("ip link set weir0 address 0a:58:0a:f4:{number:02x}:01"),
+            format!("ip addr add 10.244.{number}.1/24 dev weir0"),
+            format!("ip -6 addr add fd00:244:{number}::1/64 dev weir0 nodad"),
+            "ip link set weir0 up".to_owned(),
         ] {
-            node.sh(line)?;
+            node.sh(&line)?;
         }
         for name in ["net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"] {
             node.set_sysctl(name, "1")?;
@@ -51,8 +56,8 @@ impl Scene {
         let mut scene = Self { node, pins, loaded, pods: Vec::new(), slots: 0, backends: 0 };
         let settings = Settings { masquerade_mark: MASQUERADE, ..Settings::default() };
         scene.set(settings)?;
-        for number in 0..count {
-            scene.add_pod(number)?;
+        for pod in 0..count {
+            scene.add_pod(number, pod)?;
         }
         Ok(scene)
     }
@@ -62,18 +67,18 @@ impl Scene {
         self.node.run(|| Ok(SettingsMap::open(&self.pins)?.set(settings)?))
     }
 
-    fn add_pod(&mut self, number: u8) -> Result<()> {
+    fn add_pod(&mut self, node: u8, number: u8) -> Result<()> {
         let pod = self.node.pod(&format!("pod{number}"))?;
-        let (veth, mac) = (format!("veth{number}"), [0x0a, 0x58, 10, 244, 1, 10 + number]);
+        let (veth, mac) = (format!("veth{number}"), [0x0a, 0x58, 10, 244, node, 10 + number]);
         let address = mac.map(|byte| format!("{byte:02x}")).join(":");
         let netns = pod.netns().display().to_string();
         self.node
             .command("ip")?
-            .args(["link", "add", &veth, "type", "veth", "peer", "name", "eth0"])
-            .args(["address", &address, "netns", &netns])
+            .args(["link", "add", &veth, "mtu", "1450", "type", "veth", "peer", "name", "eth0"])
+            .args(["address", &address, "mtu", "1450", "netns", &netns])
             .stdout()?;
-        let v4 = Ipv4Addr::from(V4::pod(number));
-        let v6 = Ipv6Addr::from(V6::pod(number));
+        let v4 = Ipv4Addr::from(V4::pod((node - 1) * 100 + number));
+        let v6 = Ipv6Addr::from(V6::pod((node - 1) * 100 + number));
         for line in [
             format!("ip link set {veth} master weir0 up"),
             format!("bridge link set dev {veth} hairpin on"),
@@ -85,8 +90,8 @@ impl Scene {
             format!("ip addr add {v4}/24 dev eth0"),
             format!("ip -6 addr add {v6}/64 dev eth0 nodad"),
             "ip link set eth0 up".to_owned(),
-            "ip route add default via 10.244.1.1".to_owned(),
-            "ip -6 route add default via fd00:244:1::1".to_owned(),
+            format!("ip route add default via 10.244.{node}.1"),
+            format!("ip -6 route add default via fd00:244:{node}::1"),
         ] {
             pod.sh(&line)?;
         }

@@ -1,0 +1,57 @@
+//! A Service whose backend is on another node.
+
+use std::net::SocketAddr;
+
+use anyhow::{Result, ensure};
+use weir_datapath::common::{Settings, V4, V6, protocol};
+
+use crate::family::Addresses;
+use crate::pair::Pair;
+use crate::traffic::{tcp, udp};
+
+fn reaches_a_backend<A: Addresses>(flags: u32) -> Result<()> {
+    let mut pair = Pair::with_pods(1, flags)?;
+    let (vip, backend) = (A::service(10), A::pod(100));
+    let [near, far] = &mut pair.nodes;
+    near.service((vip, 80, protocol::TCP), &[(backend, 8080)])?;
+    near.service((vip, 53, protocol::UDP), &[(backend, 5353)])?;
+    let address = |address: A, port| SocketAddr::new(address.into(), port);
+    let (client, server) = (&near.pods[0], &far.pods[0]);
+
+    let before = near.transmitted("weir0")?;
+    let seen = tcp(client, server, address(backend, 8080), address(vip, 80), 3_000_000)?;
+    assert_eq!(seen.client.ip(), A::pod(0).into(), "the source is preserved");
+    let bridged = near.transmitted("weir0")? - before;
+    if flags & Settings::FAST_PATH == 0 {
+        ensure!(bridged > 3_000_000, "{bridged} bytes came back by the bridge");
+    } else {
+        ensure!(bridged < 10_000, "{bridged} bytes came back by the bridge");
+    }
+    for size in [500, 8_000, 60_000] {
+        let seen = udp(client, server, address(backend, 5353), address(vip, 53), size)?;
+        assert_eq!(seen.client.ip(), A::pod(0).into(), "the source is preserved");
+    }
+    tcp(client, server, address(backend, 8080), address(backend, 8080), 100_000)?;
+    tcp(server, client, address(A::pod(0), 8080), address(A::pod(0), 8080), 100_000)?;
+    Ok(())
+}
+
+#[test]
+fn a_pod_reaches_a_backend_of_another_node_by_ipv4() -> Result<()> {
+    reaches_a_backend::<V4>(0)
+}
+
+#[test]
+fn a_pod_reaches_a_backend_of_another_node_by_ipv6() -> Result<()> {
+    reaches_a_backend::<V6>(0)
+}
+
+#[test]
+fn a_pod_reaches_a_backend_of_another_node_past_the_stack_by_ipv4() -> Result<()> {
+    reaches_a_backend::<V4>(Settings::FAST_PATH)
+}
+
+#[test]
+fn a_pod_reaches_a_backend_of_another_node_past_the_stack_by_ipv6() -> Result<()> {
+    reaches_a_backend::<V6>(Settings::FAST_PATH)
+}

@@ -1,0 +1,114 @@
+//! ICMP errors about packets of a flow, which quote what somebody else has sent.
+//!
+//! An error is translated like an answer to the packet it quotes: its flow is found by the quoted
+//! tuple the other way round. The quoted address and port become those that the receiver knows, and
+//! so does the error's own if it is the flow's other end; a router's stays. A quoted checksum of TCP
+//! or UDP stays too: nobody can check it, because most of the packet is not quoted.
+
+use weir_ebpf_common::header::Part;
+use weir_ebpf_common::{Direction, Flow, FlowKey, Port, Reason};
+
+use crate::family::Family;
+use crate::maps;
+use crate::packet::{Packet, has_ports};
+use crate::skb::{Checksum, Refused, Skb};
+
+/// Length of the header before the quotation.
+const ERROR: u32 = 8;
+
+/// The quoted packet.
+pub(crate) struct Quoted<A> {
+    /// The key of its answers.
+    key: FlowKey<A>,
+    /// Where its IP header is.
+    header: u32,
+    /// Where its ports are.
+    ports: u32,
+}
+
+/// Translates an error on its way to a backend (forward) or to a client (reverse). Tells whether it
+/// was one about a flow, and which.
+#[inline(never)]
+pub(crate) fn translate<A: Family>(
+    skb: Skb,
+    packet: &Packet<A>,
+    direction: Direction,
+    (flow, quoted): (&mut Flow<A>, &mut Quoted<A>),
+) -> Result<bool, Reason> {
+    if packet.key.protocol != A::ICMP || packet.part != Part::Whole {
+        return Ok(false);
+    }
+    let Ok(kind) = skb.load::<u8>(packet.transport) else { return Ok(false) };
+    if !A::is_error(kind) {
+        return Ok(false);
+    }
+    if !quoted.read(skb, packet, direction) {
+        return Ok(false);
+    }
+    let Some(entry) = maps::flow(&quoted.key) else { return Ok(false) };
+    *flow = entry.get();
+    rewrite(skb, packet, quoted, flow).map_err(|_| Reason::DroppedRewrite)?;
+    maps::count(Reason::IcmpTranslated);
+    Ok(true)
+}
+
+impl<A: Family> Quoted<A> {
+    /// Reads what an error quotes; false if it is no packet that a flow can have.
+    #[inline(never)]
+    fn read(&mut self, skb: Skb, packet: &Packet<A>, direction: Direction) -> bool {
+        self.header = packet.transport + ERROR;
+        let Some(ip) = A::header(skb, self.header) else { return false };
+        if ip.part == Part::Later || !has_ports(ip.protocol) {
+            return false;
+        }
+        self.ports = self.header + ip.header;
+        let Ok(words) = skb.load::<u32>(self.ports) else { return false };
+        let [a, b, c, d] = words.to_ne_bytes();
+        self.key.source = ip.destination;
+        self.key.destination = ip.source;
+        self.key.source_port = Port::from_bytes([c, d]);
+        self.key.destination_port = Port::from_bytes([a, b]);
+        self.key.protocol = ip.protocol;
+        self.key.direction = direction as u8;
+        self.key.reserved = [0; 2];
+        true
+    }
+}
+
+#[inline(never)]
+fn rewrite<A: Family>(
+    skb: Skb,
+    packet: &Packet<A>,
+    quoted: &Quoted<A>,
+    flow: &Flow<A>,
+) -> Result<(), Refused> {
+    let Quoted { key, header, ports } = quoted;
+    let checksum = packet.transport + 2;
+    if key.direction == Direction::Forward as u8 {
+        // The client quotes what the Service has sent to it.
+        A::replace_quoted(skb, *header, A::SOURCE, (&key.destination, &flow.address), checksum)?;
+        port(skb, *ports, (key.destination_port, flow.port), checksum)?;
+        port(skb, *ports + 2, (key.source_port, flow.client_port), checksum)?;
+        let outer = &packet.key.destination;
+        return A::replace(skb, A::DESTINATION, (outer, &flow.address), A::covering(checksum));
+    }
+    // The backend, or somebody before it, quotes what the client has sent to the backend.
+    A::replace_quoted(skb, *header, A::DESTINATION, (&key.source, &flow.address), checksum)?;
+    port(skb, *ports + 2, (key.source_port, flow.port), checksum)?;
+    port(skb, *ports, (key.destination_port, flow.client_port), checksum)?;
+    if packet.key.source.is(&key.source) {
+        let outer = &packet.key.source;
+        A::replace(skb, A::SOURCE, (outer, &flow.address), A::covering(checksum))?;
+    }
+    Ok(())
+}
+
+#[inline(always)]
+fn port(skb: Skb, offset: u32, (old, new): (Port, Port), checksum: u32) -> Result<(), Refused> {
+    if old == new {
+        return Ok(());
+    }
+    let change = (old.raw().into(), new.raw().into(), 2);
+    skb.correct(checksum, change, Checksum::Plain, false)?;
+    skb.store(offset, &new)
+}
