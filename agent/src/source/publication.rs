@@ -11,6 +11,10 @@ pub(super) fn publish(publisher: &Publisher, world: Option<Arc<World>>, status: 
     publisher.send_if_modified(|published| {
         let new_world = world.is_some() && published.world != world;
         if new_world {
+            if let Some(World { nodes, services, slices }) = world.as_deref() {
+                let (nodes, services, slices) = (nodes.len(), services.len(), slices.len());
+                tracing::debug!(nodes, services, slices, "the cluster has changed");
+            }
             published.world = world;
         }
         let new_problems = published.status.problems != status.problems;

@@ -2,21 +2,25 @@
 
 use std::net::IpAddr;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{CWD, Mode, mkdirat};
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 use tempfile::TempDir;
+use tokio::sync::watch;
 use weir_agent::model::{
     Endpoint, EndpointSlice, ObjectName, Protocol, Service, ServicePort, SlicePort, TrafficPolicy,
     World,
 };
 use weir_agent::services::apply::{Failure, Maps};
 use weir_agent::services::compile::Terms;
+use weir_agent::services::debounce::Patience;
 use weir_agent::services::diff::{Op, diff};
 use weir_agent::services::engine::Engine;
 use weir_agent::services::ledger::{GRACE, Ledger};
+use weir_agent::services::reconcile::{Reconciler, Settings};
+use weir_agent::source::Published;
 use weir_datapath::common::map;
 use weir_datapath::{Capacities, Pins, load};
 
@@ -105,6 +109,72 @@ fn services_reach_the_maps_and_a_restarted_agent_finds_them_as_they_should_be() 
         let held = maps.read().unwrap();
         assert_eq!(diff(&second.ledger().tables(), &held), []);
         assert_eq!((held.frontends.len(), held.backends.len()), (8, 6));
+    });
+}
+
+/// Reads the maps until they hold this many frontends and backends, and all slots lead somewhere.
+fn await_counts(maps: &Maps, frontends: usize, backends: usize) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let held = maps.read().unwrap();
+        let serving = held.backends.values().filter(|backend| backend.serving).count();
+        if (held.frontends.len(), serving) == (frontends, backends) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{held:#?}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn the_loop_follows_worlds_repairs_the_maps_and_outlives_itself() {
+    with_maps(&Capacities::default(), |pins| {
+        let settings = Settings {
+            node: "here".to_owned(),
+            terms: Terms::default(),
+            patience: Patience::default(),
+            resync: Duration::from_millis(200),
+        };
+        let start = |published: watch::Receiver<Published>| {
+            let (reconciler, status) = Reconciler::new(settings.clone(), pins.clone());
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            (thread::spawn(move || runtime.block_on(reconciler.run(published))), status)
+        };
+        let maps = Maps::open(pins).unwrap();
+        let mut world = World::default();
+        put(&mut world, 1, 3);
+        let publish = |publisher: &watch::Sender<Published>, world: &World| {
+            let world = Some(world.clone().into());
+            publisher.send_replace(Published { world, ..Published::default() });
+        };
+        let (publisher, published) = watch::channel(Published::default());
+        let (running, status) = start(published);
+        publish(&publisher, &world);
+        await_counts(&maps, 4, 6);
+        put(&mut world, 2, 1);
+        publish(&publisher, &world);
+        await_counts(&maps, 8, 8);
+        let key = *maps.read().unwrap().frontends.keys().next().unwrap();
+        succeed(&Maps::open(pins).unwrap().apply(vec![Op::DeleteFrontend(key)]));
+        await_counts(&maps, 8, 8);
+        assert!(status.borrow().begun);
+        assert_eq!(status.borrow().problems.len(), 0);
+        drop(publisher);
+        running.join().unwrap();
+
+        // What changes while no agent runs.
+        let held = maps.read().unwrap();
+        world.services.remove(&ObjectName::new("ns", "s1"));
+        let (publisher, published) = watch::channel(Published::default());
+        let (running, _) = start(published);
+        publish(&publisher, &world);
+        await_counts(&maps, 4, 2);
+        for (key, frontend) in maps.read().unwrap().frontends {
+            assert_eq!(held.frontends.get(&key), Some(&frontend), "it kept its ids and slots");
+        }
+        drop(publisher);
+        running.join().unwrap();
     });
 }
 
