@@ -45,7 +45,9 @@ impl Agent {
             command.arg(flag).arg(dir.join(below));
         }
         match knows {
-            Knows::ApiServer(kubelet_conf) => command.arg("--kubelet-conf").arg(kubelet_conf),
+            Knows::ApiServer(kubelet_conf) => {
+                command.args(["--services", "true"]).arg("--kubelet-conf").arg(kubelet_conf)
+            }
             Knows::Manifests(folder) => command.arg("--manifests").arg(folder),
         };
         Ok(Self { daemon: Daemon::start(machine, command, &dir.join("log"))? })

@@ -3,6 +3,9 @@
 //! One test, because a control plane takes longer to start than all of this to check; each function
 //! is a sentence about the agents and leaves the scene to the next.
 
+use std::fs;
+use std::path::Path;
+
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use weir_api_tests::{Agent, Kubectl, Scene};
@@ -20,6 +23,7 @@ fn agents_follow_a_real_api_server() -> Result<()> {
         .context("server away and back")?;
     a_cluster_that_is_restored_from_a_backup_is_believed(&mut scene).context("restored")?;
     a_node_that_has_a_network_is_said_to_have_one(&scene).context("condition")?;
+    services_are_followed_but_for_those_of_another_proxy(&scene).context("services")?;
     a_denied_verb_is_a_clear_error(&scene).context("denied verb")
 }
 
@@ -90,6 +94,52 @@ fn a_cluster_that_is_restored_from_a_backup_is_believed(scene: &mut Scene) -> Re
     agents.into_iter().try_for_each(Agent::stop)
 }
 
+/// A Service without a selector, whose endpoints nobody else writes.
+const SERVICE: &str = "\
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: default}
+spec: {ports: [{port: 80}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: web-1, namespace: default, labels: {kubernetes.io/service-name: web}}
+addressType: IPv4
+ports: [{port: 8080}]
+endpoints: [{addresses: [10.244.1.2]}]
+";
+
+/// At first there is the API server's own Service.
+fn services_are_followed_but_for_those_of_another_proxy(scene: &Scene) -> Result<()> {
+    let kubectl = scene.plane.kubectl();
+    let manifest = Path::new(env!("CARGO_TARGET_TMPDIR")).join("service.yaml");
+    fs::write(&manifest, SERVICE)?;
+    let manifest = manifest.to_str().context("the target directory's path is no UTF-8")?;
+    let agents = scene.start_agents()?;
+    let know = |services: usize, slices: usize| {
+        let known = format!("services={services} slices={slices}");
+        eventually(&format!("the agents know {known}"), PATIENCE, || {
+            let last = |log: String| {
+                let mut worlds =
+                    log.lines().filter(|line| line.contains("the cluster has changed"));
+                worlds.next_back().is_some_and(|line| line.contains(&known))
+            };
+            Ok(agents.iter().all(|agent| last(agent.log())))
+        })
+        .with_context(|| agents[0].log())
+    };
+    know(1, 0)?;
+    kubectl.run(&["create", "-f", manifest])?;
+    know(2, 1)?;
+    kubectl.run(&["label", "service", "web", "service.kubernetes.io/service-proxy-name=other"])?;
+    know(1, 1)?;
+    kubectl.run(&["label", "service", "web", "service.kubernetes.io/service-proxy-name-"])?;
+    know(2, 1)?;
+    kubectl.run(&["delete", "-f", manifest])?;
+    know(1, 0)?;
+    agents.into_iter().try_for_each(Agent::stop)
+}
+
 fn a_denied_verb_is_a_clear_error(scene: &Scene) -> Result<()> {
     let kubectl = scene.plane.kubectl();
     kubectl.run(&["delete", "clusterrolebinding", "weir-agent"])?;
@@ -97,7 +147,8 @@ fn a_denied_verb_is_a_clear_error(scene: &Scene) -> Result<()> {
     eventually("the agents say which verb is denied", PATIENCE, || {
         Ok(agents.iter().all(|agent| {
             let log = agent.log();
-            log.contains("denied the verb `watch` on `nodes`")
+            let denied = |what| log.contains(&format!("denied the verb `watch` on `{what}`"));
+            ["nodes", "services", "endpointslices"].into_iter().all(denied)
                 && log.contains("the ClusterRole `weir-agent` of the shipped manifests allows it")
         }))
     })
