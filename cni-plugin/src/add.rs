@@ -21,7 +21,7 @@ use crate::{
     mtu, node,
     output::{AddResult, Interface},
     pod::{self, Assignment},
-    programs,
+    programs::{EndpointMaps, PodEndpoint, Programs},
     range::RangeSet,
     record::{Claim, EndpointRecord, LAYOUT, Records},
     store::Store,
@@ -43,6 +43,8 @@ pub(crate) struct Add<'a> {
 struct Made {
     ips: Vec<IpAddr>,
     has_veth: bool,
+    /// Index of the host's end, once entries of maps may lead there.
+    endpoint: Option<u32>,
 }
 
 impl Add<'_> {
@@ -51,7 +53,7 @@ impl Add<'_> {
         let config = self.config;
         let sets = config.ipam.range_sets()?;
         let requested = self.requested(&sets)?;
-        programs::check_none_pinned(&config.pin_dir)?;
+        let programs = Programs::open(&config.pin_dir)?;
         let netns = Netns::open(self.netns_path).map_err(Error::Namespace)?;
         let host = Netlink::open()?;
         let inside = open_inside(&netns)?;
@@ -60,7 +62,7 @@ impl Add<'_> {
         let claim = Records::new(&config.run_dir).claim(self.attachment)?;
         let mut made = Made::default();
         let parts = Parts { add: self, sets: &sets, requested: &requested, netns: &netns, mtu };
-        match parts.make(&host, &inside, &claim, &mut made).await {
+        match parts.make(&host, &inside, programs, &claim, &mut made).await {
             Ok(result) => Ok(result),
             Err(cause) => {
                 self.undo(&host, &claim, made).await;
@@ -88,7 +90,12 @@ impl Add<'_> {
     }
 
     async fn undo(&self, host: &Netlink, claim: &Claim, made: Made) {
-        let Made { ips, has_veth } = made;
+        let Made { ips, has_veth, endpoint } = made;
+        if let Some(port) = endpoint
+            && let Some(mut maps) = EndpointMaps::find(&self.config.pin_dir)
+        {
+            report(maps.remove(&ips, port));
+        }
         if has_veth {
             let name = self.attachment.host_interface();
             report(link::delete(host, &name).await.map(|_| ()).map_err(Error::from));
@@ -124,6 +131,7 @@ impl Parts<'_> {
         &self,
         host: &Netlink,
         inside: &Netlink,
+        programs: Option<Programs>,
         claim: &Claim,
         made: &mut Made,
     ) -> Result<AddResult, Error> {
@@ -136,6 +144,13 @@ impl Parts<'_> {
         self.create_veth(host, inside, &bridge, mac).await?;
         made.has_veth = true;
         let port = self.prepare_port(host, mac).await?;
+        if let Some(mut programs) = programs {
+            // Before the pod's end is up: its first packet finds its Services.
+            programs.attach(port.index)?;
+            made.endpoint = Some(port.index);
+            let ips = assigned.iter().map(|assignment| assignment.network.ip()).collect();
+            programs.add_endpoint(&PodEndpoint { port: port.index, mac, ips })?;
+        }
         pod::configure(self.netns, inside, &attachment.ifname, &assigned, &routes).await?;
         // Both ends' carriers have taken effect: the pod's first packet is not lost.
         link::wait_until_running(host, &port.name).await?;

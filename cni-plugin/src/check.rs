@@ -14,6 +14,7 @@ use crate::{
     attributes::RouteAttributes,
     config::NetworkConfig,
     node::{gateways, missing_gateways},
+    programs::{self, PodEndpoint},
     record::Records,
     store::Store,
 };
@@ -150,7 +151,14 @@ async fn check_host(
     if !entries.iter().any(|mac| mac.to_string() == record.mac) {
         return Err(differs(&subject, format!("the static FDB entry for {} is gone", record.mac)));
     }
-    Ok(())
+    let Ok(mac) = record.mac.parse::<MacAddr>() else {
+        return Err(differs(&subject, format!("its record has the address {:?}", record.mac)));
+    };
+    let endpoint = PodEndpoint { port: port.index, mac, ips: record.ips().collect() };
+    match programs::difference(&config.pin_dir, &endpoint)? {
+        Some(difference) => Err(differs(&subject, difference)),
+        None => Ok(()),
+    }
 }
 
 fn check_reservations(

@@ -3,7 +3,7 @@
 //! Nothing that is gone already is an error, and an error in one step does not keep the next from
 //! being taken.
 
-use std::path::Path;
+use std::{net::IpAddr, path::Path};
 
 use tracing::{debug, info};
 use weir_netlink::{Netlink, Netns, link, removal};
@@ -13,6 +13,7 @@ use crate::{
     add::open_inside,
     attachment::Attachment,
     config::NetworkConfig,
+    programs::EndpointMaps,
     record::Records,
     store::{Reservation, Store},
 };
@@ -27,11 +28,20 @@ pub(crate) async fn del(
     let records = Records::new(&config.run_dir);
     let mut errors = Vec::new();
 
+    let endpoint = endpoint(&host, config, &records, attachment).await.unwrap_or_else(|error| {
+        errors.push(error);
+        None
+    });
     let had_veth = remove_interface(&host, config, attachment, netns).await;
     let had_veth = had_veth.unwrap_or_else(|error| {
         errors.push(error);
         false
     });
+    if let Some((port, ips)) = endpoint
+        && let Some(mut maps) = EndpointMaps::find(&config.pin_dir)
+    {
+        errors.extend(maps.remove(&ips, port).err());
+    }
     // The interface is gone before its address can be handed out again; the record stays to the
     // last, so that a DEL that is killed can be repeated.
     if errors.is_empty() {
@@ -42,6 +52,27 @@ pub(crate) async fn del(
     }
     info!(container = attachment.container_id, ifname = attachment.ifname, had_veth, "deleted");
     Error::collect(errors)
+}
+
+/// What the eBPF maps may know of an attachment: the index of the host's end, and the addresses of
+/// its record, or without one all that the store has. Nothing of one that has neither record nor
+/// link: its entries lead nowhere, and whoever gets its addresses overwrites them.
+async fn endpoint(
+    host: &Netlink,
+    config: &NetworkConfig,
+    records: &Records,
+    attachment: &Attachment,
+) -> Result<Option<(u32, Vec<IpAddr>)>, Error> {
+    if let Some(record) = records.find(attachment) {
+        return Ok(Some((record.host_ifindex, record.ips().collect())));
+    }
+    let Some(port) = link::find(host, &attachment.host_interface()).await? else {
+        return Ok(None);
+    };
+    let store = Store::new(&config.ipam.data_dir, &config.name);
+    let owned = store.reservations()?.into_iter();
+    let owned = owned.filter(|found| found.owner.as_ref() == Some(attachment));
+    Ok(Some((port.index, owned.map(|found| found.ip).collect())))
 }
 
 /// Deletes the host's end of the pair and so the other.

@@ -162,6 +162,16 @@ pub enum Error {
     Programs {
         /// The pin directory.
         path: PathBuf,
+        /// What was tried, if anything there is known at all.
+        source: Option<weir_datapath::Error>,
+    },
+    /// The pinned programs or maps could not be used for a pod.
+    #[error("cannot {action}")]
+    Datapath {
+        /// What was tried.
+        action: &'static str,
+        /// Why it failed.
+        source: weir_datapath::Error,
     },
     /// The bridge has no port for another pod.
     #[error(
@@ -193,7 +203,7 @@ impl Error {
             Self::Locked { .. } | Self::AgentNotReady { .. } => 11,
             Self::NotReady { .. } => 50,
             Self::Netlink(error) if error.is_timeout() => 11,
-            Self::Netlink(_) | Self::InterfaceTaken { .. } => 100,
+            Self::Netlink(_) | Self::Datapath { .. } | Self::InterfaceTaken { .. } => 100,
             Self::AlreadyAdded { .. } => 101,
             Self::Exhausted { .. } => 102,
             Self::Requested { .. } => 103,
@@ -241,6 +251,12 @@ impl Error {
             1 => errors.pop().map_or(Ok(()), Err),
             _ => Err(Self::Several(errors)),
         }
+    }
+}
+
+impl From<weir_datapath::Error> for Error {
+    fn from(source: weir_datapath::Error) -> Self {
+        Self::Datapath { action: "read or change the eBPF programs' maps", source }
     }
 }
 

@@ -12,6 +12,7 @@ use crate::{
     Error,
     attachment::{Attachment, is_host_interface},
     config::NetworkConfig,
+    programs::EndpointMaps,
     record::{Claims, Records},
     store::Store,
 };
@@ -45,6 +46,10 @@ pub(crate) async fn gc(config: &NetworkConfig) -> Result<(), Error> {
     }
     errors.extend(collection.discard_broken().err());
     errors.extend(collection.remove_orphans(&abandoned).await.err());
+    // All links of pods that are gone are gone by now.
+    if let Some(mut maps) = EndpointMaps::find(&config.pin_dir) {
+        errors.extend(maps.remove_stale(&collection.host).await.err());
+    }
     Error::collect(errors)
 }
 

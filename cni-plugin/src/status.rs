@@ -9,7 +9,7 @@ use crate::{
     config::NetworkConfig,
     mtu,
     node::{gateways, missing_gateways},
-    programs,
+    programs::Programs,
     range::RangeSet,
     store::Store,
 };
@@ -27,7 +27,7 @@ pub(crate) async fn status(config: &NetworkConfig) -> Result<(), Error> {
 }
 
 async fn ready(config: &NetworkConfig, sets: &[RangeSet]) -> Result<(), Error> {
-    programs::check_none_pinned(&config.pin_dir)?;
+    Programs::open(&config.pin_dir)?;
     let host = Netlink::open()?;
     mtu::resolve(&host, config, sets).await?;
     // A bridge that is not there yet is made by the first ADD.
