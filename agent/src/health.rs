@@ -29,15 +29,21 @@ pub enum Condition {
     SubnetsAssigned,
     /// Every known peer is in the kernel. Known from the passes.
     PeersProgrammed,
+    /// The eBPF programs are loaded and attached, if they are wanted.
+    ProgramsAttached,
+    /// What is known of Services is in the maps, if they are wanted.
+    ServicesProgrammed,
     /// The CNI configuration is written.
     ConfigurationWritten,
 }
 
 impl Condition {
-    const ALL: [Self; 4] = [
+    const ALL: [Self; 6] = [
         Self::ClusterSeen,
         Self::SubnetsAssigned,
         Self::PeersProgrammed,
+        Self::ProgramsAttached,
+        Self::ServicesProgrammed,
         Self::ConfigurationWritten,
     ];
 }
@@ -48,6 +54,8 @@ impl fmt::Display for Condition {
             Self::ClusterSeen => "cluster-seen",
             Self::SubnetsAssigned => "subnets-assigned",
             Self::PeersProgrammed => "peers-programmed",
+            Self::ProgramsAttached => "programs-attached",
+            Self::ServicesProgrammed => "services-programmed",
             Self::ConfigurationWritten => "configuration-written",
         })
     }
@@ -111,9 +119,7 @@ impl Health {
         let Pass { took, peers_known, peers_programmed, operations, error } = pass;
         self.metrics.pass(took, error.is_none());
         self.metrics.set_peers(peers_known, peers_programmed);
-        for (kind, count) in operations {
-            self.metrics.add_operations(kind, count);
-        }
+        self.record_operations(operations);
         let missing = format!("{peers_programmed} of {peers_known} peers are in the kernel");
         let programmed = if peers_programmed < peers_known { Err(missing) } else { Ok(()) };
         self.set(Condition::PeersProgrammed, programmed);
@@ -125,6 +131,13 @@ impl Health {
     /// Something was put right that somebody else had changed; `cause` is a name in the code.
     pub fn record_repair(&self, cause: &'static str) {
         self.metrics.add_repair(cause);
+    }
+
+    /// Changes were made outside of a pass, by kind.
+    pub fn record_operations(&self, operations: BTreeMap<&'static str, u64>) {
+        for (kind, count) in operations {
+            self.metrics.add_operations(kind, count);
+        }
     }
 
     /// The pods' bridge has so many ports.

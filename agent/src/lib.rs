@@ -10,6 +10,7 @@
 //! Node's condition where a cloud has set it ([`availability`]).
 
 pub mod availability;
+pub mod datapath;
 pub mod events;
 pub mod forward;
 pub mod headroom;

@@ -17,12 +17,14 @@ use weir_agent::{
     net_conf::NetConf,
     options::{LogFormat, Options},
     reconcile::Reconciler,
+    services::follow::Follower,
     source::{
         Published, Source,
         directory::DirectorySource,
         kube::{Connection, KubernetesSource},
     },
 };
+use weir_datapath::Pins;
 use weir_netlink::Netlink;
 
 /// A reconciler that gives no sign of life for so many resyncs is taken for dead.
@@ -61,7 +63,12 @@ async fn main() -> Result<()> {
     };
 
     let netlink = Netlink::open()?;
+    let follower = follower(&options, &health)?;
     let reconciler = Reconciler::new(options, conf, netlink, health, events, availability);
+    if let Some(follower) = follower {
+        let loaded = reconciler.datapath().loaded();
+        tokio::spawn(follower.run(published.clone(), loaded));
+    }
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     tokio::select! {
@@ -71,6 +78,20 @@ async fn main() -> Result<()> {
     }
     info!("weir-agent stops; the pod network stays as it is");
     Ok(())
+}
+
+/// Who programs Services, if they are wanted.
+fn follower(options: &Options, health: &Arc<Health>) -> Result<Option<Follower>> {
+    if !options.services {
+        return Ok(None);
+    }
+    Ok(Some(Follower {
+        node: options.node_name.clone(),
+        pins: Pins::new(&options.pin_dir),
+        netlink: Netlink::open()?,
+        health: Arc::clone(health),
+        resync: Duration::from_secs(options.resync_seconds),
+    }))
 }
 
 fn connection(options: &Options) -> Connection {

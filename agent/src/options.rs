@@ -45,10 +45,20 @@ pub struct Options {
     )]
     pub net_conf: PathBuf,
 
-    /// Follow Services and EndpointSlices; from the API server that needs the right to list and
-    /// watch them
+    /// Serve Services with eBPF programs at the pods' interfaces; from the API server that needs the
+    /// right to list and watch Services and EndpointSlices
     #[arg(long, env = "WEIR_SERVICES", default_value_t = false, action = ArgAction::Set)]
     pub services: bool,
+
+    /// Send packets between pods past the node's stack; off where the node's own firewall is to see
+    /// them. Needs --services
+    #[arg(long, env = "WEIR_FAST_PATH", default_value_t = true, action = ArgAction::Set)]
+    pub fast_path: bool,
+
+    /// The cgroup (of version 2) whose processes reach Services by their sockets; else the root of
+    /// the first cgroup2 in /proc/mounts
+    #[arg(long, env = "WEIR_CGROUP", value_name = "DIR")]
+    pub cgroup: Option<PathBuf>,
 
     /// The bridge of the pods
     #[arg(long, env = "WEIR_BRIDGE", value_name = "NAME", default_value = "weir0")]

@@ -32,6 +32,7 @@ use self::{
 };
 use crate::{
     availability::Availability,
+    datapath::{Datapath, plan::Surroundings},
     events::{Concern, Events},
     health::{Condition, Health, Pass},
     install::{self, PodNetwork},
@@ -78,6 +79,9 @@ pub struct Reconciler {
     health: Arc<Health>,
     events: Events,
     availability: Availability,
+    datapath: Datapath,
+    /// What keeps the data path from being there.
+    obstacle: Option<Concern>,
     /// What masquerading was last made from; it is looked at again when that changes, when the
     /// kernel tells of a change of the table, and with every resync.
     masquerade: Option<Masquerade>,
@@ -113,7 +117,12 @@ impl Reconciler {
         events: Events,
         availability: Availability,
     ) -> Self {
+        if !options.services {
+            health.set(Condition::ServicesProgrammed, Ok(()));
+        }
         Self {
+            datapath: Datapath::new(&options),
+            obstacle: None,
             options,
             conf,
             netlink,
@@ -129,6 +138,11 @@ impl Reconciler {
             headroom: BTreeSet::new(),
             settled: None,
         }
+    }
+
+    /// The data path, whose maps others write too.
+    pub fn datapath(&self) -> &Datapath {
+        &self.datapath
     }
 
     /// Runs until the process ends.
@@ -220,6 +234,7 @@ impl Reconciler {
             concerns.extend(unreachable.iter().filter_map(of_peer));
         }
         concerns.extend(self.forwarding.iter().chain(&self.headroom).cloned());
+        concerns.extend(self.obstacle.clone());
         concerns.extend(self.availability.concern(&own));
         self.events.report(Some(&own), concerns);
         let (desired, unreachable) = planned?;
@@ -240,6 +255,8 @@ impl Reconciler {
         if node::ensure_offload(&desired, self.options.tx_checksum)? {
             *done.operations.entry("offload_set").or_default() += 1;
         }
+        // Before the configuration: a pod is born with its Services.
+        self.ensure_datapath(trigger, &own, &peers, &desired, done).await?;
         let bridge = &self.options.bridge;
         node::follow_subnets(&self.netlink, bridge, &network, &mut done.operations).await?;
         self.ensure_masquerade(trigger, &own, &peers, (&desired, &network), done).await?;
@@ -323,6 +340,38 @@ impl Reconciler {
         }
     }
 
+    /// Where it cannot be, the overlay goes on without it.
+    async fn ensure_datapath(
+        &mut self,
+        trigger: &Trigger,
+        own: &Node,
+        peers: &[Arc<Node>],
+        overlay: &Desired,
+        done: &mut Done,
+    ) -> Result<(), Error> {
+        let links = link::list(&self.netlink).await?;
+        let Self { conf, uplinks, tunnel_index: tunnel, datapath, .. } = self;
+        let tunnel = tunnel.filter(|_| overlay.tunnel.is_some());
+        let surroundings = Surroundings { conf, own, peers, overlay, tunnel, uplinks };
+        let outcome = datapath.ensure(&surroundings, &links, trigger.is_resync());
+        let condition = match outcome {
+            Ok(operations) => {
+                for (kind, count) in operations {
+                    *done.operations.entry(kind).or_default() += count;
+                }
+                self.obstacle = None;
+                Ok(())
+            }
+            Err(error) => {
+                let obstacle = causes(&error);
+                self.obstacle = Some(Concern::ServicesUnavailable { obstacle: obstacle.clone() });
+                Err(obstacle)
+            }
+        };
+        self.health.set(Condition::ProgramsAttached, condition);
+        Ok(())
+    }
+
     async fn ensure_masquerade(
         &mut self,
         trigger: &Trigger,
@@ -331,7 +380,8 @@ impl Reconciler {
         (desired, network): (&Desired, &PodNetwork),
         done: &mut Done,
     ) -> Result<(), Error> {
-        let wanted = source_nat::wanted(&self.options, desired, own, peers, network);
+        let marks = self.datapath.is_on();
+        let wanted = source_nat::wanted(&self.options, desired, own, peers, network, marks);
         if self.masquerade.as_ref() == Some(&wanted) && !trigger.is_resync() {
             return Ok(());
         }
@@ -375,11 +425,19 @@ fn union(networks: impl Iterator<Item = IpNetwork>) -> Vec<IpNetwork> {
 
 /// An error with its causes, in one line.
 fn chain(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    if let Error::Operations(failures) = error {
-        source = failures.first().map(|failure| failure as &dyn std::error::Error);
+    match error {
+        Error::Operations(failures) => match failures.first() {
+            Some(first) => format!("{error}: {}", causes(first)),
+            None => error.to_string(),
+        },
+        _ => causes(error),
     }
+}
+
+/// Any error with its causes, in one line.
+pub(crate) fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
     while let Some(cause) = source {
         text.push_str(": ");
         text.push_str(&cause.to_string());

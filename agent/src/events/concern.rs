@@ -48,6 +48,11 @@ pub enum Concern {
         /// What is in the way: see [`crate::availability`].
         obstacle: String,
     },
+    /// The eBPF programs are not there, and so no Services.
+    ServicesUnavailable {
+        /// What is in the way: see [`crate::datapath`].
+        obstacle: String,
+    },
     /// The bridge cannot take many more pods, or none.
     BridgePortsScarce {
         /// The bridge.
@@ -76,6 +81,7 @@ impl Concern {
             Self::EndpointNotOnLink { .. } => "EndpointNotOnLink",
             Self::ForwardingDropped { .. } => "ForwardingDropped",
             Self::NetworkUnavailable { .. } => "NetworkUnavailable",
+            Self::ServicesUnavailable { .. } => "ServicesUnavailable",
             Self::BridgePortsScarce { .. } => "BridgePortsScarce",
             Self::NeighbourTableSmall { .. } => "NeighbourTableSmall",
         }
@@ -90,6 +96,7 @@ impl Concern {
             | Self::EndpointNotOnLink { .. } => "ProgramPeer",
             Self::ForwardingDropped { .. } => "CheckForwarding",
             Self::NetworkUnavailable { .. } => "SetCondition",
+            Self::ServicesUnavailable { .. } => "LoadPrograms",
             Self::BridgePortsScarce { .. } | Self::NeighbourTableSmall { .. } => "CheckHeadroom",
         }
     }
@@ -114,6 +121,7 @@ impl Concern {
             Self::PodCidrMissing
             | Self::ForwardingDropped { .. }
             | Self::NetworkUnavailable { .. }
+            | Self::ServicesUnavailable { .. }
             | Self::BridgePortsScarce { .. }
             | Self::NeighbourTableSmall { .. } => None,
         }
@@ -151,6 +159,11 @@ impl fmt::Display for Concern {
                 f,
                 "the Node has the condition NetworkUnavailable=True, which keeps pods off, though \
                  its network is made; the agent cannot set it to False: {obstacle}"
+            ),
+            Self::ServicesUnavailable { obstacle } => write!(
+                f,
+                "the eBPF programs that serve Services are not in place: {obstacle}; pods reach \
+                 each other, and Services only where something else serves them",
             ),
             Self::BridgePortsScarce { bridge, none_left } => write!(
                 f,

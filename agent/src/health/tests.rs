@@ -79,7 +79,11 @@ async fn readiness_names_what_it_waits_for_until_nothing_is_left() {
     });
     assert!(get(address, "/readyz").await.contains("waiting cluster-seen: nodes is forbidden"));
     publisher.send_modify(|published| published.world = Some(Arc::new(World::default())));
-    health.set(Condition::SubnetsAssigned, Ok(()));
+    for condition in
+        [Condition::SubnetsAssigned, Condition::ProgramsAttached, Condition::ServicesProgrammed]
+    {
+        health.set(condition, Ok(()));
+    }
     health.set(Condition::ConfigurationWritten, Err("/etc/cni/net.d is read-only".to_owned()));
     health.record(pass(3, 2));
     let answer = get(address, "/readyz").await;

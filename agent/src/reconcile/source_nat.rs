@@ -10,17 +10,14 @@ use crate::{
     overlay::plan::Desired,
 };
 
-/// Whether eBPF programs are attached that set the marks. There are none yet; this is the one place
-/// to say so once there are.
-const DATAPATH_SETS_MARKS: bool = false;
-
-/// The table of the node `own`.
+/// The table of the node `own`; `sets_marks` is whether eBPF programs may set marks.
 pub(super) fn wanted(
     options: &Options,
     desired: &Desired,
     own: &Node,
     peers: &[Arc<Node>],
     network: &PodNetwork,
+    sets_marks: bool,
 ) -> Masquerade {
     let tunnel =
         desired.tunnel.as_ref().map(|tunnel| TunnelEnd { port: tunnel.port, local: tunnel.local });
@@ -39,7 +36,7 @@ pub(super) fn wanted(
         ip_masq: network.ip_masq,
         tunnel,
         bridge: options.bridge.clone(),
-        marks: DATAPATH_SETS_MARKS.then_some(Marks {
+        marks: sets_marks.then_some(Marks {
             masquerade: options.masquerade_mark,
             reply: options.reply_mark,
             reject: options.reject_mark,

@@ -1,0 +1,69 @@
+//! What has to be done to a map so that it holds what it should. Pure.
+
+use std::collections::BTreeMap;
+
+/// A change of one entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change<K, V> {
+    /// Makes or replaces it.
+    Set(K, V),
+    /// Removes it.
+    Remove(K),
+}
+
+/// The changes that lead from what is observed to what is desired. Of what is not desired, only that
+/// goes which `is_stale`.
+pub fn diff<K: Ord + Copy, V: PartialEq + Copy>(
+    desired: &BTreeMap<K, V>,
+    observed: &BTreeMap<K, V>,
+    is_stale: impl Fn(&V) -> bool,
+) -> Vec<Change<K, V>> {
+    let wrong = desired.iter().filter(|(key, value)| observed.get(key) != Some(value));
+    let stale =
+        observed.iter().filter(|(key, value)| !desired.contains_key(key) && is_stale(value));
+    wrong
+        .map(|(key, value)| Change::Set(*key, *value))
+        .chain(stale.map(|(key, _)| Change::Remove(*key)))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::{collection::btree_map, prelude::*};
+
+    use super::*;
+
+    fn apply(map: &mut BTreeMap<u8, u8>, changes: Vec<Change<u8, u8>>) {
+        for change in changes {
+            match change {
+                Change::Set(key, value) => drop(map.insert(key, value)),
+                Change::Remove(key) => drop(map.remove(&key)),
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn it_leads_to_what_is_desired_and_then_there_is_nothing_to_do(
+            desired in btree_map(0_u8..9, 0_u8..3, 0..6),
+            mut observed in btree_map(0_u8..9, 0_u8..3, 0..6),
+        ) {
+            let changes = diff(&desired, &observed, |_| true);
+            apply(&mut observed, changes);
+            prop_assert_eq!(&observed, &desired);
+            prop_assert!(diff(&desired, &observed, |_| true).is_empty());
+        }
+
+        #[test]
+        fn what_is_not_stale_stays(
+            desired in btree_map(0_u8..9, 0_u8..3, 0..6),
+            mut observed in btree_map(0_u8..9, 0_u8..3, 0..6),
+        ) {
+            let young: Vec<u8> =
+                observed.iter().filter(|(_, value)| **value == 1).map(|(key, _)| *key).collect();
+            let changes = diff(&desired, &observed, |value| *value != 1);
+            apply(&mut observed, changes);
+            prop_assert!(young.iter().all(|key| observed.contains_key(key)));
+        }
+    }
+}
