@@ -20,6 +20,7 @@
 //! # }
 //! ```
 
+mod cgroup;
 mod cluster;
 mod cni;
 mod config;
@@ -30,6 +31,7 @@ mod node;
 mod observe;
 mod pod;
 mod result;
+mod server;
 mod store;
 mod tool;
 mod traffic;
@@ -37,7 +39,7 @@ mod wait;
 
 pub use cluster::{
     Agent, Answer, Attached, Builder, Cluster, Entries, Families, Member, Mode, NodeManifest,
-    Underlay, Way, World, tunnel_hop,
+    ServiceManifest, Underlay, Way, World, tunnel_hop,
 };
 pub use cni::{Call, Cni, Reply, binary};
 pub use config::Config;
@@ -49,6 +51,7 @@ pub use observe::{
 };
 pub use pod::Pod;
 pub use result::{Added, CniError, Interface, Ip, ResultRoute, refused};
+pub use server::{Conversation, Server, Who, ask_tcp, ask_udp};
 pub use tool::{Finished, Tool};
 pub use traffic::{ping, seen_from, tcp_echo, tcp_transfer, udp_echo};
 pub use wait::{eventually, until};

@@ -25,5 +25,6 @@ mod reach;
 mod readiness;
 mod restart;
 mod scene;
+mod services;
 mod topology;
 mod uplink;

@@ -96,6 +96,12 @@ impl Builder {
         self
     }
 
+    /// The agents serve Services.
+    #[must_use]
+    pub fn services(self) -> Self {
+        self.flag("--services=true")
+    }
+
     /// What is repaired is repaired because the kernel told of it: the timer is not what helps.
     #[must_use]
     pub fn without_timer(self) -> Self {

@@ -15,6 +15,7 @@ use super::entries::{Entries, TUNNEL};
 use super::health::{self, Answer};
 use super::manifest::NodeManifest;
 use super::settings::Settings;
+use crate::lab::cgroup;
 use crate::lab::cni::{Cni, binary};
 use crate::lab::config::Config;
 use crate::lab::namespaces::{Namespaces, Stack};
@@ -100,6 +101,8 @@ impl Member {
         let mut flags = self.settings.agent_flags(self.name(), self.node.dir(), &self.world);
         let plugin = binary("weir-cni")?.to_string_lossy().into_owned();
         flags.extend(["--cni-binary".to_owned(), plugin]);
+        let cgroup = cgroup::own()?.to_string_lossy().into_owned();
+        flags.extend(["--cgroup".to_owned(), cgroup]);
         flags.extend(more.iter().map(|&flag| flag.to_owned()));
         *agent = Some(Agent::start(&self.node, &binary("weir-agent")?, flags, self.log_file())?);
         Ok(())

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use super::manifest::NodeManifest;
+use super::service::ServiceManifest;
 
 /// A directory of manifests, a file for each object. Files appear and change as a whole.
 #[derive(Clone, Debug)]
@@ -38,6 +39,14 @@ impl World {
     /// When it cannot be written.
     pub fn put(&self, node: &NodeManifest) -> Result<()> {
         self.write(&file_of(node.name()), &node.yaml())
+    }
+
+    /// Creates or changes the file of a Service and its slices.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn put_service(&self, service: &ServiceManifest) -> Result<()> {
+        self.write(&format!("service-{}.yaml", service.name()), &service.yaml())
     }
 
     /// Removes the object's file; one that is not there is gone already.

@@ -1,0 +1,176 @@
+//! A server that tells its name to everybody who asks, over TCP and UDP, and those who ask.
+
+use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+
+use super::namespaces::Stack;
+
+/// Far more than any packet between namespaces of one machine needs.
+const DEADLINE: Duration = Duration::from_secs(3);
+/// How often a server looks whether it is to end.
+const TURN: Duration = Duration::from_millis(50);
+
+/// A server at one port, over TCP and UDP. It ends with this value.
+#[derive(Debug)]
+pub struct Server {
+    stop: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// What a server answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Who {
+    /// Its name.
+    pub server: String,
+    /// The address that it sees the client by.
+    pub client: IpAddr,
+}
+
+/// A connection to a server that can be asked again and again.
+#[derive(Debug)]
+pub struct Conversation(BufReader<TcpStream>);
+
+impl Server {
+    /// Starts a server inside of `stack`, at all of its addresses.
+    ///
+    /// # Errors
+    /// When the port is taken.
+    pub fn start(stack: &impl Stack, port: u16, name: &str) -> Result<Self> {
+        let any = SocketAddr::from(([0_u16; 8], port));
+        let (listener, socket) = stack.run(|| {
+            let listener = TcpListener::bind(any).context("listen")?;
+            Ok((listener, UdpSocket::bind(any).context("bind")?))
+        })?;
+        set_socket_timeout(&listener, Timeout::Recv, Some(TURN)).context("set a deadline")?;
+        socket.set_read_timeout(Some(TURN))?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let (name, again) = (name.to_owned(), name.to_owned());
+        let (stopped, stopped_too) = (Arc::clone(&stop), Arc::clone(&stop));
+        let threads = vec![
+            thread::spawn(move || accept(&listener, &name, &stopped)),
+            thread::spawn(move || answer(&socket, &again, &stopped_too)),
+        ];
+        Ok(Self { stop, threads })
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            // It has nothing to tell.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Conversation {
+    /// Connects.
+    ///
+    /// # Errors
+    /// When nobody answers.
+    pub fn start(client: &impl Stack, target: SocketAddr) -> Result<Self> {
+        let stream = client.run(|| {
+            TcpStream::connect_timeout(&target, DEADLINE)
+                .with_context(|| format!("connect to {target}"))
+        })?;
+        stream.set_read_timeout(Some(DEADLINE))?;
+        stream.set_nodelay(true)?;
+        Ok(Self(BufReader::new(stream)))
+    }
+
+    /// Asks who is there.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub fn ask(&mut self) -> Result<Who> {
+        self.0.get_mut().write_all(b"?\n").context("ask")?;
+        let mut line = String::new();
+        self.0.read_line(&mut line).context("read the answer")?;
+        parse(&line)
+    }
+}
+
+/// Asks over TCP who is at `target`.
+///
+/// # Errors
+/// When nobody answers.
+pub fn ask_tcp(client: &impl Stack, target: SocketAddr) -> Result<Who> {
+    let asked = Conversation::start(client, target).and_then(|mut talk| talk.ask());
+    asked.with_context(|| format!("ask {target} over TCP"))
+}
+
+/// Asks over UDP who is at `target`.
+///
+/// # Errors
+/// When nobody answers.
+pub fn ask_udp(client: &impl Stack, target: SocketAddr) -> Result<Who> {
+    let ask = || -> Result<Who> {
+        let socket = client.run(|| {
+            let any: SocketAddr =
+                if target.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0_u16; 8], 0).into() };
+            let socket = UdpSocket::bind(any).context("bind")?;
+            socket.connect(target).context("connect")?;
+            Ok(socket)
+        })?;
+        socket.set_read_timeout(Some(DEADLINE))?;
+        socket.send(b"?\n").context("send")?;
+        let mut buffer = [0; 256];
+        let length = socket.recv(&mut buffer).context("receive")?;
+        parse(&String::from_utf8_lossy(buffer.get(..length).unwrap_or_default()))
+    };
+    ask().with_context(|| format!("ask {target} over UDP"))
+}
+
+fn parse(line: &str) -> Result<Who> {
+    let (server, client) = line.trim().split_once(' ').context("the server hung up")?;
+    Ok(Who { server: server.to_owned(), client: client.parse()? })
+}
+
+fn line(name: &str, peer: SocketAddr) -> String {
+    format!("{name} {}\n", peer.ip().to_canonical())
+}
+
+fn accept(listener: &TcpListener, name: &str, stop: &AtomicBool) {
+    thread::scope(|scope| {
+        while !stop.load(Ordering::Relaxed) {
+            let Ok((stream, peer)) = listener.accept() else { continue };
+            scope.spawn(move || serve(stream, &line(name, peer), stop));
+        }
+    });
+}
+
+fn serve(stream: TcpStream, reply: &str, stop: &AtomicBool) {
+    let _ = stream.set_read_timeout(Some(TURN));
+    let mut stream = BufReader::new(stream);
+    let mut question = String::new();
+    while !stop.load(Ordering::Relaxed) {
+        match stream.read_line(&mut question) {
+            Ok(0) => return,
+            Ok(_) => {
+                question.clear();
+                if stream.get_mut().write_all(reply.as_bytes()).is_err() {
+                    return;
+                }
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(_) => return,
+        }
+    }
+}
+
+fn answer(socket: &UdpSocket, name: &str, stop: &AtomicBool) {
+    let mut buffer = [0; 64];
+    while !stop.load(Ordering::Relaxed) {
+        if let Ok((_, peer)) = socket.recv_from(&mut buffer) {
+            let _ = socket.send_to(line(name, peer).as_bytes(), peer);
+        }
+    }
+}
