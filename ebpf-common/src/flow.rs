@@ -132,6 +132,17 @@ impl<A: Address> Flow<A> {
     }
 }
 
+/// A source port for a flow whose own is taken: one of those that no protocol is assigned to, which
+/// the client itself may not choose either by default.
+#[inline(always)]
+#[must_use]
+pub const fn ephemeral_port(random: u32) -> Port {
+    // Linux gives its sockets 32768 to 60999.
+    const FIRST: u32 = 61_000;
+    const COUNT: u32 = 65_536 - FIRST;
+    Port::new((FIRST + crate::choose_slot(random, COUNT)) as u16)
+}
+
 unpadded!(FlowKey<crate::V4>: crate::V4, crate::V4, Port, Port, u8, u8, [u8; 2]);
 unpadded!(FlowKey<crate::V6>: crate::V6, crate::V6, Port, Port, u8, u8, [u8; 2]);
 unpadded!(Flow<crate::V4>: crate::V4, Port, Port, u32, u32, u32, u32, u32);
@@ -180,6 +191,12 @@ mod tests {
         assert_eq!((reverse_key.source, reverse_key.source_port), (flow.address, flow.port));
         assert_eq!(reverse_key.destination, key.source);
         assert_eq!(reverse_key.destination_port, Port::new(50_000), "the port that it knows");
+    }
+
+    #[test]
+    fn another_source_port_is_none_that_sockets_get_by_themselves() {
+        assert_eq!(ephemeral_port(0).get(), 61_000);
+        assert_eq!(ephemeral_port(u32::MAX).get(), 65_535);
     }
 
     #[test]

@@ -35,7 +35,7 @@ pub use affinity::{Affinity, AffinityKey};
 pub use checksum::{add, finish};
 pub use cluster::{Route, RouteKind};
 pub use endpoint::Endpoint;
-pub use flow::{Direction, Flow, FlowKey};
+pub use flow::{Direction, Flow, FlowKey, ephemeral_port};
 pub use fragment::{Fragment, FragmentKey, Hook};
 pub use reason::Reason;
 pub use service::{Algorithm, Backend, Scope, Service, ServiceKey, choose_slot};

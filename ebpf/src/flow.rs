@@ -1,10 +1,17 @@
 //! The flow table.
 
-use weir_ebpf_common::{Direction, Flow, FlowKey, Reason, protocol};
+use weir_ebpf_common::{Backend, Direction, Flow, FlowKey, Reason, ephemeral_port, protocol};
 
 use crate::family::Family;
 use crate::maps::{self, FlowEntry};
 use crate::packet::Packet;
+
+/// The id of neither a backend nor a Service: the flow is a direct one.
+const DIRECT: u32 = 0;
+/// How many source ports are tried for a flow.
+const TRIES: u32 = 8;
+/// After so many seconds without a packet a flow without connection gives its ports away.
+const IDLE: u32 = 120;
 
 /// Finds the flow that a client's packet belongs to; tells whether there is one that goes on.
 #[inline(never)]
@@ -17,7 +24,7 @@ pub(crate) fn of_client<A: Family>(packet: &Packet<A>, flow: &mut Flow<A>) -> bo
         has_no_backend(&entry, flow)
     };
     if ended {
-        maps::remove_flow(&flow.reverse_key(&packet.key));
+        remove_reverse(&packet.key, flow);
         maps::remove_flow(&packet.key);
         return false;
     }
@@ -41,33 +48,121 @@ pub(crate) fn of_backend<A: Family>(packet: &Packet<A>, flow: &mut Flow<A>) -> b
 }
 
 /// Stores a new flow. If another CPU was faster with a packet of the same, that one counts.
+///
+/// The answers' key comes first: when another flow that still lives has it, the backend has to see
+/// another source port.
 #[inline(never)]
-pub(crate) fn open<A: Family>(packet: &Packet<A>, flow: &mut Flow<A>) {
+pub(crate) fn open<A: Family>(packet: &Packet<A>, flow: &mut Flow<A>) -> Result<(), Reason> {
+    claim_answers(packet, flow)?;
     if !maps::add_flow(&packet.key, flow) {
         if let Some(first) = maps::flow(&packet.key) {
-            *flow = first.get();
-            restore(&flow.reverse_key(&packet.key), &packet.key, flow);
-            return;
+            let first = first.get();
+            if !is_same(&first, flow) {
+                remove_reverse(&packet.key, flow);
+            }
+            *flow = first;
+            return Ok(());
         }
         maps::count(Reason::FlowNotStored);
     }
-    let reverse = flow.reverse_key(&packet.key);
-    maps::remove_flow(&reverse);
-    if !maps::add_flow(&reverse, &flow.twin(&packet.key)) {
-        maps::count(Reason::FlowNotStored);
-    }
     maps::count(Reason::FlowOpened);
+    Ok(())
 }
 
-/// Removes what would rewrite the answers to a packet that goes untranslated: the leftover of a
-/// flow with the same ports.
+/// Takes the key of the answers for a flow, if need be with another source port.
 #[inline(never)]
-pub(crate) fn clear_answers<A: Family>(packet: &Packet<A>) {
+fn claim_answers<A: Family>(packet: &Packet<A>, flow: &mut Flow<A>) -> Result<(), Reason> {
+    let twin = flow.twin(&packet.key);
+    let mut key = flow.reverse_key(&packet.key);
+    let Some(found) = maps::flow(&key) else {
+        return store_answers(&key, &twin);
+    };
+    let found = found.get();
+    if is_same(&found, &twin) {
+        return Ok(());
+    }
+    if !is_live(&key, &found) {
+        maps::remove_flow(&key);
+        return store_answers(&key, &twin);
+    }
+    if packet.key.protocol == protocol::SCTP {
+        // Its checksum covers the ports, and cannot be corrected.
+        return Err(Reason::DroppedCollision);
+    }
+    for _ in 0..TRIES {
+        key.destination_port = ephemeral_port(maps::random());
+        if maps::add_flow(&key, &twin) {
+            flow.client_port = key.destination_port;
+            maps::count(Reason::PortRemapped);
+            return Ok(());
+        }
+    }
+    Err(Reason::DroppedCollision)
+}
+
+#[inline(always)]
+fn store_answers<A: Family>(key: &FlowKey<A>, twin: &Flow<A>) -> Result<(), Reason> {
+    if !maps::add_flow(key, twin) {
+        maps::count(Reason::FlowNotStored);
+    }
+    Ok(())
+}
+
+/// Looks at what would rewrite the answers to a packet that goes untranslated: the leftover of a
+/// flow with the same ports is removed. One that still lives makes a flow of the packet too, with
+/// another source port; tells whether it did.
+#[inline(never)]
+pub(crate) fn clear_answers<A: Family>(
+    packet: &Packet<A>,
+    flow: &mut Flow<A>,
+) -> Result<bool, Reason> {
     let key = packet.key.answer();
-    if let Some(entry) = maps::flow(&key) {
-        maps::remove_flow(&entry.get().forward_key(&key));
+    let Some(entry) = maps::flow(&key) else { return Ok(false) };
+    let found = entry.get();
+    if !is_live(&key, &found) {
         maps::remove_flow(&key);
         maps::count(Reason::StaleFlowRemoved);
+        return Ok(false);
+    }
+    flow.address = packet.key.destination;
+    flow.port = packet.key.destination_port;
+    flow.client_port = packet.key.source_port;
+    flow.backend = DIRECT;
+    flow.service = DIRECT;
+    flow.opening = packet.sequence;
+    flow.seen = maps::now();
+    flow.flags = 0;
+    Ok(true)
+}
+
+/// Whether a flow has packets yet: its other entry leads back to this one, and it is not closed or
+/// was seen lately.
+#[inline(always)]
+fn is_live<A: Family>(key: &FlowKey<A>, reverse: &Flow<A>) -> bool {
+    let Some(forward) = maps::flow(&reverse.forward_key(key)) else { return false };
+    let forward = forward.get();
+    if !is_same(&forward, &reverse.twin(key)) {
+        return false;
+    }
+    if key.protocol == protocol::TCP {
+        let closed = Flow::<A>::CLIENT_CLOSED | Flow::<A>::BACKEND_CLOSED;
+        return (forward.flags | reverse.flags) & closed != closed;
+    }
+    maps::now().wrapping_sub(forward.seen) < IDLE
+}
+
+/// Whether two entries translate alike.
+#[inline(always)]
+fn is_same<A: Family>(a: &Flow<A>, b: &Flow<A>) -> bool {
+    a.address.is(&b.address) && a.port == b.port && a.client_port == b.client_port
+}
+
+/// Removes the other entry of the flow that has this forward entry at `key`, if it is its own.
+#[inline(never)]
+fn remove_reverse<A: Family>(key: &FlowKey<A>, flow: &Flow<A>) {
+    let reverse = flow.reverse_key(key);
+    if maps::flow(&reverse).is_some_and(|found| is_same(&found.get(), &flow.twin(key))) {
+        maps::remove_flow(&reverse);
     }
 }
 
@@ -80,8 +175,9 @@ fn has_no_backend<A: Family>(entry: &FlowEntry<A>, flow: &Flow<A>) -> bool {
     if idle != 0 && now.wrapping_sub(flow.seen) > idle {
         return true;
     }
-    let serving = maps::backend::<A>(flow.backend)
-        .is_some_and(|backend| backend.flags & weir_ebpf_common::Backend::<A>::SERVING != 0);
+    let serving = flow.backend == DIRECT
+        || maps::backend::<A>(flow.backend)
+            .is_some_and(|backend| backend.flags & Backend::<A>::SERVING != 0);
     if !serving {
         maps::count(Reason::FlowMoved);
         return true;

@@ -39,8 +39,9 @@ fn decide<A: Family>(skb: Skb) -> Result<Verdict<A>, Reason> {
     }
     // A pod's address is no Service's.
     if let Some(endpoint) = maps::endpoint(&packet.key.destination) {
-        if packet.may_open() {
-            flow::clear_answers(packet);
+        if packet.may_open() && flow::clear_answers(packet, flow)? {
+            flow::open(packet, flow)?;
+            return to_backend(skb, settings, packet, flow);
         }
         if !deliver::may_be_fast(skb, settings, packet) {
             return Ok(Verdict::Next);
@@ -60,14 +61,17 @@ fn decide<A: Family>(skb: Skb) -> Result<Verdict<A>, Reason> {
             };
         }
         service::choose(packet, &service, flow)?;
-        flow::open(packet, flow);
+        flow::open(packet, flow)?;
         return to_backend(skb, settings, packet, flow);
     }
     if packet.may_open() {
         if service::has_address(packet) {
             return reject::reject(skb, packet, Reason::RejectedNoPort);
         }
-        flow::clear_answers(packet);
+        if flow::clear_answers(packet, flow)? {
+            flow::open(packet, flow)?;
+            return to_backend(skb, settings, packet, flow);
+        }
     }
     if deliver::may_be_fast(skb, settings, packet) {
         return Ok(deliver::to_remote_pod(skb, packet, &packet.key.destination));

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, UdpSocket};
 
 use anyhow::{Context, Result};
 use weir_datapath::common::{
-    Backend, Direction, Flow, FlowKey, Reason, Service, V4, map, protocol,
+    Backend, Direction, Flow, FlowKey, Reason, Service, Settings, V4, map, protocol,
 };
 use weir_tests::lab::Stack;
 
@@ -49,9 +49,38 @@ fn a_port_that_was_used_to_a_service_works_directly_afterwards() -> Result<()> {
     let near = scene.pods[0].run(|| Ok(UdpSocket::bind("0.0.0.0:0")?))?;
     let far = scene.pods[1].run(|| Ok(UdpSocket::bind(address(backend, 5353))?))?;
     udp_between(&near, &far, address(vip, 53), 100)?;
-    udp_between(&near, &far, address(backend, 5353), 100)?;
-    udp_between(&near, &far, address(vip, 53), 100)?;
+    // As if it had been used long ago.
+    let mut flows = scene.table::<FlowKey<V4>, Flow<V4>>(map::FLOWS_ANY_V4)?;
+    for (key, flow) in flows.entries()? {
+        flows.set(&key, &Flow { seen: flow.seen.wrapping_sub(1000), ..flow })?;
+    }
+    let own = near.local_addr()?.port();
+    let seen = udp_between(&near, &far, address(backend, 5353), 100)?;
+    assert_eq!(seen.client.port(), own, "nothing is changed");
     assert_eq!(scene.counted(Reason::StaleFlowRemoved)?, 1);
+    Ok(())
+}
+
+#[test]
+fn flows_of_one_socket_to_one_backend_are_told_apart() -> Result<()> {
+    for flags in [0, Settings::FAST_PATH] {
+        let mut scene = Scene::with_pods(2)?;
+        scene.set(Settings { flags, ..Settings::default() })?;
+        let backend = V4::pod(1);
+        let targets = [V4::service(10), V4::service(11), backend];
+        for vip in &targets[..2] {
+            scene.service((*vip, 5353, protocol::UDP), &[(backend, 5353)])?;
+        }
+        let near = scene.pods[0].run(|| Ok(UdpSocket::bind("0.0.0.0:0")?))?;
+        let far = scene.pods[1].run(|| Ok(UdpSocket::bind(address(backend, 5353))?))?;
+        let mut ports = HashSet::new();
+        for target in targets.into_iter().chain(targets) {
+            // The answer comes from whom the client has asked, whichever was asked before.
+            ports.insert(udp_between(&near, &far, address(target, 5353), 100)?.client.port());
+        }
+        assert_eq!(ports.len(), 3, "{ports:?}");
+        assert_eq!(scene.counted(Reason::PortRemapped)?, 2);
+    }
     Ok(())
 }
 
