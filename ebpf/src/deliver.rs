@@ -25,32 +25,25 @@ pub(crate) fn may_be_fast<A: Family>(skb: Skb, settings: &Settings, packet: &Pac
 
 /// To a pod of this node, past the stack.
 #[inline(always)]
-pub(crate) fn to_local_pod<A: Family>(
-    skb: Skb,
-    endpoint: &Endpoint,
-) -> Result<Verdict<A>, Refused> {
+pub(crate) fn to_local_pod(skb: Skb, endpoint: &Endpoint) -> Result<Verdict, Refused> {
     skb.store(0, &endpoint.mac)?;
     // It carries the gateway's hardware address still, and older kernels would drop it for that.
     skb.address_to_host();
-    Ok(Verdict::Pod { ifindex: endpoint.ifindex })
+    Ok(Verdict::pod(endpoint.ifindex))
 }
 
 /// To a pod of another node past the stack, if it is one.
 #[inline(always)]
-pub(crate) fn to_remote_pod<A: Family>(
-    skb: Skb,
-    packet: &Packet<A>,
-    destination: &A,
-) -> Verdict<A> {
+pub(crate) fn to_remote_pod<A: Family>(skb: Skb, packet: &Packet<A>, destination: &A) -> Verdict {
     match maps::route(destination) {
         Some(route) if route.is(RouteKind::RemotePods) && route.ifindex != 0 => {
             if fits(skb, packet, route) {
-                return Verdict::Neighbour { ifindex: route.ifindex, next_hop: route.next_hop };
+                return Verdict::neighbour(route.ifindex, &route.next_hop);
             }
             maps::count(Reason::StackMtu);
-            Verdict::Next
+            Verdict::NEXT
         }
-        _ => Verdict::Next,
+        _ => Verdict::NEXT,
     }
 }
 

@@ -11,18 +11,18 @@ use crate::verdict::Verdict;
 use crate::{deliver, flow, icmp, maps, reject, service, translate};
 
 #[inline(always)]
-pub(crate) fn run<A: Family>(skb: Skb) -> Verdict<A> {
-    decide(skb).into()
+pub(crate) fn run<A: Family>(skb: Skb) -> Verdict {
+    decide::<A>(skb).into()
 }
 
 #[inline(always)]
-fn decide<A: Family>(skb: Skb) -> Result<Verdict<A>, Reason> {
-    let Some(settings) = maps::settings() else { return Ok(Verdict::Next) };
+fn decide<A: Family>(skb: Skb) -> Result<Verdict, Reason> {
+    let Some(settings) = maps::settings() else { return Ok(Verdict::NEXT) };
     let Some(Scratch { packet, flow, quoted }) = maps::scratch::<A>() else {
-        return Ok(Verdict::Next);
+        return Ok(Verdict::NEXT);
     };
     if !packet.read(skb)? {
-        return Ok(Verdict::Next);
+        return Ok(Verdict::NEXT);
     }
     if !packet.has_ports() {
         return other(skb, settings, packet, (flow, quoted));
@@ -31,7 +31,7 @@ fn decide<A: Family>(skb: Skb) -> Result<Verdict<A>, Reason> {
         return if service::has_address(packet) {
             Err(Reason::DroppedFragment)
         } else {
-            Ok(Verdict::Next)
+            Ok(Verdict::NEXT)
         };
     }
     if flow::of_client(packet, flow) {
@@ -44,7 +44,7 @@ fn decide<A: Family>(skb: Skb) -> Result<Verdict<A>, Reason> {
             return to_backend(skb, settings, packet, flow);
         }
         if !deliver::may_be_fast(skb, settings, packet) {
-            return Ok(Verdict::Next);
+            return Ok(Verdict::NEXT);
         }
         // The other pod's `to_pod` will not see it.
         if flow::of_backend(packet, flow) {
@@ -76,7 +76,7 @@ fn decide<A: Family>(skb: Skb) -> Result<Verdict<A>, Reason> {
     if deliver::may_be_fast(skb, settings, packet) {
         return Ok(deliver::to_remote_pod(skb, packet, &packet.key.destination));
     }
-    Ok(Verdict::Next)
+    Ok(Verdict::NEXT)
 }
 
 #[inline(always)]
@@ -85,7 +85,7 @@ fn to_backend<A: Family>(
     settings: &Settings,
     packet: &Packet<A>,
     flow: &Flow<A>,
-) -> Result<Verdict<A>, Reason> {
+) -> Result<Verdict, Reason> {
     packet.remember_ports(Hook::FromPod);
     translate::to_backend(skb, packet, flow).map_err(|_| Reason::DroppedRewrite)?;
     onward(skb, settings, packet, flow)
@@ -98,21 +98,21 @@ fn onward<A: Family>(
     settings: &Settings,
     packet: &Packet<A>,
     flow: &Flow<A>,
-) -> Result<Verdict<A>, Reason> {
+) -> Result<Verdict, Reason> {
     let hairpin = flow.address.is(&packet.key.source);
     if hairpin || flow.flags & Flow::<A>::MASQUERADED != 0 {
         if hairpin {
             maps::count(Reason::Hairpin);
         }
         skb.mark(settings.masquerade_mark);
-        return Ok(Verdict::Next);
+        return Ok(Verdict::NEXT);
     }
     let fast = deliver::may_be_fast(skb, settings, packet);
     let Some(endpoint) = maps::endpoint(&flow.address) else {
         return Ok(if fast {
             deliver::to_remote_pod(skb, packet, &flow.address)
         } else {
-            Verdict::Next
+            Verdict::NEXT
         });
     };
     if fast {
@@ -121,7 +121,7 @@ fn onward<A: Family>(
     // The pod's frame is for the gateway. To a pod of this node it is bridged instead, as the
     // answer will be: conntrack sees both directions or none.
     skb.store(0, &endpoint.mac).map_err(|_| Reason::DroppedRewrite)?;
-    Ok(Verdict::Next)
+    Ok(Verdict::NEXT)
 }
 
 /// A packet of a protocol that no Service has.
@@ -131,7 +131,7 @@ fn other<A: Family>(
     settings: &Settings,
     packet: &Packet<A>,
     (flow, quoted): (&mut Flow<A>, &mut Quoted<A>),
-) -> Result<Verdict<A>, Reason> {
+) -> Result<Verdict, Reason> {
     if icmp::translate(skb, packet, Direction::Forward, (flow, quoted))? {
         return onward(skb, settings, packet, flow);
     }
@@ -141,7 +141,7 @@ fn other<A: Family>(
         return reject::reject(skb, packet, Reason::RejectedNoPort);
     }
     if !deliver::may_be_fast(skb, settings, packet) {
-        return Ok(Verdict::Next);
+        return Ok(Verdict::NEXT);
     }
     let Some(endpoint) = endpoint else {
         return Ok(deliver::to_remote_pod(skb, packet, &packet.key.destination));

@@ -41,7 +41,7 @@ use weir_ebpf_common::{V4, V6};
 
 use crate::family::Family;
 use crate::skb::Skb;
-use crate::verdict::NEXT;
+use crate::verdict::Verdict;
 
 /// What a pod sends.
 #[classifier]
@@ -50,7 +50,7 @@ pub fn from_pod(context: TcContext) -> i32 {
     match skb.protocol() {
         V4::ETHERTYPE => from_pod_v4(skb),
         V6::ETHERTYPE => from_pod_v6(skb),
-        _ => NEXT,
+        _ => Verdict::NEXT.action(),
     }
 }
 
@@ -61,7 +61,7 @@ pub fn to_pod(context: TcContext) -> i32 {
     match skb.protocol() {
         V4::ETHERTYPE => to_pod_v4(skb),
         V6::ETHERTYPE => to_pod_v6(skb),
-        _ => NEXT,
+        _ => Verdict::NEXT.action(),
     }
 }
 
@@ -72,7 +72,7 @@ pub fn from_overlay(context: TcContext) -> i32 {
     match skb.protocol() {
         V4::ETHERTYPE => from_overlay_v4(skb),
         V6::ETHERTYPE => from_overlay_v6(skb),
-        _ => NEXT,
+        _ => Verdict::NEXT.action(),
     }
 }
 
@@ -80,32 +80,32 @@ pub fn from_overlay(context: TcContext) -> i32 {
 
 #[inline(never)]
 fn from_pod_v4(skb: Skb) -> i32 {
-    from_pod::run::<V4>(skb).carry_out()
+    from_pod::run::<V4>(skb).action()
 }
 
 #[inline(never)]
 fn from_pod_v6(skb: Skb) -> i32 {
-    from_pod::run::<V6>(skb).carry_out()
+    from_pod::run::<V6>(skb).action()
 }
 
 #[inline(never)]
 fn to_pod_v4(skb: Skb) -> i32 {
-    to_pod::run::<V4>(skb).carry_out()
+    to_pod::run::<V4>(skb).action()
 }
 
 #[inline(never)]
 fn to_pod_v6(skb: Skb) -> i32 {
-    to_pod::run::<V6>(skb).carry_out()
+    to_pod::run::<V6>(skb).action()
 }
 
 #[inline(never)]
 fn from_overlay_v4(skb: Skb) -> i32 {
-    from_overlay::run::<V4>(skb).carry_out()
+    from_overlay::run::<V4>(skb).action()
 }
 
 #[inline(never)]
 fn from_overlay_v6(skb: Skb) -> i32 {
-    from_overlay::run::<V6>(skb).carry_out()
+    from_overlay::run::<V6>(skb).action()
 }
 
 #[unsafe(link_section = "license")]

@@ -24,7 +24,7 @@ pub(crate) fn reject<A: Family>(
     skb: Skb,
     packet: &Packet<A>,
     reason: Reason,
-) -> Result<Verdict<A>, Reason> {
+) -> Result<Verdict, Reason> {
     // Options are not copied, and what is no answer to anybody is dropped.
     let plain = packet.transport == ETHERNET + A::HEADER && packet.part != Part::Later;
     if !plain || packet.tcp.resets() {
@@ -35,7 +35,7 @@ pub(crate) fn reject<A: Family>(
     }
     maps::count(reason);
     skb.address_to_host();
-    Ok(Verdict::Pod { ifindex: skb.ifindex() })
+    Ok(Verdict::pod(skb.ifindex()))
 }
 
 #[inline(never)]

@@ -9,28 +9,28 @@ use crate::verdict::Verdict;
 use crate::{flow, icmp, maps, translate};
 
 #[inline(always)]
-pub(crate) fn run<A: Family>(skb: Skb) -> Verdict<A> {
-    decide(skb).into()
+pub(crate) fn run<A: Family>(skb: Skb) -> Verdict {
+    decide::<A>(skb).into()
 }
 
 #[inline(always)]
-fn decide<A: Family>(skb: Skb) -> Result<Verdict<A>, Reason> {
+fn decide<A: Family>(skb: Skb) -> Result<Verdict, Reason> {
     let Some(Scratch { packet, flow, quoted }) = maps::scratch::<A>() else {
-        return Ok(Verdict::Next);
+        return Ok(Verdict::NEXT);
     };
     if !packet.read(skb)? {
-        return Ok(Verdict::Next);
+        return Ok(Verdict::NEXT);
     }
     if !packet.has_ports() {
         icmp::translate(skb, packet, Direction::Reverse, (flow, quoted))?;
-        return Ok(Verdict::Next);
+        return Ok(Verdict::NEXT);
     }
     if !packet.recall_ports(Hook::ToPod) {
-        return Ok(Verdict::Next);
+        return Ok(Verdict::NEXT);
     }
     if flow::of_backend(packet, flow) {
         packet.remember_ports(Hook::ToPod);
         translate::to_client(skb, packet, flow).map_err(|_| Reason::DroppedRewrite)?;
     }
-    Ok(Verdict::Next)
+    Ok(Verdict::NEXT)
 }

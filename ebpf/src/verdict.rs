@@ -1,46 +1,52 @@
 //! What becomes of a packet.
 
 use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC};
-use weir_ebpf_common::Reason;
+use weir_ebpf_common::{Address, Reason};
 
-use crate::family::Family;
-use crate::maps;
-use crate::skb;
+use crate::{maps, skb};
 
-/// Go on with the next program of the device, then as if there had been none.
-pub(crate) const NEXT: i32 = TC_ACT_UNSPEC;
-
+/// What the kernel is told to do with a packet. Made here only, so that this file is the table of
+/// all that can become of one. (It is no enum that is turned into an action later: the compiler
+/// would move what only some variants have through uninitialised bytes of the stack, which kernels
+/// before 6.3 refuse to read.)
 #[derive(Clone, Copy)]
-pub(crate) enum Verdict<A> {
-    /// It goes on through the kernel, changed or not.
-    Next,
-    /// Into the pod at the other end of this device.
-    Pod { ifindex: u32 },
-    /// To a neighbour on this device.
-    Neighbour { ifindex: u32, next_hop: A },
-    /// Nowhere.
-    Drop(Reason),
-}
+#[repr(transparent)]
+pub(crate) struct Verdict(i32);
 
-impl<A: Family> Verdict<A> {
-    /// The one place where a verdict becomes what the kernel wants.
+impl Verdict {
+    /// It goes on through the kernel, changed or not: to the next program of the device, then as if
+    /// there had been none.
+    pub(crate) const NEXT: Self = Self(TC_ACT_UNSPEC);
+
+    /// Into the pod at the other end of a device.
     #[inline(always)]
-    pub(crate) fn carry_out(self) -> i32 {
-        match self {
-            Self::Next => NEXT,
-            Self::Pod { ifindex } => skb::redirect_peer(ifindex),
-            Self::Neighbour { ifindex, next_hop } => skb::redirect_neigh(ifindex, &next_hop),
-            Self::Drop(reason) => {
-                maps::count(reason);
-                TC_ACT_SHOT
-            }
-        }
+    pub(crate) fn pod(ifindex: u32) -> Self {
+        Self(skb::redirect_peer(ifindex))
+    }
+
+    /// To a neighbour on a device.
+    #[inline(always)]
+    pub(crate) fn neighbour<A: Address>(ifindex: u32, next_hop: &A) -> Self {
+        Self(skb::redirect_neigh(ifindex, next_hop))
+    }
+
+    /// Nowhere.
+    #[inline(always)]
+    pub(crate) fn drop(reason: Reason) -> Self {
+        maps::count(reason);
+        Self(TC_ACT_SHOT)
+    }
+
+    /// What the kernel understands.
+    #[inline(always)]
+    pub(crate) fn action(self) -> i32 {
+        self.0
     }
 }
 
-impl<A> From<Result<Self, Reason>> for Verdict<A> {
+impl From<Result<Self, Reason>> for Verdict {
     #[inline(always)]
     fn from(result: Result<Self, Reason>) -> Self {
-        result.unwrap_or_else(Self::Drop)
+        result.unwrap_or_else(Self::drop)
     }
 }
