@@ -52,13 +52,22 @@ fn tunnel(scene: &Scene, own: u8, other: u8) -> Result<()> {
     let ifindex = scene.ifindex("weir.1")?;
     scene.node.run(|| {
         attach(ifindex, &Program::open(&scene.pins, Hook::FromOverlay)?)?;
+        Ok(())
+    })?;
+    set_mtu(scene, other, 1450)
+}
+
+/// Tells the programs of a node what the tunnel to the other takes.
+pub(crate) fn set_mtu(scene: &Scene, other: u8, mtu: u32) -> Result<()> {
+    let ifindex = scene.ifindex("weir.1")?;
+    scene.node.run(|| {
         let kind = RouteKind::RemotePods as u32;
         let next_hop = V4::from(Ipv4Addr::new(10, 244, other, 0));
-        let route = Route { kind, ifindex, mtu: 1450, next_hop };
+        let route = Route { kind, ifindex, mtu, next_hop };
         Cluster::open(&scene.pins)?.set(next_hop, 24, &route)?;
         let prefix = V6::from(Ipv6Addr::new(0xfd00, 0x244, other.into(), 0, 0, 0, 0, 0));
         let next_hop = V6::from(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, other.into()));
-        let route = Route { kind, ifindex, mtu: 1450, next_hop };
+        let route = Route { kind, ifindex, mtu, next_hop };
         Cluster::open(&scene.pins)?.set(prefix, 64, &route)?;
         Ok(())
     })
