@@ -4,6 +4,8 @@ use std::ffi::OsString;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::kernels::Series;
+
 /// The tasks of this repository. Each installs what it lacks before it starts.
 #[derive(Debug, Parser)]
 #[command(name = "xtask", bin_name = "cargo xtask", disable_help_subcommand = true)]
@@ -48,6 +50,13 @@ pub(crate) enum Task {
     /// Check formatting, clippy's warnings, and the dependencies' licences and sources
     Lint(Lint),
 
+    /// Test on other kernels too, emulated, and on this machine's (as root)
+    ///
+    /// Boots Debian's kernels with the released programs and tests of what depends on the kernel.
+    /// They are fetched once, with apt but apart from what it knows of this machine, and kept in
+    /// the cache folder. Root is needed for this machine's kernel only: `--kernel` chooses others.
+    Kernels(Kernels),
+
     /// Show a cluster of two nodes with a few pods on this machine, and remove it again (as root)
     ///
     /// Arguments go to the demo: `cargo xtask demo -- --help` shows its own.
@@ -82,6 +91,26 @@ pub(crate) struct Test {
     /// Arguments for the test programs: a part of a test's name, --nocapture, ...
     #[arg(last = true)]
     pub(crate) args: Vec<OsString>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Kernels {
+    /// Only this kernel; can be given several times
+    #[arg(long = "kernel", value_name = "NAME", value_enum)]
+    pub(crate) kernels: Vec<Series>,
+
+    /// Say which kernels and tests there are, and do nothing
+    #[arg(long)]
+    pub(crate) list: bool,
+
+    /// Fetch the newest kernels, also where one is there
+    #[arg(long)]
+    pub(crate) update: bool,
+
+    /// Fetch from this mirror of Debian and, with `-security` behind it, of its security archive,
+    /// instead of from those that this machine's own packages come from
+    #[arg(long, value_name = "URI", env = "WEIR_DEBIAN_MIRROR")]
+    pub(crate) mirror: Option<String>,
 }
 
 #[derive(Debug, Args)]

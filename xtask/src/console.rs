@@ -81,7 +81,7 @@ fn styled(text: &str, style: Style) -> Cow<'_, str> {
     }
 }
 
-fn readable(duration: Duration) -> String {
+pub(crate) fn readable(duration: Duration) -> String {
     let seconds = duration.as_secs();
     match seconds {
         0..60 => format!("{:.1} s", duration.as_secs_f64()),

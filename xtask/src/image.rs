@@ -15,7 +15,7 @@ mod buildah;
 mod cluster;
 mod inputs;
 mod toolbox;
-mod tree;
+pub(crate) mod tree;
 
 use std::fs;
 use std::path::{Path, PathBuf};

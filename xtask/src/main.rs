@@ -15,6 +15,7 @@ mod e2e;
 mod elf;
 mod image;
 mod kernel;
+mod kernels;
 mod lint;
 mod packages;
 mod program;
@@ -52,6 +53,7 @@ fn run(task: Task) -> Result<()> {
         Task::Image => image::run(&workspace),
         Task::Test(options) => test::run(&workspace, &options),
         Task::Lint(options) => lint::run(&workspace, &options),
+        Task::Kernels(options) => kernels::run(&workspace, &options),
         Task::Demo { args } => program::demo(&workspace, &args),
         Task::E2e(E2e::Api { args }) => e2e::api(&workspace, &args),
         Task::E2e(E2e::Up(passed)) => e2e::cluster(&workspace, "up", &passed.args),

@@ -33,16 +33,23 @@ impl Package {
     pub(crate) const CONTAINERD: Self = Self::of("containerd", Proof::Program("containerd"));
     pub(crate) const ETHTOOL: Self = Self::of("ethtool", Proof::Program("ethtool"));
     pub(crate) const CURL: Self = Self::of("curl", Proof::Program("curl"));
+    /// The keys of Debian's archives, which other distributions have as a package too.
+    pub(crate) const DEBIAN_KEYRING: Self = Self::of(
+        "debian-archive-keyring",
+        Proof::File("/usr/share/keyrings/debian-archive-keyring.gpg"),
+    );
     pub(crate) const DNSUTILS: Self = Self::of("bind9-dnsutils", Proof::Program("dig"));
     pub(crate) const IPERF: Self = Self::of("iperf", Proof::Program("iperf"));
     pub(crate) const IPROUTE: Self = Self::of("iproute2", Proof::Program("ip"));
     pub(crate) const IPTABLES: Self = Self::of("iptables", Proof::Program("iptables-legacy"));
+    pub(crate) const KMOD: Self = Self::of("kmod", Proof::Program("kmod"));
     /// `musl-gcc`, for the C parts of the agent's TLS.
     pub(crate) const MUSL: Self = Self::of("musl-tools", Proof::Program("musl-gcc"));
     pub(crate) const NETCAT: Self = Self::of("netcat-openbsd", Proof::Program("nc.openbsd"));
     pub(crate) const NFTABLES: Self = Self::of("nftables", Proof::Program("nft"));
     pub(crate) const OPENSSL: Self = Self::of("openssl", Proof::Program("openssl"));
     pub(crate) const PING: Self = Self::of("iputils-ping", Proof::Program("ping"));
+    pub(crate) const QEMU: Self = Self::of("qemu-system-x86", Proof::Program("qemu-system-x86_64"));
     pub(crate) const REFERENCE_PLUGINS: Self =
         Self::of("containernetworking-plugins", Proof::File("/usr/lib/cni/bridge"));
     pub(crate) const RUNC: Self = Self::of("runc", Proof::Program("runc"));

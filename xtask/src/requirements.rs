@@ -96,6 +96,23 @@ pub(crate) const TEST: &[Need] = &[
     Need::Tool(Tool::Cnitool),
 ];
 
+pub(crate) const KERNELS: &[Need] = &[
+    Need::CCompiler,
+    Need::Component(Component::Musl),
+    Need::Package(Package::MUSL),
+    Need::Component(Component::RustSrc),
+    Need::Tool(Tool::BpfLinker),
+    Need::Package(Package::BUSYBOX),
+    Need::Package(Package::DEBIAN_KEYRING),
+    Need::Package(Package::ETHTOOL),
+    Need::Package(Package::IPROUTE),
+    Need::Package(Package::IPTABLES),
+    Need::Package(Package::KMOD),
+    Need::Package(Package::NFTABLES),
+    Need::Package(Package::PING),
+    Need::Package(Package::QEMU),
+];
+
 pub(crate) const E2E_API: &[Need] = &[
     Need::CCompiler,
     Need::Component(Component::Musl),
@@ -285,6 +302,7 @@ mod tests {
             ("bench cni", BENCH_CNI),
             ("image", IMAGE),
             ("test", TEST),
+            ("kernels", KERNELS),
             ("e2e api", E2E_API),
             ("e2e up", E2E_CLUSTER),
         ] {
@@ -299,6 +317,7 @@ mod tests {
             ("demo", DEMO),
             ("bench overlay", BENCH_OVERLAY),
             ("test", TEST),
+            ("kernels", KERNELS),
             ("e2e api", E2E_API),
             ("e2e up", E2E_CLUSTER),
         ] {

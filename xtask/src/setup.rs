@@ -3,12 +3,14 @@
 use anyhow::Result;
 
 use crate::console::Steps;
-use crate::requirements::{self, BENCH_CNI, BUILD, DEMO, E2E_CLUSTER, IMAGE, LINT, Report, TEST};
+use crate::requirements::{
+    self, BENCH_CNI, BUILD, DEMO, E2E_CLUSTER, IMAGE, KERNELS, LINT, Report, TEST,
+};
 use crate::workspace::Workspace;
 
 pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     let mut steps = Steps::default();
-    let needs = [BUILD, LINT, TEST, DEMO, BENCH_CNI, IMAGE, E2E_CLUSTER].concat();
+    let needs = [BUILD, LINT, TEST, DEMO, BENCH_CNI, IMAGE, E2E_CLUSTER, KERNELS].concat();
     requirements::ensure(workspace, &mut steps, &needs, Report::Everything)?;
     steps.summary();
     Ok(())

@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use crate::{command, console};
 
 /// Makes the folder empty.
-pub(super) fn clear(folder: &Path) -> Result<()> {
+pub(crate) fn clear(folder: &Path) -> Result<()> {
     match fs::remove_dir_all(folder) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             return Err(error).with_context(|| format!("remove {}", folder.display()));
@@ -22,7 +22,7 @@ pub(super) fn clear(folder: &Path) -> Result<()> {
 }
 
 /// Copies a file to a place below `root`, with its mode.
-pub(super) fn put(file: &Path, root: &Path, place: &Path) -> Result<()> {
+pub(crate) fn put(file: &Path, root: &Path, place: &Path) -> Result<()> {
     let copy = root.join(place);
     if let Some(folder) = copy.parent() {
         fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
@@ -44,7 +44,7 @@ pub(super) fn remove(file: &Path) -> Result<()> {
 
 /// Copies programs to their places, the libraries that the loader would find for them to where it
 /// would find them, and the copyright notices of the packages that all these came from.
-pub(super) fn put_with_libraries(programs: &[(PathBuf, PathBuf)], root: &Path) -> Result<()> {
+pub(crate) fn put_with_libraries(programs: &[(PathBuf, PathBuf)], root: &Path) -> Result<()> {
     let mut shared = BTreeSet::new();
     for (program, place) in programs {
         put(program, root, place)?;

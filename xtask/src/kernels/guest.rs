@@ -1,0 +1,66 @@
+//! A machine that is emulated for one kernel.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use super::initramfs;
+use super::kept::Kernel;
+
+/// No guest may take longer, however slow the machine: ten times what it takes on two processors.
+const LIMIT: &str = "900";
+/// What the kernel is told: to end the emulation when it panics, to trust the emulated clock, and
+/// not to spend instructions on attacks that nobody makes here.
+const COMMAND_LINE: &str =
+    "console=ttyS0 loglevel=5 panic=-1 mitigations=off tsc=reliable rdinit=/init";
+
+/// What a guest left behind.
+pub(super) struct Logs {
+    /// What the suites wrote.
+    pub(super) suites: String,
+    /// What the kernel wrote, with its last messages if a suite failed.
+    pub(super) console: String,
+}
+
+/// Boots the kernel with the programs, and waits until the guest is switched off.
+pub(super) fn run(kernel: &Kernel, programs: &Path, folder: &Path) -> Result<Logs> {
+    fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
+    let (suites, console) = (folder.join("suites.log"), folder.join("console.log"));
+    let initramfs = folder.join("initramfs.cpio");
+    initramfs::join(&[programs.to_owned(), kernel.modules()], &initramfs)?;
+    let said = folder.join("qemu.log");
+    let mut qemu = machine(kernel, &initramfs, &console, &suites);
+    let said_file = File::create(&said).with_context(|| format!("create {}", said.display()))?;
+    let status = qemu.stdin(Stdio::null()).stdout(Stdio::null()).stderr(said_file).status();
+    let status = status.context("start qemu-system-x86_64")?;
+    fs::remove_file(&initramfs).context("remove the guest's initramfs")?;
+    // Exit status 124 is `timeout`'s: then the logs say how far the guest came.
+    if !status.success() && status.code() != Some(124) {
+        bail!("qemu-system-x86_64 failed: {status}\n{}", read(&said)?.trim());
+    }
+    Ok(Logs { suites: read(&suites)?, console: read(&console)? })
+}
+
+fn machine(kernel: &Kernel, initramfs: &Path, console: &Path, suites: &Path) -> Command {
+    let mut qemu = Command::new("timeout");
+    qemu.args(["--kill-after=10", LIMIT, "qemu-system-x86_64", "-nodefaults", "-no-user-config"]);
+    qemu.args(["-display", "none", "-no-reboot", "-m", "1536"]);
+    // Emulated, because a machine that is virtual itself seldom has KVM. Time in the guest is
+    // counted in its own instructions, and waiting takes none: however busy this machine is, no
+    // deadline of a test passes early, and a test that sleeps costs nothing. This needs a single
+    // processor.
+    qemu.args(["-accel", "tcg", "-icount", "shift=1,sleep=off", "-cpu", "max", "-smp", "1"]);
+    qemu.arg("-kernel").arg(kernel.image()).arg("-initrd").arg(initramfs);
+    qemu.args(["-append", COMMAND_LINE]);
+    for log in [console, suites] {
+        qemu.arg("-serial").arg(format!("file:{}", log.display()));
+    }
+    qemu
+}
+
+fn read(log: &PathBuf) -> Result<String> {
+    let bytes = fs::read(log).with_context(|| format!("read {}", log.display()))?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}

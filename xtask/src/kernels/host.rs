@@ -1,0 +1,38 @@
+//! The suites on the kernel of this machine.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result};
+
+use super::guest::Logs;
+use super::suites::Program;
+use super::verdict;
+use crate::program;
+use crate::workspace::Workspace;
+
+/// What `uname -r` says.
+pub(super) fn release() -> String {
+    rustix::system::uname().release().to_string_lossy().into_owned()
+}
+
+/// Runs them one after the other, and writes what a guest's init does.
+pub(super) fn run(workspace: &Workspace, programs: &[Program], folder: &Path) -> Result<Logs> {
+    fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
+    let path = folder.join("suites.log");
+    let mut log = File::create(&path).with_context(|| format!("create {}", path.display()))?;
+    for Program { suite, file } in programs {
+        writeln!(log, "{}{}", verdict::RUN, suite.name).context("write the log")?;
+        let mut command = Command::new(file);
+        program::environment(workspace, &mut command).args(suite.arguments());
+        let (out, err) = (log.try_clone()?, log.try_clone()?);
+        let status = command.stdin(Stdio::null()).stdout(out).stderr(err).status();
+        let status = status.with_context(|| format!("start {}", file.display()))?;
+        let code = status.code().map_or_else(|| "killed".to_owned(), |code| code.to_string());
+        writeln!(log, "{}{} {code}", verdict::END, suite.name).context("write the log")?;
+    }
+    let suites = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
+    Ok(Logs { suites: String::from_utf8_lossy(&suites).into_owned(), console: String::new() })
+}

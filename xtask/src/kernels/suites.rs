@@ -1,0 +1,172 @@
+//! What is proved on each kernel: tests that depend on what the kernel has and how it behaves, and
+//! those that show a cluster at work. The rest of the tests is about Weir alone.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use crate::command;
+use crate::console;
+use crate::workspace::{MUSL, Workspace};
+
+/// Some tests of a test program.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Suite {
+    pub(super) name: &'static str,
+    /// The package, and its folder in the repository.
+    package: (&'static str, &'static str),
+    /// The program's name in the package.
+    target: &'static str,
+    /// Modules and tests, by their whole names; no name means all tests.
+    tests: &'static [&'static str],
+}
+
+pub(super) const SUITES: &[Suite] = &[
+    Suite {
+        name: "plugin",
+        package: ("weir-tests", "tests"),
+        target: "system",
+        tests: &[
+            "addresses::every_address_but_network_broadcast_and_gateway_is_handed_out_once",
+            "bridge::",
+            "check::a_healthy_pod_passes_again_and_again",
+            "check::damage_in_the_pod_is_found_and_named",
+            "check::damage_on_the_node_is_found_and_named",
+            "del::a_namespace_that_is_gone_is_no_obstacle",
+            "del::deleting_twice_is_as_good_as_once",
+            "gc::an_interface_without_anything_else_goes",
+            "gc::valid_attachments_stay_and_the_others_go",
+            "kernel_state::",
+            "routes::",
+            "traffic::",
+        ],
+    },
+    Suite {
+        name: "cluster",
+        package: ("weir-tests", "tests"),
+        target: "cluster",
+        tests: &[
+            "cleanup::everything_of_weirs_goes_and_nothing_of_others",
+            "device::a_device_does_not_learn_and_has_the_documented_settings",
+            "device::a_device_that_is_deleted_comes_back",
+            "masquerade::outside_of_the_cluster_a_pod_has_its_nodes_address",
+            "masquerade::rules_that_somebody_deleted_are_back_and_those_of_others_stay",
+            "offload::",
+            "reach::dual_stack_pods_talk_by_routes",
+            "reach::dual_stack_pods_talk_through_a_tunnel_over_ipv4",
+            "reach::dual_stack_pods_talk_through_a_tunnel_over_ipv6",
+        ],
+    },
+];
+
+/// A suite with the program that was built for it.
+#[derive(Debug)]
+pub(super) struct Program {
+    pub(super) suite: &'static Suite,
+    pub(super) file: PathBuf,
+}
+
+impl Suite {
+    /// Arguments of the test program. One test at a time: a guest has one processor.
+    pub(super) fn arguments(&self) -> Vec<&'static str> {
+        [&["--test-threads=1"], self.tests].concat()
+    }
+}
+
+/// Builds the test programs, static as the released ones, so that they need nothing of a guest.
+pub(super) fn build(workspace: &Workspace) -> Result<Vec<Program>> {
+    let mut cargo = command::cargo();
+    cargo.args(["test", "--no-run", "--target", MUSL, "--message-format=json-render-diagnostics"]);
+    cargo.current_dir(&workspace.root);
+    for suite in SUITES {
+        cargo.args(["--package", suite.package.0, "--test", suite.target]);
+    }
+    console::echo(&cargo);
+    let messages = command::output(&mut cargo)?;
+    let programs = SUITES.iter().map(|suite| {
+        let (package, folder) = suite.package;
+        let manifest = workspace.root.join(folder).join("Cargo.toml");
+        let file = executable(&messages, &manifest, suite.target)
+            .with_context(|| format!("cargo built no test {} of {package}", suite.target))?;
+        demand_tests(suite, &file)?;
+        Ok(Program { suite, file })
+    });
+    programs.collect()
+}
+
+/// Where cargo says that it left the test program of a package.
+fn executable(messages: &str, manifest: &Path, target: &str) -> Option<PathBuf> {
+    let messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let mut messages = messages.filter(|message| {
+        let built = &message["target"];
+        built["kind"][0] == "test"
+            && built["name"] == target
+            && message["manifest_path"].as_str().map(Path::new) == Some(manifest)
+    });
+    Some(messages.next()?["executable"].as_str()?.into())
+}
+
+/// Fails unless each name of the suite is that of a test: one that is misspelt would never fail.
+fn demand_tests(suite: &Suite, program: &Path) -> Result<()> {
+    let listing = command::output(Command::new(program).arg("--list"))?;
+    match unknown(&listing, suite.tests) {
+        None => Ok(()),
+        Some(name) => bail!("the suite {} names {name}, which is no test", suite.name),
+    }
+}
+
+/// A name that is of no test in what a test program lists.
+fn unknown(listing: &str, names: &[&'static str]) -> Option<&'static str> {
+    let tests: Vec<_> = listing.lines().filter_map(|line| line.strip_suffix(": test")).collect();
+    let is_there = |name: &str| match name.ends_with("::") {
+        true => tests.iter().any(|test| test.starts_with(name)),
+        false => tests.contains(&name),
+    };
+    names.iter().copied().find(|name| !is_there(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_no_test_has_is_found() {
+        let listing = "gc::nothing_to_do: test\nroutes::one: test\n\n2 tests, 0 benchmarks\n";
+        assert_eq!(unknown(listing, &["gc::nothing_to_do", "routes::"]), None);
+        assert_eq!(unknown(listing, &["gc::nothing", "routes::"]), Some("gc::nothing"));
+        assert_eq!(unknown(listing, &["route::"]), Some("route::"));
+        assert_eq!(unknown(listing, &[]), None);
+    }
+
+    #[test]
+    fn the_program_of_the_package_is_taken_and_not_a_namesake() {
+        let of = |manifest: &str, kind: &str, file: &str| {
+            format!(
+                r#"{{"reason":"compiler-artifact","manifest_path":"{manifest}","executable":"{file}",
+                   "target":{{"kind":["{kind}"],"name":"kernel"}}}}"#
+            )
+            .replace('\n', "")
+        };
+        let messages = [
+            "no JSON".to_owned(),
+            of("/w/other/Cargo.toml", "test", "/t/other"),
+            of("/w/datapath/Cargo.toml", "bin", "/t/bin"),
+            of("/w/datapath/Cargo.toml", "test", "/t/kernel"),
+        ];
+        let manifest = Path::new("/w/datapath/Cargo.toml");
+        let file = executable(&messages.join("\n"), manifest, "kernel");
+        assert_eq!(file.as_deref(), Some(Path::new("/t/kernel")));
+        assert_eq!(executable(&messages.join("\n"), manifest, "system"), None);
+    }
+
+    #[test]
+    fn suites_have_names_that_the_guest_can_read() {
+        for suite in SUITES {
+            let words = [&[suite.name], &*suite.arguments()].concat();
+            assert!(words.iter().all(|word| !word.contains(char::is_whitespace)), "{suite:?}");
+            assert_eq!(SUITES.iter().filter(|other| other.name == suite.name).count(), 1);
+        }
+    }
+}
