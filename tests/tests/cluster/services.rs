@@ -1,8 +1,14 @@
 //! Services: pods and processes of nodes reach the pods behind a cluster IP.
 
+mod birth;
+mod change;
+mod host;
+mod refusal;
+mod upkeep;
+
 use std::net::{IpAddr, SocketAddr};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use weir_tests::lab::{
     Attached, Builder, Cluster, Families, Member, Mode, Server, ServiceManifest, Stack, ask_tcp,
     ask_udp, until,
@@ -52,15 +58,16 @@ pub(crate) fn with(service: ServiceManifest, backends: &[&Backend]) -> ServiceMa
         .fold(service, |service, backend| service.endpoint(&backend.pod.addresses(), &backend.node))
 }
 
-/// Waits until a client gets an answer, over both protocols, and tells from whom over TCP.
-pub(crate) fn reaches(client: &impl Stack, target: SocketAddr) -> Result<String> {
-    let mut name = String::new();
-    until("the service answers", || {
-        name = ask_tcp(client, target)?.server;
-        Ok(())
-    })?;
-    ask_udp(client, target)?;
-    Ok(name)
+/// Waits until a client gets an answer of this backend, over both protocols.
+pub(crate) fn reaches(client: &impl Stack, target: SocketAddr, backend: &str) -> Result<()> {
+    for ask in [ask_tcp, ask_udp] {
+        until("the backend answers", || {
+            let who = ask(client, target)?;
+            ensure!(who.server == backend, "{who:?}");
+            Ok(())
+        })?;
+    }
+    Ok(())
 }
 
 /// A client on node 1 reaches backends on node 1 and on node 2, one after the other.
@@ -73,15 +80,9 @@ fn reaches_both(builder: Builder, families: Families) -> Result<()> {
             let service = with(web(families), &[backend]);
             cluster.world()?.put_service(&service)?;
             for target in service.targets() {
-                until("the backend answers", || {
-                    let reply = ask_tcp(&client, target)?;
-                    ensure!(reply.server == backend.name, "{reply:?}");
-                    Ok(())
-                })
-                .with_context(|| backend.name.clone())?;
-                let reply = ask_udp(&client, target).with_context(|| backend.name.clone())?;
-                ensure!(reply.server == backend.name, "{reply:?}");
-                ensure!(client.addresses().contains(&reply.client), "not its own: {reply:?}");
+                reaches(&client, target, &backend.name)?;
+                let who = ask_tcp(&client, target)?;
+                ensure!(client.addresses().contains(&who.client), "not its own: {who:?}");
             }
         }
         Ok(())
@@ -106,4 +107,18 @@ fn dual_stack_pods_reach_a_service_in_both_families_by_routes() -> Result<()> {
 #[test]
 fn pods_reach_services_by_the_stack_where_the_fast_path_is_off() -> Result<()> {
     reaches_both(Cluster::new(2).flag("--fast-path=false"), Families::Dual)
+}
+
+#[test]
+fn a_pod_that_is_its_own_backend_reaches_itself() -> Result<()> {
+    for fast in [true, false] {
+        let builder = Cluster::new(1).pods(Families::Dual).flag(&format!("--fast-path={fast}"));
+        builder.services().test(|cluster| {
+            let backend = Backend::on(cluster.node(1)?, "me")?;
+            let service = with(web(Families::Dual), &[&backend]);
+            cluster.world()?.put_service(&service)?;
+            service.targets().into_iter().try_for_each(|at| reaches(&backend.pod, at, "me"))
+        })?;
+    }
+    Ok(())
 }

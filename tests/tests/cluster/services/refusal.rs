@@ -1,0 +1,59 @@
+//! A Service that nobody serves says so at once.
+
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use weir_tests::lab::{Cluster, Families, Stack, until};
+
+use super::{Backend, reaches, web, with};
+
+/// A SYN that is not answered is sent again after a second: a refusal that took so long was not of
+/// the first.
+const FIRST_TRY: Duration = Duration::from_millis(900);
+
+fn refuses(client: &impl Stack, target: SocketAddr) -> Result<()> {
+    match client.run(|| Ok(TcpStream::connect_timeout(&target, FIRST_TRY)))? {
+        Ok(_) => bail!("somebody answers at {target}"),
+        Err(error) => {
+            ensure!(error.kind() == ErrorKind::ConnectionRefused, "{target}: {error}");
+            Ok(())
+        }
+    }
+}
+
+#[test]
+fn a_service_without_endpoints_refuses_pods_and_processes_of_nodes_at_once() -> Result<()> {
+    Cluster::new(1).pods(Families::Dual).services().test(|cluster| {
+        let node = cluster.node(1)?;
+        let client = node.pod("client")?;
+        let backend = Backend::on(node, "backend")?;
+        let service = with(web(Families::Dual), &[&backend]);
+        cluster.world()?.put_service(&service)?;
+        for target in service.targets() {
+            reaches(&client, target, "backend")?;
+        }
+        cluster.world()?.put_service(&service.clone().without_endpoints())?;
+        for target in service.targets() {
+            until("the service refuses", || refuses(&client, target))?;
+            refuses(node, target).context("a process of the node")?;
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn an_unknown_port_of_a_service_is_refused_at_once() -> Result<()> {
+    Cluster::new(1).pods(Families::Dual).services().test(|cluster| {
+        let node = cluster.node(1)?;
+        let (client, backend) = (node.pod("client")?, Backend::on(node, "backend")?);
+        let service = with(web(Families::Dual), &[&backend]);
+        cluster.world()?.put_service(&service)?;
+        for target in service.targets() {
+            reaches(&client, target, "backend")?;
+            refuses(&client, SocketAddr::new(target.ip(), 81))?;
+        }
+        Ok(())
+    })
+}

@@ -1,0 +1,184 @@
+//! What serves Services outlives agents, and is put right when somebody breaks it.
+
+use std::fs;
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use rustix::process::Signal;
+use weir_tests::lab::{Cluster, Conversation, Families, Stack, ask_tcp, until};
+
+use super::{Backend, reaches, web, with};
+
+/// Asks over one connection, over new ones and by datagrams of one socket, again and again, while
+/// `disturb` runs. Nothing may go unanswered.
+fn nothing_is_lost(
+    client: &(impl Stack + Sync),
+    target: SocketAddr,
+    disturb: impl FnOnce() -> Result<()>,
+) -> Result<()> {
+    let stop = AtomicBool::new(false);
+    let mut talk = Conversation::start(client, target)?;
+    let socket = client.run(|| {
+        let socket = UdpSocket::bind(("0.0.0.0", 0)).context("bind")?;
+        socket.connect(target).context("connect")?;
+        Ok(socket)
+    })?;
+    socket.set_read_timeout(Some(Duration::from_secs(1)))?;
+    let again = |ask: &mut dyn FnMut() -> Result<()>| -> Result<u32> {
+        let mut count = 0;
+        while !stop.load(Ordering::Relaxed) {
+            ask().with_context(|| format!("after {count} answers"))?;
+            count += 1;
+        }
+        Ok(count)
+    };
+    let again = &again;
+    thread::scope(|scope| {
+        let one = scope.spawn(move || again(&mut || talk.ask().map(drop)));
+        let new = scope.spawn(move || again(&mut || ask_tcp(client, target).map(drop)));
+        let datagrams = scope.spawn(move || {
+            again(&mut || {
+                socket.send(b"?")?;
+                socket.recv(&mut [0; 64]).map(drop).context("a datagram")
+            })
+        });
+        let disturbed = disturb();
+        stop.store(true, Ordering::Relaxed);
+        for (what, thread) in
+            [("one connection", one), ("new connections", new), ("datagrams", datagrams)]
+        {
+            let count = thread.join().map_err(|_| anyhow::anyhow!("{what}: panicked"))?;
+            ensure!(count.context(what)? > 0, "{what}: nothing was asked");
+        }
+        disturbed
+    })
+}
+
+#[test]
+fn nothing_is_lost_when_agents_are_killed_and_started_again() -> Result<()> {
+    for fast in [true, false] {
+        let builder = Cluster::new(2).flag(&format!("--fast-path={fast}"));
+        builder.services().test(|cluster| {
+            let (near, far) = (cluster.node(1)?, cluster.node(2)?);
+            let client = near.pod("client")?;
+            let backends = [Backend::on(near, "near")?, Backend::on(far, "far")?];
+            let service = with(web(Families::V4), &[&backends[0], &backends[1]]);
+            cluster.world()?.put_service(&service)?;
+            let target = service.targets()[0];
+            reaches(&client, target, "far")?;
+            nothing_is_lost(&client, target, || {
+                for signal in [Signal::KILL, Signal::TERM] {
+                    for node in cluster.nodes() {
+                        node.end_agent(signal)?;
+                        node.start_agent()?;
+                        until("the new agent is ready", || node.ready())?;
+                    }
+                }
+                Ok(())
+            })
+        })?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_program_that_somebody_removes_is_attached_again() -> Result<()> {
+    Cluster::new(1).services().flag("--resync-seconds=1").test(|cluster| {
+        let node = cluster.node(1)?;
+        let (client, backend) = (node.pod("client")?, Backend::on(node, "backend")?);
+        let service = with(web(Families::V4), &[&backend]);
+        cluster.world()?.put_service(&service)?;
+        let target = service.targets()[0];
+        reaches(&client, target, "backend")?;
+        let port = client.added().interfaces[1].name.clone();
+        let places =
+            [format!("filter del dev {port} ingress"), format!("qdisc del dev {port} clsact")];
+        for line in places {
+            node.sh(&format!("tc {line}"))?;
+            reaches(&client, target, "backend").context(line)?;
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn services_go_on_while_the_cluster_cannot_be_read() -> Result<()> {
+    Cluster::new(1).services().test(|cluster| {
+        let node = cluster.node(1)?;
+        let (client, backend) = (node.pod("client")?, Backend::on(node, "backend")?);
+        let service = with(web(Families::V4), &[&backend]);
+        cluster.world()?.put_service(&service)?;
+        let target = service.targets()[0];
+        reaches(&client, target, "backend")?;
+
+        node.kill_agent()?;
+        let dir = cluster.world()?.dir();
+        let away = dir.with_extension("away");
+        fs::rename(dir, &away)?;
+        node.start_agent()?;
+        until("the agent says what it waits for", || {
+            let answer = node.get("/readyz")?;
+            ensure!(answer.ok().is_err(), "it is ready");
+            Ok(())
+        })?;
+        ask_tcp(&client, target)?;
+        ask_tcp(&node.pod("new")?, target).context("a new pod")?;
+        fs::rename(&away, dir)?;
+        until("the agent is ready", || node.ready())?;
+        ask_tcp(&client, target).map(drop)
+    })
+}
+
+#[test]
+fn an_agent_that_is_to_serve_no_services_takes_everything_away() -> Result<()> {
+    Cluster::new(1).test(|cluster| {
+        let node = cluster.node(1)?;
+        node.end_agent(Signal::TERM)?;
+        node.start_agent_with(&["--services=true"])?;
+        until("programs are pinned", || {
+            ensure!(node.machine().run(|| Ok(pinned(node.machine().dir())))?, "they are not");
+            node.ready()
+        })?;
+        let (client, backend) = (node.pod("client")?, Backend::on(node, "backend")?);
+        let service = with(web(Families::V4), &[&backend]);
+        cluster.world()?.put_service(&service)?;
+        let target = service.targets()[0];
+        reaches(&client, target, "backend")?;
+
+        node.end_agent(Signal::TERM)?;
+        node.start_agent()?;
+        until("nothing is pinned", || {
+            ensure!(!node.machine().run(|| Ok(pinned(node.machine().dir())))?, "it is");
+            node.ready()
+        })?;
+        ensure!(ask_tcp(&client, target).is_err(), "somebody serves still");
+        let port = client.added().interfaces[1].name.clone();
+        let filters = node.sh(&format!("tc filter show dev {port} ingress"))?;
+        ensure!(!filters.contains("weir"), "{filters}");
+        reaches(&client, SocketAddr::new(backend.pod.address()?, super::TARGET), "backend")
+    })
+}
+
+fn pinned(dir: &std::path::Path) -> bool {
+    dir.join("bpf/weir/programs/from_pod").exists()
+}
+
+#[test]
+fn where_programs_cannot_be_pinned_the_overlay_works_and_the_agent_says_why() -> Result<()> {
+    Cluster::new(2).test(|cluster| {
+        let node = cluster.node(1)?;
+        node.end_agent(Signal::TERM)?;
+        node.sh(&format!("umount {}", node.machine().dir().join("bpf").display()))?;
+        node.start_agent_with(&["--services=true"])?;
+        until("the agent says why", || {
+            let answer = node.get("/readyz")?.body;
+            ensure!(answer.contains("waiting programs-attached"), "{answer}");
+            ensure!(answer.contains("BPF file system"), "{answer}");
+            Ok(())
+        })?;
+        crate::scene::new_pods_talk(cluster, "pod")
+    })
+}
