@@ -15,12 +15,12 @@ pub mod plan;
 mod record;
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet, hash_map::Entry},
     path::{Path, PathBuf},
 };
 
 use tokio::sync::watch;
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 use weir_datapath::{
     Capacities, Hook, Pins, Program, attach, attach_sockets, common::Settings, detach,
     detach_sockets, load, maps::SettingsMap, mount_bpffs, netns_cookie,
@@ -29,7 +29,7 @@ use weir_netlink::Link;
 
 use self::{
     kernel::State,
-    plan::{Desired, Surroundings},
+    plan::{OfCluster, Surroundings},
 };
 use crate::options::Options;
 
@@ -70,6 +70,7 @@ pub struct Datapath {
     settings: Settings,
     is_wanted: bool,
     loaded: Option<State>,
+    /// Where programs for the cluster are.
     programs: HashSet<(u32, Hook)>,
     announce: watch::Sender<bool>,
 }
@@ -108,32 +109,38 @@ impl Datapath {
         self.loaded.is_some()
     }
 
-    /// Makes the data path what it should be. `links` are all of the node's; with `thorough`
-    /// everything is compared with the kernel, otherwise what has changed since the last time.
+    /// Makes the data path what it should be: for the cluster always, and with `links`, all of the
+    /// node's, everything.
     ///
     /// Call it in the node's network namespace.
     pub fn ensure(
         &mut self,
         surroundings: &Surroundings<'_>,
-        links: &[Link],
-        thorough: bool,
+        links: Option<&[Link]>,
     ) -> Result<Operations, Error> {
-        let records = record::list(&self.run_dir)?;
-        let desired = plan::plan(surroundings, &records, links);
-        if !self.is_wanted {
-            return self.withdraw(&desired);
-        }
+        let cluster = plan::of_cluster(surroundings);
         let mut operations = Operations::new();
-        let is_new = self.loaded.is_none();
-        if is_new {
+        if self.loaded.is_none() {
             self.load(surroundings)?;
             *operations.entry("programs_load").or_default() += 1;
         }
         let Some(state) = &mut self.loaded else { return Ok(operations) };
-        state.ensure(&desired, links, thorough || is_new, &mut operations)?;
-        self.attach(&desired, thorough, &mut operations)?;
+        let thorough = links.is_some();
+        state.ensure_cluster(&cluster.destinations, thorough, &mut operations)?;
+        if let Some(links) = links {
+            // Entries of maps before programs: these use them at once.
+            let pods = plan::of_pods(&record::list(&self.run_dir)?, links);
+            state.ensure_pods(&pods, links, &mut operations)?;
+            self.attach(&pods.places, &mut operations)?;
+        }
+        self.attach_overlay(&cluster, thorough, &mut operations)?;
         self.announce.send_if_modified(|loaded| !std::mem::replace(loaded, true));
         Ok(operations)
+    }
+
+    /// Whether it is to be there.
+    pub fn is_wanted(&self) -> bool {
+        self.is_wanted
     }
 
     /// Loads the programs against the maps that are there or are made, and tells them what does not
@@ -172,60 +179,67 @@ impl Datapath {
         Ok(())
     }
 
-    fn attach(
+    fn attach_overlay(
         &mut self,
-        desired: &Desired,
+        cluster: &OfCluster,
         thorough: bool,
         operations: &mut Operations,
     ) -> Result<(), Error> {
-        let mut programs = BTreeMap::new();
-        let mut there = HashSet::new();
-        for place in &desired.places {
-            let (link, hook) = *place;
-            if !thorough && self.programs.contains(place) {
-                there.insert(*place);
-                continue;
+        let known = std::mem::take(&mut self.programs);
+        let (there, doubtful): (Vec<_>, Vec<_>) =
+            cluster.places.iter().partition(|place| !thorough && known.contains(place));
+        self.programs.extend(there);
+        let attached = self.attach(&doubtful, operations)?;
+        self.programs.extend(attached);
+        for (link, hook) in &cluster.vacant {
+            if thorough && detach(*link, *hook)? {
+                *operations.entry("program_detach").or_default() += 1;
             }
-            let program = match programs.entry(hook.program()) {
-                std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
-                std::collections::btree_map::Entry::Vacant(entry) => {
-                    entry.insert(Program::open(&self.pins, hook)?)
-                }
+        }
+        Ok(())
+    }
+
+    /// Attaches programs wherever they are not. Tells where they are: a device may have gone.
+    fn attach(
+        &self,
+        places: &[(u32, Hook)],
+        operations: &mut Operations,
+    ) -> Result<Vec<(u32, Hook)>, Error> {
+        let mut programs = HashMap::new();
+        let mut there = Vec::new();
+        for (link, hook) in places {
+            let program = match programs.entry(*hook) {
+                Entry::Occupied(entry) => entry.into_mut(),
+                Entry::Vacant(entry) => entry.insert(Program::open(&self.pins, *hook)?),
             };
-            match attach(link, program) {
+            match attach(*link, program) {
                 Ok(changed) => {
-                    there.insert(*place);
+                    there.push((*link, *hook));
                     if changed {
                         debug!(link, program = hook.program(), "attached a program");
                         *operations.entry("program_attach").or_default() += 1;
                     }
                 }
-                // It went since the links were listed.
                 Err(error) if error.is_not_found() => {}
                 Err(error) => return Err(error.into()),
             }
         }
-        for (link, hook) in &desired.vacant {
-            if thorough && detach(*link, *hook)? {
-                *operations.entry("program_detach").or_default() += 1;
-            }
-        }
-        self.programs = there;
-        Ok(())
+        Ok(there)
     }
 
-    /// Takes away what an agent with other options has left.
-    fn withdraw(&mut self, desired: &Desired) -> Result<Operations, Error> {
+    /// Takes away what an agent with other options has left. `links` are all of the node's.
+    pub fn withdraw(&mut self, links: &[Link]) -> Result<Operations, Error> {
         let mut operations = Operations::new();
         if !self.pins.exist() {
             return Ok(operations);
         }
         detach_sockets(&self.pins)?;
-        for (link, hook) in desired.places.iter().chain(&desired.vacant) {
-            match detach(*link, *hook) {
+        for (link, hook) in links.iter().flat_map(|link| Hook::ALL.map(|hook| (link.index, hook))) {
+            match detach(link, hook) {
                 Ok(true) => *operations.entry("program_detach").or_default() += 1,
                 Ok(false) => {}
-                Err(error) => warn!(link, %error, "a program stays attached"),
+                Err(error) if error.is_not_found() => {}
+                Err(error) => return Err(error.into()),
             }
         }
         self.pins.remove()?;

@@ -32,7 +32,7 @@ use self::{
 };
 use crate::{
     availability::Availability,
-    datapath::{Datapath, plan::Surroundings},
+    datapath::{self, Datapath, plan::Surroundings},
     events::{Concern, Events},
     health::{Condition, Health, Pass},
     install::{self, PodNetwork},
@@ -349,11 +349,19 @@ impl Reconciler {
         overlay: &Desired,
         done: &mut Done,
     ) -> Result<(), Error> {
-        let links = link::list(&self.netlink).await?;
-        let Self { conf, uplinks, tunnel_index: tunnel, datapath, .. } = self;
+        let is_wanted = self.datapath.is_wanted();
+        let links = match trigger.is_resync() || is_wanted != self.datapath.is_on() {
+            true => Some(link::list(&self.netlink).await?),
+            false => None,
+        };
+        let Self { conf, uplinks, tunnel_index: tunnel, datapath: programs, .. } = self;
         let tunnel = tunnel.filter(|_| overlay.tunnel.is_some());
         let surroundings = Surroundings { conf, own, peers, overlay, tunnel, uplinks };
-        let outcome = datapath.ensure(&surroundings, &links, trigger.is_resync());
+        let outcome = match &links {
+            _ if is_wanted => programs.ensure(&surroundings, links.as_deref()),
+            Some(links) => programs.withdraw(links),
+            None => Ok(datapath::Operations::new()),
+        };
         let condition = match outcome {
             Ok(operations) => {
                 for (kind, count) in operations {

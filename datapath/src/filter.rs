@@ -33,6 +33,9 @@ pub enum Hook {
 }
 
 impl Hook {
+    /// Every hook.
+    pub const ALL: [Self; 3] = [Self::FromPod, Self::ToPod, Self::FromOverlay];
+
     /// Both hooks of a pod's veth.
     pub const POD: [Self; 2] = [Self::FromPod, Self::ToPod];
 

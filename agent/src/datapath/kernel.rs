@@ -14,7 +14,7 @@ use weir_netlink::Link;
 use super::{
     Operations,
     diff::{Change, diff},
-    plan::{Desired, Destination, Endpoint},
+    plan::{Destination, Endpoint, OfPods},
 };
 
 /// The maps, and what was last written.
@@ -22,7 +22,7 @@ use super::{
 pub(super) struct State {
     v4: Maps<V4>,
     v6: Maps<V6>,
-    written: Option<Desired>,
+    written: Option<BTreeMap<IpNetwork, Destination>>,
 }
 
 #[derive(Debug)]
@@ -60,12 +60,11 @@ impl State {
         Ok(Self { v4: Maps::open(pins)?, v6: Maps::open(pins)?, written: None })
     }
 
-    /// Makes the maps what they should be; without `thorough` only if something else is desired
-    /// than the last time.
-    pub(super) fn ensure(
+    /// Makes the maps lead to the cluster; without `thorough` only if something else is desired than
+    /// the last time.
+    pub(super) fn ensure_cluster(
         &mut self,
-        desired: &Desired,
-        links: &[Link],
+        desired: &BTreeMap<IpNetwork, Destination>,
         thorough: bool,
         operations: &mut Operations,
     ) -> Result<(), Error> {
@@ -73,10 +72,21 @@ impl State {
             return Ok(());
         }
         self.written = None;
-        self.v4.ensure(desired, links, operations)?;
-        self.v6.ensure(desired, links, operations)?;
+        self.v4.ensure_cluster(desired, operations)?;
+        self.v6.ensure_cluster(desired, operations)?;
         self.written = Some(desired.clone());
         Ok(())
+    }
+
+    /// Makes the maps lead to the node's pods. `links` are all of the node's.
+    pub(super) fn ensure_pods(
+        &mut self,
+        desired: &OfPods,
+        links: &[Link],
+        operations: &mut Operations,
+    ) -> Result<(), Error> {
+        self.v4.ensure_pods(desired, links, operations)?;
+        self.v6.ensure_pods(desired, links, operations)
     }
 }
 
@@ -85,15 +95,14 @@ impl<A: OfIp> Maps<A> {
         Ok(Self { cluster: Cluster::open(pins)?, endpoints: Endpoints::open(pins, A::ENDPOINTS)? })
     }
 
-    fn ensure(
+    fn ensure_cluster(
         &mut self,
-        desired: &Desired,
-        links: &[Link],
+        desired: &BTreeMap<IpNetwork, Destination>,
         operations: &mut Operations,
     ) -> Result<(), Error> {
         let observed = self.cluster.entries()?.into_iter();
         let observed = observed.map(|(address, length, route)| ((address, length), route));
-        let wanted = desired.destinations.iter().filter_map(|(net, to)| route::<A>(*net, *to));
+        let wanted = desired.iter().filter_map(|(net, to)| route::<A>(*net, *to));
         for change in diff(&wanted.collect(), &observed.collect(), |_| true) {
             match change {
                 Change::Set((address, length), route) => {
@@ -108,7 +117,15 @@ impl<A: OfIp> Maps<A> {
                 }
             }
         }
+        Ok(())
+    }
 
+    fn ensure_pods(
+        &mut self,
+        desired: &OfPods,
+        links: &[Link],
+        operations: &mut Operations,
+    ) -> Result<(), Error> {
         let observed: BTreeMap<A, common::Endpoint> =
             self.endpoints.entries()?.into_iter().collect();
         let wanted = desired.endpoints.iter();

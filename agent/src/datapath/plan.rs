@@ -42,17 +42,24 @@ impl Surroundings<'_> {
     }
 }
 
-/// What should be there.
+/// What should be there for the cluster.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Desired {
+pub struct OfCluster {
     /// What is behind a prefix of the cluster.
     pub destinations: BTreeMap<IpNetwork, Destination>,
-    /// The pods of this node.
-    pub endpoints: BTreeMap<IpAddr, Endpoint>,
     /// Where programs belong.
     pub places: Vec<(u32, Hook)>,
     /// Where other settings may have put one, and none belongs.
     pub vacant: Vec<(u32, Hook)>,
+}
+
+/// What should be there for the pods of this node.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OfPods {
+    /// Where their addresses lead.
+    pub endpoints: BTreeMap<IpAddr, Endpoint>,
+    /// Where programs belong.
+    pub places: Vec<(u32, Hook)>,
 }
 
 /// What is behind a prefix.
@@ -84,9 +91,10 @@ pub struct Endpoint {
     pub mac: MacAddr,
 }
 
-/// Plans the data path. A record whose interface is not there is a pod that is going.
-pub fn plan(surroundings: &Surroundings<'_>, records: &[Record], links: &[Link]) -> Desired {
-    let mut desired = Desired { destinations: destinations(surroundings), ..Desired::default() };
+/// Plans what leads to this node's pods. A record whose interface is not there is a pod that is
+/// going.
+pub fn of_pods(records: &[Record], links: &[Link]) -> OfPods {
+    let mut desired = OfPods::default();
     let is_there = |record: &&Record| {
         let same =
             |link: &Link| link.index == record.host_ifindex && link.name == record.host_interface;
@@ -97,14 +105,19 @@ pub fn plan(surroundings: &Surroundings<'_>, records: &[Record], links: &[Link])
         desired.endpoints.extend(record.ips.iter().map(|ip| (*ip, endpoint)));
         desired.places.extend(Hook::POD.map(|hook| (record.host_ifindex, hook)));
     }
-    let arrivals = arrivals(surroundings);
-    for link in surroundings.uplinks.iter().map(|uplink| uplink.link).collect::<BTreeSet<_>>() {
-        if !arrivals.contains(&link) {
-            desired.vacant.push((link, Hook::FromOverlay));
-        }
-    }
-    desired.places.extend(arrivals.into_iter().map(|link| (link, Hook::FromOverlay)));
     desired
+}
+
+/// Plans what leads to everybody else.
+pub fn of_cluster(surroundings: &Surroundings<'_>) -> OfCluster {
+    let on = |link| (link, Hook::FromOverlay);
+    let arrivals = arrivals(surroundings);
+    let uplinks: BTreeSet<u32> = surroundings.uplinks.iter().map(|uplink| uplink.link).collect();
+    OfCluster {
+        destinations: destinations(surroundings),
+        vacant: uplinks.difference(&arrivals).copied().map(on).collect(),
+        places: arrivals.into_iter().map(on).collect(),
+    }
 }
 
 /// The links that packets of other nodes' pods arrive by.

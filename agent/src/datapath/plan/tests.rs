@@ -46,7 +46,7 @@ fn record(name: &str, index: u32, ip: &str) -> Record {
     }
 }
 
-fn planned(conf: &str, tunnel: Option<u32>, records: &[Record], links: &[Link]) -> Desired {
+fn planned(conf: &str, tunnel: Option<u32>) -> OfCluster {
     let conf = NetConf::parse(conf.as_bytes()).unwrap();
     let (own, peers, uplinks) = (own(), peers(), [uplink()]);
     let (overlay, _) = overlay::plan(&conf, &own, &peers, &uplinks).unwrap();
@@ -58,16 +58,16 @@ fn planned(conf: &str, tunnel: Option<u32>, records: &[Record], links: &[Link]) 
         tunnel,
         uplinks: &uplinks,
     };
-    plan(&surroundings, records, links)
+    of_cluster(&surroundings)
 }
 
-fn to(desired: &Desired, prefix: &str) -> Destination {
+fn to(desired: &OfCluster, prefix: &str) -> Destination {
     desired.destinations[&prefix.parse::<IpNetwork>().unwrap()]
 }
 
 #[test]
 fn pods_of_other_nodes_are_behind_the_tunnel_and_nodes_are_not() {
-    let desired = planned("{}", Some(TUNNEL), &[], &[]);
+    let desired = planned("{}", Some(TUNNEL));
     let near = to(&desired, "10.0.1.0/24");
     assert_eq!((near.kind, near.link, near.mtu), (RouteKind::RemotePods, TUNNEL, 1450));
     assert_eq!(near.next_hop, Some("10.0.1.0".parse().unwrap()));
@@ -83,17 +83,17 @@ fn pods_of_other_nodes_are_behind_the_tunnel_and_nodes_are_not() {
 
 #[test]
 fn what_the_overlay_has_no_way_to_is_left_to_the_stack() {
-    let gone = planned("{}", None, &[], &[]);
+    let gone = planned("{}", None);
     assert_eq!(to(&gone, "10.0.1.0/24"), Destination::by_stack(RouteKind::RemotePods));
     let host_gw = r#"{"EnableIPv6": false, "Backend": {"Type": "host-gw"}}"#;
-    let desired = planned(host_gw, None, &[], &[]);
+    let desired = planned(host_gw, None);
     assert_eq!(to(&desired, "10.0.2.0/24"), Destination::by_stack(RouteKind::RemotePods));
 }
 
 #[test]
 fn without_a_tunnel_packets_of_pods_arrive_by_the_uplink() {
     let host_gw = r#"{"EnableIPv6": false, "Backend": {"Type": "host-gw"}}"#;
-    let desired = planned(host_gw, None, &[], &[]);
+    let desired = planned(host_gw, None);
     let near = to(&desired, "10.0.1.0/24");
     assert_eq!((near.link, near.mtu), (2, 1500));
     assert_eq!(near.next_hop, Some("192.0.2.1".parse().unwrap()));
@@ -109,7 +109,7 @@ fn a_pod_has_both_programs_and_one_that_is_going_none() {
         record("weirb", 6, "10.0.0.3"),
         record("weirc", 8, "10.0.0.4"),
     ];
-    let desired = planned("{}", None, &records, &links);
+    let desired = of_pods(&records, &links);
     assert_eq!(desired.places, [(7, Hook::FromPod), (7, Hook::ToPod)]);
     let ips: Vec<String> = desired.endpoints.keys().map(ToString::to_string).collect();
     assert_eq!(ips, ["10.0.0.2"]);
