@@ -10,27 +10,27 @@ use serde::{Deserialize, Serialize};
 #[derive(Args, Clone, Copy, Debug, Deserialize, Serialize)]
 pub(crate) struct Shape {
     /// How many nodes
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=9))]
+    #[arg(long, default_value_t = Self::default().nodes, value_parser = clap::value_parser!(u8).range(1..=9))]
     pub(crate) nodes: u8,
 
     /// Address families of pods, Services and nodes
-    #[arg(long, value_enum, default_value_t = Family::Ipv4)]
+    #[arg(long, value_enum, default_value_t = Self::default().ip_family)]
     pub(crate) ip_family: Family,
 
     /// How Weir carries packets between nodes
-    #[arg(long, value_enum, default_value_t = Mode::Vxlan)]
+    #[arg(long, value_enum, default_value_t = Self::default().mode)]
     pub(crate) mode: Mode,
 
     /// Who serves Services
-    #[arg(long, value_enum, default_value_t = Proxy::Upstream)]
+    #[arg(long, value_enum, default_value_t = Self::default().proxy)]
     pub(crate) proxy: Proxy,
 
     /// The backend of upstream's kube-proxy
-    #[arg(long, value_enum, default_value_t = ProxyMode::Nftables)]
+    #[arg(long, value_enum, default_value_t = Self::default().proxy_mode)]
     pub(crate) proxy_mode: ProxyMode,
 
     /// The pod network: Weir, or the reference plugins to compare with
-    #[arg(long, value_enum, default_value_t = Cni::Weir)]
+    #[arg(long, value_enum, default_value_t = Self::default().cni)]
     pub(crate) cni: Cni,
 }
 
@@ -84,14 +84,27 @@ pub(crate) enum Cni {
 /// The API server's port.
 pub(crate) const API_PORT: u16 = 6443;
 
+impl Default for Shape {
+    fn default() -> Self {
+        Self {
+            nodes: 2,
+            ip_family: Family::Ipv4,
+            mode: Mode::Vxlan,
+            proxy: Proxy::Upstream,
+            proxy_mode: ProxyMode::Nftables,
+            cni: Cni::Weir,
+        }
+    }
+}
+
 impl Shape {
     /// Says what cannot be had before anything starts.
     ///
     /// # Errors
-    /// When it asks for what there is not yet.
+    /// When it asks for what does not fit together.
     pub(crate) fn check(&self) -> Result<()> {
-        if self.proxy == Proxy::Weir {
-            bail!("Weir has no Services yet: use --proxy upstream");
+        if (self.proxy, self.cni) == (Proxy::Weir, Cni::Reference) {
+            bail!("Weir serves Services to pods of its own network: use --cni weir");
         }
         Ok(())
     }

@@ -6,13 +6,13 @@ use super::{launch, write};
 use crate::control_plane::certificates;
 use crate::environment::Environment;
 use crate::place::Place;
-use crate::shape::{ProxyMode, Shape};
+use crate::shape::{Proxy, ProxyMode, Shape};
 use crate::state::Machine;
 
 const CONFIG: &str = "/etc/kubernetes/kube-proxy.yaml";
 const KUBECONFIG: &str = "/etc/kubernetes/kube-proxy.conf";
 
-/// Starts it.
+/// Starts it, unless Weir serves Services.
 ///
 /// # Errors
 /// When its credentials cannot be made.
@@ -22,6 +22,9 @@ pub(crate) fn start(
     node: &mut Machine,
     shape: &Shape,
 ) -> Result<()> {
+    if shape.proxy == Proxy::Weir {
+        return Ok(());
+    }
     let kubeconfig = certificates::kubeconfig(environment, hub, "system:kube-proxy", None)?;
     write(node, KUBECONFIG, &kubeconfig)?;
     write(node, CONFIG, &config(node.name(), shape))?;

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::reasons;
 use super::report::{Outcome, Report, Test};
-use crate::shape::{Family, Shape};
+use crate::shape::Shape;
 
 /// The page, in Markdown.
 pub(super) fn page(shape: &Shape, report: &Report) -> String {
@@ -62,8 +62,7 @@ fn why(test: &Test, shape: &Shape) -> String {
     if !test.message.is_empty() {
         return test.message.lines().next().unwrap_or_default().to_owned();
     }
-    let single = shape.ip_family != Family::Dual;
-    let mut reasons = reasons::that_hold(single, shape.nodes);
+    let mut reasons = reasons::that_hold(shape);
     let found = reasons.find(|reason| test.name.contains(reason.pattern));
     found.map_or("not asked for in this run", |reason| reason.why).to_owned()
 }
@@ -77,7 +76,6 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::shape::{Cni, Mode, Proxy, ProxyMode};
 
     fn test(name: &str, outcome: Outcome, message: &str) -> Test {
         let took = Duration::from_secs(7);
@@ -86,14 +84,7 @@ mod tests {
 
     #[test]
     fn every_test_that_did_not_run_has_a_reason() {
-        let shape = Shape {
-            nodes: 2,
-            ip_family: Family::Ipv4,
-            mode: Mode::Vxlan,
-            proxy: Proxy::Upstream,
-            proxy_mode: ProxyMode::Nftables,
-            cni: Cni::Weir,
-        };
+        let shape = Shape::default();
         let report = Report {
             tests: vec![
                 test("DNS a|b", Outcome::Passed, ""),

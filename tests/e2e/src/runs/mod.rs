@@ -14,7 +14,6 @@ use clap::Args;
 use crate::console;
 use crate::environment::Environment;
 use crate::kubectl::admin_config;
-use crate::shape::Family;
 use crate::state::State;
 use report::{Outcome, Report};
 
@@ -89,8 +88,7 @@ fn start(environment: &Environment, state: &State, run: &Run) -> Result<()> {
         "--json-report=report.json",
         "--junit-report=junit.xml",
     ]);
-    let single = state.shape.ip_family != Family::Dual;
-    let skips = reasons::that_hold(single, state.shape.nodes).map(|reason| escaped(reason.pattern));
+    let skips = reasons::that_hold(&state.shape).map(|reason| escaped(reason.pattern));
     ginkgo.args(skips.chain(run.skip.iter().cloned()).map(|skip| format!("--skip={skip}")));
     ginkgo.arg(environment.tool("e2e.test")?).args(["--", "--provider=skeleton"]);
     ginkgo.arg(format!("--kubeconfig={}", admin_config(dir).display()));

@@ -1,5 +1,7 @@
 //! Why some of upstream's tests cannot run on this cluster, or not yet on Weir.
 
+use crate::shape::{Family, Proxy, Shape};
+
 /// A part of tests' names, and why they are left out.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Reason {
@@ -14,17 +16,23 @@ enum Only {
     Always,
     SingleStack,
     FewerNodesThan(u8),
+    WithoutKubeProxy,
 }
 
 const fn always(pattern: &'static str, why: &'static str) -> Reason {
     Reason { pattern, why, only: Only::Always }
 }
 
+const fn without_kube_proxy(pattern: &'static str, why: &'static str) -> Reason {
+    Reason { pattern, why, only: Only::WithoutKubeProxy }
+}
+
 const HOST_PORTS: &str = "Weir serves no host ports yet";
 const CLOUD: &str = "wants a cloud's load balancers";
+const NODE_PORTS: &str = "Weir serves no node ports yet";
 
 /// The first one that matches is told.
-const REASONS: [Reason; 21] = [
+const REASONS: [Reason; 26] = [
     always("[Feature:NetworkPolicy]", "Weir has no NetworkPolicy"),
     always("[Feature:SCTPConnectivity]", "the machine's kernel has no SCTP"),
     always("SCTP HostPort", "the machine's kernel has no SCTP"),
@@ -54,14 +62,21 @@ const REASONS: [Reason; 21] = [
         why: "wants three nodes",
         only: Only::FewerNodesThan(3),
     },
+    without_kube_proxy("NodePort", NODE_PORTS),
+    without_kube_proxy("nodePort", NODE_PORTS),
+    // Each of them asks a node port too.
+    without_kube_proxy("Granular Checks: Services", NODE_PORTS),
+    without_kube_proxy("external IP", "Weir serves no external addresses yet"),
+    without_kube_proxy("KubeProxy", "is about kube-proxy itself"),
 ];
 
 /// The reasons that hold on a cluster.
-pub(crate) fn that_hold(single_stack: bool, nodes: u8) -> impl Iterator<Item = &'static Reason> {
-    REASONS.iter().filter(move |reason| match reason.only {
+pub(crate) fn that_hold(shape: &Shape) -> impl Iterator<Item = &'static Reason> {
+    REASONS.iter().filter(|reason| match reason.only {
         Only::Always => true,
-        Only::SingleStack => single_stack,
-        Only::FewerNodesThan(count) => nodes < count,
+        Only::SingleStack => shape.ip_family != Family::Dual,
+        Only::FewerNodesThan(count) => shape.nodes < count,
+        Only::WithoutKubeProxy => shape.proxy == Proxy::Weir,
     })
 }
 
@@ -71,8 +86,19 @@ mod tests {
 
     #[test]
     fn tests_for_two_families_run_where_there_are_two() {
-        let patterns = |single| that_hold(single, 2).map(|reason| reason.pattern);
-        assert!(patterns(true).any(|pattern| pattern == "[Feature:IPv6DualStack]"));
-        assert!(!patterns(false).any(|pattern| pattern == "[Feature:IPv6DualStack]"));
+        let is_left_out = |ip_family| {
+            let shape = Shape { ip_family, ..Shape::default() };
+            that_hold(&shape).any(|reason| reason.pattern == "[Feature:IPv6DualStack]")
+        };
+        assert!(is_left_out(Family::Ipv4) && !is_left_out(Family::Dual));
+    }
+
+    #[test]
+    fn tests_of_node_ports_run_where_kube_proxy_serves_them() {
+        let is_left_out = |proxy| {
+            let shape = Shape { proxy, ..Shape::default() };
+            that_hold(&shape).any(|reason| reason.pattern == "NodePort")
+        };
+        assert!(is_left_out(Proxy::Weir) && !is_left_out(Proxy::Upstream));
     }
 }
