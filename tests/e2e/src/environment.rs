@@ -9,20 +9,20 @@ use clap::Args;
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Environment {
     /// Programs of Kubernetes, etcd and CoreDNS
-    #[arg(long, env = "WEIR_TOOLS_DIR", value_name = "DIR", global = true, default_value = "")]
-    tools_dir: PathBuf,
+    #[arg(long, env = "WEIR_TOOLS_DIR", value_name = "DIR", global = true)]
+    tools_dir: Option<PathBuf>,
 
     /// Archives of container images
-    #[arg(long, env = "WEIR_IMAGES_DIR", value_name = "DIR", global = true, default_value = "")]
-    images_dir: PathBuf,
+    #[arg(long, env = "WEIR_IMAGES_DIR", value_name = "DIR", global = true)]
+    images_dir: Option<PathBuf>,
 
     /// The product's manifests
-    #[arg(long, env = "WEIR_MANIFESTS_DIR", value_name = "DIR", global = true, default_value = "")]
-    manifests_dir: PathBuf,
+    #[arg(long, env = "WEIR_MANIFESTS_DIR", value_name = "DIR", global = true)]
+    manifests_dir: Option<PathBuf>,
 
     /// State and logs of the cluster
-    #[arg(long, env = "WEIR_E2E_DIR", value_name = "DIR", global = true, default_value = "")]
-    e2e_dir: PathBuf,
+    #[arg(long, env = "WEIR_E2E_DIR", value_name = "DIR", global = true)]
+    e2e_dir: Option<PathBuf>,
 }
 
 impl Environment {
@@ -31,19 +31,19 @@ impl Environment {
     /// # Errors
     /// When it has not been built.
     pub(crate) fn tool(&self, name: &str) -> Result<PathBuf> {
-        let path = given(&self.tools_dir, "WEIR_TOOLS_DIR")?.join(name);
+        let path = given(self.tools_dir.as_deref(), "WEIR_TOOLS_DIR")?.join(name);
         ensure!(path.is_file(), "there is no program {}", path.display());
         Ok(path)
     }
 
     /// The folder of the images' archives.
     pub(crate) fn images(&self) -> Result<&Path> {
-        given(&self.images_dir, "WEIR_IMAGES_DIR")
+        given(self.images_dir.as_deref(), "WEIR_IMAGES_DIR")
     }
 
     /// The folder with `base` and `overlays`.
     pub(crate) fn manifests(&self) -> Result<&Path> {
-        given(&self.manifests_dir, "WEIR_MANIFESTS_DIR")
+        given(self.manifests_dir.as_deref(), "WEIR_MANIFESTS_DIR")
     }
 
     /// The folder that is the cluster's while it is up, and gone afterwards.
@@ -51,7 +51,7 @@ impl Environment {
     /// # Errors
     /// When it is where the nodes have a view of their own.
     pub(crate) fn state(&self) -> Result<&Path> {
-        let dir = given(&self.e2e_dir, "WEIR_E2E_DIR")?;
+        let dir = given(self.e2e_dir.as_deref(), "WEIR_E2E_DIR")?;
         ensure!(dir.is_absolute(), "WEIR_E2E_DIR {} is not absolute", dir.display());
         for private in ["/etc", "/opt", "/var", "/run", "/sys"] {
             ensure!(
@@ -64,7 +64,6 @@ impl Environment {
     }
 }
 
-fn given<'a>(dir: &'a Path, variable: &str) -> Result<&'a Path> {
-    let dir = (!dir.as_os_str().is_empty()).then_some(dir);
+fn given<'a>(dir: Option<&'a Path>, variable: &str) -> Result<&'a Path> {
     dir.with_context(|| format!("{variable} is not set: run this by cargo xtask e2e"))
 }
