@@ -9,7 +9,7 @@ use rustix::net::{AddressFamily, SocketType, socket};
 use crate::Error;
 
 /// The cookie of the calling thread's network namespace; nothing on kernels before 5.14, which do
-/// not tell.
+/// not tell. Programs that are told 0 take the namespace that the machine has started with.
 ///
 /// # Errors
 /// When no socket can be made.

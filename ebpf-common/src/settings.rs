@@ -7,7 +7,8 @@ use crate::unpadded::unpadded;
 #[repr(C)]
 pub struct Settings {
     /// The cookie of the node's network namespace, whose processes are translated at the socket;
-    /// low half first, 0 for all.
+    /// low half first. 0 is the namespace that the machine has started with, which is the node's
+    /// wherever it is not made for a test.
     pub netns_cookie: [u32; 2],
     /// A set of the constants below.
     pub flags: u32,

@@ -81,6 +81,13 @@ impl SockAddr {
         halves(unsafe { bpf_get_netns_cookie(self.0.cast()) })
     }
 
+    /// The cookie of the namespace that the machine has started with, low half first.
+    #[inline(always)]
+    pub(crate) fn initial_netns_cookie() -> [u32; 2] {
+        // SAFETY: no context asks the helper for that namespace.
+        halves(unsafe { bpf_get_netns_cookie(ptr::null_mut()) })
+    }
+
     /// The address of an IPv6 socket.
     #[inline(always)]
     pub(crate) fn v6(self) -> V6 {

@@ -143,8 +143,9 @@ fn backend<A: Loopback>(
 #[inline(always)]
 fn is_node(call: SockAddr) -> bool {
     let Some(settings) = maps::settings() else { return false };
-    let own = settings.netns_cookie;
-    own == [0; 2] || own == call.netns_cookie()
+    let told = settings.netns_cookie;
+    let node = if told == [0; 2] { SockAddr::initial_netns_cookie() } else { told };
+    call.netns_cookie() == node
 }
 
 #[inline(always)]

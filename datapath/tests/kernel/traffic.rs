@@ -6,6 +6,7 @@ use std::panic::resume_unwind;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use weir_tests::lab::Stack;
 
 /// Far more than a packet between namespaces needs, and less than a retransmission.
@@ -27,6 +28,8 @@ pub(crate) fn tcp(
     length: usize,
 ) -> Result<Seen> {
     let listener = server.run(|| bound(|| TcpListener::bind(listen)).context("listen"))?;
+    // A handshake can end for the client alone.
+    set_socket_timeout(&listener, Timeout::Recv, Some(DEADLINE))?;
     let mut near = client
         .run(|| TcpStream::connect_timeout(&target, DEADLINE).context("connect"))
         .with_context(|| format!("to {target}"))?;
