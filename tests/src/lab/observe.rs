@@ -165,6 +165,8 @@ pub struct FdbEntry {
     pub state: String,
     /// The far end, for the port of a tunnel.
     pub dst: Option<IpAddr>,
+    /// The VLAN that it is for, if it is not for all.
+    pub vlan: Option<u16>,
 }
 
 /// A neighbour.
@@ -251,10 +253,15 @@ pub trait Observe: Stack {
 
     /// The forwarding tables of all bridges and tunnels.
     ///
+    /// A kernel with VLANs on bridges adds to an entry for all VLANs a copy for each VLAN of the
+    /// port, of which there is one by default. They are left out.
+    ///
     /// # Errors
     /// When `bridge` fails.
     fn fdb(&self) -> Result<Vec<FdbEntry>> {
-        json(self, "bridge -j fdb show")
+        let mut entries: Vec<FdbEntry> = json(self, "bridge -j fdb show")?;
+        entries.retain(|entry| entry.vlan.is_none());
+        Ok(entries)
     }
 }
 
