@@ -25,6 +25,12 @@ pub(super) struct Suite {
 
 pub(super) const SUITES: &[Suite] = &[
     Suite {
+        name: "datapath",
+        package: ("weir-datapath", "datapath"),
+        target: "kernel",
+        tests: &[],
+    },
+    Suite {
         name: "plugin",
         package: ("weir-tests", "tests"),
         target: "system",
