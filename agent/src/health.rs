@@ -119,7 +119,9 @@ impl Health {
         let Pass { took, peers_known, peers_programmed, operations, error } = pass;
         self.metrics.pass(took, error.is_none());
         self.metrics.set_peers(peers_known, peers_programmed);
-        self.record_operations(operations);
+        for (kind, count) in operations {
+            self.metrics.add_operations(kind, count);
+        }
         let missing = format!("{peers_programmed} of {peers_known} peers are in the kernel");
         let programmed = if peers_programmed < peers_known { Err(missing) } else { Ok(()) };
         self.set(Condition::PeersProgrammed, programmed);
@@ -131,13 +133,6 @@ impl Health {
     /// Something was put right that somebody else had changed; `cause` is a name in the code.
     pub fn record_repair(&self, cause: &'static str) {
         self.metrics.add_repair(cause);
-    }
-
-    /// Changes were made outside of a pass, by kind.
-    pub fn record_operations(&self, operations: BTreeMap<&'static str, u64>) {
-        for (kind, count) in operations {
-            self.metrics.add_operations(kind, count);
-        }
     }
 
     /// The pods' bridge has so many ports.

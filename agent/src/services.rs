@@ -5,13 +5,14 @@
 //!          endpoints            slots, diff
 //! ```
 //!
-//! All but [`apply`] and [`reconcile`] is pure; time comes in as a value. [`index`] joins Services with their slices and
-//! knows which Services a change concerns, [`endpoints`] says which endpoints may serve, [`compile`]
-//! turns one Service into frontends and sets of backends, and [`ledger`] gives these their ids and
-//! slots and tells the operations, in an order that no packet can see the middle of ([`diff`]). What
-//! it costs to take in a change depends on the Services that changed and on nothing else.
+//! All but [`apply`], [`reconcile`] and [`follow`] is pure; time comes in as a value. [`index`] joins
+//! Services with their slices and knows which Services a change concerns, [`endpoints`] says which
+//! endpoints may serve, [`compile`] turns one Service into frontends and sets of backends, and
+//! [`ledger`] gives these their ids and slots and tells the operations, in an order that no packet
+//! can see the middle of ([`diff`]). What it costs to take in a change depends on the Services that
+//! changed and on nothing else.
 //!
-//! [`reconcile`] is the loop that drives this. Nothing in the agent starts it yet.
+//! [`reconcile`] is the loop that drives this, and [`follow`] what starts it.
 
 pub mod apply;
 pub mod compile;
@@ -21,7 +22,6 @@ pub mod endpoints;
 pub mod engine;
 pub mod follow;
 pub mod index;
-pub mod kernel;
 pub mod ledger;
 pub mod maps;
 pub mod reconcile;

@@ -30,7 +30,7 @@ pub struct Settings {
     /// The name of this node.
     pub node: String,
     /// What is the same for all Services.
-    pub terms: Terms,
+    pub terms: watch::Receiver<Terms>,
     /// How long to wait for more changes.
     pub patience: Patience,
     /// Compare everything at least this often.
@@ -89,6 +89,10 @@ impl Reconciler {
                     }
                     Err(_) => return,
                 },
+                Ok(()) = self.settings.terms.changed() => {
+                    let terms = self.settings.terms.borrow_and_update().clone();
+                    self.take_terms(terms, Instant::now());
+                }
                 () = sleep_until(due.into()) => {
                     let now = Instant::now();
                     let compare = self.compare_at <= now;
@@ -126,6 +130,13 @@ impl Reconciler {
         }
     }
 
+    fn take_terms(&mut self, terms: Terms, now: Instant) {
+        let Some(Running { engine, maps }) = &mut self.running else { return };
+        if !apply(maps, engine.set_terms(terms, now)) {
+            self.compare_at = self.compare_at.min(now + RETRY);
+        }
+    }
+
     fn begin(&self, now: Instant) -> Result<Running, Error> {
         let maps = Maps::open(&self.pins)?;
         let (capacity, held) = (maps.capacity()?, maps.read()?);
@@ -136,7 +147,7 @@ impl Reconciler {
         );
         let ledger = Ledger::adopt(held, capacity, seed(), now);
         let Settings { node, terms, .. } = &self.settings;
-        Ok(Running { engine: Engine::new(node, terms.clone(), ledger), maps })
+        Ok(Running { engine: Engine::new(node, terms.borrow().clone(), ledger), maps })
     }
 
     /// Does what is due, and compares everything if it is time to.

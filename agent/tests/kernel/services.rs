@@ -131,7 +131,7 @@ fn the_loop_follows_worlds_repairs_the_maps_and_outlives_itself() {
     with_maps(&Capacities::default(), |pins| {
         let settings = Settings {
             node: "here".to_owned(),
-            terms: Terms::default(),
+            terms: watch::channel(Terms::default()).1,
             patience: Patience::default(),
             resync: Duration::from_millis(200),
         };
