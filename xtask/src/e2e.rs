@@ -32,7 +32,7 @@ pub(crate) fn api(workspace: &Workspace, args: &[OsString]) -> Result<()> {
     Ok(())
 }
 
-/// A command for the cluster that uses what a cluster consists of, all of which is made first.
+/// A command that makes a cluster: everything that one consists of is made first.
 pub(crate) fn cluster(workspace: &Workspace, verb: &str, args: &[OsString]) -> Result<()> {
     root::demand(&format!("e2e {verb}"))?;
     if !asks_for_help(args) {

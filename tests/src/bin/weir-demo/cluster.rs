@@ -10,7 +10,7 @@ use crate::paint::Paint;
 /// Makes it and waits for its agents; prints a line for each node.
 pub(crate) fn start(paint: Paint) -> Result<Cluster> {
     let started = Instant::now();
-    let cluster = Cluster::new(2).pods(Families::Dual).build()?;
+    let cluster = Cluster::new(2).pods(Families::Dual).services().build()?;
     for node in cluster.nodes() {
         let addresses = node.manifest().addresses().iter().map(ToString::to_string);
         println!(

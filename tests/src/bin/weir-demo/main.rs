@@ -1,5 +1,5 @@
-//! A cluster of two nodes: agents that build its network, pods that use it, and a tunnel that is
-//! taken away and comes back.
+//! A cluster of two nodes: agents that build its network, pods that use it, a Service between them,
+//! and a tunnel that is taken away and comes back.
 
 #![expect(clippy::print_stdout, reason = "a demonstration is what it prints")]
 
@@ -9,6 +9,7 @@ mod overlay;
 mod paint;
 mod pods;
 mod repair;
+mod service;
 mod tree;
 mod view;
 mod visit;
@@ -26,10 +27,10 @@ use pods::DemoPod;
 const PODS: [(&str, &str, u8); 3] =
     [("default", "web", 1), ("default", "api", 1), ("kube-system", "dns", 2)];
 
-/// Shows a cluster of two nodes: agents, three pods, and a tunnel that repairs itself
+/// Shows a cluster of two nodes: agents, three pods, a Service, and a tunnel that repairs itself
 ///
 /// Each node is a network namespace of its own with its own weir-agent, which reads Kubernetes'
-/// Node objects from a directory. Pods are attached by the weir-cni plugin, called as a container
+/// Nodes, Services and EndpointSlices from a directory. Pods are attached by the weir-cni plugin, called as a container
 /// runtime calls it. Everything shown is what the kernel and the plugin's files say. Nothing of it
 /// is left at the end. Needs root.
 #[derive(Debug, Parser)]
@@ -45,7 +46,7 @@ fn main() -> Result<()> {
     let (paint, started) = (Paint::for_stdout(), Instant::now());
     let before = Machine::look()?;
 
-    println!("{}", paint.title("Two nodes, each with an agent that reads Node objects"));
+    println!("{}", paint.title("Two nodes, each with an agent that reads Kubernetes' YAML"));
     let cluster = cluster::start(paint)?;
     let dirs: Vec<_> = cluster.nodes().iter().map(|node| node.machine().dir().to_owned()).collect();
 
@@ -60,6 +61,9 @@ fn main() -> Result<()> {
 
     println!("\n{}", paint.title("They reach each other, and a node reaches them"));
     let failed = visit::everyone(cluster.node(1)?, &pods, paint)?;
+
+    println!("\n{}", paint.title("A Service, without kube-proxy"));
+    service::show(&cluster, &pods, paint)?;
 
     println!("\n{}", paint.title("The nodes, as the kernel and the plugin's files have them"));
     for node in cluster.nodes() {

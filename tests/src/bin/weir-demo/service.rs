@@ -1,0 +1,116 @@
+//! A Service with backends on both nodes: who is reached by its cluster IP, from a pod and from a
+//! process of a node, and how soon one that is gone is asked no more.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use weir_tests::lab::{Cluster, Server, ServiceManifest, Stack, ask_tcp, until};
+
+use crate::paint::Paint;
+use crate::pods::{DemoPod, NAME_WIDTH};
+
+const NAME: &str = "shop";
+const PORT: u16 = 80;
+const TARGET: u16 = 8080;
+/// Connections from each client to each address.
+const CONNECTIONS: usize = 20;
+/// Connections in which nobody may answer who has been removed.
+const PROOF: usize = 50;
+
+/// Which backend answered how often.
+type Answers = BTreeMap<String, usize>;
+
+/// Writes a Service to the cluster's YAML, uses it, and takes a backend away. The client is a pod of
+/// the first node, the backends are the other pods.
+pub(crate) fn show(cluster: &Cluster, pods: &[DemoPod], paint: Paint) -> Result<()> {
+    let (client, backends) = pods.split_first().context("no pods")?;
+    let servers: Result<Vec<_>> = backends
+        .iter()
+        .map(|pod| Server::start(&pod.sandbox, TARGET, &pod.full_name))
+        .collect();
+    let _servers = servers?;
+
+    let service = with_backends(backends);
+    let world = cluster.world()?;
+    let written = Instant::now();
+    world.put_service(&service)?;
+    for target in service.targets() {
+        until("the Service answers", || ask_tcp(&client.sandbox, target).map(drop))?;
+    }
+    println!(
+        "  {} at {}  {}",
+        paint.name(format!("default/{NAME}")),
+        joined(&service.targets()),
+        paint.faint(format!("answered {} after its YAML was written", milliseconds(written))),
+    );
+
+    for target in service.targets() {
+        let answers = answers(&client.sandbox, target)?;
+        println!("  {}", paint.good(line(&client.full_name, target, &answers, paint)));
+    }
+    let node = cluster.node(1)?;
+    for target in service.targets() {
+        let answers = answers(node, target)?;
+        let name = format!("a process of {}", node.name());
+        println!("  {}", paint.good(line(&name, target, &answers, paint)));
+    }
+
+    let (gone, left) = backends.split_last().context("no backend")?;
+    let removed = Instant::now();
+    world.put_service(&with_backends(left))?;
+    let target = *service.targets().first().context("a Service without an address")?;
+    until("the backend is asked no more", || {
+        for _ in 0..PROOF {
+            let who = ask_tcp(&client.sandbox, target)?;
+            ensure!(who.server != gone.full_name, "{} still answers", who.server);
+        }
+        Ok(())
+    })?;
+    let name = paint.name(&gone.full_name);
+    println!(
+        "  {}",
+        paint.good(format!(
+            "{name} taken out of the YAML: {PROOF} connections later, {}, it has got none",
+            milliseconds(removed)
+        ))
+    );
+    Ok(())
+}
+
+fn with_backends(pods: &[DemoPod]) -> ServiceManifest {
+    let ips = [IpAddr::from([10, 96, 0, 80]), IpAddr::from([0xfd96, 0, 0, 0, 0, 0, 0, 80])];
+    let service = ServiceManifest::new(NAME, &ips, PORT, TARGET);
+    pods.iter().fold(service, |service, pod| {
+        let addresses: Vec<_> = pod.added.ips.iter().map(|ip| ip.address.ip()).collect();
+        service.endpoint(&addresses, &pod.node)
+    })
+}
+
+fn answers(client: &impl Stack, target: SocketAddr) -> Result<Answers> {
+    let mut answers = Answers::new();
+    for _ in 0..CONNECTIONS {
+        *answers.entry(ask_tcp(client, target)?.server).or_default() += 1;
+    }
+    Ok(answers)
+}
+
+fn line(client: &str, target: SocketAddr, answers: &Answers, paint: Paint) -> String {
+    let shares: Vec<_> = answers.iter().map(|(name, count)| format!("{name} {count}")).collect();
+    format!(
+        "{} → {:18} {}",
+        paint.name(format!("{client:NAME_WIDTH$}")),
+        target.to_string(),
+        paint.faint(format!("answered by {}", shares.join(", "))),
+    )
+}
+
+fn joined(targets: &[SocketAddr]) -> String {
+    let targets: Vec<_> = targets.iter().map(ToString::to_string).collect();
+    targets.join(" and ")
+}
+
+fn milliseconds(since: Instant) -> String {
+    format!("{:.0} ms", since.elapsed().as_secs_f64() * 1e3)
+}
