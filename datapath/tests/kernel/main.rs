@@ -7,6 +7,7 @@ mod traffic;
 
 mod attachment;
 mod cluster_ip;
+mod crafted;
 mod errors;
 mod firewall;
 mod flows;
