@@ -140,7 +140,7 @@ pub const fn ephemeral_port(random: u32) -> Port {
     // Linux gives its sockets 32768 to 60999.
     const FIRST: u32 = 61_000;
     const COUNT: u32 = 65_536 - FIRST;
-    Port::new((FIRST + crate::choose_slot(random, COUNT)) as u16)
+    Port::new(((FIRST + crate::choose_slot(random, COUNT)) & 0xffff) as u16)
 }
 
 unpadded!(FlowKey<crate::V4>: crate::V4, crate::V4, Port, Port, u8, u8, [u8; 2]);

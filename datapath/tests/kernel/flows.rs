@@ -2,12 +2,14 @@
 
 use std::collections::HashSet;
 use std::net::{SocketAddr, UdpSocket};
+use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+use weir_datapath::Capacities;
 use weir_datapath::common::{
     Backend, Direction, Flow, FlowKey, Reason, Service, Settings, V4, map, protocol,
 };
-use weir_tests::lab::Stack;
+use weir_tests::lab::{Stack, until};
 
 use crate::family::Addresses;
 use crate::scene::Scene;
@@ -221,6 +223,51 @@ fn simultaneous_first_datagrams_reach_one_backend() -> Result<()> {
             }
             assert!(got == [2, 0] || got == [0, 2], "round {round}: {got:?}");
         }
+        Ok(())
+    })
+}
+
+#[test]
+fn a_table_that_is_too_small_forgets_old_flows_and_serves_new_ones() -> Result<()> {
+    const ROOM: u32 = 512;
+    let capacities = Capacities::default().with(map::FLOWS_ANY_V4, ROOM);
+    let mut scene = Scene::with_capacities(2, &capacities)?;
+    let (vip, backend) = (V4::service(10), V4::pod(1));
+    scene.service((vip, 53, protocol::UDP), &[(backend, 5353)])?;
+    let far = scene.pods[1].run(|| Ok(UdpSocket::bind(address(backend, 5353))?))?;
+    let fresh = || scene.pods[0].run(|| Ok(UdpSocket::bind("0.0.0.0:0")?));
+    // Used all the while, so it is never the oldest.
+    let steady = fresh()?;
+    udp_between(&steady, &far, address(vip, 53), 10)?;
+    for _ in 0..40 {
+        for _ in 0..50 {
+            udp_between(&fresh()?, &far, address(vip, 53), 10)?;
+        }
+        udp_between(&steady, &far, address(vip, 53), 10)?;
+    }
+    let flows = scene.table::<FlowKey<V4>, Flow<V4>>(map::FLOWS_ANY_V4)?;
+    assert_eq!(flows.capacity()?, ROOM);
+    assert!(flows.entries()?.len() <= ROOM as usize);
+    assert_eq!(scene.counted(Reason::FlowNotStored)?, 0);
+    Ok(())
+}
+
+#[test]
+fn affinity_ends_with_its_time() -> Result<()> {
+    let mut scene = Scene::with_pods(3)?;
+    let vip = V4::service(10);
+    let backends = [(V4::pod(1), 5353), (V4::pod(2), 5353)];
+    let service = Service { affinity: 1, ..Service::default() };
+    scene.service_with((vip, 53, protocol::UDP), &backends, service)?;
+    let flows = scene.table::<FlowKey<V4>, Flow<V4>>(map::FLOWS_ANY_V4)?;
+    // A new flow every two seconds at most: each chooses anew, and soon not what the first has.
+    until("another backend is chosen", || {
+        std::thread::sleep(Duration::from_millis(1100));
+        scene.pods[0].run(|| Ok(UdpSocket::bind("0.0.0.0:0")?.send_to(&[1], address(vip, 53))?))?;
+        let entries = flows.entries()?;
+        let used: HashSet<_> = entries.iter().filter(|(key, _)| key.direction == 0).collect();
+        let used: HashSet<_> = used.into_iter().map(|(_, flow)| flow.backend).collect();
+        ensure!(used.len() == 2, "{used:?}");
         Ok(())
     })
 }

@@ -33,14 +33,22 @@ impl Scene {
         Self::node(1, count)
     }
 
+    /// A node with so many pods, and maps that have room for so much.
+    pub(crate) fn with_capacities(count: u8, capacities: &Capacities) -> Result<Self> {
+        Self::make(1, count, capacities)
+    }
+
     /// The first or the second node, with so many pods.
     pub(crate) fn node(number: u8, count: u8) -> Result<Self> {
+        Self::make(number, count, &Capacities::default())
+    }
+
+    fn make(number: u8, count: u8, capacities: &Capacities) -> Result<Self> {
         let node = Node::new()?;
         let folder: PathBuf = node.dir().join("bpf");
         node.mount_bpffs(&folder)?;
         let pins = Pins::new(folder.join("weir"));
-        let capacities = Capacities::default();
-        let loaded = node.run(|| Ok(load(&pins, &capacities)?))?;
+        let loaded = node.run(|| Ok(load(&pins, capacities)?))?;
         for line in [
             "ip link add weir0 mtu 1450 type bridge".to_owned(),
             format!("ip link set weir0 address 0a:58:0a:f4:{number:02x}:01"),
