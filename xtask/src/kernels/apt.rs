@@ -24,8 +24,12 @@ impl Apt {
             let below = folder.join(below);
             fs::create_dir_all(&below).with_context(|| format!("create {}", below.display()))?;
         }
-        let list = folder.join("sources.list");
-        fs::write(&list, sources).with_context(|| format!("write {}", list.display()))?;
+        for (name, content) in
+            [("sources.list", sources), ("apt.conf", &configuration(&folder.display().to_string()))]
+        {
+            let file = folder.join(name);
+            fs::write(&file, content).with_context(|| format!("write {}", file.display()))?;
+        }
         Ok(Self { folder: folder.to_owned() })
     }
 
@@ -63,24 +67,27 @@ impl Apt {
 
     fn command(&self, program: &str) -> Command {
         let mut apt = Command::new(program);
-        let at = |name: &str, below: &str| {
-            format!("--option={name}={}", self.folder.join(below).display())
-        };
-        apt.args([
-            at("Dir::Etc::SourceList", "sources.list"),
-            "--option=Dir::Etc::SourceParts=-".to_owned(),
-            at("Dir::State", ""),
-            at("Dir::State::Lists", "lists"),
-            "--option=Dir::State::Status=/dev/null".to_owned(),
-            at("Dir::Cache", ""),
-            "--option=APT::Architecture=amd64".to_owned(),
-            "--option=APT::Architectures=amd64".to_owned(),
-            "--option=Acquire::Languages=none".to_owned(),
-            // The other user that root's apt downloads as may not write here.
-            "--option=APT::Sandbox::User=root".to_owned(),
-        ]);
+        apt.env("APT_CONFIG", self.folder.join("apt.conf"));
         apt
     }
+}
+
+/// What the machine's configuration says of proxies and the like stays in force.
+fn configuration(folder: &str) -> String {
+    let settings = [
+        ("Dir::Etc::SourceList", &*format!("{folder}/sources.list")),
+        ("Dir::Etc::SourceParts", "-"),
+        ("Dir::State", folder),
+        ("Dir::State::Lists", &*format!("{folder}/lists")),
+        ("Dir::State::Status", "/dev/null"),
+        ("Dir::Cache", folder),
+        ("APT::Architecture", "amd64"),
+        ("APT::Architectures", "amd64"),
+        ("Acquire::Languages", "none"),
+        // The other user that root's apt downloads as may not write here.
+        ("APT::Sandbox::User", "root"),
+    ];
+    settings.iter().map(|(name, value)| format!("{name} \"{value}\";\n")).collect()
 }
 
 /// The kernel of the series in what `apt-cache show` writes, which has the newest version first.

@@ -63,6 +63,10 @@ pub(super) const SUITES: &[Suite] = &[
             "reach::dual_stack_pods_talk_by_routes",
             "reach::dual_stack_pods_talk_through_a_tunnel_over_ipv4",
             "reach::dual_stack_pods_talk_through_a_tunnel_over_ipv6",
+            "services::dual_stack_pods_reach_a_service_in_both_families_by_routes",
+            "services::dual_stack_pods_reach_a_service_in_both_families_through_a_tunnel",
+            "services::host::a_process_of_a_node_reaches_a_service_on_its_node_and_on_another",
+            "services::refusal::a_service_without_endpoints_refuses_pods_and_processes_of_nodes_at_once",
         ],
     },
 ];
