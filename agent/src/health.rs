@@ -18,7 +18,7 @@ use std::{
 use tokio::sync::watch;
 
 pub use self::server::serve;
-use crate::{metrics::Metrics, source::Published};
+use crate::{metrics::Metrics, services::status::Status, source::Published};
 
 /// What has to be so before the node can serve pods.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -119,9 +119,7 @@ impl Health {
         let Pass { took, peers_known, peers_programmed, operations, error } = pass;
         self.metrics.pass(took, error.is_none());
         self.metrics.set_peers(peers_known, peers_programmed);
-        for (kind, count) in operations {
-            self.metrics.add_operations(kind, count);
-        }
+        self.record_operations(operations);
         let missing = format!("{peers_programmed} of {peers_known} peers are in the kernel");
         let programmed = if peers_programmed < peers_known { Err(missing) } else { Ok(()) };
         self.set(Condition::PeersProgrammed, programmed);
@@ -133,6 +131,23 @@ impl Health {
     /// Something was put right that somebody else had changed; `cause` is a name in the code.
     pub fn record_repair(&self, cause: &'static str) {
         self.metrics.add_repair(cause);
+    }
+
+    /// Changes were made, by kind.
+    pub fn record_operations(&self, operations: BTreeMap<&'static str, u64>) {
+        for (kind, count) in operations {
+            self.metrics.add_operations(kind, count);
+        }
+    }
+
+    /// This is how Services are doing.
+    pub fn record_services(&self, status: &Status) {
+        self.metrics.services.set(status);
+    }
+
+    /// A change of Services is in the maps, so long after it was seen.
+    pub fn record_services_programmed(&self, took: Duration) {
+        self.metrics.services.programmed(took);
     }
 
     /// The pods' bridge has so many ports.

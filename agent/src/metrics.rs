@@ -2,6 +2,8 @@
 //!
 //! Labels take few values: kinds and causes are names in the code, never names of nodes.
 
+mod services;
+
 use std::{
     fmt,
     sync::atomic::AtomicU64,
@@ -64,6 +66,7 @@ pub struct Metrics {
     bridge_ports: Gauge,
     neighbours_needed: Family<AddressFamily, Gauge>,
     neighbours_limit: Family<AddressFamily, Gauge>,
+    pub(crate) services: services::Metrics,
 }
 
 impl Default for Metrics {
@@ -114,6 +117,7 @@ impl Default for Metrics {
         registry.register("neighbours_needed", help, neighbours_needed.clone());
         let help = "Neighbour entries that the kernel keeps at most (gc_thresh3), if it tells";
         registry.register("neighbours_limit", help, neighbours_limit.clone());
+        let services = services::Metrics::register(&mut registry);
         Self {
             registry,
             peers_known,
@@ -129,6 +133,7 @@ impl Default for Metrics {
             bridge_ports,
             neighbours_needed,
             neighbours_limit,
+            services,
         }
     }
 }

@@ -12,9 +12,11 @@
 //! can see the middle of ([`diff`]). What it costs to take in a change depends on the Services that
 //! changed and on nothing else.
 //!
-//! [`reconcile`] is the loop that drives this, and [`follow`] what starts it.
+//! [`reconcile`] is the loop that drives this and says how it is doing ([`status`]), and [`follow`]
+//! what starts it.
 
 pub mod apply;
+pub mod comparison;
 pub mod compile;
 pub mod debounce;
 pub mod diff;
@@ -26,4 +28,5 @@ pub mod ledger;
 pub mod maps;
 pub mod reconcile;
 pub mod slots;
+pub mod status;
 pub mod tables;

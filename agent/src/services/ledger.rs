@@ -12,16 +12,16 @@
 mod adoption;
 mod holding;
 mod ids;
+mod room;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use thiserror::Error;
-
 use self::adoption::Adopted;
 use self::holding::Holding;
 use self::ids::Ids;
+pub use self::room::{Capacity, Problem, Use};
 use super::compile::{Compiled, Rank};
 use super::diff::{Op, diff};
 use super::slots::Slots;
@@ -30,71 +30,6 @@ use crate::model::{Family, ObjectName};
 
 /// A packet is done with what it looks at in far less time.
 pub const GRACE: Duration = Duration::from_secs(1);
-
-/// How much the maps can hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Capacity {
-    /// Frontends of each family.
-    pub frontends: usize,
-    /// Backends of each family.
-    pub backends: usize,
-    /// Slots, of both families together.
-    pub slots: u32,
-}
-
-/// Why a Service is not in the maps as it should be.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum Problem {
-    /// There is no room for a set of backends.
-    #[error("no room for {wanted} slots: {free} of {capacity} are free{}", if *.resting > 0 { ", and some soon will be" } else { "" })]
-    Slots {
-        /// How many the set needs.
-        wanted: u32,
-        /// How many are free.
-        free: u32,
-        /// How many will be free after the grace period.
-        resting: u32,
-        /// How many there are.
-        capacity: u32,
-    },
-    /// There is no room for its backends.
-    #[error("no room for {wanted} backends: {used} of {capacity} are in use")]
-    Backends {
-        /// How many more it needs.
-        wanted: usize,
-        /// How many are in use.
-        used: usize,
-        /// How many there can be.
-        capacity: usize,
-    },
-    /// There is no room for its frontends.
-    #[error("no room for {wanted} frontends: {used} of {capacity} are in use")]
-    Frontends {
-        /// How many more it needs.
-        wanted: usize,
-        /// How many are in use.
-        used: usize,
-        /// How many there can be.
-        capacity: usize,
-    },
-    /// An older Service has the same address and port.
-    #[error("{key} belongs to the older service {owner}")]
-    Taken {
-        /// The frontend.
-        key: FrontendKey,
-        /// The other Service.
-        owner: ObjectName,
-    },
-}
-
-/// What is in use of each family's maps.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Use {
-    /// Frontends.
-    pub frontends: usize,
-    /// Backends.
-    pub backends: usize,
-}
 
 /// The ledger.
 #[derive(Debug)]
@@ -201,6 +136,22 @@ impl Ledger {
     /// What is not as it should be, by Service.
     pub fn problems(&self) -> impl Iterator<Item = (&ObjectName, &Problem)> {
         self.problems.iter()
+    }
+
+    /// How many Services it knows.
+    pub fn services(&self) -> usize {
+        self.wanted.len()
+    }
+
+    /// How many backends of theirs the maps hold.
+    pub fn endpoints(&self) -> usize {
+        let held: usize = self.used.values().map(|used| used.backends).sum();
+        held.saturating_sub(self.retired.len())
+    }
+
+    /// How much the maps can hold.
+    pub const fn capacity(&self) -> Capacity {
+        self.capacity
     }
 
     /// What is in use of a family's maps.

@@ -1,28 +1,47 @@
 //! The loop that keeps the maps as the cluster says.
 //!
 //! It begins with the first world, and with what the maps hold then. Changes are taken in when a
-//! burst of them is over; now and then everything is compared. It waits for the kernel in between,
-//! a moment for each entry: give it a thread of its own.
+//! burst of them is over; now and then everything is compared ([`Comparison`]). It waits for the
+//! kernel in between, a moment for each entry: give it a thread of its own.
 
 use std::collections::BTreeMap;
+use std::future::pending;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio::time::sleep_until;
 use tracing::{debug, error, info, warn};
-use weir_datapath::{Error, Pins};
+use weir_datapath::Pins;
 
 use super::apply::{Failure, Maps};
+use super::comparison::Comparison;
 use super::compile::Terms;
 use super::debounce::{Debouncer, Patience};
 use super::diff::{Op, diff};
 use super::engine::Engine;
-use super::ledger::{Ledger, Use};
-use crate::model::{Family, ObjectName, World};
+use super::ledger::Ledger;
+use super::status::Status;
+use crate::health::Health;
+use crate::model::World;
+use crate::reconcile::causes;
 use crate::source::Published;
 
-/// What failed is tried again after this, not only at the next resync.
-const RETRY: Duration = Duration::from_secs(1);
+/// So many operations, and so many Services with a problem, are logged one by one.
+const LOGGED: usize = 10;
+
+/// Why the maps may not hold what they should.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error("the maps cannot be read")]
+    Maps(#[from] weir_datapath::Error),
+    #[error("{count} operations on the maps failed, the first")]
+    Operations {
+        count: usize,
+        #[source]
+        first: Failure,
+    },
+}
 
 /// How the loop works.
 #[derive(Debug, Clone)]
@@ -33,30 +52,17 @@ pub struct Settings {
     pub terms: watch::Receiver<Terms>,
     /// How long to wait for more changes.
     pub patience: Patience,
-    /// Compare everything at least this often.
-    pub resync: Duration,
-}
-
-/// How Services are doing, for health, metrics and people.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Status {
-    /// Whether a world has been taken in.
-    pub begun: bool,
-    /// What is not as it should be, by Service.
-    pub problems: BTreeMap<ObjectName, String>,
-    /// What is in use of each family's maps.
-    pub in_use: BTreeMap<Family, Use>,
-    /// Slots that are free, or soon will be.
-    pub free_slots: u32,
+    /// How often everything is compared.
+    pub comparison: Duration,
 }
 
 /// The loop's state.
 pub struct Reconciler {
     settings: Settings,
     pins: Pins,
+    health: Arc<Health>,
     running: Option<Running>,
-    /// When to compare everything.
-    compare_at: Instant,
+    comparison: Comparison,
     status: watch::Sender<Status>,
 }
 
@@ -66,11 +72,16 @@ struct Running {
 }
 
 impl Reconciler {
-    /// A loop for the maps that are pinned there, or will be.
-    pub fn new(settings: Settings, pins: Pins) -> (Self, watch::Receiver<Status>) {
+    /// A loop for the maps that are pinned there. It counts what it does in `health`; how Services
+    /// are doing is told by the other end.
+    pub fn new(
+        settings: Settings,
+        pins: Pins,
+        health: Arc<Health>,
+    ) -> (Self, watch::Receiver<Status>) {
         let (status, reader) = watch::channel(Status::default());
-        let compare_at = Instant::now();
-        (Self { settings, pins, running: None, compare_at, status }, reader)
+        let comparison = Comparison::every(settings.comparison);
+        (Self { settings, pins, health, running: None, comparison, status }, reader)
     }
 
     /// Runs until the source ends.
@@ -79,62 +90,75 @@ impl Reconciler {
         published.mark_changed();
         loop {
             let settle = self.running.as_ref().and_then(|running| running.engine.due());
-            let due = [changes.due(), settle, Some(self.compare_at)].into_iter().flatten().min();
-            let due = due.unwrap_or(self.compare_at);
+            let due = [changes.due(), settle, self.comparison.due()].into_iter().flatten().min();
             tokio::select! {
                 changed = published.changed() => match changed {
-                    Ok(()) => {
-                        published.mark_unchanged();
-                        changes.note(Instant::now());
-                    }
+                    Ok(()) => changes.note(Instant::now()),
                     Err(_) => return,
                 },
-                Ok(()) = self.settings.terms.changed() => {
-                    let terms = self.settings.terms.borrow_and_update().clone();
-                    self.take_terms(terms, Instant::now());
-                }
-                () = sleep_until(due.into()) => {
-                    let now = Instant::now();
-                    let compare = self.compare_at <= now;
-                    if changes.take(now) || compare {
-                        let world = published.borrow().world.clone();
-                        if let Some(world) = world {
-                            self.take_in(&world, now);
-                        }
+                Ok(()) = self.settings.terms.changed() => changes.note(Instant::now()),
+                () = until(due) => {
+                    let oldest = changes.oldest();
+                    let seen = oldest.filter(|_| changes.take(Instant::now()));
+                    let world = published.borrow().world.clone();
+                    if let Some(world) = world {
+                        self.pass(&world, seen);
                     }
-                    self.pass(compare, now);
                 }
             }
         }
     }
 
-    /// Begins with the first world, and takes later ones in.
-    fn take_in(&mut self, world: &World, now: Instant) {
-        if self.running.is_none() {
-            match self.begin(now) {
-                Ok(running) => self.running = Some(running),
-                Err(error) => {
-                    error!(error = &error as &dyn std::error::Error, "Services cannot be served");
-                    self.compare_at = now + RETRY;
-                    return;
-                }
+    /// Does what is due. `seen` tells when the oldest change came, if changes are to be taken in.
+    fn pass(&mut self, world: &World, seen: Option<Instant>) {
+        let compare = self.comparison.is_due(Instant::now());
+        let outcome = self.work(world, seen, compare);
+        self.comparison.note(compare, outcome.is_ok(), Instant::now());
+        let failure = match outcome {
+            Ok(()) if compare => None,
+            // What failed before is in doubt until everything was compared.
+            Ok(()) => self.status.borrow().failure.clone(),
+            Err(error) => {
+                let text = causes(&error);
+                error!("{text}");
+                Some(text)
             }
-        }
-        let Some(Running { engine, maps }) = &mut self.running else { return };
-        let ops = engine.update(world, now);
-        if !ops.is_empty() {
-            debug!(count = ops.len(), "Services have changed");
-        }
-        if !apply(maps, ops) {
-            self.compare_at = self.compare_at.min(now + RETRY);
-        }
+        };
+        self.tell(failure);
     }
 
-    fn take_terms(&mut self, terms: Terms, now: Instant) {
-        let Some(Running { engine, maps }) = &mut self.running else { return };
-        if !apply(maps, engine.set_terms(terms, now)) {
-            self.compare_at = self.compare_at.min(now + RETRY);
+    fn work(&mut self, world: &World, seen: Option<Instant>, compare: bool) -> Result<(), Error> {
+        let now = Instant::now();
+        let is_first = self.running.is_none();
+        if is_first {
+            self.running = Some(self.begin(now)?);
         }
+        let Some(Running { engine, maps }) = &mut self.running else { return Ok(()) };
+        let mut ops = Vec::new();
+        if seen.is_some() || is_first || compare {
+            let terms = self.settings.terms.borrow_and_update().clone();
+            ops.extend(engine.set_terms(terms, now));
+            ops.extend(engine.update(world, now));
+        }
+        ops.extend(engine.settle(now));
+        let is_idle = ops.is_empty();
+        let mut outcome = perform(maps, ops, &self.health);
+        if let Some(seen) = seen.filter(|_| !is_idle && outcome.is_ok()) {
+            let took = seen.elapsed();
+            debug!(?took, "a change of Services is in the maps");
+            self.health.record_services_programmed(took);
+        }
+        if compare {
+            let repairs = diff(&engine.ledger().tables(), &maps.read()?);
+            let in_doubt = outcome.is_err() || self.status.borrow().failure.is_some();
+            if !repairs.is_empty() && !in_doubt {
+                warn!(count = repairs.len(), "put Services right that somebody has changed");
+                self.health.record_repair("services_changed");
+            }
+            // What failed just now is among it.
+            outcome = perform(maps, repairs, &self.health);
+        }
+        outcome
     }
 
     fn begin(&self, now: Instant) -> Result<Running, Error> {
@@ -143,46 +167,26 @@ impl Reconciler {
         info!(
             frontends = held.frontends.len(),
             backends = held.backends.len(),
-            "found Services in the maps"
+            "goes on with the Services in the maps"
         );
         let ledger = Ledger::adopt(held, capacity, seed(), now);
         let Settings { node, terms, .. } = &self.settings;
         Ok(Running { engine: Engine::new(node, terms.borrow().clone(), ledger), maps })
     }
 
-    /// Does what is due, and compares everything if it is time to.
-    fn pass(&mut self, compare: bool, now: Instant) {
-        let Some(Running { engine, maps }) = &mut self.running else {
-            if compare {
-                self.compare_at = now + RETRY;
-            }
-            return;
+    fn tell(&self, failure: Option<String>) {
+        let status = match &self.running {
+            Some(running) => Status::of(&running.engine, failure),
+            None => Status { failure, ..Status::default() },
         };
-        let mut succeeded = apply(maps, engine.settle(now));
-        if compare {
-            succeeded &= match maps.read() {
-                Ok(held) => {
-                    let repairs = diff(&engine.ledger().tables(), &held);
-                    if !repairs.is_empty() {
-                        warn!(count = repairs.len(), "the maps were not as they should be");
-                    }
-                    apply(maps, repairs)
-                }
-                Err(error) => {
-                    error!(error = &error as &dyn std::error::Error, "the maps cannot be read");
-                    false
-                }
-            };
-            self.compare_at = now + self.settings.resync;
-        }
-        if !succeeded {
-            self.compare_at = self.compare_at.min(now + RETRY);
-        }
-        let status = status(engine);
         self.status.send_if_modified(|old| {
-            for (name, problem) in &status.problems {
-                if old.problems.get(name) != Some(problem) {
-                    warn!(service = %name, "{problem}");
+            let is_new = |name| !old.problems.contains_key(name);
+            let fresh = status.problems.iter().filter(|(name, _)| is_new(*name));
+            for (number, (service, problem)) in fresh.enumerate() {
+                if number < LOGGED {
+                    warn!(%service, "{problem}");
+                } else {
+                    debug!(%service, "{problem}");
                 }
             }
             let changed = *old != status;
@@ -192,28 +196,34 @@ impl Reconciler {
     }
 }
 
-/// Does operations. Returns whether all succeeded.
-fn apply(maps: &mut Maps, ops: Vec<Op>) -> bool {
-    let failures = maps.apply(ops);
-    let refused = failures.iter().find(|failure| matches!(failure, Failure::Refused { .. }));
-    if let Some(first) = refused.or(failures.first()) {
-        let error = first as &dyn std::error::Error;
-        error!(count = failures.len(), error, "operations on the maps failed, the first");
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => sleep_until(due.into()).await,
+        None => pending().await,
     }
-    failures.is_empty()
 }
 
-fn status(engine: &Engine) -> Status {
-    let ledger = engine.ledger();
-    let (free, resting) = ledger.free_slots();
-    let of_family = |family| (family, ledger.in_use(family));
-    let problems = ledger.problems().map(|(name, problem)| (name.clone(), problem.to_string()));
-    Status {
-        begun: true,
-        problems: problems.collect(),
-        in_use: [Family::V4, Family::V6].map(of_family).into(),
-        free_slots: free + resting,
+/// Does operations, and counts those that were done.
+fn perform(maps: &mut Maps, ops: Vec<Op>, health: &Health) -> Result<(), Error> {
+    if ops.is_empty() {
+        return Ok(());
     }
+    info!(count = ops.len(), "programs Services");
+    let mut done = BTreeMap::<&'static str, u64>::new();
+    for (number, op) in ops.iter().enumerate() {
+        *done.entry(op.kind()).or_default() += 1;
+        if number < LOGGED {
+            debug!("{op}");
+        }
+    }
+    let failures = maps.apply(ops);
+    for failure in &failures {
+        done.entry(failure.op().kind()).and_modify(|count| *count -= 1);
+    }
+    health.record_operations(done);
+    let count = failures.len();
+    // The first is always one that the kernel refused: others need it.
+    failures.into_iter().next().map_or(Ok(()), |first| Err(Error::Operations { count, first }))
 }
 
 /// Where ids begin: somewhere else than those of an earlier agent, which flows may remember.

@@ -1,6 +1,7 @@
 //! Services in the real maps.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -9,6 +10,7 @@ use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 use tempfile::TempDir;
 use tokio::sync::watch;
+use weir_agent::health::Health;
 use weir_agent::model::{
     Endpoint, EndpointSlice, ObjectName, Protocol, Service, ServicePort, SlicePort, TrafficPolicy,
     World,
@@ -20,6 +22,7 @@ use weir_agent::services::diff::{Op, diff};
 use weir_agent::services::engine::Engine;
 use weir_agent::services::ledger::{GRACE, Ledger};
 use weir_agent::services::reconcile::{Reconciler, Settings};
+use weir_agent::services::status::Status;
 use weir_agent::source::Published;
 use weir_datapath::common::map;
 use weir_datapath::{Capacities, Pins, load};
@@ -126,55 +129,115 @@ fn await_counts(maps: &Maps, frontends: usize, backends: usize) {
     }
 }
 
+/// The loop, running for what a test publishes.
+struct Loop {
+    publisher: watch::Sender<Published>,
+    terms: watch::Sender<Terms>,
+    status: watch::Receiver<Status>,
+    thread: thread::JoinHandle<()>,
+}
+
+impl Loop {
+    fn start(pins: &Pins, comparison: Duration) -> Self {
+        let (publisher, published) = watch::channel(Published::default());
+        let (terms, known) = watch::channel(Terms::default());
+        let settings = Settings {
+            node: "here".to_owned(),
+            terms: known,
+            patience: Patience::default(),
+            comparison,
+        };
+        let health = Arc::new(Health::new(published.clone(), Duration::MAX));
+        let (reconciler, status) = Reconciler::new(settings, pins.clone(), health);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let thread = thread::spawn(move || runtime.block_on(reconciler.run(published)));
+        Self { publisher, terms, status, thread }
+    }
+
+    fn publish(&self, world: &World) {
+        let world = Some(world.clone().into());
+        self.publisher.send_replace(Published { world, ..Published::default() });
+    }
+
+    fn end(self) {
+        drop(self.publisher);
+        self.thread.join().unwrap();
+    }
+}
+
+const SELDOM: Duration = Duration::from_secs(3600);
+
 #[test]
 fn the_loop_follows_worlds_repairs_the_maps_and_outlives_itself() {
     with_maps(&Capacities::default(), |pins| {
-        let settings = Settings {
-            node: "here".to_owned(),
-            terms: watch::channel(Terms::default()).1,
-            patience: Patience::default(),
-            resync: Duration::from_millis(200),
-        };
-        let start = |published: watch::Receiver<Published>| {
-            let (reconciler, status) = Reconciler::new(settings.clone(), pins.clone());
-            let runtime =
-                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            (thread::spawn(move || runtime.block_on(reconciler.run(published))), status)
-        };
         let maps = Maps::open(pins).unwrap();
         let mut world = World::default();
         put(&mut world, 1, 3);
-        let publish = |publisher: &watch::Sender<Published>, world: &World| {
-            let world = Some(world.clone().into());
-            publisher.send_replace(Published { world, ..Published::default() });
-        };
-        let (publisher, published) = watch::channel(Published::default());
-        let (running, status) = start(published);
-        publish(&publisher, &world);
+        let running = Loop::start(pins, Duration::from_millis(200));
+        running.publish(&world);
         await_counts(&maps, 4, 6);
         put(&mut world, 2, 1);
-        publish(&publisher, &world);
+        running.publish(&world);
         await_counts(&maps, 8, 8);
         let key = *maps.read().unwrap().frontends.keys().next().unwrap();
         succeed(&Maps::open(pins).unwrap().apply(vec![Op::DeleteFrontend(key)]));
         await_counts(&maps, 8, 8);
-        assert!(status.borrow().begun);
-        assert_eq!(status.borrow().problems.len(), 0);
-        drop(publisher);
-        running.join().unwrap();
+        let status = running.status.borrow().clone();
+        assert_eq!(status.condition(), Ok(()));
+        assert_eq!((status.services, status.endpoints, status.problems.len()), (2, 8, 0));
+        running.end();
 
         // What changes while no agent runs.
         let held = maps.read().unwrap();
         world.services.remove(&ObjectName::new("ns", "s1"));
-        let (publisher, published) = watch::channel(Published::default());
-        let (running, _) = start(published);
-        publish(&publisher, &world);
+        let running = Loop::start(pins, SELDOM);
+        running.publish(&world);
         await_counts(&maps, 4, 2);
         for (key, frontend) in maps.read().unwrap().frontends {
             assert_eq!(held.frontends.get(&key), Some(&frontend), "it kept its ids and slots");
         }
-        drop(publisher);
-        running.join().unwrap();
+        running.end();
+    });
+}
+
+#[test]
+fn an_address_that_is_bound_on_the_node_comes_before_a_service_and_is_given_back() {
+    with_maps(&Capacities::default(), |pins| {
+        let maps = Maps::open(pins).unwrap();
+        let mut world = World::default();
+        put(&mut world, 1, 3);
+        let running = Loop::start(pins, SELDOM);
+        running.publish(&world);
+        await_counts(&maps, 4, 6);
+        let held = [IpAddr::from([10, 96, 0, 1])].into();
+        running.terms.send_replace(Terms { held, ..Terms::default() });
+        await_counts(&maps, 2, 3);
+        running.terms.send_replace(Terms::default());
+        await_counts(&maps, 4, 6);
+        running.end();
+    });
+}
+
+#[test]
+fn maps_that_are_not_there_are_told_of_and_waited_for() {
+    with_maps(&Capacities::default(), |pins| {
+        let elsewhere = Pins::new(pins.folder().with_file_name("elsewhere"));
+        let mut world = World::default();
+        put(&mut world, 1, 3);
+        let running = Loop::start(&elsewhere, SELDOM);
+        running.publish(&world);
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while running.status.borrow().failure.is_none() {
+            assert!(Instant::now() < deadline, "it does not fail");
+            thread::sleep(Duration::from_millis(5));
+        }
+        load(&elsewhere, &Capacities::default()).unwrap();
+        await_counts(&Maps::open(&elsewhere).unwrap(), 4, 6);
+        while running.status.borrow().condition() != Ok(()) {
+            assert!(Instant::now() < deadline, "{:?}", running.status.borrow());
+            thread::sleep(Duration::from_millis(5));
+        }
+        running.end();
     });
 }
 

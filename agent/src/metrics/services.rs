@@ -1,0 +1,156 @@
+//! What is told of Services.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+    },
+    registry::{Registry, Unit},
+};
+
+use super::set;
+use crate::model;
+use crate::services::{ledger::Problem, status::Status};
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Reason {
+    reason: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Map {
+    map: &'static str,
+}
+
+/// The metrics of Services.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    services: Gauge,
+    endpoints: Gauge,
+    unfit: Family<Reason, Gauge>,
+    programming_duration: Histogram,
+    entries: Family<Map, Gauge>,
+    capacity: Family<Map, Gauge>,
+}
+
+impl Metrics {
+    pub(super) fn register(registry: &mut Registry) -> Self {
+        // From a change of one Service to thousands at a cold start.
+        let programming_duration = Histogram::new(exponential_buckets(0.001, 2.0, 16));
+        let metrics = Self {
+            services: Gauge::default(),
+            endpoints: Gauge::default(),
+            unfit: Family::default(),
+            programming_duration,
+            entries: Family::default(),
+            capacity: Family::default(),
+        };
+        let help = "Services that this node serves";
+        registry.register("services", help, metrics.services.clone());
+        let help = "Endpoints of Services, each once for each port of its Service";
+        registry.register("service_endpoints", help, metrics.endpoints.clone());
+        let help = "Services that are not in the maps as they should be, by what there is no room \
+                    for; address: an older Service has the same address and port";
+        registry.register("services_unfit", help, metrics.unfit.clone());
+        let help = "Time from a change of Services being seen to its being in the maps";
+        let duration = metrics.programming_duration.clone();
+        registry.register_with_unit("services_programming_duration", help, Unit::Seconds, duration);
+        let help = "Entries of the eBPF maps of Services that are in use";
+        registry.register("map_entries", help, metrics.entries.clone());
+        let help = "Entries that the eBPF maps of Services can have";
+        registry.register("map_capacity", help, metrics.capacity.clone());
+        metrics
+    }
+
+    /// A change is in the maps, so long after it was seen.
+    pub(crate) fn programmed(&self, took: Duration) {
+        self.programming_duration.observe(took.as_secs_f64());
+    }
+
+    /// This is how Services are doing.
+    pub(crate) fn set(&self, status: &Status) {
+        set(&self.services, status.services);
+        set(&self.endpoints, status.endpoints);
+        let mut unfit = BTreeMap::from(Problem::KINDS.map(|reason| (reason, 0)));
+        for problem in status.problems.values() {
+            *unfit.entry(problem.kind()).or_default() += 1;
+        }
+        for (reason, count) in unfit {
+            set(&self.unfit.get_or_create(&Reason { reason }), count);
+        }
+        let used = |family| status.in_use.get(&family).copied().unwrap_or_default();
+        let (v4, v6) = (used(model::Family::V4), used(model::Family::V6));
+        let capacity = &status.capacity;
+        for (map, entries, capacity) in [
+            ("services_v4", v4.frontends, capacity.frontends),
+            ("services_v6", v6.frontends, capacity.frontends),
+            ("backends_v4", v4.backends, capacity.backends),
+            ("backends_v6", v6.backends, capacity.backends),
+            ("slots", status.slots as usize, capacity.slots as usize),
+        ] {
+            set(&self.entries.get_or_create(&Map { map }), entries);
+            set(&self.capacity.get_or_create(&Map { map }), capacity);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::encoding::text::encode;
+
+    use super::*;
+    use crate::model::ObjectName;
+    use crate::services::ledger::{Capacity, Use};
+
+    fn status() -> Status {
+        let problem = Problem::Frontends { wanted: 2, used: 9, capacity: 10 };
+        let taken = |service| (ObjectName::new("ns", service), problem.clone());
+        Status {
+            begun: true,
+            problems: [taken("a"), taken("b")].into(),
+            services: 7,
+            endpoints: 11,
+            in_use: [(model::Family::V4, Use { frontends: 9, backends: 12 })].into(),
+            slots: 40,
+            capacity: Capacity { frontends: 10, backends: 20, slots: 64 },
+            ..Status::default()
+        }
+    }
+
+    #[test]
+    fn what_is_known_of_services_can_be_scraped() {
+        let mut registry = Registry::with_prefix("weir");
+        let metrics = Metrics::register(&mut registry);
+        metrics.programmed(Duration::from_millis(3));
+        metrics.set(&status());
+        let scrape = || {
+            let mut text = String::new();
+            encode(&mut text, &registry).unwrap();
+            text
+        };
+        let text = scrape();
+        for line in [
+            "weir_services 7",
+            "weir_service_endpoints 11",
+            "weir_services_unfit{reason=\"frontends\"} 2",
+            "weir_services_unfit{reason=\"address\"} 0",
+            "weir_services_programming_duration_seconds_count 1",
+            "weir_services_programming_duration_seconds_bucket{le=\"0.004\"} 1",
+            "weir_map_entries{map=\"services_v4\"} 9",
+            "weir_map_entries{map=\"services_v6\"} 0",
+            "weir_map_entries{map=\"backends_v4\"} 12",
+            "weir_map_entries{map=\"slots\"} 40",
+            "weir_map_capacity{map=\"services_v6\"} 10",
+            "weir_map_capacity{map=\"slots\"} 64",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+        }
+        metrics.set(&Status { problems: BTreeMap::new(), ..status() });
+        assert!(scrape().contains("weir_services_unfit{reason=\"frontends\"} 0"));
+    }
+}
