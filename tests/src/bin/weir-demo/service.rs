@@ -2,8 +2,9 @@
 //! process of a node, and how soon one that is gone is asked no more.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
-use std::time::Instant;
+use std::io::ErrorKind;
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use weir_tests::lab::{Cluster, Server, ServiceManifest, Stack, ask_tcp, until};
@@ -19,6 +20,9 @@ const CONNECTIONS: usize = 20;
 /// Connections in which nobody may answer who has been removed.
 const PROOF: usize = 50;
 
+/// Shorter than the pause after which a lost SYN is sent again.
+const PATIENCE: Duration = Duration::from_millis(500);
+
 /// Which backend answered how often.
 type Answers = BTreeMap<String, usize>;
 
@@ -26,24 +30,26 @@ type Answers = BTreeMap<String, usize>;
 /// the first node, the backends are the other pods.
 pub(crate) fn show(cluster: &Cluster, pods: &[DemoPod], paint: Paint) -> Result<()> {
     let (client, backends) = pods.split_first().context("no pods")?;
-    let servers: Result<Vec<_>> = backends
-        .iter()
-        .map(|pod| Server::start(&pod.sandbox, TARGET, &pod.full_name))
-        .collect();
+    let servers: Result<Vec<_>> =
+        backends.iter().map(|pod| Server::start(&pod.sandbox, TARGET, &pod.full_name)).collect();
     let _servers = servers?;
 
     let service = with_backends(backends);
     let world = cluster.world()?;
+    world.put_service(&service.clone().without_endpoints())?;
+    for target in service.targets() {
+        let refusal = refusal(&client.sandbox, target)?;
+        println!("  {}", paint.good(format!("{target} has no endpoints: {refusal}")));
+    }
     let written = Instant::now();
     world.put_service(&service)?;
     for target in service.targets() {
         until("the Service answers", || ask_tcp(&client.sandbox, target).map(drop))?;
     }
+    let took = milliseconds(written);
     println!(
-        "  {} at {}  {}",
-        paint.name(format!("default/{NAME}")),
-        joined(&service.targets()),
-        paint.faint(format!("answered {} after its YAML was written", milliseconds(written))),
+        "  {}",
+        paint.good(format!("its EndpointSlices are written: it answers after {took}"))
     );
 
     for target in service.targets() {
@@ -79,6 +85,19 @@ pub(crate) fn show(cluster: &Cluster, pods: &[DemoPod], paint: Paint) -> Result<
     Ok(())
 }
 
+/// How a connection to a Service without endpoints ends, once it is known.
+fn refusal(client: &impl Stack, target: SocketAddr) -> Result<String> {
+    let connect = || client.run(|| Ok(TcpStream::connect_timeout(&target, PATIENCE).err()));
+    until("the Service is known", || {
+        let error = connect()?.context("it answers")?;
+        ensure!(error.kind() == ErrorKind::ConnectionRefused, "{error}");
+        Ok(())
+    })?;
+    let started = Instant::now();
+    let error = connect()?.context("it answers")?;
+    Ok(format!("{error}, after {:.1} ms", started.elapsed().as_secs_f64() * 1e3))
+}
+
 fn with_backends(pods: &[DemoPod]) -> ServiceManifest {
     let ips = [IpAddr::from([10, 96, 0, 80]), IpAddr::from([0xfd96, 0, 0, 0, 0, 0, 0, 80])];
     let service = ServiceManifest::new(NAME, &ips, PORT, TARGET);
@@ -104,11 +123,6 @@ fn line(client: &str, target: SocketAddr, answers: &Answers, paint: Paint) -> St
         target.to_string(),
         paint.faint(format!("answered by {}", shares.join(", "))),
     )
-}
-
-fn joined(targets: &[SocketAddr]) -> String {
-    let targets: Vec<_> = targets.iter().map(ToString::to_string).collect();
-    targets.join(" and ")
 }
 
 fn milliseconds(since: Instant) -> String {
