@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use aya::programs::{CgroupSockAddr, Program as Any, SchedClassifier};
+use aya::programs::{CgroupSockAddr, Program as Any, ProgramType, SchedClassifier};
+use aya::sys::{BpfHelper, is_helper_supported};
 use aya::{Ebpf, EbpfLoader};
 use tracing::{debug, warn};
 use weir_ebpf_common::map::{self, Map};
@@ -90,10 +91,22 @@ fn open(pins: &Pins, capacities: &Capacities) -> Result<Ebpf, Error> {
     for map in map::ALL {
         loader.map_pin_path(map.name, pins.map(*map));
     }
+    let has_set_retval = u8::from(has_set_retval());
+    loader.override_global("HAS_SET_RETVAL", &has_set_retval, true);
     for (map, entries) in &capacities.0 {
         loader.map_max_entries(map.name, *entries);
     }
     loader.load(OBJECT).map_err(|error| Error::Object(Box::new(error)))
+}
+
+/// Whether programs at sockets can choose the error that a process gets. Where they cannot they
+/// make do without.
+fn has_set_retval() -> bool {
+    let kind = ProgramType::CgroupSockAddr;
+    is_helper_supported(kind, BpfHelper::BPF_FUNC_set_retval).unwrap_or_else(|error| {
+        warn!(error = &error as &dyn std::error::Error, "cannot ask for bpf_set_retval");
+        false
+    })
 }
 
 /// A map that was pinned before is used as it is found, so it has to be right.

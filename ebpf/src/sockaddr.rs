@@ -3,7 +3,7 @@
 use core::ptr;
 
 use aya_ebpf::bindings::bpf_sock_addr;
-use aya_ebpf::helpers::generated::{bpf_get_netns_cookie, bpf_get_socket_cookie};
+use aya_ebpf::helpers::generated::{bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_set_retval};
 use aya_ebpf::programs::SockAddrContext;
 use weir_ebpf_common::{Address, Port, V4, V6, halves, protocol};
 
@@ -148,4 +148,11 @@ impl Form<V4> for Mapped {
     fn write(call: SockAddr, address: &V4) {
         Plain::write(call, &V6::from_mapped(*address));
     }
+}
+
+/// Answers the process with an error instead of `EPERM`, when the program denies its call (5.18).
+#[inline(always)]
+pub(crate) fn set_error(number: i32) {
+    // SAFETY: no memory is passed. It refuses what is no error number, which this is.
+    let _ = unsafe { bpf_set_retval(-number) };
 }

@@ -6,14 +6,23 @@ use weir_ebpf_common::{
     V6,
 };
 
+use aya_ebpf::Global;
+
 use crate::family::Family;
 use crate::sockaddr::{Form, SockAddr};
-use crate::{maps, service};
+use crate::{maps, service, sockaddr};
+
+/// Whether this kernel has `bpf_set_retval`: who loads the programs says so.
+#[unsafe(no_mangle)]
+static HAS_SET_RETVAL: Global<u8> = Global::new(0);
 
 /// What the kernel goes on with.
 pub(crate) const ALLOW: i32 = 1;
-/// What it answers `EPERM` to.
+/// What it answers `EPERM` to, or the error that was set.
 const DENY: i32 = 0;
+
+/// Nobody listens there (errno.h).
+const ECONNREFUSED: i32 = 111;
 
 /// A socket is connected to an address.
 #[inline(always)]
@@ -22,7 +31,10 @@ pub(crate) fn connect<A: Loopback, F: Form<A>>(call: SockAddr) -> i32 {
         Outcome::Untouched | Outcome::Translated => {}
         Outcome::Refused => {
             maps::count(Reason::SocketRefused);
-            // Nobody listens at port 0, so the kernel answers ECONNREFUSED, on every version.
+            if set_refused() {
+                return DENY;
+            }
+            // Nobody listens at port 0, so the kernel answers ECONNREFUSED by itself.
             F::write(call, &A::LOOPBACK);
             call.set_port(Port::ANY);
         }
@@ -37,9 +49,20 @@ pub(crate) fn send<A: Loopback, F: Form<A>>(call: SockAddr) -> i32 {
         Outcome::Untouched | Outcome::Translated => ALLOW,
         Outcome::Refused => {
             maps::count(Reason::SocketRefused);
+            set_refused();
             DENY
         }
     }
+}
+
+/// Makes ECONNREFUSED what the process is answered, where the kernel can.
+#[inline(always)]
+fn set_refused() -> bool {
+    let can = HAS_SET_RETVAL.load() != 0;
+    if can {
+        sockaddr::set_error(ECONNREFUSED);
+    }
+    can
 }
 
 /// A process asks who sent a datagram, or whom a socket is connected to.

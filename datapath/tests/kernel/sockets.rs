@@ -41,6 +41,14 @@ fn scene(pods: u8) -> Result<Option<Scene>> {
     Ok(Some(scene))
 }
 
+/// The version of the kernel that runs this.
+fn kernel() -> Result<(u32, u32)> {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    let mut numbers = release.split(['.', '-']);
+    let mut next = || numbers.next().context("no version");
+    Ok((next()?.parse()?, next()?.parse()?))
+}
+
 fn is_left_alone(mut scene: Scene) -> Result<()> {
     let vip = V4::service(10);
     scene.service::<V4>((vip, 80, protocol::TCP), &[])?;
@@ -121,6 +129,16 @@ fn a_process_of_the_node_is_refused_where_nobody_listens() -> Result<()> {
         }
     }
     assert_eq!(scene.counted(Reason::SocketRefused)?, 4);
+    // A datagram too; kernels before 5.18 can only say that it is not permitted.
+    let error = scene.node.run(|| {
+        let socket = UdpSocket::bind("0.0.0.0:0")?;
+        Ok(socket.send_to(&[1], (IpAddr::from(V4::service(10)), 53)).err())
+    })?;
+    let kind = error.map(|error| error.kind()).context("it is sent")?;
+    let can_tell = kernel()? >= (5, 18);
+    let expected =
+        if can_tell { ErrorKind::ConnectionRefused } else { ErrorKind::PermissionDenied };
+    assert_eq!(kind, expected);
     Ok(())
 }
 
