@@ -23,6 +23,7 @@ const TOOLS: &[(&str, &str)] = &[
     ("modprobe", "sbin/modprobe"),
     ("nft", "usr/sbin/nft"),
     ("ping", "usr/bin/ping"),
+    ("tc", "usr/sbin/tc"),
 ];
 
 /// Makes the archive of programs, and of what to do with them.
