@@ -27,6 +27,8 @@ pub(super) fn run(workspace: &Workspace, programs: &[Program], folder: &Path) ->
         writeln!(log, "{}{}", verdict::RUN, suite.name).context("write the log")?;
         let mut command = Command::new(file);
         program::environment(workspace, &mut command).args(suite.arguments());
+        // Errors say where they come from; a backtrace would push them out of what is shown.
+        command.env("RUST_BACKTRACE", "0");
         let (out, err) = (log.try_clone()?, log.try_clone()?);
         let status = command.stdin(Stdio::null()).stdout(out).stderr(err).status();
         let status = status.with_context(|| format!("start {}", file.display()))?;
