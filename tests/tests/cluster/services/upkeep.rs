@@ -15,7 +15,7 @@ use super::{Backend, reaches, web, with};
 /// Asks over one connection, over new ones and by datagrams of one socket, again and again, while
 /// `disturb` runs. Nothing may go unanswered.
 fn nothing_is_lost(
-    client: &(impl Stack + Sync),
+    client: &impl Stack,
     target: SocketAddr,
     disturb: impl FnOnce() -> Result<()>,
 ) -> Result<()> {
