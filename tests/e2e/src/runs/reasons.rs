@@ -32,7 +32,7 @@ const CLOUD: &str = "wants a cloud's load balancers";
 const NODE_PORTS: &str = "Weir serves no node ports yet";
 
 /// The first one that matches is told.
-const REASONS: [Reason; 26] = [
+const REASONS: [Reason; 31] = [
     always("[Feature:NetworkPolicy]", "Weir has no NetworkPolicy"),
     always("[Feature:SCTPConnectivity]", "the machine's kernel has no SCTP"),
     always("SCTP HostPort", "the machine's kernel has no SCTP"),
@@ -64,8 +64,13 @@ const REASONS: [Reason; 26] = [
     },
     without_kube_proxy("NodePort", NODE_PORTS),
     without_kube_proxy("nodePort", NODE_PORTS),
-    // Each of them asks a node port too.
+    // Each of these asks a node port too.
     without_kube_proxy("Granular Checks: Services", NODE_PORTS),
+    without_kube_proxy("PublishNotReadyAddresses is true", NODE_PORTS),
+    without_kube_proxy("different Service CIDRs", NODE_PORTS),
+    without_kube_proxy("health check node port", NODE_PORTS),
+    without_kube_proxy("with externalTrafficPolicy=Local", NODE_PORTS),
+    without_kube_proxy("with externallTrafficPolicy=Cluster", NODE_PORTS),
     without_kube_proxy("external IP", "Weir serves no external addresses yet"),
     without_kube_proxy("KubeProxy", "is about kube-proxy itself"),
 ];
