@@ -123,6 +123,7 @@ impl Datapath {
         if self.loaded.is_none() {
             self.load(surroundings)?;
             *operations.entry("programs_load").or_default() += 1;
+            self.announce.send_replace(true);
         }
         let Some(state) = &mut self.loaded else { return Ok(operations) };
         let thorough = links.is_some();
@@ -134,7 +135,6 @@ impl Datapath {
             self.attach(&pods.places, &mut operations)?;
         }
         self.attach_overlay(&cluster, thorough, &mut operations)?;
-        self.announce.send_if_modified(|loaded| !std::mem::replace(loaded, true));
         Ok(operations)
     }
 
@@ -153,7 +153,7 @@ impl Datapath {
         let loaded = load(&self.pins, &Capacities::default())?;
         let cookie = netns_cookie()?;
         if cookie.is_none() {
-            debug!("this kernel does not tell a namespace's cookie: sockets of all are translated");
+            debug!("this kernel does not tell a namespace's cookie: the machine's first is taken");
         }
         self.settings.netns_cookie = weir_datapath::common::halves(cookie.unwrap_or_default());
         self.settings.tunnel_port = surroundings.tunnel_port().into();
@@ -199,7 +199,8 @@ impl Datapath {
         Ok(())
     }
 
-    /// Attaches programs wherever they are not. Tells where they are: a device may have gone.
+    /// Attaches programs wherever they are not. Tells where they are: a device may have gone. One
+    /// that cannot have them keeps no other from being tried.
     fn attach(
         &self,
         places: &[(u32, Hook)],
@@ -207,6 +208,7 @@ impl Datapath {
     ) -> Result<Vec<(u32, Hook)>, Error> {
         let mut programs = HashMap::new();
         let mut there = Vec::new();
+        let mut failed = None;
         for (link, hook) in places {
             let program = match programs.entry(*hook) {
                 Entry::Occupied(entry) => entry.into_mut(),
@@ -221,10 +223,13 @@ impl Datapath {
                     }
                 }
                 Err(error) if error.is_not_found() => {}
-                Err(error) => return Err(error.into()),
+                Err(error) => failed = failed.or(Some(error)),
             }
         }
-        Ok(there)
+        match failed {
+            Some(error) => Err(error.into()),
+            None => Ok(there),
+        }
     }
 
     /// Takes away what an agent with other options has left. `links` are all of the node's.

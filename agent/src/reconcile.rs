@@ -349,10 +349,15 @@ impl Reconciler {
         overlay: &Desired,
         done: &mut Done,
     ) -> Result<(), Error> {
-        let is_wanted = self.datapath.is_wanted();
-        let links = match trigger.is_resync() || is_wanted != self.datapath.is_on() {
-            true => Some(link::list(&self.netlink).await?),
-            false => None,
+        let (is_wanted, is_on) = (self.datapath.is_wanted(), self.datapath.is_on());
+        // Loading is tried at once, and what did not work again with a resync only.
+        let is_first = is_wanted && !is_on && self.obstacle.is_none();
+        let links = if trigger.is_resync() || is_first {
+            Some(link::list(&self.netlink).await?)
+        } else if is_on {
+            None
+        } else {
+            return Ok(());
         };
         let Self { conf, uplinks, tunnel_index: tunnel, datapath: programs, .. } = self;
         let tunnel = tunnel.filter(|_| overlay.tunnel.is_some());

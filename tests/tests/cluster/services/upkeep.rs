@@ -182,3 +182,41 @@ fn where_programs_cannot_be_pinned_the_overlay_works_and_the_agent_says_why() ->
         crate::scene::new_pods_talk(cluster, "pod")
     })
 }
+
+#[test]
+fn a_filter_of_somebody_else_keeps_no_other_pod_from_its_services() -> Result<()> {
+    Cluster::new(1).services().flag("--resync-seconds=1").test(|cluster| {
+        let node = cluster.node(1)?;
+        let pods = [node.pod("a")?, node.pod("b")?, node.pod("c")?];
+        let backend = Backend::on(node, "backend")?;
+        let service = with(web(Families::V4), &[&backend]);
+        cluster.world()?.put_service(&service)?;
+        let target = service.targets()[0];
+        for pod in &pods {
+            reaches(pod, target, "backend")?;
+        }
+        node.kill_agent()?;
+        let ports: Vec<&str> =
+            pods.iter().map(|pod| Ok(pod.added().host()?.name.as_str())).collect::<Result<_>>()?;
+        for port in &ports {
+            node.sh(&format!("tc filter del dev {port} ingress"))?;
+        }
+        // In the place that Weir's has, and under another name.
+        let program = node.machine().dir().join("bpf/weir/programs/to_pod");
+        node.sh(&format!(
+            "tc filter add dev {} ingress pref 22373 handle 0x77656972 bpf da pinned {}",
+            ports[1],
+            program.display()
+        ))?;
+        node.start_agent()?;
+        for pod in [&pods[0], &pods[2]] {
+            reaches(pod, target, "backend")?;
+        }
+        ensure!(ask_tcp(&pods[1], target).is_err(), "the other filter is gone");
+        let answer = node.get("/readyz")?.body;
+        ensure!(answer.contains("waiting programs-attached"), "{answer}");
+        node.sh(&format!("tc filter del dev {} ingress", ports[1]))?;
+        reaches(&pods[1], target, "backend")?;
+        until("the agent is ready", || node.ready())
+    })
+}
