@@ -211,7 +211,8 @@ fn an_address_that_is_bound_on_the_node_comes_before_a_service_and_is_given_back
         await_counts(&maps, 4, 6);
         let held = [IpAddr::from([10, 96, 0, 1])].into();
         running.terms.send_replace(Terms { held, ..Terms::default() });
-        await_counts(&maps, 2, 3);
+        // Its backends stay for the flows that they have.
+        await_counts(&maps, 2, 6);
         running.terms.send_replace(Terms::default());
         await_counts(&maps, 4, 6);
         running.end();
