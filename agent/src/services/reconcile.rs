@@ -39,7 +39,7 @@ enum Error {
     Operations {
         count: usize,
         #[source]
-        first: Failure,
+        first: Box<Failure>,
     },
 }
 
@@ -223,7 +223,10 @@ fn perform(maps: &mut Maps, ops: Vec<Op>, health: &Health) -> Result<(), Error> 
     health.record_operations(done);
     let count = failures.len();
     // The first is always one that the kernel refused: others need it.
-    failures.into_iter().next().map_or(Ok(()), |first| Err(Error::Operations { count, first }))
+    match failures.into_iter().next() {
+        Some(first) => Err(Error::Operations { count, first: Box::new(first) }),
+        None => Ok(()),
+    }
 }
 
 /// Where ids begin: somewhere else than those of an earlier agent, which flows may remember.
