@@ -171,6 +171,10 @@ pub(crate) enum E2e {
     #[command(disable_help_flag = true)]
     Churn(Passed),
 
+    /// Measure how soon a node that boots works, and what its agent takes
+    #[command(disable_help_flag = true)]
+    Measure(Passed),
+
     /// Say what runs, and how it is
     #[command(disable_help_flag = true)]
     Status(Passed),

@@ -41,10 +41,17 @@ struct Round {
 
 /// The result.
 #[derive(Debug, Serialize)]
-struct Outcome {
+pub(crate) struct Outcome {
     cni: String,
     pods: u32,
     rounds: Vec<Round>,
+}
+
+impl Outcome {
+    /// How many pods there were.
+    pub(crate) fn total(&self) -> u32 {
+        (1..).zip(&self.rounds).last().map_or(0, |(rounds, _)| rounds) * self.pods
+    }
 }
 
 /// Runs it, and looks for what the pods left.
@@ -54,15 +61,24 @@ struct Outcome {
 pub(crate) fn run(environment: &Environment, churn: &Churn) -> Result<()> {
     let state = State::load(environment)?;
     let kubectl = Kubectl::new(environment, &state)?;
-    let outcome = rounds(&kubectl, &state, churn);
-    let removed = kubectl.run(&["delete", "namespace", NAMESPACE, "--ignore-not-found"]);
-    let outcome = outcome?;
-    removed?;
+    let outcome = measure(&kubectl, &state, churn.pods, churn.rounds)?;
     step("look for what pods left", || leaks::demand_none(environment, &state))?;
     console::result(&if churn.json { serde_json::to_string(&outcome)? } else { table(&outcome) })
 }
 
-fn rounds(kubectl: &Kubectl, state: &State, churn: &Churn) -> Result<Outcome> {
+/// Does the rounds. What pods left is not looked for.
+///
+/// # Errors
+/// When a pod does not get Ready, or does not go.
+pub(crate) fn measure(kubectl: &Kubectl, state: &State, pods: u32, rounds: u32) -> Result<Outcome> {
+    let outcome = all_rounds(kubectl, state, pods, rounds);
+    let removed = kubectl.run(&["delete", "namespace", NAMESPACE, "--ignore-not-found"]);
+    let outcome = outcome?;
+    removed?;
+    Ok(outcome)
+}
+
+fn all_rounds(kubectl: &Kubectl, state: &State, pods: u32, count: u32) -> Result<Outcome> {
     kubectl
         .apply(&format!("{{apiVersion: v1, kind: Namespace, metadata: {{name: {NAMESPACE}}}}}"))?;
     // A namespace's pods need its ServiceAccount.
@@ -70,11 +86,11 @@ fn rounds(kubectl: &Kubectl, state: &State, churn: &Churn) -> Result<Outcome> {
         kubectl.run(&["-n", NAMESPACE, "get", "serviceaccount", "default"])
     })?;
     let mut rounds = Vec::new();
-    for number in 1..=churn.rounds {
-        let title = format!("round {number}: {} pods", churn.pods);
-        rounds.push(step(&title, || round(kubectl, churn.pods))?);
+    for number in 1..=count {
+        let title = format!("round {number}: {pods} pods");
+        rounds.push(step(&title, || round(kubectl, pods))?);
     }
-    Ok(Outcome { cni: format!("{:?}", state.shape.cni), pods: churn.pods, rounds })
+    Ok(Outcome { cni: format!("{:?}", state.shape.cni), pods, rounds })
 }
 
 fn round(kubectl: &Kubectl, count: u32) -> Result<Round> {
@@ -111,7 +127,8 @@ fn is_ready(pod: &Value) -> bool {
     crate::deploy::condition(pod, "Ready").is_some_and(|ready| ready["status"] == "True")
 }
 
-fn table(outcome: &Outcome) -> String {
+/// A table for people.
+pub(crate) fn table(outcome: &Outcome) -> String {
     let mut table = Table::new();
     table.set_header(["round", "all Ready", "per pod", "all gone", "per pod"]);
     let per_pod = |seconds: f64| format!("{:.0} ms", seconds * 1000.0 / f64::from(outcome.pods));

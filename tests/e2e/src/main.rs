@@ -12,6 +12,7 @@ mod deploy;
 mod environment;
 mod kubectl;
 mod leaks;
+mod measure;
 mod node;
 mod place;
 mod pods;
@@ -35,6 +36,7 @@ use crate::check::Check;
 use crate::churn::Churn;
 use crate::environment::Environment;
 use crate::kubectl::Kubectl;
+use crate::measure::Measure;
 use crate::runs::Run;
 use crate::shape::Shape;
 use crate::state::State;
@@ -63,6 +65,8 @@ enum Task {
     Check(Check),
     /// Create and delete many pods at once, and say how long it takes
     Churn(Churn),
+    /// Measure how soon a node that boots works, and what its agent takes
+    Measure(Measure),
     /// Look for what pods have left on the nodes; fails if there is anything
     Leaks,
     /// A cluster from up to down, with a dozen of upstream's tests
@@ -106,6 +110,7 @@ fn run(Cli { environment, task }: Cli) -> Result<()> {
         Task::Run(run) => runs::run(&environment, &run).map(drop),
         Task::Check(check) => check::run(&environment, &check),
         Task::Churn(churn) => churn::run(&environment, &churn),
+        Task::Measure(measure) => measure::run(&environment, &measure),
         Task::Leaks => {
             leaks::demand_none(&environment, &State::load(&environment)?)?;
             console::result("0 differences")

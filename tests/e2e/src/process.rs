@@ -4,6 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
@@ -91,6 +92,11 @@ impl Process {
         stat(self.pid).is_some_and(|(state, started)| started == self.started && state != 'Z')
     }
 
+    /// When it started, since the machine's boot, to a hundredth of a second.
+    pub(crate) fn started(&self) -> Duration {
+        ticks(self.started)
+    }
+
     /// Sends a signal, unless it has ended.
     ///
     /// # Errors
@@ -102,6 +108,11 @@ impl Process {
         }
         Ok(())
     }
+}
+
+/// A time as `/proc` gives it. Its unit is the same on all architectures that Weir is built for.
+pub(crate) fn ticks(count: u64) -> Duration {
+    Duration::from_millis(count * 10)
 }
 
 /// State and start time in `/proc/PID/stat`.

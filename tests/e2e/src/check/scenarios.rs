@@ -4,16 +4,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::flow::Flow;
 use crate::deploy;
 use crate::environment::Environment;
 use crate::kubectl::Kubectl;
 use crate::node;
-use crate::place::Boot;
 use crate::pods::Pods;
-use crate::process::Process;
 use crate::state::State;
 use crate::wait;
 
@@ -43,7 +41,7 @@ const AGENTS: [&str; 4] = ["-n", "weir-system", "-l", "app.kubernetes.io/compone
 fn agents_deleted(environment: &Environment, state: &mut State) -> Result<()> {
     while_pods_talk(environment, state, |kubectl, _| {
         kubectl.run(&[&["delete", "pods", "--wait"], &AGENTS[..]].concat())?;
-        agents_ready(kubectl)
+        deploy::wait_for_agents(kubectl)
     })
 }
 
@@ -58,17 +56,10 @@ fn agents_upgraded(environment: &Environment, state: &mut State) -> Result<()> {
 fn agent_killed(environment: &Environment, state: &mut State) -> Result<()> {
     while_pods_talk(environment, state, |kubectl, state| {
         let node = state.nodes.first().context("no nodes")?;
-        // A process of the node's cgroups; the machine may run agents of others.
-        let list = node.place.run("cat $(find /sys/fs/cgroup/pids -name cgroup.procs)")?;
-        let runs = |pid: &u32| {
-            let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-            name.trim() == "weir-agent"
-        };
-        let pid = list.lines().filter_map(|line| line.parse().ok()).find(runs);
-        let agent = Process::of(pid.context("no agent runs on the node")?)?;
+        let agent = node::agent(node)?.context("no agent runs on the node")?;
         agent.signal(Signal::KILL)?;
         wait::holds("the agent has ended", PATIENCE, || Ok(!agent.is_alive()))?;
-        agents_ready(kubectl)
+        deploy::wait_for_agents(kubectl)
     })
 }
 
@@ -153,19 +144,12 @@ fn node_booted(environment: &Environment, state: &mut State) -> Result<()> {
     let (first, second) = two(state)?;
     pods.create_server("booted", &second)?;
     pods.ready("booted")?;
-    let shape = state.shape;
-    let hub = state.hub()?.clone();
     let index = state.nodes.iter().position(|node| node.name() == second).context("no node")?;
     node::power_off(&state.nodes[index])?;
-    let number = state.nodes[index].number;
-    let mut node = node::boot(environment, &hub, number, &shape, Boot::Again)?;
-    node::start_kubelet(environment, &hub, &mut node, &shape)?;
-    node::start_proxy(environment, &hub.place, &mut node, &shape)?;
-    state.nodes[index] = node;
-    state.save(environment)?;
+    node::boot_again(environment, state, index, |_| Ok(()))?;
     restarted(&kubectl, "booted")?;
     deploy::wait_ready(environment, state)?;
-    agents_ready(&kubectl)?;
+    deploy::wait_for_agents(&kubectl)?;
     pods.ready("booted")?;
     new_pods_talk(&pods, &first, &second)?;
     pods.clear()
@@ -178,18 +162,6 @@ fn restarted(kubectl: &Kubectl, pod: &str) -> Result<()> {
         let pod = kubectl.get(&["-n", crate::pods::NAMESPACE, "pod", pod])?;
         let restarts = pod["status"]["containerStatuses"][0]["restartCount"].as_u64();
         ensure!(restarts.is_some_and(|count| count > 0), "not yet");
-        Ok(())
-    })
-}
-
-fn agents_ready(kubectl: &Kubectl) -> Result<()> {
-    wait::until("all agents are ready", PATIENCE, || {
-        let agents = kubectl.get(&["-n", "weir-system", "daemonset", "weir-agent"])?;
-        let status = &agents["status"];
-        let of = |key: &str| status[key].as_u64().unwrap_or(0);
-        let is_current = status["observedGeneration"] == agents["metadata"]["generation"];
-        let all = of("desiredNumberScheduled");
-        ensure!(is_current && all > 0 && of("numberReady") == all, "{}", Value::clone(status));
         Ok(())
     })
 }

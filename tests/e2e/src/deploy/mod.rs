@@ -12,6 +12,7 @@ use serde_json::Value;
 
 pub(crate) use dns::deploy as deploy_dns;
 pub(crate) use dns::wait as wait_for_dns;
+pub(crate) use weir::wait_for_agents;
 
 use crate::environment::Environment;
 use crate::kubectl::Kubectl;

@@ -19,7 +19,7 @@ use crate::environment::Environment;
 use crate::place::{self, Boot, Place, cgroup};
 use crate::process::Process;
 use crate::shape::{Cni, Shape};
-use crate::state::{Machine, log};
+use crate::state::{Machine, State, log};
 use crate::underlay;
 use crate::wait;
 
@@ -96,6 +96,40 @@ pub(crate) fn restart(environment: &Environment, node: &mut Machine, name: &str)
 /// When something stays.
 pub(crate) fn power_off(node: &Machine) -> Result<()> {
     cgroup::destroy(Some(node.name()))
+}
+
+/// Boots a node that has no power, with its disk as it was. `prepare` is called before the kubelet
+/// starts, and with it everything that the node's pods are.
+///
+/// # Errors
+/// When a step of it fails.
+pub(crate) fn boot_again(
+    environment: &Environment,
+    state: &mut State,
+    index: usize,
+    prepare: impl FnOnce(&Machine) -> Result<()>,
+) -> Result<()> {
+    let (shape, hub) = (state.shape, state.hub()?.clone());
+    let number = state.nodes.get(index).context("there is no such node")?.number;
+    let mut node = boot(environment, &hub, number, &shape, Boot::Again)?;
+    prepare(&node)?;
+    start_kubelet(environment, &hub, &mut node, &shape)?;
+    start_proxy(environment, &hub.place, &mut node, &shape)?;
+    state.nodes[index] = node;
+    state.save(environment)
+}
+
+/// The agent on a node, if it runs. The machine may run agents of others.
+///
+/// # Errors
+/// When no cgroups are mounted.
+pub(crate) fn agent(node: &Machine) -> Result<Option<Process>> {
+    let is_agent = |pid: &u32| {
+        let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        name.trim() == "weir-agent"
+    };
+    let pid = cgroup::members(node.name())?.into_iter().find(is_agent);
+    Ok(pid.and_then(|pid| Process::of(pid).ok()))
 }
 
 fn launch(

@@ -80,7 +80,7 @@ pub(crate) fn destroy(name: Option<&str>) -> Result<()> {
         }
     }
     wait::until("no process is left", GONE, || {
-        let left: usize = cgroups.iter().map(|cgroup| processes(cgroup)).sum();
+        let left: usize = cgroups.iter().map(|cgroup| processes(cgroup).len()).sum();
         ensure!(left == 0, "{left} processes do not end");
         Ok(())
     })?;
@@ -104,9 +104,21 @@ fn children(cgroup: &Path) -> Vec<PathBuf> {
     folders.map(|entry| entry.path()).collect()
 }
 
-fn processes(cgroup: &Path) -> usize {
+/// The ids of all processes of a place, in no order.
+///
+/// # Errors
+/// When no cgroups are mounted.
+pub(crate) fn members(name: &str) -> Result<Vec<u32>> {
+    // The place's processes are in all hierarchies; one that nobody uses may be empty all the same.
+    let mut all =
+        hierarchies()?.into_iter().map(|found| processes(&place(&found.path, Some(name))));
+    Ok(all.find(|members| !members.is_empty()).unwrap_or_default())
+}
+
+fn processes(cgroup: &Path) -> Vec<u32> {
     let own = fs::read_to_string(cgroup.join("cgroup.procs")).unwrap_or_default();
-    own.lines().count() + children(cgroup).iter().map(|child| processes(child)).sum::<usize>()
+    let own = own.lines().filter_map(|line| line.parse().ok());
+    own.chain(children(cgroup).iter().flat_map(|child| processes(child))).collect()
 }
 
 fn remove(cgroup: &Path) -> Result<()> {

@@ -1,0 +1,119 @@
+//! The figures for people.
+
+use comfy_table::Table;
+
+use super::Figures;
+use super::starts::Start;
+use super::usage::Spent;
+use crate::churn;
+
+/// A table for each part that was measured.
+pub(super) fn all(figures: &Figures) -> String {
+    let [before, after] = figures.load;
+    let mut parts = vec![format!("load average of a minute: {before} before, {after} after")];
+    if !figures.boots.is_empty() {
+        parts.push(boots(&figures.boots));
+    }
+    let churned = figures.churn.as_ref();
+    if !figures.idle.is_empty() || !figures.busy.is_empty() {
+        parts.push(agents(&figures.idle, &figures.busy, churned.map_or(0, churn::Outcome::total)));
+    }
+    parts.extend(churned.map(churn::table));
+    parts.join("\n\n")
+}
+
+fn boots(starts: &[Start]) -> String {
+    let mut table = Table::new();
+    let title = format!("agent's start to, {} boots", starts.len());
+    table.set_header([title.as_str(), "median", "least", "most"]);
+    table.add_row(row("its conflist", starts.iter().map(|start| start.conflist)));
+    table.add_row(row("a Ready node", starts.iter().map(|start| start.ready)));
+    let answered = starts.iter().map(|start| start.answered);
+    table.add_row(row("a pod's first answer to another node", answered));
+    table.to_string()
+}
+
+fn row(name: &str, values: impl Iterator<Item = f64>) -> [String; 4] {
+    let mut values: Vec<_> = values.collect();
+    values.sort_by(f64::total_cmp);
+    let show = |value: Option<&f64>| format!("{:.2} s", value.unwrap_or(&f64::NAN));
+    let middle = median(&values);
+    [name.to_owned(), show(Some(&middle)), show(values.first()), show(values.last())]
+}
+
+fn agents(idle: &[Spent], busy: &[Spent], pods: u32) -> String {
+    let mut table = Table::new();
+    let header = ["agent of", "while", "memory", "peak memory", "processor", "CPU time per pod"];
+    table.set_header(header);
+    let idle = idle.iter().map(|spent| ("idle", spent));
+    for (what, spent) in idle.chain(busy.iter().map(|spent| ("churn", spent))) {
+        let per_pod = spent.cpu * 1000.0 / f64::from(pods);
+        table.add_row([
+            spent.node.clone(),
+            format!("{what}, {:.0} s", spent.seconds),
+            mebibytes(spent.memory),
+            mebibytes(spent.peak_memory),
+            format!("{:.2} %", spent.cpu * 100.0 / spent.seconds),
+            // Of all the cluster's pods: each agent learns of its own node's only.
+            if what == "churn" { format!("{per_pod:.2} ms") } else { String::new() },
+        ]);
+    }
+    table.to_string()
+}
+
+#[expect(clippy::cast_precision_loss, reason = "for people")]
+fn mebibytes(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / 1_048_576.0)
+}
+
+/// Of sorted values; of an even number of them the mean of those in the middle.
+fn median(sorted: &[f64]) -> f64 {
+    let half = sorted.len() / 2;
+    match (sorted.get(half), sorted.len() % 2) {
+        (Some(upper), 0) => f64::midpoint(sorted[half - 1], *upper),
+        (Some(middle), _) => *middle,
+        (None, _) => f64::NAN,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_of_an_even_number_is_between_two() {
+        assert!((median(&[1.0, 2.0, 9.0]) - 2.0).abs() < f64::EPSILON);
+        assert!((median(&[1.0, 2.0, 4.0, 9.0]) - 3.0).abs() < f64::EPSILON);
+        assert!(median(&[]).is_nan());
+    }
+
+    #[test]
+    fn a_boot_is_told_by_its_median_and_its_extremes() {
+        let start = |ready| Start { conflist: 0.1, ready, answered: 7.0 };
+        let table = boots(&[start(3.0), start(1.0), start(2.0)]);
+        let line = table.lines().find(|line| line.contains("Ready")).unwrap();
+        let cells: Vec<_> = line.split_whitespace().filter(|word| word.contains('.')).collect();
+        assert_eq!(cells, ["2.00", "1.00", "3.00"]);
+    }
+
+    #[test]
+    fn parts_that_were_not_measured_are_not_told_of() {
+        let text = all(&Figures { load: [0.5, 1.0], ..Figures::default() });
+        assert_eq!(text, "load average of a minute: 0.5 before, 1 after");
+    }
+
+    #[test]
+    fn an_agent_that_worked_for_a_hundredth_of_a_while_took_a_percent() {
+        let spent = Spent {
+            node: "node1".to_owned(),
+            memory: 8 << 20,
+            peak_memory: 9 << 20,
+            cpu: 0.3,
+            seconds: 30.0,
+        };
+        let table = agents(&[], &[spent], 150);
+        for cell in ["8.0 MiB", "9.0 MiB", "1.00 %", "2.00 ms"] {
+            assert!(table.contains(cell), "{table}");
+        }
+    }
+}
