@@ -101,20 +101,29 @@ fn touching_a_manifest_without_changing_it_is_nothing_new() -> Result<()> {
 #[test]
 fn what_it_has_just_written_starts_no_other_pass() -> Result<()> {
     Cluster::new(1).without_timer().test(|cluster| {
-        let (node, peer) = (cluster.node(1)?, ghost(50));
+        let node = cluster.node(1)?;
         addresses_are_ready(node)?;
-        let before = passes(node)?;
-        cluster.world()?.put(&peer)?;
-        node.knows_exactly([&peer])?;
-        // Notifications come in order: when this one has been answered, so have all before it.
-        node.sh("ip route del 10.244.50.0/24")?;
-        node.knows_exactly([&peer])?;
-        until("both are counted", || {
-            ensure!(passes(node)? - before >= 2.0, "not yet");
-            Ok(())
-        })?;
-        let more = passes(node)? - before;
-        ensure!(more == 2.0, "{more} passes for a new peer and a repair");
+        // The kernel may tell of something else just then. What the agent writes would start another
+        // pass each time.
+        let counts: Result<Vec<_>> =
+            (50..55).map(|number| passes_for_peer_and_repair(cluster, node, number)).collect();
+        let counts = counts?;
+        ensure!(counts.contains(&2.0), "{counts:?} passes for a new peer and a repair");
         Ok(())
     })
+}
+
+fn passes_for_peer_and_repair(cluster: &Cluster, node: &Member, number: u8) -> Result<f64> {
+    let before = passes(node)?;
+    let peers: Vec<_> = (50..=number).map(ghost).collect();
+    cluster.world()?.put(&ghost(number))?;
+    node.knows_exactly(&peers)?;
+    // Notifications come in order: when this one has been answered, so have all before it.
+    node.sh(&format!("ip route del 10.244.{number}.0/24"))?;
+    node.knows_exactly(&peers)?;
+    until("both are counted", || {
+        ensure!(passes(node)? - before >= 2.0, "not yet");
+        Ok(())
+    })?;
+    Ok(passes(node)? - before)
 }
