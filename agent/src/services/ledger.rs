@@ -10,6 +10,7 @@
 //! something was given back; others are not concerned.
 
 mod adoption;
+mod claims;
 mod holding;
 mod ids;
 mod room;
@@ -200,24 +201,6 @@ impl Ledger {
         }
     }
 
-    /// Makes the Service the owner of its frontends, but for those of older ones. Tells who loses
-    /// some.
-    fn claim(&mut self, name: &ObjectName) -> BTreeSet<ObjectName> {
-        let mut losers = BTreeSet::new();
-        let Some(compiled) = self.wanted.get(name) else { return losers };
-        for key in compiled.keys() {
-            match self.owners.get(&key) {
-                Some(owner) if owner.name() != name && *owner < compiled.rank => {}
-                owner => {
-                    let loser = owner.map(Rank::name).filter(|loser| *loser != name);
-                    losers.extend(loser.cloned());
-                    self.owners.insert(key, compiled.rank.clone());
-                }
-            }
-        }
-        losers
-    }
-
     /// Brings a Service's part of the maps to what it should be. Tells the frontends that it has
     /// given up.
     fn realize(&mut self, name: &ObjectName, now: Instant, ops: &mut Vec<Op>) -> Vec<FrontendKey> {
@@ -248,15 +231,6 @@ impl Ledger {
             self.problems.insert(name.clone(), problem);
         }
         self.turn_to(name, &old, new, now, ops)
-    }
-
-    /// The first frontend of a Service that another one has.
-    fn lost(&self, compiled: &Compiled) -> Option<Problem> {
-        let name = compiled.rank.name();
-        compiled.keys().find_map(|key| {
-            let owner = self.owners.get(&key).map(Rank::name).filter(|owner| *owner != name)?;
-            Some(Problem::Taken { key, owner: owner.clone() })
-        })
     }
 
     /// Puts a new holding in the place of an old one.
@@ -318,31 +292,6 @@ impl Ledger {
             Backend { serving: false, in_cluster_set: false, in_local_set: false, ..*backend };
         self.retired.push_back((now + GRACE, id, retired));
         retired
-    }
-
-    /// If slots are free, but not in one piece, makes a piece: what is in the way moves elsewhere,
-    /// and when it has rested the Service is tried again.
-    fn make_room(&mut self, name: &ObjectName, problem: &Problem, now: Instant, ops: &mut Vec<Op>) {
-        let Problem::Slots { wanted, free, .. } = *problem else { return };
-        if self.window_for.is_some() || free < wanted {
-            return;
-        }
-        let others = self.users.iter().filter(|(_, user)| *user != name);
-        let movable = others.map(|(range, _)| *range).collect();
-        let Some(moved) = self.slots.reserve(wanted, &movable) else { return };
-        self.window_for = Some(name.clone());
-        let users: BTreeSet<ObjectName> =
-            moved.iter().filter_map(|range| self.users.get(range).cloned()).collect();
-        for user in users {
-            // One that finds no other place stays, and the window is never free.
-            self.realize(&user, now, ops);
-        }
-        let window = self.slots.window();
-        let stuck = |range: &Range| window.is_some_and(|window| window.overlaps(*range));
-        if self.users.keys().any(stuck) {
-            self.slots.release_window();
-            self.window_for = None;
-        }
     }
 }
 

@@ -150,10 +150,6 @@ impl Ledger {
         Ok(new)
     }
 
-    pub(super) fn owns(&self, name: &ObjectName, key: &FrontendKey) -> bool {
-        self.owners.get(key).is_some_and(|owner| owner.name() == name)
-    }
-
     /// The set that a frontend chooses from: the old one if it is the same, else one in fresh slots.
     #[expect(clippy::too_many_arguments, reason = "the parts of one step of `try_hold`")]
     fn set(

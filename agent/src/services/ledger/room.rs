@@ -1,8 +1,13 @@
 //! The room in the maps, and what comes of it when there is too little.
 
+use std::collections::BTreeSet;
+use std::time::Instant;
+
 use thiserror::Error;
 
-use super::super::tables::FrontendKey;
+use super::super::diff::Op;
+use super::super::tables::{FrontendKey, Range};
+use super::Ledger;
 use crate::model::ObjectName;
 
 /// How much the maps can hold.
@@ -84,4 +89,37 @@ pub struct Use {
     pub frontends: usize,
     /// Backends.
     pub backends: usize,
+}
+
+impl Ledger {
+    /// If slots are free, but not in one piece, makes a piece: what is in the way moves elsewhere,
+    /// and when it has rested the Service is tried again.
+    pub(super) fn make_room(
+        &mut self,
+        name: &ObjectName,
+        problem: &Problem,
+        now: Instant,
+        ops: &mut Vec<Op>,
+    ) {
+        let Problem::Slots { wanted, free, .. } = *problem else { return };
+        if self.window_for.is_some() || free < wanted {
+            return;
+        }
+        let others = self.users.iter().filter(|(_, user)| *user != name);
+        let movable = others.map(|(range, _)| *range).collect();
+        let Some(moved) = self.slots.reserve(wanted, &movable) else { return };
+        self.window_for = Some(name.clone());
+        let users: BTreeSet<ObjectName> =
+            moved.iter().filter_map(|range| self.users.get(range).cloned()).collect();
+        for user in users {
+            // One that finds no other place stays, and the window is never free.
+            self.realize(&user, now, ops);
+        }
+        let window = self.slots.window();
+        let stuck = |range: &Range| window.is_some_and(|window| window.overlaps(*range));
+        if self.users.keys().any(stuck) {
+            self.slots.release_window();
+            self.window_for = None;
+        }
+    }
 }
