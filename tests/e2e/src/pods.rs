@@ -50,6 +50,9 @@ impl Pods {
             "spec": {
                 "nodeName": node,
                 "terminationGracePeriodSeconds": 1,
+                // On a node without a network the kubelet refuses a token's volume first, and then
+                // waits for seconds before it tries again.
+                "automountServiceAccountToken": false,
                 "containers": [{"name": "main", "image": self.image, "command": command}],
             },
         });

@@ -54,7 +54,7 @@ fn agents(idle: &[Spent], busy: &[Spent], pods: u32) -> String {
             mebibytes(spent.memory),
             mebibytes(spent.peak_memory),
             format!("{:.2} %", spent.cpu * 100.0 / spent.seconds),
-            // Of all the cluster's pods: each agent learns of its own node's only.
+            // The pods are those of all nodes.
             if what == "churn" { format!("{per_pod:.2} ms") } else { String::new() },
         ]);
     }
