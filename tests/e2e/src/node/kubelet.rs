@@ -1,6 +1,7 @@
 //! The kubelet of a node.
 
 use std::fs;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
@@ -8,13 +9,17 @@ use super::{launch, write};
 use crate::control_plane::certificates;
 use crate::environment::Environment;
 use crate::place::Place;
+use crate::process;
 use crate::shape::{Shape, joined};
-use crate::state::Machine;
+use crate::state::{Machine, log};
+use crate::wait;
 
 const CONFIG: &str = "/var/lib/kubelet/config.yaml";
 /// Where kubeadm puts it, and where Weir's agent looks for the API server's address.
 const KUBECONFIG: &str = "/etc/kubernetes/kubelet.conf";
 const AUTHORITY: &str = "/etc/kubernetes/pki/ca.crt";
+const HEALTH: &str = "http://127.0.0.1:10248/healthz";
+const READY: Duration = Duration::from_secs(60);
 
 /// Writes what it reads.
 ///
@@ -36,10 +41,11 @@ pub(super) fn configure(
     write(node, CONFIG, &config(shape))
 }
 
-/// Starts it.
+/// Starts it and waits until it answers. One that ends because the container runtime is not ready yet
+/// is started again, as an init system would.
 ///
 /// # Errors
-/// When there is no kubelet.
+/// When there is no kubelet, or it does not answer; the error holds the end of its log.
 pub(super) fn start(environment: &Environment, node: &mut Machine) -> Result<()> {
     let flags = [
         format!("--config={CONFIG}"),
@@ -50,7 +56,15 @@ pub(super) fn start(environment: &Environment, node: &mut Machine) -> Result<()>
         "--root-dir=/var/lib/kubelet".to_owned(),
     ];
     let program = environment.tool("kubelet")?;
-    launch(environment, node, "kubelet", &program, &flags).map(drop)
+    let log = log(environment.state()?, node.name(), "kubelet");
+    let mut process = launch(environment, node, "kubelet", &program, &flags)?;
+    wait::until("the kubelet answers", READY, || {
+        if !process.is_alive() {
+            process = launch(environment, node, "kubelet", &program, &flags)?;
+        }
+        process::output(node.place.command("curl")?.args(["--silent", "--fail", HEALTH])).map(drop)
+    })
+    .with_context(|| process::log_tail(&log))
 }
 
 fn config(shape: &Shape) -> String {
