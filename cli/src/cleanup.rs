@@ -16,6 +16,7 @@ use nftables::{
     types::NfFamily,
 };
 use serde::Serialize;
+use weir_datapath::Hook;
 use weir_names::{
     CONFLIST, HOST_INTERFACE_PREFIX, NETWORK, NFTABLES_TABLE, PLUGIN, ROUTE_PROTOCOL, TUNNEL_PREFIX,
 };
@@ -72,6 +73,8 @@ enum Item {
     File(PathBuf),
     Directory(PathBuf),
     Route(String),
+    /// The programs at a link that is not Weir's, by its name.
+    Programs(String),
     Link(String),
     Table(String),
 }
@@ -82,6 +85,7 @@ impl std::fmt::Display for Item {
             Self::File(path) => write!(f, "file {}", path.display()),
             Self::Directory(path) => write!(f, "directory {}", path.display()),
             Self::Route(to) => write!(f, "route to {to}"),
+            Self::Programs(link) => write!(f, "eBPF programs at {link}"),
             Self::Link(name) => write!(f, "link {name}"),
             Self::Table(name) => write!(f, "nftables table {name}"),
         }
@@ -143,7 +147,11 @@ async fn find(options: &Options, netlink: &Netlink) -> Result<Vec<Item>> {
     let ours = routes.into_iter().filter(|route| route.protocol == ROUTE_PROTOCOL);
     items.extend(ours.map(|route| Item::Route(route.destination.to_string())));
     let links = link::list(netlink).await?;
-    items.extend(links_of(bridge, &links).map(Item::Link));
+    let own_links: Vec<_> = links_of(bridge, &links).collect();
+    for link in links.iter().filter(|link| !own_links.contains(&link.name)) {
+        items.extend(has_programs(link.index)?.then(|| Item::Programs(link.name.clone())));
+    }
+    items.extend(own_links.into_iter().map(Item::Link));
     items.extend(table_exists()?.then(|| Item::Table(NFTABLES_TABLE.to_owned())));
     for path in [run_dir.clone(), data_dir.join(NETWORK), pin_dir.clone()] {
         items.extend(exists(&path)?.then_some(Item::Directory(path)));
@@ -167,6 +175,16 @@ fn links_of(bridge: &str, links: &[Link]) -> impl Iterator<Item = String> {
     let tunnels = links.iter().filter(is_tunnel);
     let found: Vec<_> = ports.chain(tunnels).chain(bridge).map(|link| link.name.clone()).collect();
     found.into_iter()
+}
+
+/// Whether some of Weir's programs are at a link. Those at Weir's own links go with these.
+fn has_programs(index: u32) -> Result<bool> {
+    for hook in Hook::ALL {
+        if weir_datapath::list(index, hook)?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn exists(path: &Path) -> Result<bool> {
@@ -202,6 +220,13 @@ async fn remove(item: &Item, netlink: &Netlink) -> Result<()> {
             link::delete(netlink, name).await?;
         }
         Item::Route(to) => remove_route(netlink, to).await?,
+        Item::Programs(name) => {
+            if let Some(link) = link::find(netlink, name).await? {
+                for hook in Hook::ALL {
+                    weir_datapath::detach(link.index, hook)?;
+                }
+            }
+        }
         Item::Table(name) => {
             let mut batch = Batch::new();
             let table = Table { family: NfFamily::INet, name: name.into(), handle: None };

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
-use weir_tests::lab::{Cluster, Families, Member, Observe, Stack, binary};
+use weir_tests::lab::{Cluster, Families, Member, Mode, Observe, Stack, binary, until};
 
 fn cleanup(member: &Member, arguments: &[&str]) -> Result<String> {
     let conflist = member.conflist();
@@ -12,7 +12,7 @@ fn cleanup(member: &Member, arguments: &[&str]) -> Result<String> {
     let tool = tool.arg("--cni-conf-dir").arg(conf_dir).arg("--run-dir").arg(member.run_dir());
     let tool = tool.arg("--data-dir").arg(base.join("networks"));
     let tool = tool.arg("--cni-bin-dir").arg(base.join("bin"));
-    tool.arg("--pin-dir").arg(base.join("pins")).stdout()
+    tool.arg("--pin-dir").arg(member.pin_dir()).stdout()
 }
 
 fn names_of_links(member: &Member) -> Result<Vec<String>> {
@@ -56,6 +56,26 @@ fn everything_of_weirs_goes_and_nothing_of_others() -> Result<()> {
 
         let again: Value = serde_json::from_str(&cleanup(member, &["-o", "json"])?)?;
         ensure!(again == Value::Array(Vec::new()), "the second time: {again}");
+        Ok(())
+    })
+}
+
+#[test]
+fn programs_leave_the_uplink_and_what_is_pinned_goes() -> Result<()> {
+    let builder = Cluster::new(2).mode(Mode::HostGw).services();
+    builder.test(|cluster| {
+        let member = cluster.node(1)?;
+        let programs = || member.sh("tc filter show dev uplink ingress");
+        until("the uplink has its program", || {
+            ensure!(programs()?.contains("weir/from_overlay"), "{}", programs()?);
+            Ok(())
+        })?;
+        member.kill_agent()?;
+        let promised = cleanup(member, &["--dry-run"])?;
+        ensure!(promised.contains("eBPF programs at uplink"), "{promised}");
+        cleanup(member, &[])?;
+        ensure!(!programs()?.contains("weir"), "{}", programs()?);
+        ensure!(!member.pin_dir().exists(), "{} is there", member.pin_dir().display());
         Ok(())
     })
 }

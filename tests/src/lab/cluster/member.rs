@@ -185,6 +185,12 @@ impl Member {
         self.node.dir().join("run")
     }
 
+    /// Where programs and maps are pinned.
+    #[must_use]
+    pub fn pin_dir(&self) -> PathBuf {
+        self.node.dir().join("bpf/weir")
+    }
+
     /// The plugin that the agent has installed, with the configuration that it has written.
     ///
     /// # Errors
