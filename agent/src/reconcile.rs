@@ -80,6 +80,8 @@ pub struct Reconciler {
     events: Events,
     availability: Availability,
     datapath: Datapath,
+    /// The data path has once been found or made as it should be.
+    datapath_compared: bool,
     /// What keeps the data path from being there.
     obstacle: Option<Concern>,
     /// What masquerading was last made from; it is looked at again when that changes, when the
@@ -122,6 +124,7 @@ impl Reconciler {
         }
         Self {
             datapath: Datapath::new(&options),
+            datapath_compared: false,
             obstacle: None,
             options,
             conf,
@@ -350,8 +353,9 @@ impl Reconciler {
         done: &mut Done,
     ) -> Result<(), Error> {
         let (is_wanted, is_on) = (self.datapath.is_wanted(), self.datapath.is_on());
-        // Loading is tried at once, and what did not work again with a resync only.
-        let is_first = is_wanted && !is_on && self.obstacle.is_none();
+        // The first time is as soon as there is a network; what did not work then is tried again with
+        // a resync only.
+        let is_first = !self.datapath_compared && self.obstacle.is_none();
         let links = if trigger.is_resync() || is_first {
             Some(link::list(&self.netlink).await?)
         } else if is_on {
@@ -373,6 +377,7 @@ impl Reconciler {
                     *done.operations.entry(kind).or_default() += count;
                 }
                 self.obstacle = None;
+                self.datapath_compared = true;
                 Ok(())
             }
             Err(error) => {

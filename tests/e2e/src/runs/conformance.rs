@@ -1,4 +1,4 @@
-//! The page of results: docs/conformance.md.
+//! A page of results, as in docs/conformance/.
 
 use std::fmt::Write;
 
@@ -12,7 +12,7 @@ pub(super) fn page(shape: &Shape, report: &Report) -> String {
         "# Upstream's network tests\n\n\
          Kubernetes' own `[sig-network]` tests on the cluster of `cargo xtask e2e up`: real \
          components, Weir by its shipped manifests.\n\
-         This page is made by `cargo xtask e2e run --report docs/conformance.md`.\n\n\
+         This page is made by `cargo xtask e2e run --report FILE`.\n\n\
          Cluster: {}.\n\n\
          {} passed, {} failed, {} not run.\n",
         describe(shape),
