@@ -66,7 +66,7 @@ async fn main() -> Result<()> {
     let follower = follower(&options, &health)?;
     let reconciler = Reconciler::new(options, conf, netlink, health, events, availability);
     if let Some(follower) = follower {
-        let loaded = reconciler.datapath().loaded();
+        let loaded = reconciler.maps_loaded();
         tokio::spawn(follower.run(published.clone(), loaded));
     }
     let mut terminate = signal(SignalKind::terminate())?;

@@ -11,6 +11,8 @@ mod concerns;
 mod echo;
 mod headroom;
 mod node;
+mod pod_network;
+mod programs;
 mod source_nat;
 mod trigger;
 
@@ -20,19 +22,18 @@ use std::{
     time::Instant,
 };
 
-use ipnet::IpNet;
-use ipnetwork::IpNetwork;
 use tokio::sync::watch;
 use tracing::{debug, error, info, warn};
 use weir_netlink::{Netlink, link};
 
 use self::{
     headroom::Tenants,
+    programs::Programs,
     trigger::{Interests, Trigger, Triggers},
 };
 use crate::{
     availability::Availability,
-    datapath::{self, Datapath, plan::Surroundings},
+    datapath::plan::Surroundings,
     events::{Concern, Events},
     health::{Condition, Health, Pass},
     install::{self, PodNetwork},
@@ -79,11 +80,7 @@ pub struct Reconciler {
     health: Arc<Health>,
     events: Events,
     availability: Availability,
-    datapath: Datapath,
-    /// The data path has once been found or made as it should be.
-    datapath_compared: bool,
-    /// What keeps the data path from being there.
-    obstacle: Option<Concern>,
+    programs: Programs,
     /// What masquerading was last made from; it is looked at again when that changes, when the
     /// kernel tells of a change of the table, and with every resync.
     masquerade: Option<Masquerade>,
@@ -123,9 +120,7 @@ impl Reconciler {
             health.set(Condition::ServicesProgrammed, Ok(()));
         }
         Self {
-            datapath: Datapath::new(&options),
-            datapath_compared: false,
-            obstacle: None,
+            programs: Programs::new(&options),
             options,
             conf,
             netlink,
@@ -143,9 +138,9 @@ impl Reconciler {
         }
     }
 
-    /// The data path, whose maps others write too.
-    pub fn datapath(&self) -> &Datapath {
-        &self.datapath
+    /// Becomes true when the maps of Services are there, which others write.
+    pub fn maps_loaded(&self) -> watch::Receiver<bool> {
+        self.programs.loaded()
     }
 
     /// Runs until the process ends.
@@ -237,7 +232,7 @@ impl Reconciler {
             concerns.extend(unreachable.iter().filter_map(of_peer));
         }
         concerns.extend(self.forwarding.iter().chain(&self.headroom).cloned());
-        concerns.extend(self.obstacle.clone());
+        concerns.extend(self.programs.obstacle());
         concerns.extend(self.availability.concern(&own));
         self.events.report(Some(&own), concerns);
         let (desired, unreachable) = planned?;
@@ -253,13 +248,13 @@ impl Reconciler {
             return Err(Error::Operations(failures));
         }
 
-        let network = self.pod_network(world, &own, &desired);
+        let network = pod_network::of(&self.conf, world, &own, &desired, self.options.ip_masq);
         node::ensure_parameters(&desired, &network)?;
         if node::ensure_offload(&desired, self.options.tx_checksum)? {
             *done.operations.entry("offload_set").or_default() += 1;
         }
         // Before the configuration: a pod is born with its Services.
-        self.ensure_datapath(trigger, &own, &peers, &desired, done).await?;
+        self.ensure_programs(trigger, &own, &peers, &desired, done).await?;
         let bridge = &self.options.bridge;
         node::follow_subnets(&self.netlink, bridge, &network, &mut done.operations).await?;
         self.ensure_masquerade(trigger, &own, &peers, (&desired, &network), done).await?;
@@ -323,28 +318,7 @@ impl Reconciler {
         Ok(failures)
     }
 
-    fn pod_network(&self, world: &World, own: &Node, desired: &Desired) -> PodNetwork {
-        let of_all = |ipv4: bool, configured: Option<IpNetwork>| match configured {
-            Some(network) => vec![network],
-            None => union(world.nodes.values().filter_map(|node| node.pod_cidr(ipv4))),
-        };
-        let mut networks = Vec::new();
-        if self.conf.enable_ipv4 {
-            networks.extend(of_all(true, self.conf.network));
-        }
-        if self.conf.enable_ipv6 {
-            networks.extend(of_all(false, self.conf.ipv6_network));
-        }
-        PodNetwork {
-            subnets: enabled(&self.conf, own).collect(),
-            networks,
-            mtu: desired.pod_mtu,
-            ip_masq: self.options.ip_masq,
-        }
-    }
-
-    /// Where it cannot be, the overlay goes on without it.
-    async fn ensure_datapath(
+    async fn ensure_programs(
         &mut self,
         trigger: &Trigger,
         own: &Node,
@@ -352,41 +326,18 @@ impl Reconciler {
         overlay: &Desired,
         done: &mut Done,
     ) -> Result<(), Error> {
-        let (is_wanted, is_on) = (self.datapath.is_wanted(), self.datapath.is_on());
-        // The first time is as soon as there is a network; what did not work then is tried again with
-        // a resync only.
-        let is_first = !self.datapath_compared && self.obstacle.is_none();
-        let links = if trigger.is_resync() || is_first {
-            Some(link::list(&self.netlink).await?)
-        } else if is_on {
-            None
-        } else {
-            return Ok(());
-        };
-        let Self { conf, uplinks, tunnel_index: tunnel, datapath: programs, .. } = self;
-        let tunnel = tunnel.filter(|_| overlay.tunnel.is_some());
+        let Self { conf, uplinks, netlink, programs, .. } = self;
+        let tunnel = self.tunnel_index.filter(|_| overlay.tunnel.is_some());
         let surroundings = Surroundings { conf, own, peers, overlay, tunnel, uplinks };
-        let outcome = match &links {
-            _ if is_wanted => programs.ensure(&surroundings, links.as_deref()),
-            Some(links) => programs.withdraw(links),
-            None => Ok(datapath::Operations::new()),
-        };
-        let condition = match outcome {
-            Ok(operations) => {
+        let outcome = programs.ensure(netlink, &surroundings, trigger.is_resync()).await?;
+        if let Some(outcome) = outcome {
+            let condition = outcome.map(|operations| {
                 for (kind, count) in operations {
                     *done.operations.entry(kind).or_default() += count;
                 }
-                self.obstacle = None;
-                self.datapath_compared = true;
-                Ok(())
-            }
-            Err(error) => {
-                let obstacle = causes(&error);
-                self.obstacle = Some(Concern::ServicesUnavailable { obstacle: obstacle.clone() });
-                Err(obstacle)
-            }
-        };
-        self.health.set(Condition::ProgramsAttached, condition);
+            });
+            self.health.set(Condition::ProgramsAttached, condition);
+        }
         Ok(())
     }
 
@@ -398,7 +349,7 @@ impl Reconciler {
         (desired, network): (&Desired, &PodNetwork),
         done: &mut Done,
     ) -> Result<(), Error> {
-        let marks = self.datapath.is_on();
+        let marks = self.programs.set_marks();
         let wanted = source_nat::wanted(&self.options, desired, own, peers, network, marks);
         if self.masquerade.as_ref() == Some(&wanted) && !trigger.is_resync() {
             return Ok(());
@@ -431,16 +382,6 @@ impl Reconciler {
     }
 }
 
-/// The fewest networks that have the same addresses: the firewall's sets do not grow with the number
-/// of nodes.
-fn union(networks: impl Iterator<Item = IpNetwork>) -> Vec<IpNetwork> {
-    let nets: Vec<IpNet> = networks
-        .filter_map(|network| IpNet::new(network.network(), network.prefix()).ok())
-        .collect();
-    let merged = IpNet::aggregate(&nets);
-    merged.iter().filter_map(|net| IpNetwork::new(net.addr(), net.prefix_len()).ok()).collect()
-}
-
 /// An error with its causes, in one line.
 fn chain(error: &Error) -> String {
     match error {
@@ -462,17 +403,4 @@ pub(crate) fn causes(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn neighbouring_subnets_become_one_network() {
-        let cidrs = ["10.0.0.0/24", "10.0.1.0/24", "10.0.3.0/24", "fd00::/64", "fd00:0:0:1::/64"];
-        let merged = union(cidrs.iter().map(|cidr| cidr.parse().unwrap()));
-        let merged: Vec<_> = merged.iter().map(IpNetwork::to_string).collect();
-        assert_eq!(merged, ["10.0.0.0/23", "10.0.3.0/24", "fd00::/63"]);
-    }
 }

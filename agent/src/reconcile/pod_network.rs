@@ -1,0 +1,57 @@
+//! The pod network as this node sees it. Pure.
+
+use ipnet::IpNet;
+use ipnetwork::IpNetwork;
+
+use crate::{
+    install::PodNetwork,
+    model::{Node, World},
+    net_conf::NetConf,
+    overlay::plan::{Desired, enabled},
+};
+
+/// The network of the node `own`. What the configuration does not name is what the nodes' subnets
+/// span.
+pub(super) fn of(
+    conf: &NetConf,
+    world: &World,
+    own: &Node,
+    desired: &Desired,
+    ip_masq: bool,
+) -> PodNetwork {
+    let of_all = |ipv4: bool, configured: Option<IpNetwork>| match configured {
+        Some(network) => vec![network],
+        None => union(world.nodes.values().filter_map(|node| node.pod_cidr(ipv4))),
+    };
+    let mut networks = Vec::new();
+    if conf.enable_ipv4 {
+        networks.extend(of_all(true, conf.network));
+    }
+    if conf.enable_ipv6 {
+        networks.extend(of_all(false, conf.ipv6_network));
+    }
+    PodNetwork { subnets: enabled(conf, own).collect(), networks, mtu: desired.pod_mtu, ip_masq }
+}
+
+/// The fewest networks that have the same addresses: the firewall's sets do not grow with the number
+/// of nodes.
+fn union(networks: impl Iterator<Item = IpNetwork>) -> Vec<IpNetwork> {
+    let nets: Vec<IpNet> = networks
+        .filter_map(|network| IpNet::new(network.network(), network.prefix()).ok())
+        .collect();
+    let merged = IpNet::aggregate(&nets);
+    merged.iter().filter_map(|net| IpNetwork::new(net.addr(), net.prefix_len()).ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbouring_subnets_become_one_network() {
+        let cidrs = ["10.0.0.0/24", "10.0.1.0/24", "10.0.3.0/24", "fd00::/64", "fd00:0:0:1::/64"];
+        let merged = union(cidrs.iter().map(|cidr| cidr.parse().unwrap()));
+        let merged: Vec<_> = merged.iter().map(IpNetwork::to_string).collect();
+        assert_eq!(merged, ["10.0.0.0/23", "10.0.3.0/24", "fd00::/63"]);
+    }
+}
