@@ -20,13 +20,21 @@ pub(crate) enum Need {
     Tool(Tool),
 }
 
-pub(crate) const BUILD: &[Need] = &[
-    Need::CCompiler,
-    Need::Component(Component::Musl),
-    Need::Package(Package::MUSL),
-    Need::Component(Component::RustSrc),
-    Need::Tool(Tool::BpfLinker),
-];
+/// What building needs, and more.
+macro_rules! to_build_and {
+    ($($need:expr),* $(,)?) => {
+        &[
+            Need::CCompiler,
+            Need::Component(Component::Musl),
+            Need::Package(Package::MUSL),
+            Need::Component(Component::RustSrc),
+            Need::Tool(Tool::BpfLinker),
+            $($need),*
+        ]
+    };
+}
+
+pub(crate) const BUILD: &[Need] = to_build_and![];
 
 pub(crate) const LINT: &[Need] = &[
     Need::Component(Component::Rustfmt),
@@ -37,53 +45,22 @@ pub(crate) const LINT: &[Need] = &[
     Need::Tool(Tool::CargoDeny),
 ];
 
-pub(crate) const DEMO: &[Need] = &[
-    Need::CCompiler,
-    Need::Component(Component::Musl),
-    Need::Package(Package::MUSL),
-    Need::Component(Component::RustSrc),
-    Need::Tool(Tool::BpfLinker),
+pub(crate) const DEMO: &[Need] = to_build_and![
     Need::Package(Package::IPROUTE),
     Need::Package(Package::NFTABLES),
     Need::Package(Package::PING),
 ];
 
-pub(crate) const BENCH_OVERLAY: &[Need] = &[
-    Need::CCompiler,
-    Need::Component(Component::Musl),
-    Need::Package(Package::MUSL),
-    Need::Component(Component::RustSrc),
-    Need::Tool(Tool::BpfLinker),
-    Need::Package(Package::IPROUTE),
-    Need::Package(Package::NFTABLES),
-];
+pub(crate) const BENCH_OVERLAY: &[Need] =
+    to_build_and![Need::Package(Package::IPROUTE), Need::Package(Package::NFTABLES),];
 
-pub(crate) const BENCH_CNI: &[Need] = &[
-    Need::CCompiler,
-    Need::Component(Component::Musl),
-    Need::Package(Package::MUSL),
-    Need::Component(Component::RustSrc),
-    Need::Tool(Tool::BpfLinker),
-    Need::Package(Package::IPROUTE),
-    Need::Package(Package::REFERENCE_PLUGINS),
-];
+pub(crate) const BENCH_CNI: &[Need] =
+    to_build_and![Need::Package(Package::IPROUTE), Need::Package(Package::REFERENCE_PLUGINS),];
 
-pub(crate) const IMAGE: &[Need] = &[
-    Need::CCompiler,
-    Need::Component(Component::Musl),
-    Need::Package(Package::MUSL),
-    Need::Component(Component::RustSrc),
-    Need::Tool(Tool::BpfLinker),
-    Need::Package(Package::BUILDAH),
-    Need::Package(Package::NFTABLES),
-];
+pub(crate) const IMAGE: &[Need] =
+    to_build_and![Need::Package(Package::BUILDAH), Need::Package(Package::NFTABLES),];
 
-pub(crate) const TEST: &[Need] = &[
-    Need::CCompiler,
-    Need::Component(Component::Musl),
-    Need::Package(Package::MUSL),
-    Need::Component(Component::RustSrc),
-    Need::Tool(Tool::BpfLinker),
+pub(crate) const TEST: &[Need] = to_build_and![
     Need::Package(Package::BUSYBOX),
     Need::Package(Package::CONTAINERD),
     Need::Package(Package::ETHTOOL),
@@ -96,12 +73,7 @@ pub(crate) const TEST: &[Need] = &[
     Need::Tool(Tool::Cnitool),
 ];
 
-pub(crate) const KERNELS: &[Need] = &[
-    Need::CCompiler,
-    Need::Component(Component::Musl),
-    Need::Package(Package::MUSL),
-    Need::Component(Component::RustSrc),
-    Need::Tool(Tool::BpfLinker),
+pub(crate) const KERNELS: &[Need] = to_build_and![
     Need::Package(Package::BUSYBOX),
     Need::Package(Package::DEBIAN_KEYRING),
     Need::Package(Package::ETHTOOL),
@@ -113,12 +85,7 @@ pub(crate) const KERNELS: &[Need] = &[
     Need::Package(Package::QEMU),
 ];
 
-pub(crate) const E2E_API: &[Need] = &[
-    Need::CCompiler,
-    Need::Component(Component::Musl),
-    Need::Package(Package::MUSL),
-    Need::Component(Component::RustSrc),
-    Need::Tool(Tool::BpfLinker),
+pub(crate) const E2E_API: &[Need] = to_build_and![
     Need::Package(Package::IPROUTE),
     Need::Package(Package::NFTABLES),
     Need::Package(Package::OPENSSL),
@@ -129,12 +96,7 @@ pub(crate) const E2E_API: &[Need] = &[
 ];
 
 /// What a whole cluster on this machine needs, before [`E2E_UPSTREAM`] is built.
-pub(crate) const E2E_CLUSTER: &[Need] = &[
-    Need::CCompiler,
-    Need::Component(Component::Musl),
-    Need::Package(Package::MUSL),
-    Need::Component(Component::RustSrc),
-    Need::Tool(Tool::BpfLinker),
+pub(crate) const E2E_CLUSTER: &[Need] = to_build_and![
     Need::Package(Package::BUILDAH),
     Need::Package(Package::CONNTRACK),
     Need::Package(Package::CONTAINERD),
