@@ -1,6 +1,13 @@
 #!/bin/busybox sh
-# The first process of a guest: runs the suites of /suites.list, and says how each ended.
+# Runs the suites of /suites.list in a guest, and says how each ended. It is a child of the first
+# process: that one inherits what others leave behind, which is no work for a shell.
 # The first serial line is the kernel's, the second is for what is written here.
+
+if [ $$ = 1 ]; then
+    mkdir -p /etc
+    echo "::sysinit:/init" >/etc/inittab
+    exec /bin/busybox init
+fi
 
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/ WEIR_BIN_DIR=/weir NO_COLOR=1
 /bin/busybox --install -s /bin
@@ -16,6 +23,8 @@ mount -t tmpfs run /run
 mount -t bpf bpf /sys/fs/bpf
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 ip link set lo up
+# Nothing loads it by itself: it belongs to no device and no rule.
+modprobe br_netfilter
 exec </dev/null >/dev/ttyS1 2>&1
 
 while read -r name arguments <&3; do
