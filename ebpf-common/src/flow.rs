@@ -3,6 +3,8 @@
 //! A flow has two entries. The forward one is found by what the client sends and says where it
 //! goes; the reverse one is found by what the backend answers and says what the client must see.
 //! Each holds all that is needed to make the other anew, because the table forgets single entries.
+//! Which of the two it is stands in the entry and not in its key, so that one look at the table
+//! tells whether a packet needs anything.
 
 use crate::unpadded::unpadded;
 use crate::{Address, Port};
@@ -21,13 +23,11 @@ pub struct FlowKey<A> {
     pub destination_port: Port,
     /// The number of the IP protocol.
     pub protocol: u8,
-    /// See [`Direction`].
-    pub direction: u8,
     /// Always zero.
-    pub reserved: [u8; 2],
+    pub reserved: [u8; 3],
 }
 
-/// Which of a flow's two entries.
+/// Which of two entries, here and of a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Direction {
@@ -55,8 +55,11 @@ pub struct Flow<A> {
     /// Forward, TCP: the sequence number that opened the connection; a SYN with another one opens a
     /// new connection.
     pub opening: u32,
-    /// When a packet was last seen, in seconds of the kernel's monotonic clock.
+    /// When a packet was last seen, in seconds of the kernel's monotonic clock; up to some seconds
+    /// late for TCP.
     pub seen: u32,
+    /// In which of the kernel's ticks (see the programs) the other entry was last looked for.
+    pub checked: u32,
     /// A set of the constants below.
     pub flags: u32,
 }
@@ -68,11 +71,21 @@ impl<A> Flow<A> {
     pub const BACKEND_CLOSED: u32 = 1 << 1;
     /// Its packets to the backend are masqueraded.
     pub const MASQUERADED: u32 = 1 << 2;
+    /// It is the reverse entry.
+    pub const REVERSE: u32 = 1 << 3;
+    /// Its client is a pod whose packets may go past the stack.
+    pub const FAST: u32 = 1 << 4;
+
+    /// Which entry it is.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_reverse(&self) -> bool {
+        self.flags & Self::REVERSE != 0
+    }
 }
 
 impl<A: Address> FlowKey<A> {
-    /// The same tuple the other way round, in the other direction: the key of the answers to
-    /// packets that go untranslated.
+    /// The same tuple the other way round: the key of the answers to packets that go untranslated.
     #[inline(always)]
     #[must_use]
     pub fn answer(&self) -> Self {
@@ -82,8 +95,7 @@ impl<A: Address> FlowKey<A> {
             source_port: self.destination_port,
             destination_port: self.source_port,
             protocol: self.protocol,
-            direction: Direction::Reverse as u8,
-            reserved: [0; 2],
+            reserved: [0; 3],
         }
     }
 }
@@ -99,8 +111,7 @@ impl<A: Address> Flow<A> {
             source_port: self.port,
             destination_port: self.client_port,
             protocol: key.protocol,
-            direction: Direction::Reverse as u8,
-            reserved: [0; 2],
+            reserved: [0; 3],
         }
     }
 
@@ -114,8 +125,7 @@ impl<A: Address> Flow<A> {
             source_port: self.client_port,
             destination_port: self.port,
             protocol: key.protocol,
-            direction: Direction::Forward as u8,
-            reserved: [0; 2],
+            reserved: [0; 3],
         }
     }
 
@@ -123,12 +133,12 @@ impl<A: Address> Flow<A> {
     #[inline(always)]
     #[must_use]
     pub fn twin(&self, key: &FlowKey<A>) -> Self {
-        let (address, port, client_port) = if key.direction == Direction::Forward as u8 {
-            (key.destination, key.destination_port, key.source_port)
-        } else {
+        let (address, port, client_port) = if self.is_reverse() {
             (key.source, key.source_port, key.destination_port)
+        } else {
+            (key.destination, key.destination_port, key.source_port)
         };
-        Self { address, port, client_port, ..*self }
+        Self { address, port, client_port, flags: self.flags ^ Self::REVERSE, ..*self }
     }
 }
 
@@ -143,10 +153,10 @@ pub const fn ephemeral_port(random: u32) -> Port {
     Port::new(((FIRST + crate::choose_slot(random, COUNT)) & 0xffff) as u16)
 }
 
-unpadded!(FlowKey<crate::V4>: crate::V4, crate::V4, Port, Port, u8, u8, [u8; 2]);
-unpadded!(FlowKey<crate::V6>: crate::V6, crate::V6, Port, Port, u8, u8, [u8; 2]);
-unpadded!(Flow<crate::V4>: crate::V4, Port, Port, u32, u32, u32, u32, u32);
-unpadded!(Flow<crate::V6>: crate::V6, Port, Port, u32, u32, u32, u32, u32);
+unpadded!(FlowKey<crate::V4>: crate::V4, crate::V4, Port, Port, u8, [u8; 3]);
+unpadded!(FlowKey<crate::V6>: crate::V6, crate::V6, Port, Port, u8, [u8; 3]);
+unpadded!(Flow<crate::V4>: crate::V4, Port, Port, u32, u32, u32, u32, u32, u32);
+unpadded!(Flow<crate::V6>: crate::V6, Port, Port, u32, u32, u32, u32, u32, u32);
 
 #[cfg(test)]
 mod tests {
@@ -160,8 +170,7 @@ mod tests {
             source_port: Port::new(40_000),
             destination_port: Port::new(53),
             protocol: protocol::UDP,
-            direction: Direction::Forward as u8,
-            reserved: [0; 2],
+            reserved: [0; 3],
         };
         let flow = Flow {
             address: V4::new([10, 244, 2, 7]),
@@ -171,6 +180,7 @@ mod tests {
             service: 3,
             opening: 1,
             seen: 9,
+            checked: 4,
             flags: Flow::<V4>::MASQUERADED,
         };
         (key, flow)

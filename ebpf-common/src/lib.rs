@@ -32,7 +32,7 @@ mod unpadded;
 
 pub use address::{Address, Mac, Port, V4, V6};
 pub use affinity::{Affinity, AffinityKey};
-pub use checksum::{add, finish};
+pub use checksum::{add, corrected, finish};
 pub use cluster::{Route, RouteKind};
 pub use endpoint::Endpoint;
 pub use flow::{Direction, Flow, FlowKey, ephemeral_port};

@@ -34,13 +34,13 @@ maps! {
     BACKENDS_V6 = 1;
     /// LRU: [`crate::FlowKey`] to [`crate::Flow`], apart from other protocols, which anybody can
     /// open flows of at will.
-    FLOWS_TCP_V4 = 1;
+    FLOWS_TCP_V4 = 2;
     /// The same for IPv6.
-    FLOWS_TCP_V6 = 1;
+    FLOWS_TCP_V6 = 2;
     /// LRU: [`crate::FlowKey`] to [`crate::Flow`] of UDP and SCTP.
-    FLOWS_ANY_V4 = 1;
+    FLOWS_ANY_V4 = 2;
     /// The same for IPv6.
-    FLOWS_ANY_V6 = 1;
+    FLOWS_ANY_V6 = 2;
     /// LRU: [`crate::AffinityKey`] to [`crate::Affinity`].
     AFFINITY_V4 = 1;
     /// The same for IPv6.

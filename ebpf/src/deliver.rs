@@ -27,34 +27,43 @@ pub(crate) fn may_be_fast<A: Family>(skb: Skb, settings: &Settings, packet: &Pac
 #[inline(always)]
 pub(crate) fn to_local_pod(skb: Skb, endpoint: &Endpoint) -> Result<Verdict, Refused> {
     skb.store(0, &endpoint.mac)?;
-    // It carries the gateway's hardware address still, and older kernels would drop it for that.
+    Ok(into_pod(skb, endpoint))
+}
+
+/// The same of a packet that has the pod's hardware address.
+#[inline(always)]
+pub(crate) fn into_pod(skb: Skb, endpoint: &Endpoint) -> Verdict {
+    // The kernel has seen it with the gateway's hardware address, and older ones would drop it for
+    // that.
     skb.address_to_host();
-    Ok(Verdict::pod(endpoint.ifindex))
+    Verdict::pod(endpoint.ifindex)
 }
 
 /// To a pod of another node past the stack, if it is one.
 #[inline(always)]
-pub(crate) fn to_remote_pod<A: Family>(skb: Skb, packet: &Packet<A>, destination: &A) -> Verdict {
+pub(crate) fn to_remote_pod<A: Family>(skb: Skb, headers: u32, destination: &A) -> Verdict {
+    remote_pod(skb, headers, destination).unwrap_or(Verdict::NEXT)
+}
+
+/// The same; nothing if it is none. `headers` is the length of all headers from IP on.
+#[inline(always)]
+pub(crate) fn remote_pod<A: Family>(skb: Skb, headers: u32, destination: &A) -> Option<Verdict> {
     match maps::route(destination) {
         Some(route) if route.is(RouteKind::RemotePods) && route.ifindex != 0 => {
-            if fits(skb, packet, route) {
-                return Verdict::neighbour(route.ifindex, &route.next_hop);
+            if fits(skb, headers, route) {
+                return Some(Verdict::neighbour(route.ifindex, &route.next_hop));
             }
             maps::count(Reason::StackMtu);
-            Verdict::NEXT
+            Some(Verdict::NEXT)
         }
-        _ => Verdict::NEXT,
+        _ => None,
     }
 }
 
 /// Whether the packet, or each of those that it will be cut into, is no larger than a device takes.
 #[inline(always)]
-fn fits<A: Family>(skb: Skb, packet: &Packet<A>, route: &Route<A>) -> bool {
+fn fits<A: Family>(skb: Skb, headers: u32, route: &Route<A>) -> bool {
     let payload = skb.gso_size();
-    let length = if payload == 0 {
-        skb.len() - ETHERNET
-    } else {
-        packet.transport - ETHERNET + packet.transport_header + payload
-    };
+    let length = if payload == 0 { skb.len() - ETHERNET } else { headers + payload };
     length <= route.mtu
 }

@@ -1,10 +1,10 @@
 //! What differs between the address families.
 
 use weir_ebpf_common::header::{self, ETHERNET, Ip};
-use weir_ebpf_common::{Address, V4, V6, answer};
+use weir_ebpf_common::{Address, V4, V6, answer, corrected};
 
 use crate::maps::Mapped;
-use crate::skb::{Checksum, Refused, Skb, difference};
+use crate::skb::{Checksum, Head, Refused, Skb, difference};
 
 /// The checksum of TCP or UDP, which covers the addresses as well.
 #[derive(Clone, Copy)]
@@ -29,6 +29,21 @@ pub(crate) trait Family: Mapped {
 
     /// Reads a header, without extensions; nothing if it is none.
     fn header(skb: Skb, offset: u32) -> Option<Ip<Self>>;
+
+    /// Addresses and protocol of a header that is plain: without options or extensions, and of no
+    /// fragment.
+    fn plain(head: Head) -> Option<(Self, Self, u8)>;
+
+    /// The first half of [`Family::replace`] of a plain header: what needs no helper.
+    fn replace_in_place(head: Head, offset: u32, change: (&Self, &Self));
+
+    /// The other half, after everything else that is done in place.
+    fn finish_in_place(
+        skb: Skb,
+        offset: u32,
+        change: (&Self, &Self),
+        covering: Covering,
+    ) -> Result<(), Refused>;
 
     /// Replaces an address of the header, and corrects all checksums for it.
     fn replace(
@@ -77,6 +92,32 @@ impl Family for V4 {
     #[inline(always)]
     fn header(skb: Skb, offset: u32) -> Option<Ip<Self>> {
         header::ipv4(&skb.load(offset).ok()?)
+    }
+
+    #[inline(always)]
+    fn plain(head: Head) -> Option<(Self, Self, u8)> {
+        // Version 4 and five words; "don't fragment" at most.
+        let is_plain = head.load::<u8>(ETHERNET) == 0x45
+            && head.load::<u16>(ETHERNET + 6) & !0x4000_u16.to_be() == 0;
+        let protocol = head.load(ETHERNET + 9);
+        is_plain.then(|| (head.load(Self::SOURCE), head.load(Self::DESTINATION), protocol))
+    }
+
+    #[inline(always)]
+    fn replace_in_place(head: Head, offset: u32, (from, to): (&Self, &Self)) {
+        const CHECKSUM: u32 = ETHERNET + 10;
+        head.store(CHECKSUM, corrected(head.load(CHECKSUM), from.words()[0], to.words()[0]));
+        head.store(offset, *to);
+    }
+
+    #[inline(always)]
+    fn finish_in_place(
+        skb: Skb,
+        _offset: u32,
+        (from, to): (&Self, &Self),
+        Covering { offset, optional }: Covering,
+    ) -> Result<(), Refused> {
+        skb.correct(offset, (from.words()[0], to.words()[0], 4), Checksum::Pseudo, optional)
     }
 
     #[inline(always)]
@@ -149,6 +190,26 @@ impl Family for V6 {
     #[inline(always)]
     fn header(skb: Skb, offset: u32) -> Option<Ip<Self>> {
         header::ipv6(&skb.load(offset).ok()?)
+    }
+
+    #[inline(always)]
+    fn plain(head: Head) -> Option<(Self, Self, u8)> {
+        let is_plain = head.load::<u8>(ETHERNET) >> 4 == 6;
+        let protocol = head.load(ETHERNET + 6);
+        is_plain.then(|| (head.load(Self::SOURCE), head.load(Self::DESTINATION), protocol))
+    }
+
+    #[inline(always)]
+    fn replace_in_place(_head: Head, _offset: u32, _change: (&Self, &Self)) {}
+
+    #[inline(always)]
+    fn finish_in_place(
+        skb: Skb,
+        offset: u32,
+        change: (&Self, &Self),
+        covering: Covering,
+    ) -> Result<(), Refused> {
+        Self::replace(skb, offset, change, Some(covering))
     }
 
     #[inline(always)]

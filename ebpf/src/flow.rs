@@ -1,6 +1,7 @@
 //! The flow table.
 
-use weir_ebpf_common::{Backend, Direction, Flow, FlowKey, Reason, ephemeral_port, protocol};
+use weir_ebpf_common::header::TcpFlags;
+use weir_ebpf_common::{Backend, Flow, FlowKey, Reason, ephemeral_port, protocol};
 
 use crate::family::Family;
 use crate::maps::{self, FlowEntry};
@@ -18,18 +19,24 @@ const IDLE: u32 = 120;
 pub(crate) fn of_client<A: Family>(packet: &Packet<A>, flow: &mut Flow<A>) -> bool {
     let Some(entry) = maps::flow(&packet.key) else { return false };
     *flow = entry.get();
+    if flow.is_reverse() {
+        return false;
+    }
     let ended = if packet.key.protocol == protocol::TCP {
         packet.tcp.opens() && flow.opening != packet.sequence
     } else {
-        has_no_backend(&entry, flow)
+        !goes_on(&entry, flow)
     };
     if ended {
+        if packet.key.protocol != protocol::TCP && !is_served(flow) {
+            maps::count(Reason::FlowMoved);
+        }
         remove_reverse(&packet.key, flow);
         maps::remove_flow(&packet.key);
         return false;
     }
-    close(&entry, packet, Flow::<A>::CLIENT_CLOSED);
-    restore(&flow.reverse_key(&packet.key), &packet.key, flow);
+    close(&entry, packet.tcp, Flow::<A>::CLIENT_CLOSED);
+    keep(&entry, &packet.key, flow);
     true
 }
 
@@ -39,11 +46,13 @@ pub(crate) fn of_backend<A: Family>(packet: &Packet<A>, flow: &mut Flow<A>) -> b
     if packet.key.protocol == protocol::TCP && packet.tcp.opens() {
         return false;
     }
-    let key = FlowKey { direction: Direction::Reverse as u8, ..packet.key };
-    let Some(entry) = maps::flow(&key) else { return false };
+    let Some(entry) = maps::flow(&packet.key) else { return false };
     *flow = entry.get();
-    close(&entry, packet, Flow::<A>::BACKEND_CLOSED);
-    restore(&flow.forward_key(&key), &key, flow);
+    if !flow.is_reverse() {
+        return false;
+    }
+    close(&entry, packet.tcp, Flow::<A>::BACKEND_CLOSED);
+    keep(&entry, &packet.key, flow);
     true
 }
 
@@ -59,6 +68,9 @@ pub(crate) fn open<A: Family>(packet: &Packet<A>, flow: &mut Flow<A>) -> Result<
             let first = first.get();
             if !is_same(&first, flow) {
                 remove_reverse(&packet.key, flow);
+            }
+            if first.is_reverse() {
+                return Err(Reason::DroppedCollision);
             }
             *flow = first;
             return Ok(());
@@ -81,7 +93,7 @@ fn claim_answers<A: Family>(packet: &Packet<A>, flow: &mut Flow<A>) -> Result<()
     if is_same(&found, &twin) {
         return Ok(());
     }
-    if !is_live(&key, &found) {
+    if found.is_reverse() && !is_live(&key, &found) {
         maps::remove_flow(&key);
         return store_answers(&key, &twin);
     }
@@ -114,11 +126,15 @@ fn store_answers<A: Family>(key: &FlowKey<A>, twin: &Flow<A>) -> Result<(), Reas
 #[inline(never)]
 pub(crate) fn clear_answers<A: Family>(
     packet: &Packet<A>,
+    ifindex: u32,
     flow: &mut Flow<A>,
 ) -> Result<bool, Reason> {
     let key = packet.key.answer();
     let Some(entry) = maps::flow(&key) else { return Ok(false) };
     let found = entry.get();
+    if !found.is_reverse() {
+        return Ok(false);
+    }
     if !is_live(&key, &found) {
         maps::remove_flow(&key);
         maps::count(Reason::StaleFlowRemoved);
@@ -131,7 +147,8 @@ pub(crate) fn clear_answers<A: Family>(
     flow.service = DIRECT;
     flow.opening = packet.sequence;
     flow.seen = maps::now();
-    flow.flags = 0;
+    flow.checked = maps::tick();
+    flow.flags = maps::endpoint_flag(&packet.key.source, ifindex);
     Ok(true)
 }
 
@@ -154,7 +171,10 @@ fn is_live<A: Family>(key: &FlowKey<A>, reverse: &Flow<A>) -> bool {
 /// Whether two entries translate alike.
 #[inline(always)]
 fn is_same<A: Family>(a: &Flow<A>, b: &Flow<A>) -> bool {
-    a.address.is(&b.address) && a.port == b.port && a.client_port == b.client_port
+    a.address.is(&b.address)
+        && a.port == b.port
+        && a.client_port == b.client_port
+        && a.is_reverse() == b.is_reverse()
 }
 
 /// Removes the other entry of the flow that has this forward entry at `key`, if it is its own.
@@ -166,41 +186,59 @@ fn remove_reverse<A: Family>(key: &FlowKey<A>, flow: &Flow<A>) {
     }
 }
 
-/// Whether a flow without connection has lost its backend, or was idle for so long that it is
-/// another one.
+/// Whether a flow without connection was idle for so long that its next packet begins another one.
 #[inline(always)]
-fn has_no_backend<A: Family>(entry: &FlowEntry<A>, flow: &Flow<A>) -> bool {
-    let now = maps::now();
+fn is_idle<A: Family>(flow: &Flow<A>, now: u32) -> bool {
     let idle = maps::settings().map_or(0, |settings| settings.udp_idle);
-    if idle != 0 && now.wrapping_sub(flow.seen) > idle {
-        return true;
-    }
-    let serving = flow.backend == DIRECT
+    idle != 0 && now.wrapping_sub(flow.seen) > idle
+}
+
+/// Whether a flow's backend may keep it.
+#[inline(always)]
+fn is_served<A: Family>(flow: &Flow<A>) -> bool {
+    flow.backend == DIRECT
         || maps::backend::<A>(flow.backend)
-            .is_some_and(|backend| backend.flags & Backend::<A>::SERVING != 0);
-    if !serving {
-        maps::count(Reason::FlowMoved);
-        return true;
+            .is_some_and(|backend| backend.flags & Backend::<A>::SERVING != 0)
+}
+
+/// Whether a flow without connection goes on; if it does, its packet is seen.
+#[inline(always)]
+pub(crate) fn goes_on<A: Family>(entry: &FlowEntry<A>, flow: &Flow<A>) -> bool {
+    let now = maps::now();
+    let goes_on = !is_idle(flow, now) && is_served(flow);
+    if goes_on {
+        entry.see(now);
     }
-    entry.see(now);
-    false
+    goes_on
 }
 
 /// Notes that a side has closed its connection.
 #[inline(always)]
-fn close<A: Family>(entry: &FlowEntry<A>, packet: &Packet<A>, side: u32) {
-    if packet.tcp.resets() {
+pub(crate) fn close<A: Family>(entry: &FlowEntry<A>, tcp: TcpFlags, side: u32) {
+    if tcp.resets() {
         entry.set(Flow::<A>::CLIENT_CLOSED | Flow::<A>::BACKEND_CLOSED);
-    } else if packet.tcp.closes() {
+    } else if tcp.closes() {
         entry.set(side);
     }
 }
 
-/// Makes the other entry of a flow, if the table has forgotten it. Looking it up also keeps it as
-/// young as this one.
+/// Looks after a flow once a tick: notes that it was seen, and makes its other entry if the table
+/// has forgotten that. Looking it up also keeps it as young as this one. What the table forgets is
+/// what nobody has looked up while so many other flows began as it has room for, which takes longer
+/// than a tick.
 #[inline(always)]
-fn restore<A: Family>(twin: &FlowKey<A>, key: &FlowKey<A>, flow: &Flow<A>) {
-    if maps::flow(twin).is_none() && maps::add_flow(twin, &flow.twin(key)) {
+pub(crate) fn keep<A: Family>(entry: &FlowEntry<A>, key: &FlowKey<A>, flow: &Flow<A>) {
+    let tick = maps::tick();
+    if flow.checked != tick {
+        entry.check(tick, maps::now());
+        restore(key, flow);
+    }
+}
+
+#[inline(never)]
+fn restore<A: Family>(key: &FlowKey<A>, flow: &Flow<A>) {
+    let twin = if flow.is_reverse() { flow.forward_key(key) } else { flow.reverse_key(key) };
+    if maps::flow(&twin).is_none() && maps::add_flow(&twin, &flow.twin(key)) {
         maps::count(Reason::FlowRestored);
     }
 }

@@ -39,7 +39,7 @@ fn decide<A: Family>(skb: Skb) -> Result<Verdict, Reason> {
     }
     // A pod's address is no Service's.
     if let Some(endpoint) = maps::endpoint(&packet.key.destination) {
-        if packet.may_open() && flow::clear_answers(packet, flow)? {
+        if packet.may_open() && flow::clear_answers(packet, skb.ifindex(), flow)? {
             flow::open(packet, flow)?;
             return to_backend(skb, settings, packet, flow);
         }
@@ -60,7 +60,7 @@ fn decide<A: Family>(skb: Skb) -> Result<Verdict, Reason> {
                 reject::reject(skb, packet, Reason::RejectedNoBackend)
             };
         }
-        service::choose(packet, &service, flow)?;
+        service::choose(packet, skb.ifindex(), &service, flow)?;
         flow::open(packet, flow)?;
         return to_backend(skb, settings, packet, flow);
     }
@@ -68,13 +68,13 @@ fn decide<A: Family>(skb: Skb) -> Result<Verdict, Reason> {
         if service::has_address(packet) {
             return reject::reject(skb, packet, Reason::RejectedNoPort);
         }
-        if flow::clear_answers(packet, flow)? {
+        if flow::clear_answers(packet, skb.ifindex(), flow)? {
             flow::open(packet, flow)?;
             return to_backend(skb, settings, packet, flow);
         }
     }
     if deliver::may_be_fast(skb, settings, packet) {
-        return Ok(deliver::to_remote_pod(skb, packet, &packet.key.destination));
+        return Ok(deliver::to_remote_pod(skb, packet.headers(), &packet.key.destination));
     }
     Ok(Verdict::NEXT)
 }
@@ -110,7 +110,7 @@ fn onward<A: Family>(
     let fast = deliver::may_be_fast(skb, settings, packet);
     let Some(endpoint) = maps::endpoint(&flow.address) else {
         return Ok(if fast {
-            deliver::to_remote_pod(skb, packet, &flow.address)
+            deliver::to_remote_pod(skb, packet.headers(), &flow.address)
         } else {
             Verdict::NEXT
         });
@@ -144,7 +144,7 @@ fn other<A: Family>(
         return Ok(Verdict::NEXT);
     }
     let Some(endpoint) = endpoint else {
-        return Ok(deliver::to_remote_pod(skb, packet, &packet.key.destination));
+        return Ok(deliver::to_remote_pod(skb, packet.headers(), &packet.key.destination));
     };
     icmp::translate(skb, packet, Direction::Reverse, (flow, quoted))?;
     deliver::to_local_pod(skb, &endpoint).map_err(|_| Reason::DroppedRewrite)

@@ -42,11 +42,14 @@ pub(crate) fn translate<A: Family>(
     if !A::is_error(kind) {
         return Ok(false);
     }
-    if !quoted.read(skb, packet, direction) {
+    if !quoted.read(skb, packet) {
         return Ok(false);
     }
     let Some(entry) = maps::flow(&quoted.key) else { return Ok(false) };
     *flow = entry.get();
+    if flow.is_reverse() != (direction as u8 == Direction::Reverse as u8) {
+        return Ok(false);
+    }
     rewrite(skb, packet, quoted, flow).map_err(|_| Reason::DroppedRewrite)?;
     maps::count(Reason::IcmpTranslated);
     Ok(true)
@@ -55,7 +58,7 @@ pub(crate) fn translate<A: Family>(
 impl<A: Family> Quoted<A> {
     /// Reads what an error quotes; false if it is no packet that a flow can have.
     #[inline(never)]
-    fn read(&mut self, skb: Skb, packet: &Packet<A>, direction: Direction) -> bool {
+    fn read(&mut self, skb: Skb, packet: &Packet<A>) -> bool {
         self.header = packet.transport + ERROR;
         let Some(ip) = A::header(skb, self.header) else { return false };
         if ip.part == Part::Later || !has_ports(ip.protocol) {
@@ -69,8 +72,7 @@ impl<A: Family> Quoted<A> {
         self.key.source_port = Port::from_bytes([c, d]);
         self.key.destination_port = Port::from_bytes([a, b]);
         self.key.protocol = ip.protocol;
-        self.key.direction = direction as u8;
-        self.key.reserved = [0; 2];
+        self.key.reserved = [0; 3];
         true
     }
 }
@@ -84,7 +86,7 @@ fn rewrite<A: Family>(
 ) -> Result<(), Refused> {
     let Quoted { key, header, ports } = quoted;
     let checksum = packet.transport + 2;
-    if key.direction == Direction::Forward as u8 {
+    if !flow.is_reverse() {
         // The client quotes what the Service has sent to it.
         A::replace_quoted(skb, *header, A::SOURCE, (&key.destination, &flow.address), checksum)?;
         port(skb, *ports, (key.destination_port, flow.port), checksum)?;

@@ -18,6 +18,7 @@
 #![no_main]
 
 mod deliver;
+mod established;
 mod family;
 mod flow;
 mod from_overlay;
@@ -48,8 +49,8 @@ use crate::verdict::Verdict;
 pub fn from_pod(context: TcContext) -> i32 {
     let skb = Skb::of(&context);
     match skb.protocol() {
-        V4::ETHERTYPE => from_pod_v4(skb),
-        V6::ETHERTYPE => from_pod_v6(skb),
+        V4::ETHERTYPE => either(from_pod_short_v4(skb), || from_pod_v4(skb)),
+        V6::ETHERTYPE => either(from_pod_short_v6(skb), || from_pod_v6(skb)),
         _ => Verdict::NEXT.action(),
     }
 }
@@ -59,8 +60,8 @@ pub fn from_pod(context: TcContext) -> i32 {
 pub fn to_pod(context: TcContext) -> i32 {
     let skb = Skb::of(&context);
     match skb.protocol() {
-        V4::ETHERTYPE => to_pod_v4(skb),
-        V6::ETHERTYPE => to_pod_v6(skb),
+        V4::ETHERTYPE => either(to_pod_short_v4(skb), || to_pod_v4(skb)),
+        V6::ETHERTYPE => either(to_pod_short_v6(skb), || to_pod_v6(skb)),
         _ => Verdict::NEXT.action(),
     }
 }
@@ -70,13 +71,54 @@ pub fn to_pod(context: TcContext) -> i32 {
 pub fn from_overlay(context: TcContext) -> i32 {
     let skb = Skb::of(&context);
     match skb.protocol() {
-        V4::ETHERTYPE => from_overlay_v4(skb),
-        V6::ETHERTYPE => from_overlay_v6(skb),
+        V4::ETHERTYPE => either(from_overlay_short_v4(skb), || from_overlay_v4(skb)),
+        V6::ETHERTYPE => either(from_overlay_short_v6(skb), || from_overlay_v6(skb)),
         _ => Verdict::NEXT.action(),
     }
 }
 
-// Functions of their own, so that the stacks of the two families do not add up.
+/// What the short way decided, or else the long one.
+#[inline(always)]
+fn either(short: i32, long: impl FnOnce() -> i32) -> i32 {
+    if short == Verdict::NONE { long() } else { short }
+}
+
+#[inline(always)]
+fn or_none(verdict: Option<Verdict>) -> i32 {
+    verdict.map_or(Verdict::NONE, Verdict::action)
+}
+
+// Functions of their own, so that the stacks of the families and of both ways do not add up.
+
+#[inline(never)]
+fn from_pod_short_v4(skb: Skb) -> i32 {
+    or_none(established::from_pod::<V4>(skb))
+}
+
+#[inline(never)]
+fn from_pod_short_v6(skb: Skb) -> i32 {
+    or_none(established::from_pod::<V6>(skb))
+}
+
+#[inline(never)]
+fn to_pod_short_v4(skb: Skb) -> i32 {
+    or_none(established::to_pod::<V4>(skb))
+}
+
+#[inline(never)]
+fn to_pod_short_v6(skb: Skb) -> i32 {
+    or_none(established::to_pod::<V6>(skb))
+}
+
+#[inline(never)]
+fn from_overlay_short_v4(skb: Skb) -> i32 {
+    or_none(established::from_overlay::<V4>(skb))
+}
+
+#[inline(never)]
+fn from_overlay_short_v6(skb: Skb) -> i32 {
+    or_none(established::from_overlay::<V6>(skb))
+}
 
 #[inline(never)]
 fn from_pod_v4(skb: Skb) -> i32 {

@@ -3,7 +3,7 @@
 //! A value is copied out at once: entries of the LRU maps can be taken for another key at any time.
 
 use aya_ebpf::bindings::{BPF_ANY, BPF_F_NO_PREALLOC, BPF_NOEXIST};
-use aya_ebpf::helpers::generated::{bpf_get_prandom_u32, bpf_ktime_get_ns};
+use aya_ebpf::helpers::generated::{bpf_get_prandom_u32, bpf_jiffies64, bpf_ktime_get_ns};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::lpm_trie::{Key, LpmTrie};
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray};
@@ -140,6 +140,15 @@ pub(crate) fn endpoint<A: Mapped>(address: &A) -> Option<Endpoint> {
     unsafe { A::MAPS.endpoints.get(address) }.copied()
 }
 
+/// [`Flow::FAST`] if the address is that of the pod at this device.
+#[inline(always)]
+pub(crate) fn endpoint_flag<A: Mapped>(address: &A, ifindex: u32) -> u32 {
+    match endpoint(address) {
+        Some(endpoint) if endpoint.ifindex == ifindex => Flow::<A>::FAST,
+        _ => 0,
+    }
+}
+
 #[inline(always)]
 pub(crate) fn route<A: Mapped>(address: &A) -> Option<&'static Route<A>> {
     A::MAPS.cluster.get(Key::new(A::BITS, *address))
@@ -185,6 +194,16 @@ impl<A: Mapped> FlowEntry<A> {
             if (*self.0).seen != now {
                 (*self.0).seen = now;
             }
+        }
+    }
+
+    /// Says when its twin was looked for, and when a packet was seen.
+    #[inline(always)]
+    pub(crate) fn check(&self, tick: u32, now: u32) {
+        // SAFETY: as above; a concurrent write of another CPU writes the same or a time close to it.
+        unsafe {
+            (*self.0).checked = tick;
+            (*self.0).seen = now;
         }
     }
 
@@ -265,6 +284,14 @@ pub(crate) fn set_socket<A: Mapped>(key: &SocketKey<A>, value: &Socket<A>) {
 pub(crate) fn random() -> u32 {
     // SAFETY: no memory is passed.
     unsafe { bpf_get_prandom_u32() }
+}
+
+/// A number that changes every 256 of the kernel's jiffies: a quarter of a second to two and a half,
+/// by the kernel's configuration. It takes a read of memory, not of a clock.
+#[inline(always)]
+pub(crate) fn tick() -> u32 {
+    // SAFETY: no memory is passed.
+    (unsafe { bpf_jiffies64() } >> 8) as u32
 }
 
 /// Seconds of the kernel's monotonic clock.

@@ -1,7 +1,7 @@
 //! What a packet's headers say.
 
 use weir_ebpf_common::header::{self, ETHERNET, Part, TcpFlags};
-use weir_ebpf_common::{Direction, FlowKey, Fragment, FragmentKey, Hook, Port, Reason, protocol};
+use weir_ebpf_common::{FlowKey, Fragment, FragmentKey, Hook, Port, Reason, protocol};
 
 use crate::family::{Covering, Family};
 use crate::maps;
@@ -13,7 +13,7 @@ const EXTENSIONS: u32 = 5;
 
 /// It is filled in place: a copy would not fit on the stack.
 pub(crate) struct Packet<A> {
-    /// Addresses and ports; its direction is forward.
+    /// Addresses and ports.
     pub(crate) key: FlowKey<A>,
     /// Where the header of TCP, UDP or SCTP begins.
     pub(crate) transport: u32,
@@ -35,8 +35,7 @@ impl<A: Family> Packet<A> {
         self.key.source = ip.source;
         self.key.destination = ip.destination;
         self.key.protocol = ip.protocol;
-        self.key.direction = Direction::Forward as u8;
-        self.key.reserved = [0; 2];
+        self.key.reserved = [0; 3];
         self.key.source_port = Port::ANY;
         self.key.destination_port = Port::ANY;
         self.tcp = TcpFlags::default();
@@ -95,6 +94,12 @@ impl<A: Family> Packet<A> {
         self.key.source_port = Port::from_bytes([a, b]);
         self.key.destination_port = Port::from_bytes([c, d]);
         Ok(())
+    }
+
+    /// Length of all headers from IP on.
+    #[inline(always)]
+    pub(crate) fn headers(&self) -> u32 {
+        self.transport - ETHERNET + self.transport_header
     }
 
     /// Whether it is of a protocol that a Service can have.

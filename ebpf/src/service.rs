@@ -1,7 +1,8 @@
 //! The choice of a backend for a new flow.
 
 use weir_ebpf_common::{
-    Affinity, AffinityKey, Backend, Flow, Reason, Scope, Service, ServiceKey, choose_slot, protocol,
+    Affinity, AffinityKey, Backend, Flow, FlowKey, Reason, Scope, Service, ServiceKey, choose_slot,
+    protocol,
 };
 
 use crate::family::Family;
@@ -11,7 +12,12 @@ use crate::packet::Packet;
 /// The Service that a packet is for.
 #[inline(always)]
 pub(crate) fn of<A: Family>(packet: &Packet<A>) -> Option<Service> {
-    let key = &packet.key;
+    at(&packet.key)
+}
+
+/// The Service that packets with these addresses and ports are for.
+#[inline(always)]
+pub(crate) fn at<A: Family>(key: &FlowKey<A>) -> Option<Service> {
     maps::service(&ServiceKey::new(
         key.destination,
         key.destination_port,
@@ -30,6 +36,7 @@ pub(crate) fn has_address<A: Family>(packet: &Packet<A>) -> bool {
 #[inline(never)]
 pub(crate) fn choose<A: Family>(
     packet: &Packet<A>,
+    ifindex: u32,
     service: &Service,
     flow: &mut Flow<A>,
 ) -> Result<(), Reason> {
@@ -45,7 +52,11 @@ pub(crate) fn choose<A: Family>(
     flow.service = service.id;
     flow.opening = packet.sequence;
     flow.seen = now;
-    flow.flags = if service.has(Service::MASQUERADE) { Flow::<A>::MASQUERADED } else { 0 };
+    flow.checked = maps::tick();
+    flow.flags = maps::endpoint_flag(&packet.key.source, ifindex);
+    if service.has(Service::MASQUERADE) {
+        flow.flags |= Flow::<A>::MASQUERADED;
+    }
     Ok(())
 }
 

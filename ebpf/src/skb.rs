@@ -77,6 +77,16 @@ impl Skb {
         Self::field(unsafe { &raw const (*self.0).ifindex })
     }
 
+    /// The first bytes in place, if so many lie in one piece.
+    #[inline(always)]
+    pub(crate) fn head(self, length: u32) -> Option<Head> {
+        // SAFETY: the context is valid for as long as the program runs.
+        let data = Self::field(unsafe { &raw const (*self.0).data }) as usize;
+        // SAFETY: as above.
+        let end = Self::field(unsafe { &raw const (*self.0).data_end }) as usize;
+        if data + length as usize > end { None } else { Some(Head(data as *mut u8)) }
+    }
+
     /// Sets bits of the mark, and leaves the others to whom they belong.
     #[inline(always)]
     pub(crate) fn mark(self, bits: u32) {
@@ -174,6 +184,30 @@ impl Skb {
     pub(crate) fn address_to_host(self) {
         // SAFETY: no memory is passed. It fails for no packet that this program sees.
         let _ = unsafe { bpf_skb_change_type(self.0, 0) };
+    }
+}
+
+/// The first bytes of a packet, where they are. Good until a helper changes the packet, which the
+/// verifier knows: it refuses programs that use one later, or read beyond what was asked for.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub(crate) struct Head(*mut u8);
+
+impl Head {
+    /// Reads. `T` is integers or arrays of them.
+    #[inline(always)]
+    pub(crate) fn load<T: Copy>(self, offset: u32) -> T {
+        // SAFETY: it lies within the bytes that were asked for, or the verifier refuses the program.
+        // Words of a packet lie at odd multiples of two bytes; the machine that this is compiled for
+        // reads them, and the verifier refuses it where the real one cannot.
+        unsafe { ptr::read(self.0.add(offset as usize).cast::<T>()) }
+    }
+
+    /// Writes. No checksum is changed.
+    #[inline(always)]
+    pub(crate) fn store<T: Copy>(self, offset: u32, value: T) {
+        // SAFETY: as for reading.
+        unsafe { ptr::write(self.0.add(offset as usize).cast::<T>(), value) }
     }
 }
 

@@ -3,7 +3,7 @@
 use weir_ebpf_common::header::Part;
 use weir_ebpf_common::{Flow, Port};
 
-use crate::family::Family;
+use crate::family::{Covering, Family};
 use crate::packet::Packet;
 use crate::skb::{Checksum, Refused, Skb};
 
@@ -54,8 +54,22 @@ fn port<A: Family>(
         return Ok(());
     }
     if let Some(covering) = packet.covering() {
-        let change = (old.raw().into(), new.raw().into(), 2);
-        skb.correct(covering.offset, change, Checksum::Plain, covering.optional)?;
+        correct_port(skb, covering, old, new)?;
     }
     skb.store(offset, &new)
+}
+
+/// Corrects the checksum of TCP or UDP for a changed port.
+#[inline(always)]
+pub(crate) fn correct_port(
+    skb: Skb,
+    covering: Covering,
+    old: Port,
+    new: Port,
+) -> Result<(), Refused> {
+    if old == new {
+        return Ok(());
+    }
+    let change = (old.raw().into(), new.raw().into(), 2);
+    skb.correct(covering.offset, change, Checksum::Plain, covering.optional)
 }

@@ -3,6 +3,7 @@
 use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC};
 use weir_ebpf_common::{Address, Reason};
 
+use crate::skb::Refused;
 use crate::{maps, skb};
 
 /// What the kernel is told to do with a packet. Made here only, so that this file is the table of
@@ -14,6 +15,9 @@ use crate::{maps, skb};
 pub(crate) struct Verdict(i32);
 
 impl Verdict {
+    /// Not a verdict and none of the kernel's actions: the short way says nothing.
+    pub(crate) const NONE: i32 = i32::MIN;
+
     /// It goes on through the kernel, changed or not: to the next program of the device, then as if
     /// there had been none.
     pub(crate) const NEXT: Self = Self(TC_ACT_UNSPEC);
@@ -41,6 +45,19 @@ impl Verdict {
     #[inline(always)]
     pub(crate) fn action(self) -> i32 {
         self.0
+    }
+}
+
+/// What becomes of a packet that was to be changed first.
+pub(crate) trait OrDrop {
+    /// The verdict, or a drop if the packet could not be changed.
+    fn unless_refused(self, verdict: Verdict) -> Verdict;
+}
+
+impl OrDrop for Result<(), Refused> {
+    #[inline(always)]
+    fn unless_refused(self, verdict: Verdict) -> Verdict {
+        if self.is_ok() { verdict } else { Verdict::drop(Reason::DroppedRewrite) }
     }
 }
 

@@ -1,0 +1,222 @@
+//! The short way of packets of connections that are open: most of them.
+//!
+//! A packet whose headers are plain, and that neither opens nor resets a connection, needs one look
+//! at the flow table and one at where it goes. Its headers are read and written in place. It is
+//! treated as the long way would ([`crate::from_pod`] and its like), which every other packet takes.
+
+use weir_ebpf_common::header::{ETHERNET, TcpFlags};
+use weir_ebpf_common::{Endpoint, Flow, FlowKey, Port, RouteKind, Settings, protocol};
+
+use crate::family::{Covering, Family};
+use crate::maps::{self, FlowEntry};
+use crate::skb::{Head, Refused, Skb};
+use crate::verdict::{OrDrop, Verdict};
+use crate::{deliver, flow, service, translate};
+
+/// Length of a TCP header without options.
+const TCP: u32 = 20;
+const UDP: u32 = 8;
+
+/// A packet with plain headers.
+struct Plain<A> {
+    head: Head,
+    key: FlowKey<A>,
+    /// None of UDP.
+    tcp: TcpFlags,
+    /// Length of all headers from IP on.
+    headers: u32,
+}
+
+impl<A: Family> Plain<A> {
+    const TRANSPORT: u32 = ETHERNET + A::HEADER;
+
+    /// Reads the headers, if they are plain.
+    #[inline(always)]
+    fn read(skb: Skb) -> Option<Self> {
+        let head = skb.head(Self::TRANSPORT + UDP)?;
+        let (source, destination, protocol) = A::plain(head)?;
+        let key = FlowKey {
+            source,
+            destination,
+            source_port: head.load(Self::TRANSPORT),
+            destination_port: head.load(Self::TRANSPORT + 2),
+            protocol,
+            reserved: [0; 3],
+        };
+        if protocol == protocol::UDP {
+            let headers = A::HEADER + UDP;
+            return Some(Self { head, key, tcp: TcpFlags::default(), headers });
+        }
+        if protocol != protocol::TCP {
+            return None;
+        }
+        let head = skb.head(Self::TRANSPORT + TCP)?;
+        let word: u32 = head.load(Self::TRANSPORT + 12);
+        let tcp = TcpFlags::of(word);
+        if tcp.opens() || tcp.resets() {
+            return None;
+        }
+        Some(Self { head, key, tcp, headers: A::HEADER + (u32::from_be(word) >> 28) * 4 })
+    }
+
+    #[inline(always)]
+    fn is_tcp(&self) -> bool {
+        self.key.protocol == protocol::TCP
+    }
+
+    /// Writes the hardware address of the pod that it goes to.
+    #[inline(always)]
+    fn address_to(&self, endpoint: &Endpoint) {
+        self.head.store(0, endpoint.mac);
+    }
+
+    /// Sends it to its backend. Nothing can be done in place afterwards.
+    #[inline(always)]
+    fn to_backend(&self, skb: Skb, flow: &Flow<A>) -> Result<(), Refused> {
+        let Self { key, .. } = self;
+        let change = (&key.destination, &flow.address);
+        self.translate(skb, A::DESTINATION, change, (flow.client_port, flow.port))
+    }
+
+    /// Makes it come from the Service. Nothing can be done in place afterwards.
+    #[inline(always)]
+    fn to_client(&self, skb: Skb, flow: &Flow<A>) -> Result<(), Refused> {
+        let Self { key, .. } = self;
+        self.translate(skb, A::SOURCE, (&key.source, &flow.address), (flow.port, flow.client_port))
+    }
+
+    #[inline(always)]
+    fn translate(
+        &self,
+        skb: Skb,
+        offset: u32,
+        change: (&A, &A),
+        (source_port, destination_port): (Port, Port),
+    ) -> Result<(), Refused> {
+        let Self { head, key, .. } = self;
+        A::replace_in_place(*head, offset, change);
+        head.store(Self::TRANSPORT, source_port);
+        head.store(Self::TRANSPORT + 2, destination_port);
+        let checksum = Self::TRANSPORT + if self.is_tcp() { 16 } else { 6 };
+        let covering = Covering { offset: checksum, optional: !self.is_tcp() };
+        A::finish_in_place(skb, offset, change, covering)?;
+        translate::correct_port(skb, covering, key.source_port, source_port)?;
+        translate::correct_port(skb, covering, key.destination_port, destination_port)
+    }
+}
+
+/// What a pod sends; nothing if that takes the long way.
+#[inline(always)]
+pub(crate) fn from_pod<A: Family>(skb: Skb) -> Option<Verdict> {
+    let settings = maps::settings()?;
+    let packet = Plain::<A>::read(skb)?;
+    let Some(entry) = maps::flow(&packet.key) else { return direct(skb, settings, &packet) };
+    let flow = entry.get();
+    let fast = settings.has(Settings::FAST_PATH) && flow.flags & Flow::<A>::FAST != 0;
+    if flow.is_reverse() {
+        let endpoint = maps::endpoint(&packet.key.destination)?;
+        return fast.then(|| answer(skb, &packet, &endpoint, (&entry, &flow)));
+    }
+    if !packet.is_tcp() && !flow::goes_on(&entry, &flow) {
+        return None;
+    }
+    // A pod that is its own backend, or one whose address is to be hidden.
+    if flow.address.is(&packet.key.source) || flow.flags & Flow::<A>::MASQUERADED != 0 {
+        return None;
+    }
+    close_and_keep(&packet, &entry, &flow, Flow::<A>::CLIENT_CLOSED);
+    let verdict = match maps::endpoint(&flow.address) {
+        Some(endpoint) => {
+            // Also where it is bridged: see the long way.
+            packet.address_to(&endpoint);
+            if fast { deliver::into_pod(skb, &endpoint) } else { Verdict::NEXT }
+        }
+        None if fast => deliver::to_remote_pod(skb, packet.headers, &flow.address),
+        None => Verdict::NEXT,
+    };
+    Some(packet.to_backend(skb, &flow).unless_refused(verdict))
+}
+
+/// An answer to a pod of this node, by whom it is translated back here: it does not pass `to_pod`.
+#[inline(always)]
+fn answer<A: Family>(
+    skb: Skb,
+    packet: &Plain<A>,
+    endpoint: &Endpoint,
+    (entry, flow): (&FlowEntry<A>, &Flow<A>),
+) -> Verdict {
+    close_and_keep(packet, entry, flow, Flow::<A>::BACKEND_CLOSED);
+    packet.address_to(endpoint);
+    let verdict = deliver::into_pod(skb, endpoint);
+    packet.to_client(skb, flow).unless_refused(verdict)
+}
+
+/// A packet that no Service has to do with.
+#[inline(always)]
+fn direct<A: Family>(skb: Skb, settings: &Settings, packet: &Plain<A>) -> Option<Verdict> {
+    // Without a connection any packet may be a flow's first.
+    if !packet.is_tcp() {
+        return None;
+    }
+    let is_fast = || {
+        settings.has(Settings::FAST_PATH)
+            && maps::endpoint_flag(&packet.key.source, skb.ifindex()) != 0
+    };
+    let destination = &packet.key.destination;
+    if let Some(endpoint) = maps::endpoint(destination) {
+        if !is_fast() {
+            return Some(Verdict::NEXT);
+        }
+        packet.address_to(&endpoint);
+        return Some(deliver::into_pod(skb, &endpoint));
+    }
+    if is_fast()
+        && let Some(verdict) = deliver::remote_pod(skb, packet.headers, destination)
+    {
+        return Some(verdict);
+    }
+    // Of a connection that the table has forgotten, the Service's backends are left.
+    if service::at(&packet.key).is_some() { None } else { Some(Verdict::NEXT) }
+}
+
+/// What a pod receives by its node's stack; nothing if that takes the long way.
+#[inline(always)]
+pub(crate) fn to_pod<A: Family>(skb: Skb) -> Option<Verdict> {
+    let packet = Plain::<A>::read(skb)?;
+    let Some(entry) = maps::flow(&packet.key) else { return Some(Verdict::NEXT) };
+    let flow = entry.get();
+    if flow.is_reverse() {
+        close_and_keep(&packet, &entry, &flow, Flow::<A>::BACKEND_CLOSED);
+        return Some(packet.to_client(skb, &flow).unless_refused(Verdict::NEXT));
+    }
+    Some(Verdict::NEXT)
+}
+
+/// What other nodes send by the tunnel; nothing if that takes the long way.
+#[inline(always)]
+pub(crate) fn from_overlay<A: Family>(skb: Skb) -> Option<Verdict> {
+    if !maps::settings()?.has(Settings::FAST_PATH) {
+        return Some(Verdict::NEXT);
+    }
+    let packet = Plain::<A>::read(skb)?;
+    let Some(endpoint) = maps::endpoint(&packet.key.destination) else {
+        return Some(Verdict::NEXT);
+    };
+    let Some(entry) = maps::flow(&packet.key) else {
+        if !maps::route(&packet.key.source)?.is(RouteKind::RemotePods) {
+            return None;
+        }
+        packet.address_to(&endpoint);
+        return Some(deliver::into_pod(skb, &endpoint));
+    };
+    let flow = entry.get();
+    // The answer to what has gone past the stack comes from a pod.
+    let is_fast = flow.is_reverse() && flow.flags & Flow::<A>::FAST != 0;
+    is_fast.then(|| answer(skb, &packet, &endpoint, (&entry, &flow)))
+}
+
+#[inline(always)]
+fn close_and_keep<A: Family>(packet: &Plain<A>, entry: &FlowEntry<A>, flow: &Flow<A>, side: u32) {
+    flow::close(entry, packet.tcp, side);
+    flow::keep(entry, &packet.key, flow);
+}
