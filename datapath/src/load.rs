@@ -10,7 +10,7 @@ use tracing::{debug, warn};
 use weir_ebpf_common::map::{self, Map};
 
 use crate::object::{OBJECT, TC_PROGRAMS};
-use crate::{Error, Pins, SOCKET_PROGRAMS};
+use crate::{Error, LogLevel, Logs, Pins, SOCKET_PROGRAMS};
 
 /// How many entries maps have room for, where it is not the default of
 /// [`weir_ebpf_common::map::capacity`]. A map that is pinned keeps the room that it has.
@@ -55,8 +55,21 @@ pub struct Verified {
 /// When a program is not accepted, or a pinned map has another layout. Nothing that was pinned
 /// before has changed then.
 pub fn load(pins: &Pins, capacities: &Capacities) -> Result<Loaded, Error> {
+    load_with_logs(pins, capacities, LogLevel::Off).map(|(loaded, _)| loaded)
+}
+
+/// The same, with programs that write about packets up to `level`. What they write is lost when the
+/// one who has loaded them does not read it.
+///
+/// # Errors
+/// As for [`load`].
+pub fn load_with_logs(
+    pins: &Pins,
+    capacities: &Capacities,
+    level: LogLevel,
+) -> Result<(Loaded, Option<Logs>), Error> {
     pins.create()?;
-    let mut object = open(pins, capacities)?;
+    let mut object = open(pins, capacities, level)?;
     check_maps(&object, pins)?;
     let mut programs = Vec::new();
     for name in TC_PROGRAMS.iter().chain(SOCKET_PROGRAMS) {
@@ -79,20 +92,27 @@ pub fn load(pins: &Pins, capacities: &Capacities) -> Result<Loaded, Error> {
     for verified in &programs {
         pin(&mut object, pins, verified.name)?;
     }
-    Ok(Loaded { programs })
+    let logs = if level == LogLevel::Off { None } else { Logs::of(&mut object) };
+    Ok((Loaded { programs }, logs))
 }
 
 fn is_optional(name: &str) -> bool {
     name.starts_with("getpeername")
 }
 
-fn open(pins: &Pins, capacities: &Capacities) -> Result<Ebpf, Error> {
+fn open(pins: &Pins, capacities: &Capacities, level: LogLevel) -> Result<Ebpf, Error> {
     let mut loader = EbpfLoader::new();
     for map in map::ALL {
         loader.map_pin_path(map.name, pins.map(*map));
     }
     let has_set_retval = u8::from(has_set_retval());
     loader.override_global("HAS_SET_RETVAL", &has_set_retval, true);
+    let level_number = level.number();
+    loader.override_global(aya_log::LEVEL, &level_number, true);
+    if level == LogLevel::Off {
+        // The least that a ring can have: a page.
+        loader.map_max_entries("AYA_LOGS", 4096);
+    }
     for (map, entries) in &capacities.0 {
         loader.map_max_entries(map.name, *entries);
     }

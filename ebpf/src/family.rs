@@ -1,5 +1,6 @@
 //! What differs between the address families.
 
+use aya_log_ebpf::macro_support::{Argument, IpFormatter};
 use weir_ebpf_common::header::{self, ETHERNET, Ip};
 use weir_ebpf_common::{Address, V4, V6, answer, corrected};
 
@@ -22,6 +23,12 @@ pub(crate) trait Family: Mapped {
     const SOURCE: u32;
     /// Where the destination address of a packet is.
     const DESTINATION: u32;
+    /// An address as log lines take it.
+    type Shown: IpFormatter + Argument;
+
+    /// The address for a log line.
+    fn shown(&self) -> Self::Shown;
+
     /// Length of the header without options or extensions.
     const HEADER: u32;
     /// The protocol of errors about packets.
@@ -83,6 +90,13 @@ pub(crate) trait Family: Mapped {
 }
 
 impl Family for V4 {
+    type Shown = [u8; 4];
+
+    #[inline(always)]
+    fn shown(&self) -> Self::Shown {
+        self.bytes()
+    }
+
     const ETHERTYPE: u32 = 0x0800_u16.to_be() as u32;
     const SOURCE: u32 = ETHERNET + 12;
     const DESTINATION: u32 = ETHERNET + 16;
@@ -181,6 +195,13 @@ impl Family for V4 {
 }
 
 impl Family for V6 {
+    type Shown = [u8; 16];
+
+    #[inline(always)]
+    fn shown(&self) -> Self::Shown {
+        self.bytes()
+    }
+
     const ETHERTYPE: u32 = 0x86dd_u16.to_be() as u32;
     const SOURCE: u32 = ETHERNET + 8;
     const DESTINATION: u32 = ETHERNET + 24;

@@ -8,11 +8,14 @@ use crate::maps::Scratch;
 use crate::packet::Packet;
 use crate::skb::Skb;
 use crate::verdict::Verdict;
-use crate::{deliver, flow, icmp, maps, reject, service, translate};
+use crate::{deliver, flow, icmp, maps, reject, report, service, translate};
 
 #[inline(always)]
 pub(crate) fn run<A: Family>(skb: Skb) -> Verdict {
-    decide::<A>(skb).into()
+    decide::<A>(skb).unwrap_or_else(|reason| {
+        report::note::<A>(reason);
+        Verdict::drop(reason)
+    })
 }
 
 #[inline(always)]
@@ -62,6 +65,7 @@ fn decide<A: Family>(skb: Skb) -> Result<Verdict, Reason> {
         }
         service::choose(packet, skb.ifindex(), &service, flow)?;
         flow::open(packet, flow)?;
+        report::note::<A>(Reason::FlowOpened);
         return to_backend(skb, settings, packet, flow);
     }
     if packet.may_open() {

@@ -28,6 +28,7 @@ mod icmp;
 mod maps;
 mod packet;
 mod reject;
+mod report;
 mod service;
 mod skb;
 mod sockaddr;
@@ -49,8 +50,8 @@ use crate::verdict::Verdict;
 pub fn from_pod(context: TcContext) -> i32 {
     let skb = Skb::of(&context);
     match skb.protocol() {
-        V4::ETHERTYPE => either(from_pod_short_v4(skb), || from_pod_v4(skb)),
-        V6::ETHERTYPE => either(from_pod_short_v6(skb), || from_pod_v6(skb)),
+        V4::ETHERTYPE => either::<V4>(skb, from_pod_short_v4(skb), from_pod_v4),
+        V6::ETHERTYPE => either::<V6>(skb, from_pod_short_v6(skb), from_pod_v6),
         _ => Verdict::NEXT.action(),
     }
 }
@@ -60,8 +61,8 @@ pub fn from_pod(context: TcContext) -> i32 {
 pub fn to_pod(context: TcContext) -> i32 {
     let skb = Skb::of(&context);
     match skb.protocol() {
-        V4::ETHERTYPE => either(to_pod_short_v4(skb), || to_pod_v4(skb)),
-        V6::ETHERTYPE => either(to_pod_short_v6(skb), || to_pod_v6(skb)),
+        V4::ETHERTYPE => either::<V4>(skb, to_pod_short_v4(skb), to_pod_v4),
+        V6::ETHERTYPE => either::<V6>(skb, to_pod_short_v6(skb), to_pod_v6),
         _ => Verdict::NEXT.action(),
     }
 }
@@ -71,16 +72,21 @@ pub fn to_pod(context: TcContext) -> i32 {
 pub fn from_overlay(context: TcContext) -> i32 {
     let skb = Skb::of(&context);
     match skb.protocol() {
-        V4::ETHERTYPE => either(from_overlay_short_v4(skb), || from_overlay_v4(skb)),
-        V6::ETHERTYPE => either(from_overlay_short_v6(skb), || from_overlay_v6(skb)),
+        V4::ETHERTYPE => either::<V4>(skb, from_overlay_short_v4(skb), from_overlay_v4),
+        V6::ETHERTYPE => either::<V6>(skb, from_overlay_short_v6(skb), from_overlay_v6),
         _ => Verdict::NEXT.action(),
     }
 }
 
-/// What the short way decided, or else the long one.
+/// What the short way decided, or else the long one, which also has to tell about it.
 #[inline(always)]
-fn either(short: i32, long: impl FnOnce() -> i32) -> i32 {
-    if short == Verdict::NONE { long() } else { short }
+fn either<A: Family>(skb: Skb, short: i32, long: impl FnOnce(Skb) -> i32) -> i32 {
+    if short != Verdict::NONE {
+        return short;
+    }
+    let action = long(skb);
+    report::write::<A>(skb);
+    action
 }
 
 #[inline(always)]

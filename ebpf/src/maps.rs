@@ -159,7 +159,7 @@ pub(crate) fn settings() -> Option<&'static Settings> {
     SETTINGS.get(0)
 }
 
-/// This CPU's memory to work with. A program takes it once.
+/// This CPU's memory to work with. A program takes it once at a time.
 #[inline(always)]
 pub(crate) fn scratch<A: Mapped>() -> Option<&'static mut Scratch<A>> {
     // SAFETY: it is this CPU's own, zero or what an earlier run wrote, and each run takes it once.

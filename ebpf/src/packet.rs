@@ -25,6 +25,8 @@ pub(crate) struct Packet<A> {
     pub(crate) sequence: u32,
     /// Length of the header of TCP or UDP.
     pub(crate) transport_header: u32,
+    /// What is to be logged of it, see [`crate::report`].
+    pub(crate) noted: u32,
 }
 
 impl<A: Family> Packet<A> {
@@ -40,6 +42,7 @@ impl<A: Family> Packet<A> {
         self.key.destination_port = Port::ANY;
         self.tcp = TcpFlags::default();
         self.sequence = 0;
+        self.noted = 0;
         self.transport_header = 8;
         self.transport = ETHERNET + ip.header;
         self.part = ip.part;

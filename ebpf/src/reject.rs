@@ -9,10 +9,10 @@ use weir_ebpf_common::header::{ETHERNET, Part, TcpFlags};
 use weir_ebpf_common::{Reason, protocol};
 
 use crate::family::Family;
-use crate::maps;
 use crate::packet::Packet;
 use crate::skb::Skb;
 use crate::verdict::Verdict;
+use crate::{maps, report};
 
 /// What an ICMP error quotes of the refused packet beyond its IP header.
 const QUOTED: u32 = 8;
@@ -34,6 +34,7 @@ pub(crate) fn reject<A: Family>(
         return Err(Reason::DroppedRewrite);
     }
     maps::count(reason);
+    report::note::<A>(reason);
     skb.address_to_host();
     Ok(Verdict::pod(skb.ifindex()))
 }

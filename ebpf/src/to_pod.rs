@@ -6,11 +6,14 @@ use crate::family::Family;
 use crate::maps::Scratch;
 use crate::skb::Skb;
 use crate::verdict::Verdict;
-use crate::{flow, icmp, maps, translate};
+use crate::{flow, icmp, maps, report, translate};
 
 #[inline(always)]
 pub(crate) fn run<A: Family>(skb: Skb) -> Verdict {
-    decide::<A>(skb).into()
+    decide::<A>(skb).unwrap_or_else(|reason| {
+        report::note::<A>(reason);
+        Verdict::drop(reason)
+    })
 }
 
 #[inline(always)]

@@ -60,10 +60,3 @@ impl OrDrop for Result<(), Refused> {
         if self.is_ok() { verdict } else { Verdict::drop(Reason::DroppedRewrite) }
     }
 }
-
-impl From<Result<Self, Reason>> for Verdict {
-    #[inline(always)]
-    fn from(result: Result<Self, Reason>) -> Self {
-        result.unwrap_or_else(Self::drop)
-    }
-}

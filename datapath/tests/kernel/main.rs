@@ -13,6 +13,7 @@ mod firewall;
 mod flows;
 mod fragments;
 mod hairpin;
+mod logs;
 mod refusal;
 mod remote;
 mod replacement;
