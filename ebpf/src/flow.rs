@@ -61,13 +61,13 @@ pub(crate) fn of_backend<A: Family>(packet: &Packet<A>, flow: &mut Flow<A>) -> b
 /// The answers' key comes first: when another flow that still lives has it, the backend has to see
 /// another source port.
 #[inline(never)]
-pub(crate) fn open<A: Family>(packet: &Packet<A>, flow: &mut Flow<A>) -> Result<(), Reason> {
-    claim_answers(packet, flow)?;
-    if !maps::add_flow(&packet.key, flow) {
-        if let Some(first) = maps::flow(&packet.key) {
+pub(crate) fn open<A: Family>(key: &FlowKey<A>, flow: &mut Flow<A>) -> Result<(), Reason> {
+    claim_answers(key, flow)?;
+    if !maps::add_flow(key, flow) {
+        if let Some(first) = maps::flow(key) {
             let first = first.get();
             if !is_same(&first, flow) {
-                remove_reverse(&packet.key, flow);
+                remove_reverse(key, flow);
             }
             if first.is_reverse() {
                 return Err(Reason::DroppedCollision);
@@ -81,30 +81,45 @@ pub(crate) fn open<A: Family>(packet: &Packet<A>, flow: &mut Flow<A>) -> Result<
     Ok(())
 }
 
+/// Stores a new flow if nothing is in its way; tells whether it did.
+#[inline(never)]
+pub(crate) fn store<A: Family>(key: &FlowKey<A>, flow: &Flow<A>) -> bool {
+    let answers = flow.reverse_key(key);
+    if !maps::add_flow(&answers, &flow.twin(key)) {
+        return false;
+    }
+    if !maps::add_flow(key, flow) {
+        maps::remove_flow(&answers);
+        return false;
+    }
+    maps::count(Reason::FlowOpened);
+    true
+}
+
 /// Takes the key of the answers for a flow, if need be with another source port.
 #[inline(never)]
-fn claim_answers<A: Family>(packet: &Packet<A>, flow: &mut Flow<A>) -> Result<(), Reason> {
-    let twin = flow.twin(&packet.key);
-    let mut key = flow.reverse_key(&packet.key);
-    let Some(found) = maps::flow(&key) else {
-        return store_answers(&key, &twin);
+fn claim_answers<A: Family>(key: &FlowKey<A>, flow: &mut Flow<A>) -> Result<(), Reason> {
+    let twin = flow.twin(key);
+    let mut answers = flow.reverse_key(key);
+    let Some(found) = maps::flow(&answers) else {
+        return store_answers(&answers, &twin);
     };
     let found = found.get();
     if is_same(&found, &twin) {
         return Ok(());
     }
-    if found.is_reverse() && !is_live(&key, &found) {
-        maps::remove_flow(&key);
-        return store_answers(&key, &twin);
+    if found.is_reverse() && !is_live(&answers, &found) {
+        maps::remove_flow(&answers);
+        return store_answers(&answers, &twin);
     }
-    if packet.key.protocol == protocol::SCTP {
+    if key.protocol == protocol::SCTP {
         // Its checksum covers the ports, and cannot be corrected.
         return Err(Reason::DroppedCollision);
     }
     for _ in 0..TRIES {
-        key.destination_port = ephemeral_port(maps::random());
-        if maps::add_flow(&key, &twin) {
-            flow.client_port = key.destination_port;
+        answers.destination_port = ephemeral_port(maps::random());
+        if maps::add_flow(&answers, &twin) {
+            flow.client_port = answers.destination_port;
             maps::count(Reason::PortRemapped);
             return Ok(());
         }
@@ -118,6 +133,12 @@ fn store_answers<A: Family>(key: &FlowKey<A>, twin: &Flow<A>) -> Result<(), Reas
         maps::count(Reason::FlowNotStored);
     }
     Ok(())
+}
+
+/// Whether something would rewrite the answers to a packet that goes untranslated.
+#[inline(always)]
+pub(crate) fn has_answers<A: Family>(key: &FlowKey<A>) -> bool {
+    maps::flow(&key.answer()).is_some()
 }
 
 /// Looks at what would rewrite the answers to a packet that goes untranslated: the leftover of a

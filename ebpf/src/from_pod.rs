@@ -31,7 +31,7 @@ fn decide<A: Family>(skb: Skb) -> Result<Verdict, Reason> {
         return other(skb, settings, packet, (flow, quoted));
     }
     if !packet.recall_ports(Hook::FromPod) {
-        return if service::has_address(packet) {
+        return if service::has_address(&packet.key) {
             Err(Reason::DroppedFragment)
         } else {
             Ok(Verdict::NEXT)
@@ -43,7 +43,7 @@ fn decide<A: Family>(skb: Skb) -> Result<Verdict, Reason> {
     // A pod's address is no Service's.
     if let Some(endpoint) = maps::endpoint(&packet.key.destination) {
         if packet.may_open() && flow::clear_answers(packet, skb.ifindex(), flow)? {
-            flow::open(packet, flow)?;
+            flow::open(&packet.key, flow)?;
             return to_backend(skb, settings, packet, flow);
         }
         if !deliver::may_be_fast(skb, settings, packet) {
@@ -55,7 +55,7 @@ fn decide<A: Family>(skb: Skb) -> Result<Verdict, Reason> {
         }
         return deliver::to_local_pod(skb, &endpoint).map_err(|_| Reason::DroppedRewrite);
     }
-    if let Some(service) = service::of(packet) {
+    if let Some(service) = service::of(&packet.key) {
         if service.count == 0 {
             return if service.has(Service::DROP_IF_EMPTY) {
                 Err(Reason::DroppedLocalPolicy)
@@ -63,17 +63,18 @@ fn decide<A: Family>(skb: Skb) -> Result<Verdict, Reason> {
                 reject::reject(skb, packet, Reason::RejectedNoBackend)
             };
         }
-        service::choose(packet, skb.ifindex(), &service, flow)?;
-        flow::open(packet, flow)?;
+        let seen = (packet.sequence, skb.ifindex());
+        service::choose(&packet.key, seen, &service, flow)?;
+        flow::open(&packet.key, flow)?;
         report::note::<A>(Reason::FlowOpened);
         return to_backend(skb, settings, packet, flow);
     }
     if packet.may_open() {
-        if service::has_address(packet) {
+        if service::has_address(&packet.key) {
             return reject::reject(skb, packet, Reason::RejectedNoPort);
         }
         if flow::clear_answers(packet, skb.ifindex(), flow)? {
-            flow::open(packet, flow)?;
+            flow::open(&packet.key, flow)?;
             return to_backend(skb, settings, packet, flow);
         }
     }
@@ -140,7 +141,7 @@ fn other<A: Family>(
         return onward(skb, settings, packet, flow);
     }
     let endpoint = maps::endpoint(&packet.key.destination);
-    if endpoint.is_none() && service::has_address(packet) {
+    if endpoint.is_none() && service::has_address(&packet.key) {
         // Nobody answers to a ping of a Service.
         return reject::reject(skb, packet, Reason::RejectedNoPort);
     }

@@ -18,7 +18,6 @@
 #![no_main]
 
 mod deliver;
-mod established;
 mod family;
 mod flow;
 mod from_overlay;
@@ -27,6 +26,7 @@ mod hooks;
 mod icmp;
 mod maps;
 mod packet;
+mod plain;
 mod reject;
 mod report;
 mod service;
@@ -98,32 +98,32 @@ fn or_none(verdict: Option<Verdict>) -> i32 {
 
 #[inline(never)]
 fn from_pod_short_v4(skb: Skb) -> i32 {
-    or_none(established::from_pod::<V4>(skb))
+    or_none(plain::from_pod::<V4>(skb))
 }
 
 #[inline(never)]
 fn from_pod_short_v6(skb: Skb) -> i32 {
-    or_none(established::from_pod::<V6>(skb))
+    or_none(plain::from_pod::<V6>(skb))
 }
 
 #[inline(never)]
 fn to_pod_short_v4(skb: Skb) -> i32 {
-    or_none(established::to_pod::<V4>(skb))
+    or_none(plain::to_pod::<V4>(skb))
 }
 
 #[inline(never)]
 fn to_pod_short_v6(skb: Skb) -> i32 {
-    or_none(established::to_pod::<V6>(skb))
+    or_none(plain::to_pod::<V6>(skb))
 }
 
 #[inline(never)]
 fn from_overlay_short_v4(skb: Skb) -> i32 {
-    or_none(established::from_overlay::<V4>(skb))
+    or_none(plain::from_overlay::<V4>(skb))
 }
 
 #[inline(never)]
 fn from_overlay_short_v6(skb: Skb) -> i32 {
-    or_none(established::from_overlay::<V6>(skb))
+    or_none(plain::from_overlay::<V6>(skb))
 }
 
 #[inline(never)]

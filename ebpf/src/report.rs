@@ -14,10 +14,16 @@ use crate::family::Family;
 use crate::maps::{self, Scratch};
 use crate::skb::Skb;
 
+/// Whether anything is written.
+#[inline(always)]
+pub(crate) fn is_on() -> bool {
+    level_enabled(Level::Warn)
+}
+
 /// Notes what becomes of the packet.
 #[inline(always)]
 pub(crate) fn note<A: Family>(reason: Reason) {
-    if level_enabled(Level::Warn)
+    if is_on()
         && let Some(scratch) = maps::scratch::<A>()
     {
         scratch.packet.noted = reason as u32 + 1;
@@ -27,7 +33,7 @@ pub(crate) fn note<A: Family>(reason: Reason) {
 /// Writes what was noted.
 #[inline(always)]
 pub(crate) fn write<A: Family>(skb: Skb) {
-    if level_enabled(Level::Warn) {
+    if is_on() {
         write_noted::<A>(skb);
     }
 }

@@ -7,17 +7,10 @@ use weir_ebpf_common::{
 
 use crate::family::Family;
 use crate::maps;
-use crate::packet::Packet;
 
 /// The Service that a packet is for.
 #[inline(always)]
-pub(crate) fn of<A: Family>(packet: &Packet<A>) -> Option<Service> {
-    at(&packet.key)
-}
-
-/// The Service that packets with these addresses and ports are for.
-#[inline(always)]
-pub(crate) fn at<A: Family>(key: &FlowKey<A>) -> Option<Service> {
+pub(crate) fn of<A: Family>(key: &FlowKey<A>) -> Option<Service> {
     maps::service(&ServiceKey::new(
         key.destination,
         key.destination_port,
@@ -28,32 +21,32 @@ pub(crate) fn at<A: Family>(key: &FlowKey<A>) -> Option<Service> {
 
 /// Whether the destination is a Service's address.
 #[inline(always)]
-pub(crate) fn has_address<A: Family>(packet: &Packet<A>) -> bool {
-    maps::service(&ServiceKey::rest_of(packet.key.destination, Scope::Internal)).is_some()
+pub(crate) fn has_address<A: Family>(key: &FlowKey<A>) -> bool {
+    maps::service(&ServiceKey::rest_of(key.destination, Scope::Internal)).is_some()
 }
 
-/// Makes a flow for the packet, which is not stored yet.
+/// Makes a flow of the packet with this key and sequence number, which is not stored yet.
 #[inline(never)]
 pub(crate) fn choose<A: Family>(
-    packet: &Packet<A>,
-    ifindex: u32,
+    key: &FlowKey<A>,
+    (sequence, ifindex): (u32, u32),
     service: &Service,
     flow: &mut Flow<A>,
 ) -> Result<(), Reason> {
     let now = maps::now();
-    let (id, backend) = backend(&packet.key.source, service, now)?;
-    if packet.key.protocol == protocol::SCTP && backend.port != packet.key.destination_port {
+    let (id, backend) = backend(&key.source, service, now)?;
+    if key.protocol == protocol::SCTP && backend.port != key.destination_port {
         return Err(Reason::DroppedSctpPort);
     }
     flow.address = backend.address;
     flow.port = backend.port;
-    flow.client_port = packet.key.source_port;
+    flow.client_port = key.source_port;
     flow.backend = id;
     flow.service = service.id;
-    flow.opening = packet.sequence;
+    flow.opening = sequence;
     flow.seen = now;
     flow.checked = maps::tick();
-    flow.flags = maps::endpoint_flag(&packet.key.source, ifindex);
+    flow.flags = maps::endpoint_flag(&key.source, ifindex);
     if service.has(Service::MASQUERADE) {
         flow.flags |= Flow::<A>::MASQUERADED;
     }

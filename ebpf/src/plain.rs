@@ -1,8 +1,10 @@
-//! The short way of packets of connections that are open: most of them.
+//! The short way of plain packets: most of them.
 //!
-//! A packet whose headers are plain, and that neither opens nor resets a connection, needs one look
-//! at the flow table and one at where it goes. Its headers are read and written in place. It is
-//! treated as the long way would ([`crate::from_pod`] and its like), which every other packet takes.
+//! A packet of TCP or UDP without options or extensions of IP, and that is no fragment and resets
+//! nothing, has its headers read and written in place. If it belongs to a flow, that takes one look
+//! at the flow table and one at where it goes. What becomes of it is what the long way would decide
+//! ([`crate::from_pod`] and its like), which every other packet takes; and so does one that turns out
+//! to be out of the ordinary.
 
 use weir_ebpf_common::header::{ETHERNET, TcpFlags};
 use weir_ebpf_common::{Endpoint, Flow, FlowKey, Port, RouteKind, Settings, protocol};
@@ -11,7 +13,7 @@ use crate::family::{Covering, Family};
 use crate::maps::{self, FlowEntry};
 use crate::skb::{Head, Refused, Skb};
 use crate::verdict::{OrDrop, Verdict};
-use crate::{deliver, flow, service, translate};
+use crate::{deliver, flow, report, service, translate};
 
 /// Length of a TCP header without options.
 const TCP: u32 = 20;
@@ -53,10 +55,16 @@ impl<A: Family> Plain<A> {
         let head = skb.head(Self::TRANSPORT + TCP)?;
         let word: u32 = head.load(Self::TRANSPORT + 12);
         let tcp = TcpFlags::of(word);
-        if tcp.opens() || tcp.resets() {
+        if tcp.resets() {
             return None;
         }
         Some(Self { head, key, tcp, headers: A::HEADER + (u32::from_be(word) >> 28) * 4 })
+    }
+
+    /// The sequence number of TCP.
+    #[inline(always)]
+    fn sequence(&self) -> u32 {
+        if self.is_tcp() { self.head.load(Self::TRANSPORT + 4) } else { 0 }
     }
 
     #[inline(always)]
@@ -110,21 +118,36 @@ impl<A: Family> Plain<A> {
 pub(crate) fn from_pod<A: Family>(skb: Skb) -> Option<Verdict> {
     let settings = maps::settings()?;
     let packet = Plain::<A>::read(skb)?;
-    let Some(entry) = maps::flow(&packet.key) else { return direct(skb, settings, &packet) };
+    let Some(entry) = maps::flow(&packet.key) else { return of_no_flow(skb, settings, &packet) };
     let flow = entry.get();
-    let fast = settings.has(Settings::FAST_PATH) && flow.flags & Flow::<A>::FAST != 0;
     if flow.is_reverse() {
-        let endpoint = maps::endpoint(&packet.key.destination)?;
-        return fast.then(|| answer(skb, &packet, &endpoint, (&entry, &flow)));
+        return of_backend(skb, settings, &packet, (&entry, &flow));
     }
-    if !packet.is_tcp() && !flow::goes_on(&entry, &flow) {
+    let goes_on = if packet.is_tcp() {
+        !packet.tcp.opens() || flow.opening == packet.sequence()
+    } else {
+        flow::goes_on(&entry, &flow)
+    };
+    if !goes_on {
         return None;
     }
+    close_and_keep(&packet, &entry, &flow, Flow::<A>::CLIENT_CLOSED);
+    to_backend(skb, settings, &packet, &flow)
+}
+
+/// To the backend of its flow.
+#[inline(always)]
+fn to_backend<A: Family>(
+    skb: Skb,
+    settings: &Settings,
+    packet: &Plain<A>,
+    flow: &Flow<A>,
+) -> Option<Verdict> {
     // A pod that is its own backend, or one whose address is to be hidden.
     if flow.address.is(&packet.key.source) || flow.flags & Flow::<A>::MASQUERADED != 0 {
         return None;
     }
-    close_and_keep(&packet, &entry, &flow, Flow::<A>::CLIENT_CLOSED);
+    let fast = is_fast(settings, flow);
     let verdict = match maps::endpoint(&flow.address) {
         Some(endpoint) => {
             // Also where it is bridged: see the long way.
@@ -134,7 +157,79 @@ pub(crate) fn from_pod<A: Family>(skb: Skb) -> Option<Verdict> {
         None if fast => deliver::to_remote_pod(skb, packet.headers, &flow.address),
         None => Verdict::NEXT,
     };
-    Some(packet.to_backend(skb, &flow).unless_refused(verdict))
+    Some(packet.to_backend(skb, flow).unless_refused(verdict))
+}
+
+/// What the backend of a flow sends. By the stack it is translated where it reaches the client.
+#[inline(always)]
+fn of_backend<A: Family>(
+    skb: Skb,
+    settings: &Settings,
+    packet: &Plain<A>,
+    flow: (&FlowEntry<A>, &Flow<A>),
+) -> Option<Verdict> {
+    if packet.tcp.opens() {
+        return None;
+    }
+    if !is_fast(settings, flow.1) {
+        return Some(Verdict::NEXT);
+    }
+    let endpoint = maps::endpoint(&packet.key.destination)?;
+    Some(answer(skb, packet, &endpoint, flow))
+}
+
+#[inline(always)]
+fn is_fast<A: Family>(settings: &Settings, flow: &Flow<A>) -> bool {
+    settings.has(Settings::FAST_PATH) && flow.flags & Flow::<A>::FAST != 0
+}
+
+/// What belongs to no flow: it opens one to a Service, or no Service has to do with it.
+#[inline(always)]
+fn of_no_flow<A: Family>(skb: Skb, settings: &Settings, packet: &Plain<A>) -> Option<Verdict> {
+    let Plain { key, headers, .. } = packet;
+    // Without a connection any packet may be a flow's first.
+    let may_open = !packet.is_tcp() || packet.tcp.opens();
+    let is_fast = || {
+        settings.has(Settings::FAST_PATH) && maps::endpoint_flag(&key.source, skb.ifindex()) != 0
+    };
+    if let Some(endpoint) = maps::endpoint(&key.destination) {
+        if may_open && flow::has_answers(key) {
+            return None;
+        }
+        if !is_fast() {
+            return Some(Verdict::NEXT);
+        }
+        packet.address_to(&endpoint);
+        return Some(deliver::into_pod(skb, &endpoint));
+    }
+    if !may_open
+        && is_fast()
+        && let Some(verdict) = deliver::remote_pod(skb, *headers, &key.destination)
+    {
+        return Some(verdict);
+    }
+    if let Some(service) = service::of(key) {
+        // Of a connection that the table has forgotten, the Service's backends are left.
+        if !may_open || service.count == 0 || report::is_on() {
+            return None;
+        }
+        let mut flow = Flow::default();
+        service::choose(key, (packet.sequence(), skb.ifindex()), &service, &mut flow).ok()?;
+        if !flow::store(key, &flow) {
+            return None;
+        }
+        return to_backend(skb, settings, packet, &flow);
+    }
+    if !may_open {
+        return Some(Verdict::NEXT);
+    }
+    if service::has_address(key) || flow::has_answers(key) {
+        return None;
+    }
+    if is_fast() {
+        return Some(deliver::to_remote_pod(skb, *headers, &key.destination));
+    }
+    Some(Verdict::NEXT)
 }
 
 /// An answer to a pod of this node, by whom it is translated back here: it does not pass `to_pod`.
@@ -151,41 +246,13 @@ fn answer<A: Family>(
     packet.to_client(skb, flow).unless_refused(verdict)
 }
 
-/// A packet that no Service has to do with.
-#[inline(always)]
-fn direct<A: Family>(skb: Skb, settings: &Settings, packet: &Plain<A>) -> Option<Verdict> {
-    // Without a connection any packet may be a flow's first.
-    if !packet.is_tcp() {
-        return None;
-    }
-    let is_fast = || {
-        settings.has(Settings::FAST_PATH)
-            && maps::endpoint_flag(&packet.key.source, skb.ifindex()) != 0
-    };
-    let destination = &packet.key.destination;
-    if let Some(endpoint) = maps::endpoint(destination) {
-        if !is_fast() {
-            return Some(Verdict::NEXT);
-        }
-        packet.address_to(&endpoint);
-        return Some(deliver::into_pod(skb, &endpoint));
-    }
-    if is_fast()
-        && let Some(verdict) = deliver::remote_pod(skb, packet.headers, destination)
-    {
-        return Some(verdict);
-    }
-    // Of a connection that the table has forgotten, the Service's backends are left.
-    if service::at(&packet.key).is_some() { None } else { Some(Verdict::NEXT) }
-}
-
 /// What a pod receives by its node's stack; nothing if that takes the long way.
 #[inline(always)]
 pub(crate) fn to_pod<A: Family>(skb: Skb) -> Option<Verdict> {
     let packet = Plain::<A>::read(skb)?;
     let Some(entry) = maps::flow(&packet.key) else { return Some(Verdict::NEXT) };
     let flow = entry.get();
-    if flow.is_reverse() {
+    if flow.is_reverse() && !packet.tcp.opens() {
         close_and_keep(&packet, &entry, &flow, Flow::<A>::BACKEND_CLOSED);
         return Some(packet.to_client(skb, &flow).unless_refused(Verdict::NEXT));
     }
@@ -211,7 +278,7 @@ pub(crate) fn from_overlay<A: Family>(skb: Skb) -> Option<Verdict> {
     };
     let flow = entry.get();
     // The answer to what has gone past the stack comes from a pod.
-    let is_fast = flow.is_reverse() && flow.flags & Flow::<A>::FAST != 0;
+    let is_fast = flow.is_reverse() && flow.flags & Flow::<A>::FAST != 0 && !packet.tcp.opens();
     is_fast.then(|| answer(skb, &packet, &endpoint, (&entry, &flow)))
 }
 
