@@ -73,7 +73,8 @@ impl<A> Flow<A> {
     pub const MASQUERADED: u32 = 1 << 2;
     /// It is the reverse entry.
     pub const REVERSE: u32 = 1 << 3;
-    /// Its client is a pod whose packets may go past the stack.
+    /// Both ends are pods, and the client is at the device that it was opened from: its packets may
+    /// go past the stack.
     pub const FAST: u32 = 1 << 4;
 
     /// Which entry it is.

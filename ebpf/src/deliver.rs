@@ -6,7 +6,7 @@
 //! the sender.
 
 use weir_ebpf_common::header::{ETHERNET, Part};
-use weir_ebpf_common::{Endpoint, Reason, Route, RouteKind, Settings};
+use weir_ebpf_common::{Endpoint, Flow, Reason, Route, RouteKind, Settings};
 
 use crate::family::Family;
 use crate::maps;
@@ -19,8 +19,14 @@ use crate::verdict::Verdict;
 pub(crate) fn may_be_fast<A: Family>(skb: Skb, settings: &Settings, packet: &Packet<A>) -> bool {
     settings.has(Settings::FAST_PATH)
         && packet.part == Part::Whole
-        && maps::endpoint(&packet.key.source)
-            .is_some_and(|endpoint| endpoint.ifindex == skb.ifindex())
+        && maps::is_of_pod(&packet.key.source, skb.ifindex())
+}
+
+/// [`Flow::FAST`] if both ends of a flow from this device are pods.
+#[inline(always)]
+pub(crate) fn fast_flag<A: Family>(source: &A, destination: &A, ifindex: u32) -> u32 {
+    let fast = maps::is_of_pod(source, ifindex) && maps::is_pod(destination);
+    if fast { Flow::<A>::FAST } else { 0 }
 }
 
 /// To a pod of this node, past the stack.

@@ -3,6 +3,7 @@
 use weir_ebpf_common::header::TcpFlags;
 use weir_ebpf_common::{Backend, Flow, FlowKey, Reason, ephemeral_port, protocol};
 
+use crate::deliver;
 use crate::family::Family;
 use crate::maps::{self, FlowEntry};
 use crate::packet::Packet;
@@ -169,7 +170,7 @@ pub(crate) fn clear_answers<A: Family>(
     flow.opening = packet.sequence;
     flow.seen = maps::now();
     flow.checked = maps::tick();
-    flow.flags = maps::endpoint_flag(&packet.key.source, ifindex);
+    flow.flags = deliver::fast_flag(&packet.key.source, &packet.key.destination, ifindex);
     Ok(true)
 }
 

@@ -10,7 +10,7 @@ use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray};
 use weir_ebpf_common::map::capacity;
 use weir_ebpf_common::{
     Address, Affinity, AffinityKey, Backend, Endpoint, Flow, FlowKey, Fragment, FragmentKey,
-    Reason, Route, Service, ServiceKey, Settings, Socket, SocketKey, V4, V6,
+    Reason, Route, RouteKind, Service, ServiceKey, Settings, Socket, SocketKey, V4, V6,
 };
 
 use crate::icmp::Quoted;
@@ -140,13 +140,17 @@ pub(crate) fn endpoint<A: Mapped>(address: &A) -> Option<Endpoint> {
     unsafe { A::MAPS.endpoints.get(address) }.copied()
 }
 
-/// [`Flow::FAST`] if the address is that of the pod at this device.
+/// Whether the address is that of the pod at this device.
 #[inline(always)]
-pub(crate) fn endpoint_flag<A: Mapped>(address: &A, ifindex: u32) -> u32 {
-    match endpoint(address) {
-        Some(endpoint) if endpoint.ifindex == ifindex => Flow::<A>::FAST,
-        _ => 0,
-    }
+pub(crate) fn is_of_pod<A: Mapped>(address: &A, ifindex: u32) -> bool {
+    endpoint(address).is_some_and(|endpoint| endpoint.ifindex == ifindex)
+}
+
+/// Whether the address is that of a pod, here or on another node.
+#[inline(always)]
+pub(crate) fn is_pod<A: Mapped>(address: &A) -> bool {
+    endpoint(address).is_some()
+        || route(address).is_some_and(|route| route.is(RouteKind::RemotePods))
 }
 
 #[inline(always)]

@@ -189,9 +189,8 @@ fn of_no_flow<A: Family>(skb: Skb, settings: &Settings, packet: &Plain<A>) -> Op
     let Plain { key, headers, .. } = packet;
     // Without a connection any packet may be a flow's first.
     let may_open = !packet.is_tcp() || packet.tcp.opens();
-    let is_fast = || {
-        settings.has(Settings::FAST_PATH) && maps::endpoint_flag(&key.source, skb.ifindex()) != 0
-    };
+    let is_fast =
+        || settings.has(Settings::FAST_PATH) && maps::is_of_pod(&key.source, skb.ifindex());
     if let Some(endpoint) = maps::endpoint(&key.destination) {
         if may_open && flow::has_answers(key) {
             return None;

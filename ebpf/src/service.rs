@@ -6,7 +6,7 @@ use weir_ebpf_common::{
 };
 
 use crate::family::Family;
-use crate::maps;
+use crate::{deliver, maps};
 
 /// The Service that a packet is for.
 #[inline(always)]
@@ -46,7 +46,7 @@ pub(crate) fn choose<A: Family>(
     flow.opening = sequence;
     flow.seen = now;
     flow.checked = maps::tick();
-    flow.flags = maps::endpoint_flag(&key.source, ifindex);
+    flow.flags = deliver::fast_flag(&key.source, &flow.address, ifindex);
     if service.has(Service::MASQUERADE) {
         flow.flags |= Flow::<A>::MASQUERADED;
     }

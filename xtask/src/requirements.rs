@@ -47,6 +47,7 @@ pub(crate) const LINT: &[Need] = &[
 
 pub(crate) const DEMO: &[Need] = to_build_and![
     Need::Package(Package::IPROUTE),
+    Need::Package(Package::IPTABLES),
     Need::Package(Package::NFTABLES),
     Need::Package(Package::PING),
 ];

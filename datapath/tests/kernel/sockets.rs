@@ -12,7 +12,7 @@ use weir_tests::lab::Stack;
 
 use crate::family::Addresses;
 use crate::scene::Scene;
-use crate::traffic::{tcp, udp, udp_between, unspecified};
+use crate::traffic::{bound, tcp, udp, udp_between, unspecified};
 
 /// The cgroup that this process is in. The programs are attached there, and heed the scene's
 /// network namespace only.
@@ -79,7 +79,7 @@ fn reaches_a_backend<A: Addresses>() -> Result<()> {
     assert_eq!(seen.client.ip(), A::bridge().into());
     udp(client, server, address(backend, 5353), address(vip, 53), 500)?;
 
-    let far = server.run(|| Ok(UdpSocket::bind(address(backend, 5353))?))?;
+    let far = server.run(|| Ok(bound(|| UdpSocket::bind(address(backend, 5353)))?))?;
     let near = client.run(|| {
         let socket = UdpSocket::bind((unspecified(vip.into()), 0))?;
         socket.connect(address(vip, 53))?;

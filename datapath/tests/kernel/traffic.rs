@@ -101,7 +101,7 @@ pub(crate) fn unspecified(like: IpAddr) -> IpAddr {
 
 /// Binds to an address that an earlier socket had, which a program that another test starts just
 /// now may hold for a moment longer.
-fn bound<T>(bind: impl Fn() -> std::io::Result<T>) -> std::io::Result<T> {
+pub(crate) fn bound<T>(bind: impl Fn() -> std::io::Result<T>) -> std::io::Result<T> {
     let start = Instant::now();
     loop {
         match bind() {

@@ -30,8 +30,8 @@ const PODS: [(&str, &str, u8); 3] =
 /// Shows a cluster of two nodes: agents, three pods, a Service, and a tunnel that repairs itself
 ///
 /// Each node is a network namespace of its own with its own weir-agent, which reads Kubernetes'
-/// Nodes, Services and EndpointSlices from a directory. Pods are attached by the weir-cni plugin, called as a container
-/// runtime calls it. Everything shown is what the kernel and the plugin's files say. Nothing of it
+/// Nodes, Services and EndpointSlices from a directory. Pods are attached by the weir-cni plugin,
+/// called as a container runtime calls it. Everything shown is what the kernel and the plugin's files say. Nothing of it
 /// is left at the end. Needs root.
 #[derive(Debug, Parser)]
 #[command(name = "weir-demo")]
@@ -70,9 +70,16 @@ fn main() -> Result<()> {
         for line in view::node(node, &pods, paint)?.lines() {
             println!("  {line}");
         }
-        if let Some(rules) = view::packet_filter_rules(node) {
-            println!("  {}", paint.faint(format!("rules that iptables-save lists: {rules}")));
-        }
+        let rules = view::iptables_rules(node)?;
+        println!("  {}", paint.faint(format!("rules that iptables-save lists: {rules}")));
+    }
+
+    println!(
+        "\n{}",
+        paint.title("All rules of a node's firewall, however many Services there are")
+    );
+    for line in view::nftables_rules(cluster.node(1)?)?.lines() {
+        println!("  {line}");
     }
 
     println!("\n{}", paint.title("Somebody deletes a tunnel"));

@@ -22,10 +22,20 @@ pub(crate) fn node(node: &Member, pods: &[DemoPod], paint: Paint) -> Result<Tree
     Ok(tree.with(overlay::tunnel(node, paint)?).with(store(&node.cni()?, pods, paint)?))
 }
 
-/// How many rules `iptables-save` lists; `None` where it is not installed.
-pub(crate) fn packet_filter_rules(node: &Member) -> Option<usize> {
-    let listed = node.command("iptables-save").ok()?.stdout().ok()?;
-    Some(listed.lines().filter(|line| line.starts_with("-A")).count())
+/// How many rules `iptables-save` lists.
+pub(crate) fn iptables_rules(node: &Member) -> Result<usize> {
+    let mut rules = 0;
+    for program in ["iptables-save", "ip6tables-save", "iptables-legacy-save"] {
+        let listed = node.command(program)?.stdout()?;
+        rules += listed.lines().filter(|line| line.starts_with("-A")).count();
+    }
+    Ok(rules)
+}
+
+/// Everything that `nft` lists.
+pub(crate) fn nftables_rules(node: &Member) -> Result<String> {
+    let listed = node.command("nft")?.args(["list", "ruleset"]).stdout()?;
+    Ok(listed.replace('\t', "  "))
 }
 
 fn bridge_label(bridge: &Link, paint: Paint) -> String {
