@@ -15,8 +15,9 @@ pub mod plan;
 mod record;
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet, hash_map::Entry},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet, hash_map::Entry},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use tokio::sync::watch;
@@ -72,6 +73,8 @@ pub struct Datapath {
     loaded: Option<State>,
     /// Where programs for the cluster are.
     programs: HashSet<(u32, Hook)>,
+    /// The kernel's numbers of the programs.
+    numbers: Arc<BTreeSet<u32>>,
     announce: watch::Sender<bool>,
 }
 
@@ -95,6 +98,7 @@ impl Datapath {
             is_wanted: options.services,
             loaded: None,
             programs: HashSet::new(),
+            numbers: Arc::default(),
             announce: watch::Sender::new(false),
         }
     }
@@ -107,6 +111,26 @@ impl Datapath {
     /// Whether programs set marks.
     pub fn is_on(&self) -> bool {
         self.loaded.is_some()
+    }
+
+    /// The kernel's numbers of the programs that are attached; none before they are loaded.
+    pub fn numbers(&self) -> Arc<BTreeSet<u32>> {
+        Arc::clone(&self.numbers)
+    }
+
+    /// Attaches what is missing at these links.
+    ///
+    /// Call it in the node's network namespace.
+    pub fn restore(&mut self, links: &[Link]) -> Result<Operations, Error> {
+        let mut operations = Operations::new();
+        if !self.is_on() || links.is_empty() {
+            return Ok(operations);
+        }
+        let is_there = |place: &(u32, Hook)| links.iter().any(|link| link.index == place.0);
+        let mut places = plan::of_pods(&record::list(&self.run_dir)?, links).places;
+        places.extend(self.programs.iter().copied().filter(is_there));
+        self.attach(&places, &mut operations)?;
+        Ok(operations)
     }
 
     /// Makes the data path what it should be: for the cluster always, and with `links`, all of the
@@ -169,6 +193,7 @@ impl Datapath {
             "loaded the eBPF programs"
         );
         self.loaded = Some(State::open(&self.pins)?);
+        self.numbers = Arc::new(loaded.programs.iter().map(|program| program.id).collect());
         Ok(())
     }
 

@@ -4,72 +4,61 @@
 //! a new world, when the kernel tells of a change to something of Weir's, and after a while without
 //! either. A pass that finds all as it should be writes nothing.
 //!
+//! What a new world changes is found by comparing it with the one before, as long as the kernel has
+//! told of nothing that others have done: a peer among thousands costs no look at the others. And the
+//! comparison with the kernel that a resync is makes way for a new world.
+//!
 //! Until the source has a world and this node its subnets, nothing is touched: what an earlier agent
 //! has programmed goes on working.
 
 mod concerns;
+mod done;
 mod echo;
+mod error;
 mod headroom;
 mod node;
+mod overlay;
 mod pod_network;
 mod programs;
 mod source_nat;
 mod trigger;
+mod way;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Instant,
-};
+use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
 use tokio::sync::watch;
 use tracing::{debug, error, info, warn};
-use weir_netlink::{Netlink, link};
+use weir_netlink::Netlink;
 
+pub(crate) use self::error::causes;
 use self::{
+    done::{Done, Ending},
+    error::{Error, chain},
     headroom::Tenants,
+    overlay::{Overlay, Programmed},
     programs::Programs,
     trigger::{Interests, Trigger, Triggers},
+    way::Way,
 };
 use crate::{
     availability::Availability,
     datapath::plan::Surroundings,
     events::{Concern, Events},
     health::{Condition, Health, Pass},
-    install::{self, PodNetwork},
+    install::PodNetwork,
     masquerade::{self, Masquerade},
     model::{Node, World},
     net_conf::{Backend, NetConf},
     options::Options,
     overlay::{
-        apply::{Failure, apply},
-        diff::{Op, diff},
+        apply::Failure,
         identity::tunnel_name,
-        observe::observe,
         peers::{Selection, select},
-        plan::{Desired, NotReady, enabled, plan},
+        plan::{Desired, enabled, plan},
     },
     source::Published,
     underlay::{self, Uplink},
 };
-
-/// So many operations of a pass are logged one by one.
-const LOGGED: usize = 20;
-
-/// Why a pass did not come to its end.
-#[derive(Debug, thiserror::Error)]
-enum Error {
-    #[error("the kernel cannot be read or changed")]
-    Netlink(#[from] weir_netlink::Error),
-    #[error("this node cannot join the pod network yet")]
-    NotReady(#[from] NotReady),
-    #[error("masquerading cannot be set up")]
-    Masquerade(#[from] masquerade::Error),
-    #[error("the node's files cannot be written")]
-    Install(#[from] install::Error),
-    #[error("{} operations failed, the first", .0.len())]
-    Operations(Vec<Failure>),
-}
 
 /// The reconciler with all that it works on.
 #[derive(Debug)]
@@ -85,9 +74,7 @@ pub struct Reconciler {
     /// kernel tells of a change of the table, and with every resync.
     masquerade: Option<Masquerade>,
     uplinks: Vec<Uplink>,
-    tunnel_index: Option<u32>,
-    /// What the last pass has made of the kernel, or tried to.
-    desired: Arc<Desired>,
+    overlay: Overlay,
     /// What the last look at foreign firewalls found.
     forwarding: BTreeSet<Concern>,
     /// When that was.
@@ -96,14 +83,8 @@ pub struct Reconciler {
     headroom: BTreeSet<Concern>,
     /// The world of the last pass that found or made everything right.
     settled: Option<Arc<World>>,
-}
-
-/// What a pass did, for health and the log.
-#[derive(Debug, Default)]
-struct Done {
-    peers_known: usize,
-    peers_programmed: usize,
-    operations: BTreeMap<&'static str, u64>,
+    /// Since when resyncs have made way for new worlds.
+    made_way: Option<Instant>,
 }
 
 impl Reconciler {
@@ -129,12 +110,12 @@ impl Reconciler {
             availability,
             masquerade: None,
             uplinks: Vec::new(),
-            tunnel_index: None,
-            desired: Arc::default(),
+            overlay: Overlay::default(),
             forwarding: BTreeSet::new(),
             forwarding_seen: None,
             headroom: BTreeSet::new(),
             settled: None,
+            made_way: None,
         }
     }
 
@@ -157,8 +138,17 @@ impl Reconciler {
             if triggers.take_table_doubt() {
                 self.masquerade = None;
             }
-            let published = triggers.published();
-            let succeeded = self.pass(&trigger, published.world).await;
+            let filters = triggers.take_filters_in_doubt();
+            let mut succeeded = self.restore_filters(&filters).await;
+            if !trigger.is_of_filters() {
+                let published = triggers.published();
+                let mut way = Way::new(&trigger, triggers.right_of_way(), self.made_way, resync);
+                match self.pass(&trigger, published.world, &mut way).await {
+                    Ending::Succeeded => {}
+                    Ending::Failed => succeeded = false,
+                    Ending::MadeWay => triggers.resync_soon(),
+                }
+            }
             triggers.retry_soon(!succeeded);
         }
     }
@@ -166,10 +156,11 @@ impl Reconciler {
     fn interests(&self) -> Interests {
         Interests {
             tunnel: self.tunnel_name(),
-            tunnel_index: self.tunnel_index,
+            tunnel_index: self.overlay.tunnel(),
             bridge: self.options.bridge.clone(),
             uplinks: self.uplinks.iter().map(|uplink| uplink.link).collect(),
-            desired: Arc::clone(&self.desired),
+            desired: Arc::clone(self.overlay.desired()),
+            programs: self.programs.numbers(),
         }
     }
 
@@ -182,25 +173,39 @@ impl Reconciler {
         }
     }
 
-    /// One pass. Returns whether all is as it should be.
-    async fn pass(&mut self, trigger: &Trigger, world: Option<Arc<World>>) -> bool {
+    /// One pass.
+    async fn pass(
+        &mut self,
+        trigger: &Trigger,
+        world: Option<Arc<World>>,
+        way: &mut Way,
+    ) -> Ending {
         let Some(world) = world else {
             debug!("the source has not seen the cluster yet");
-            return true;
+            return Ending::Succeeded;
         };
         let began = Instant::now();
         let mut done = Done::default();
-        let outcome = self.reconcile(trigger, &world, &mut done).await;
+        let outcome = self.reconcile(trigger, &world, way, &mut done).await;
+        let Done { peers_known, peers_programmed, operations } = done;
+        if matches!(outcome, Err(Error::MadeWay)) {
+            debug!(?trigger, "makes way for a new world");
+            self.made_way.get_or_insert(began);
+            self.health.record_operations(operations);
+            return Ending::MadeWay;
+        }
+        if *trigger == Trigger::Resync {
+            self.made_way = None;
+        }
         let error = outcome.as_ref().err().map(chain);
         if let Some(error) = &error {
             error!(?trigger, "{error}");
         }
-        let repaired = self.settled.as_ref() == Some(&world) && !done.operations.is_empty();
+        let repaired = self.settled.as_ref() == Some(&world) && !operations.is_empty();
         if let Some(cause) = trigger.cause().filter(|_| repaired) {
             self.health.record_repair(cause);
         }
         self.settled = error.is_none().then_some(world);
-        let Done { peers_known, peers_programmed, operations } = done;
         let took = began.elapsed();
         let count: u64 = operations.values().sum();
         if count > 0 {
@@ -208,15 +213,36 @@ impl Reconciler {
         } else {
             debug!(?trigger, ?took, "nothing to do");
         }
-        let succeeded = error.is_none();
+        let ending = if error.is_none() { Ending::Succeeded } else { Ending::Failed };
         self.health.record(Pass { took, peers_known, peers_programmed, operations, error });
-        succeeded
+        ending
+    }
+
+    /// Looks at the filters of these links alone, which somebody may have removed. Returns whether
+    /// all is as it should be.
+    async fn restore_filters(&mut self, links: &BTreeSet<u32>) -> bool {
+        if links.is_empty() {
+            return true;
+        }
+        let outcome = self.programs.restore(&self.netlink, links).await;
+        let condition = outcome.map_err(|error| causes(&error)).map(|operations| {
+            if !operations.is_empty() {
+                info!(?links, ?operations, "put filters right that somebody has changed");
+                self.health.record_repair("filter");
+                self.health.record_operations(operations);
+            }
+        });
+        let Err(error) = condition else { return true };
+        error!(?links, "{error}");
+        self.health.set(Condition::ProgramsAttached, Err(error));
+        false
     }
 
     async fn reconcile(
         &mut self,
         trigger: &Trigger,
         world: &World,
+        way: &mut Way,
         done: &mut Done,
     ) -> Result<(), Error> {
         let Selection { own, peers, refused } = select(world, &self.options.node_name);
@@ -237,16 +263,16 @@ impl Reconciler {
         self.events.report(Some(&own), concerns);
         let (desired, unreachable) = planned?;
         let desired = Arc::new(desired);
-        self.desired = Arc::clone(&desired);
 
         done.peers_known = peers.len();
-        let failures = self.program(&desired, done).await?;
+        let failures = self.program(trigger, &desired, way, done).await?;
         let cut_off: BTreeSet<&str> = unreachable.iter().map(|found| found.node.as_str()).collect();
         done.peers_programmed = peers.len().saturating_sub(failures.len().max(cut_off.len()));
 
-        if desired.tunnel.is_some() && self.tunnel_index.is_none() {
+        if desired.tunnel.is_some() && self.overlay.tunnel().is_none() {
             return Err(Error::Operations(failures));
         }
+        way.yield_if_claimed()?;
 
         let network = pod_network::of(&self.conf, world, &own, &desired, self.options.ip_masq);
         node::ensure_parameters(&desired, &network)?;
@@ -255,16 +281,19 @@ impl Reconciler {
         }
         // Before the configuration: a pod is born with its Services.
         self.ensure_programs(trigger, &own, &peers, &desired, done).await?;
+        way.yield_if_claimed()?;
         let bridge = &self.options.bridge;
         node::follow_subnets(&self.netlink, bridge, &network, &mut done.operations).await?;
         self.ensure_masquerade(trigger, &own, &peers, (&desired, &network), done).await?;
-        self.write_files(&network)?;
+        node::write_files(&self.options, &network)?;
+        self.health.set(Condition::ConfigurationWritten, Ok(()));
         self.availability.network_is_made(&own);
         if trigger.is_resync() {
             let (bridge, uplinks) = (&*self.options.bridge, &*self.uplinks);
             let tenants = Tenants { bridge, network: &network, peers: &peers, uplinks };
             self.headroom = tenants.check(&self.netlink, &self.health).await?;
         }
+        way.yield_if_claimed()?;
         let now = Instant::now();
         if concerns::is_forwarding_due(self.forwarding_seen, now, trigger) {
             self.forwarding_seen = Some(now);
@@ -299,22 +328,28 @@ impl Reconciler {
         Some(own)
     }
 
-    async fn program(&mut self, desired: &Desired, done: &mut Done) -> Result<Vec<Failure>, Error> {
+    /// Makes the overlay in the kernel what is desired. After a new world, what the last pass has
+    /// left is what there is; otherwise the kernel is asked.
+    async fn program(
+        &mut self,
+        trigger: &Trigger,
+        desired: &Arc<Desired>,
+        way: &mut Way,
+        done: &mut Done,
+    ) -> Result<Vec<Failure>, Error> {
         let tunnel = self.tunnel_name();
-        let own_mac = desired.tunnel.as_ref().map(|tunnel| tunnel.mac);
-        let observed = observe(&self.netlink, &tunnel, own_mac).await?;
-        let ops = diff(desired, &observed);
-        for (number, op) in ops.iter().enumerate() {
-            *done.operations.entry(Op::kind(op)).or_default() += 1;
-            if number < LOGGED {
-                info!("{op}");
-            }
-        }
-        if let Some(more) = ops.len().checked_sub(LOGGED).filter(|more| *more > 0) {
-            info!("and {more} more operations");
-        }
-        let failures = apply(&self.netlink, &tunnel, ops).await;
-        self.tunnel_index = link::find(&self.netlink, &tunnel).await?.map(|link| link.index);
+        let remembered = match trigger {
+            Trigger::Source => self.overlay.remembered(desired),
+            _ => None,
+        };
+        let observed = match remembered {
+            Some(observed) => observed,
+            None => way.unless_claimed(Overlay::observe(&self.netlink, &tunnel, desired)).await?,
+        };
+        let desired = Arc::clone(desired);
+        let programmed = self.overlay.program(&self.netlink, &tunnel, desired, &observed);
+        let Programmed { operations, failures } = programmed.await?;
+        done.add(operations);
         Ok(failures)
     }
 
@@ -326,16 +361,12 @@ impl Reconciler {
         overlay: &Desired,
         done: &mut Done,
     ) -> Result<(), Error> {
-        let Self { conf, uplinks, netlink, programs, .. } = self;
-        let tunnel = self.tunnel_index.filter(|_| overlay.tunnel.is_some());
+        let Self { conf, uplinks, netlink, programs, overlay: known, .. } = self;
+        let tunnel = known.tunnel().filter(|_| overlay.tunnel.is_some());
         let surroundings = Surroundings { conf, own, peers, overlay, tunnel, uplinks };
         let outcome = programs.ensure(netlink, &surroundings, trigger.is_resync()).await?;
         if let Some(outcome) = outcome {
-            let condition = outcome.map(|operations| {
-                for (kind, count) in operations {
-                    *done.operations.entry(kind).or_default() += count;
-                }
-            });
+            let condition = outcome.map(|operations| done.add(operations));
             self.health.set(Condition::ProgramsAttached, condition);
         }
         Ok(())
@@ -362,45 +393,4 @@ impl Reconciler {
         self.masquerade = Some(wanted);
         Ok(())
     }
-
-    /// The program first, the configuration last: with that the runtime begins to call it.
-    fn write_files(&self, network: &PodNetwork) -> Result<(), Error> {
-        let Options { cni_binary, cni_bin_dir, run_dir, .. } = &self.options;
-        if let Some(binary) = cni_binary
-            && install::install_plugin(binary, cni_bin_dir)?
-        {
-            info!(directory = %cni_bin_dir.display(), "installed weir-cni");
-        }
-        if install::write_subnet_env(run_dir, network)? {
-            info!(mtu = network.mtu, subnets = ?network.subnets, "wrote subnet.env");
-        }
-        if install::write_conflist(&self.options, network)? {
-            info!(directory = %self.options.cni_conf_dir.display(), "wrote the CNI configuration");
-        }
-        self.health.set(Condition::ConfigurationWritten, Ok(()));
-        Ok(())
-    }
-}
-
-/// An error with its causes, in one line.
-fn chain(error: &Error) -> String {
-    match error {
-        Error::Operations(failures) => match failures.first() {
-            Some(first) => format!("{error}: {}", causes(first)),
-            None => error.to_string(),
-        },
-        _ => causes(error),
-    }
-}
-
-/// Any error with its causes, in one line.
-pub(crate) fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

@@ -17,7 +17,8 @@ use crate::{Error, Program, request};
 
 /// Weir's place among a device's filters: "weir" as a handle.
 const HANDLE: u32 = 0x7765_6972;
-const PRIORITY: u16 = 0x5765;
+/// The priority of Weir's filters.
+pub const PRIORITY: u16 = 0x5765;
 /// Packets of every protocol.
 const ETH_P_ALL: u16 = 3;
 

@@ -13,6 +13,7 @@ use rtnetlink::{
         link::{LinkAttribute, LinkMessage},
         neighbour::{NeighbourMessage, NeighbourState},
         route::RouteMessage,
+        tc::{TcAttribute, TcFilterBpfOption, TcMessage, TcOption},
     },
 };
 
@@ -63,11 +64,32 @@ pub enum Change {
         /// The entry, if it is one of a tunnel device.
         entry: Entry<TunnelEntry>,
     },
+    /// A filter of a link's traffic came, changed or went.
+    Filter {
+        /// Index of the link.
+        link: u32,
+        /// The filter.
+        entry: Entry<Filter>,
+    },
+    /// The filters of a link went all at once, with the discipline that they were in.
+    Filters {
+        /// Index of the link.
+        link: u32,
+    },
     /// The nftables table that was asked about, or something in it, came, changed or went.
     Table,
     /// Some notifications were lost because they came faster than they were read: anything may
     /// have changed.
     Lost,
+}
+
+/// A filter of a link's traffic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Filter {
+    /// Its priority.
+    pub priority: u16,
+    /// The kernel's number of the eBPF program that it is, if it is one and that is said.
+    pub program: Option<u32>,
 }
 
 /// What has become of an entry.
@@ -102,6 +124,7 @@ pub fn changes(
         MulticastGroup::Ipv6Ifaddr,
         MulticastGroup::Ipv4Route,
         MulticastGroup::Ipv6Route,
+        MulticastGroup::Tc,
     ];
     let messages = netlink
         .subscribe(&groups)
@@ -122,6 +145,9 @@ fn read(payload: &NetlinkPayload<RouteNetlinkMessage>) -> Option<Change> {
             Message::DelRoute(route) => Some(of_route(route, true)),
             Message::NewNeighbour(entry) => Some(of_neighbour(entry, false)),
             Message::DelNeighbour(entry) => Some(of_neighbour(entry, true)),
+            Message::NewTrafficFilter(filter) => of_filter(filter, false),
+            Message::DelTrafficFilter(filter) => of_filter(filter, true),
+            Message::DelQueueDiscipline(discipline) => of_discipline(discipline),
             _ => None,
         },
         _ => None,
@@ -149,4 +175,30 @@ fn of_neighbour(message: &NeighbourMessage, is_gone: bool) -> Change {
     let is_permanent = !is_gone && message.header.state == NeighbourState::Permanent;
     let mac = is_permanent.then(|| neigh::mac(message)).flatten();
     Change::Neighbour { link, ip: neigh::ip(message), mac }
+}
+
+fn of_filter(message: &TcMessage, is_gone: bool) -> Option<Change> {
+    let options = message.attributes.iter().filter_map(|attribute| match attribute {
+        TcAttribute::Options(options) => Some(options),
+        _ => None,
+    });
+    let program = options.flatten().find_map(|option| match option {
+        TcOption::Bpf(TcFilterBpfOption::ProgId(id)) => Some(*id),
+        _ => None,
+    });
+    let [high, low, ..] = message.header.info.to_be_bytes();
+    let filter = Filter { priority: u16::from_be_bytes([high, low]), program };
+    Some(Change::Filter { link: link_of(message)?, entry: Entry::new(Some(filter), is_gone) })
+}
+
+/// Of the disciplines, that one has filters for both directions.
+fn of_discipline(message: &TcMessage) -> Option<Change> {
+    let is_clsact =
+        |attribute: &TcAttribute| matches!(attribute, TcAttribute::Kind(kind) if kind == "clsact");
+    let link = link_of(message)?;
+    message.attributes.iter().any(is_clsact).then_some(Change::Filters { link })
+}
+
+fn link_of(message: &TcMessage) -> Option<u32> {
+    u32::try_from(message.header.index).ok()
 }

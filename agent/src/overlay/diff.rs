@@ -135,6 +135,37 @@ impl fmt::Display for Hop {
     }
 }
 
+impl Observed {
+    /// How the kernel is once it is as desired, with the tunnel device at this index; none if one is
+    /// desired and not there.
+    pub fn settled(desired: &Desired, index: Option<u32>) -> Option<Self> {
+        let tunnel = match &desired.tunnel {
+            None => None,
+            Some(tunnel) => Some(ObservedTunnel {
+                name: tunnel.name.clone(),
+                settings: Some(tunnel.clone()),
+                index: index?,
+                is_up: true,
+                learning: false,
+            }),
+        };
+        let index = tunnel.as_ref().map(|tunnel| tunnel.index);
+        let hop = |hop: &Hop| match *hop {
+            Hop::Tunnel { gateway } => Some(ObservedHop { link: index?, gateway: Some(gateway) }),
+            Hop::Direct { gateway, link } => Some(ObservedHop { link, gateway: Some(gateway) }),
+        };
+        let routes = desired.routes.iter().map(|(cidr, to)| Some((*cidr, hop(to)?)));
+        Some(Self {
+            tunnel,
+            other_tunnels: BTreeSet::new(),
+            addresses: desired.addresses.clone(),
+            routes: routes.collect::<Option<_>>()?,
+            neighbours: desired.neighbours.clone(),
+            fdb: desired.fdb.iter().map(|(mac, remote)| (*mac, *remote)).collect(),
+        })
+    }
+}
+
 /// The operations, in an order in which each finds what it needs.
 pub fn diff(desired: &Desired, observed: &Observed) -> Vec<Op> {
     let mut ops: Vec<Op> = observed.other_tunnels.iter().cloned().map(Op::DeleteTunnel).collect();

@@ -6,7 +6,11 @@ use ipnetwork::IpNetwork;
 use tracing::info;
 use weir_netlink::{Error, Netlink, address, link, offload, sysctl};
 
-use crate::{install::PodNetwork, options::TxChecksum, overlay::plan::Desired};
+use crate::{
+    install::{self, PodNetwork},
+    options::{Options, TxChecksum},
+    overlay::plan::Desired,
+};
 
 /// The kernel whose vxlan computes checksums right with every driver.
 const CHECKSUMS_RIGHT_SINCE: (u32, u32) = (5, 7);
@@ -102,4 +106,21 @@ fn gateway_of(subnet: &IpNetwork) -> Option<IpNetwork> {
         }
     };
     IpNetwork::new(first, subnet.prefix()).ok()
+}
+
+/// The program first, the configuration last: with that the runtime begins to call it.
+pub(super) fn write_files(options: &Options, network: &PodNetwork) -> Result<(), install::Error> {
+    let Options { cni_binary, cni_bin_dir, run_dir, .. } = options;
+    if let Some(binary) = cni_binary
+        && install::install_plugin(binary, cni_bin_dir)?
+    {
+        info!(directory = %cni_bin_dir.display(), "installed weir-cni");
+    }
+    if install::write_subnet_env(run_dir, network)? {
+        info!(mtu = network.mtu, subnets = ?network.subnets, "wrote subnet.env");
+    }
+    if install::write_conflist(options, network)? {
+        info!(directory = %options.cni_conf_dir.display(), "wrote the CNI configuration");
+    }
+    Ok(())
 }

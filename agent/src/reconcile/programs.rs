@@ -1,9 +1,11 @@
 //! The data path in a pass: when it is compared, and what follows if it cannot be there.
 
+use std::{collections::BTreeSet, sync::Arc};
+
 use tokio::sync::watch;
 use weir_netlink::{Netlink, link};
 
-use super::causes;
+use super::{causes, error::Error};
 use crate::{
     datapath::{Datapath, Operations, plan::Surroundings},
     events::Concern,
@@ -36,6 +38,24 @@ impl Programs {
     /// Whether programs set marks.
     pub(super) fn set_marks(&self) -> bool {
         self.datapath.is_on()
+    }
+
+    /// The kernel's numbers of the programs; none while they are not loaded.
+    pub(super) fn numbers(&self) -> Arc<BTreeSet<u32>> {
+        self.datapath.numbers()
+    }
+
+    /// Attaches what is missing at these links alone.
+    pub(super) async fn restore(
+        &mut self,
+        netlink: &Netlink,
+        links: &BTreeSet<u32>,
+    ) -> Result<Operations, Error> {
+        let mut there = Vec::new();
+        for link in links {
+            there.extend(link::find_by_index(netlink, *link).await?);
+        }
+        Ok(self.datapath.restore(&there)?)
     }
 
     pub(super) fn obstacle(&self) -> Option<Concern> {

@@ -8,9 +8,10 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval, sleep_until, timeout_at},
 };
 use tracing::warn;
+use weir_datapath::filter::PRIORITY;
 use weir_netlink::{
     Netlink,
-    notify::{self, Change},
+    notify::{self, Change, Entry},
 };
 
 use super::echo::is_as_desired;
@@ -49,6 +50,7 @@ impl Trigger {
             Self::Kernel(Change::Address { .. }) => Some("address"),
             Self::Kernel(Change::Route { .. }) => Some("route"),
             Self::Kernel(Change::Neighbour { .. } | Change::Forwarding { .. }) => Some("neighbour"),
+            Self::Kernel(Change::Filter { .. } | Change::Filters { .. }) => Some("filter"),
             Self::Kernel(Change::Table) => Some("nftables"),
             Self::Kernel(Change::Lost) => Some("lost_notifications"),
             Self::Resync => Some("resync"),
@@ -56,13 +58,28 @@ impl Trigger {
         }
     }
 
-    const fn is_by_kernel(&self) -> bool {
-        matches!(self, Self::Kernel(_))
-    }
-
     /// Whether everything is to be compared, also what tells of no changes.
     pub(super) const fn is_resync(&self) -> bool {
-        matches!(self, Self::Resync | Self::Retry)
+        matches!(self, Self::Resync | Self::Retry | Self::Kernel(Change::Lost))
+    }
+
+    /// Whether nothing but filters is to be looked at.
+    pub(super) const fn is_of_filters(&self) -> bool {
+        matches!(self, Self::Kernel(Change::Filter { .. } | Change::Filters { .. }))
+    }
+
+    /// What starts the pass if this also happened: it has to look at both.
+    fn joined_by(self, change: Change) -> Self {
+        let other = Self::Kernel(change);
+        match &self {
+            _ if other.is_of_filters() => self,
+            // What the last pass has left is not what there is.
+            Self::Source => other,
+            // With a link go its addresses, routes and entries: the link is what happened.
+            Self::Kernel(_) if matches!(other, Self::Kernel(Change::Link { .. })) => other,
+            Self::Kernel(_) if self.is_of_filters() => other,
+            Self::Kernel(_) | Self::Resync | Self::Retry => self,
+        }
     }
 }
 
@@ -79,6 +96,8 @@ pub(super) struct Interests {
     pub(super) uplinks: BTreeSet<u32>,
     /// What the last pass has made of the kernel: what becomes so needs no other.
     pub(super) desired: Arc<Desired>,
+    /// The kernel's numbers of the programs that filters should be.
+    pub(super) programs: Arc<BTreeSet<u32>>,
 }
 
 /// All that the kernel tells of, in the namespace of `netlink`.
@@ -105,6 +124,8 @@ pub(super) struct Triggers<C> {
     retry: Option<Instant>,
     /// Whether the nftables table may have changed since it was last asked.
     is_table_in_doubt: bool,
+    /// Links whose filters may have changed since they were last looked at.
+    filters_in_doubt: BTreeSet<u32>,
     /// The nodes of the world that was published last.
     nodes: Option<Arc<Nodes>>,
 }
@@ -113,12 +134,22 @@ impl<C: Stream<Item = Change> + Unpin> Triggers<C> {
     pub(super) fn new(published: watch::Receiver<Published>, changes: C, resync: Duration) -> Self {
         let mut resync = interval(resync);
         resync.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { published, changes, resync, retry: None, is_table_in_doubt: false, nodes: None }
+        Self {
+            published,
+            changes,
+            resync,
+            retry: None,
+            is_table_in_doubt: false,
+            filters_in_doubt: BTreeSet::new(),
+            nodes: None,
+        }
     }
 
     /// What the source has published last.
     pub(super) fn published(&mut self) -> Published {
-        self.published.borrow_and_update().clone()
+        let published = self.published.borrow_and_update().clone();
+        self.nodes = published.world.as_ref().map(|world| Arc::clone(&world.nodes));
+        published
     }
 
     /// Whether what was published concerns the overlay: a Service does not, and there may be
@@ -135,25 +166,39 @@ impl<C: Stream<Item = Change> + Unpin> Triggers<C> {
         self.retry = retry.then(|| Instant::now() + RETRY);
     }
 
+    /// The resync that was just begun made way for something else; it comes in a moment.
+    pub(super) fn resync_soon(&mut self) {
+        self.resync.reset_after(RETRY);
+    }
+
+    /// What a resync makes way for.
+    pub(super) fn right_of_way(&self) -> RightOfWay {
+        RightOfWay { published: self.published.clone(), nodes: self.nodes.clone() }
+    }
+
+    /// Links whose filters somebody may have changed since this was last asked.
+    pub(super) fn take_filters_in_doubt(&mut self) -> BTreeSet<u32> {
+        std::mem::take(&mut self.filters_in_doubt)
+    }
+
     /// Whether somebody may have changed the nftables table since this was last asked. It is no part
     /// of the trigger: whatever else a burst began with, this must not get lost in it.
     pub(super) fn take_table_doubt(&mut self) -> bool {
         std::mem::take(&mut self.is_table_in_doubt)
     }
 
-    /// Waits for the next trigger, and for the end of the burst that it came in.
+    /// Waits for the next trigger, and for the end of the burst that it came in. A new world waits for
+    /// nothing, but what the kernel has told by then is heard.
     pub(super) async fn next(&mut self, interests: &Interests) -> Trigger {
         let mut trigger = self.first(interests).await;
         let deadline = Instant::now() + BURST;
         loop {
-            let quiet = (Instant::now() + QUIET).min(deadline);
+            let pause = if trigger == Trigger::Source { Duration::ZERO } else { QUIET };
+            let quiet = (Instant::now() + pause).min(deadline);
             match timeout_at(quiet, self.changes.next()).await {
-                // With a link go its addresses, routes and entries: the link is what happened.
                 Ok(Some(change)) => {
-                    self.note(&change);
-                    let is_link = matches!(change, Change::Link { .. });
-                    if is_link && trigger.is_by_kernel() && interests.concern(&change) {
-                        trigger = Trigger::Kernel(change);
+                    if self.note(&change, interests) {
+                        trigger = trigger.joined_by(change);
                     }
                 }
                 Ok(None) | Err(_) => return trigger,
@@ -177,8 +222,7 @@ impl<C: Stream<Item = Change> + Unpin> Triggers<C> {
                     }
                 },
                 Some(change) = self.changes.next() => {
-                    self.note(&change);
-                    if interests.concern(&change) {
+                    if self.note(&change, interests) {
                         return Trigger::Kernel(change);
                     }
                 }
@@ -193,8 +237,39 @@ impl<C: Stream<Item = Change> + Unpin> Triggers<C> {
 }
 
 impl<C> Triggers<C> {
-    fn note(&mut self, change: &Change) {
+    /// Remembers what is in doubt after a change. Tells whether it is of interest.
+    fn note(&mut self, change: &Change, interests: &Interests) -> bool {
         self.is_table_in_doubt |= matches!(change, Change::Table | Change::Lost);
+        let is_concern = interests.concern(change);
+        if let Change::Filter { link, .. } | Change::Filters { link } = change
+            && is_concern
+        {
+            self.filters_in_doubt.insert(*link);
+        }
+        is_concern
+    }
+}
+
+/// Tells whether there is something that a resync should make way for.
+pub(super) struct RightOfWay {
+    published: watch::Receiver<Published>,
+    nodes: Option<Arc<Nodes>>,
+}
+
+impl RightOfWay {
+    /// Whether the source has other nodes than those of this pass.
+    pub(super) fn is_claimed(&self) -> bool {
+        let published = self.published.borrow();
+        published.world.as_ref().map(|world| &world.nodes) != self.nodes.as_ref()
+    }
+
+    /// Waits until that is so.
+    pub(super) async fn claimed(&mut self) {
+        while !self.is_claimed() {
+            if self.published.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
     }
 }
 
@@ -219,6 +294,15 @@ impl Interests {
             Change::Neighbour { link, .. } | Change::Forwarding { link, .. } => {
                 self.tunnel_index == Some(*link)
             }
+            // What is attached by the plugin, or by the last pass, is as it should be.
+            Change::Filter { entry: Entry::Is(filter), .. } => {
+                filter.priority == PRIORITY
+                    && filter.program.is_none_or(|id| !self.programs.contains(&id))
+            }
+            Change::Filter { entry: Entry::Gone(filter), .. } => filter.priority == PRIORITY,
+            Change::Filter { entry: Entry::Other, .. } => false,
+            // Perhaps of a link without any of Weir's, where nothing will be found to do.
+            Change::Filters { .. } => !self.programs.is_empty(),
             // Only that of Weir's table is subscribed to.
             Change::Table | Change::Lost => true,
         }
@@ -226,140 +310,4 @@ impl Interests {
 }
 
 #[cfg(test)]
-mod tests {
-    use weir_netlink::notify::Entry;
-
-    use super::*;
-    use crate::model::{ObjectName, Service, TrafficPolicy, World};
-    use crate::overlay::peers::tests::node;
-
-    const TUNNEL: u32 = 9;
-    const UPLINK: u32 = 2;
-
-    fn interests() -> Interests {
-        Interests {
-            tunnel: "weir.1".to_owned(),
-            tunnel_index: Some(TUNNEL),
-            bridge: "weir0".to_owned(),
-            uplinks: BTreeSet::from([UPLINK]),
-            desired: Arc::default(),
-        }
-    }
-
-    fn neighbour(link: u32) -> Change {
-        Change::Neighbour { link, ip: None, mac: None }
-    }
-
-    fn route(protocol: u8) -> Change {
-        Change::Route { protocol, entry: Entry::Other }
-    }
-
-    fn link(index: u32, name: &str) -> Change {
-        Change::Link { index, name: name.to_owned() }
-    }
-
-    /// The trigger that these changes lead to, with a resync that never comes.
-    async fn first_of(changes: Vec<Change>) -> Trigger {
-        let (_publisher, mut triggers) = triggers(changes);
-        triggers.next(&interests()).await
-    }
-
-    /// The source ends with its publisher, which would be a trigger.
-    fn triggers(
-        changes: Vec<Change>,
-    ) -> (watch::Sender<Published>, Triggers<impl Stream<Item = Change> + Unpin>) {
-        let (publisher, mut published) = watch::channel(Published::default());
-        let changes = stream::iter(changes).chain(stream::pending());
-        published.mark_unchanged();
-        let mut triggers = Triggers::new(published, changes, Duration::from_secs(3600));
-        // An interval ticks at once, for the pass at start.
-        triggers.resync.reset();
-        (publisher, triggers)
-    }
-
-    #[tokio::test]
-    async fn what_happens_to_pods_starts_no_pass() {
-        let quiet =
-            [link(40, "weir0a1b2c3d4e5"), Change::Address { link: 40 }, neighbour(40), route(2)];
-        let wanted = route(ROUTE_PROTOCOL);
-        let trigger = first_of(quiet.into_iter().chain([wanted.clone()]).collect()).await;
-        assert_eq!(trigger, Trigger::Kernel(wanted));
-    }
-
-    #[tokio::test]
-    async fn each_thing_of_weirs_starts_a_pass() {
-        for change in [
-            link(TUNNEL, "weir.1"),
-            link(7, "weir0"),
-            link(UPLINK, "eth0"),
-            Change::Address { link: UPLINK },
-            route(ROUTE_PROTOCOL),
-            neighbour(TUNNEL),
-            Change::Table,
-            Change::Lost,
-        ] {
-            assert_eq!(first_of(vec![change.clone()]).await, Trigger::Kernel(change));
-        }
-    }
-
-    #[tokio::test]
-    async fn a_change_of_the_table_is_not_lost_in_a_burst_of_others() {
-        let went = link(TUNNEL, "weir.1");
-        for change in [Change::Table, Change::Lost] {
-            let (_publisher, mut triggers) = triggers(vec![went.clone(), change]);
-            assert_eq!(triggers.next(&interests()).await, Trigger::Kernel(went.clone()));
-            assert!(triggers.take_table_doubt());
-            assert!(!triggers.take_table_doubt(), "one look is enough");
-        }
-    }
-
-    #[test]
-    fn while_no_link_has_the_address_any_may_get_it() {
-        let elsewhere = Change::Address { link: 40 };
-        assert!(!interests().concern(&elsewhere));
-        assert!(Interests { uplinks: BTreeSet::new(), ..interests() }.concern(&elsewhere));
-    }
-
-    #[tokio::test]
-    async fn a_world_with_other_services_starts_no_pass_and_one_with_other_nodes_does() {
-        let world = |services: &[&str], nodes: &[&str]| {
-            let mut world = World::default();
-            for name in services {
-                let name = ObjectName::new("ns", *name);
-                let service = Service {
-                    name: name.clone(),
-                    created: None,
-                    cluster_ips: Vec::new(),
-                    ports: Vec::new(),
-                    internal_policy: TrafficPolicy::Cluster,
-                    external_policy: TrafficPolicy::Cluster,
-                    affinity_seconds: None,
-                };
-                world.services.insert(name, service.into());
-            }
-            let nodes = nodes.iter().map(|name| Arc::new(node(name, 0, &[], &[])));
-            world.nodes = Arc::new(nodes.map(|node| (node.uid.clone(), node)).collect());
-            Published { world: Some(world.into()), ..Published::default() }
-        };
-        let (publisher, published) = watch::channel(Published::default());
-        let mut triggers = Triggers::new(published, stream::pending(), Duration::from_secs(3600));
-        triggers.resync.reset();
-        publisher.send_replace(world(&[], &["a"]));
-        assert_eq!(triggers.next(&interests()).await, Trigger::Source);
-        publisher.send_replace(world(&["s"], &["a"]));
-        let none = timeout_at(Instant::now() + Duration::from_millis(50), async {
-            triggers.next(&interests()).await
-        });
-        assert!(none.await.is_err());
-        publisher.send_replace(world(&["s"], &["a", "b"]));
-        assert_eq!(triggers.next(&interests()).await, Trigger::Source);
-    }
-
-    #[tokio::test]
-    async fn a_link_that_went_with_all_that_was_on_it_is_one_change() {
-        let went = link(TUNNEL, "weir.1");
-        let route = route(ROUTE_PROTOCOL);
-        let trigger = first_of(vec![route.clone(), went.clone(), route]).await;
-        assert_eq!(trigger, Trigger::Kernel(went));
-    }
-}
+mod tests;

@@ -1,12 +1,13 @@
 //! Cluster state from a directory of manifests: Kubernetes objects as YAML or JSON files.
 //!
-//! Files are read again when inotify reports them, and every few seconds in case it could not. A
-//! file should be replaced by a rename; one that is being written is left alone until its writer
-//! closes it. What cannot be read keeps the last good state of its objects and is a problem of the
+//! A file is read again when inotify reports it, and no other is looked at for that; every few
+//! seconds all are, in case it could not report something. A file should be replaced by a rename,
+//! which is taken in at once; one that is being written is left alone until its writer closes it. What cannot be read keeps the last good state of its objects and is a problem of the
 //! source. A directory that is missing keeps the last world.
 
 mod catalog;
 mod follow;
+mod places;
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -55,8 +56,12 @@ impl Source for DirectorySource {
                     None
                 }
             };
+            let was_read = world.is_some();
             publish(&publisher, world, SourceStatus { in_step, problems });
             changes = follower.changed().await;
+            if !was_read {
+                changes = changes.among_others();
+            }
         }
     }
 }

@@ -160,6 +160,31 @@ proptest! {
     }
 
     #[test]
+    fn what_is_remembered_is_what_one_would_see(desired in any_desired(), observed in any_observed()) {
+        let after = apply(&diff(&desired, &observed), observed);
+        let index = after.tunnel.as_ref().map(|tunnel| tunnel.index);
+        prop_assert_eq!(Observed::settled(&desired, index), Some(after));
+    }
+
+    #[test]
+    fn from_plan_to_plan_the_operations_are_those_that_a_look_at_the_kernel_leads_to(
+        plans in prop::collection::vec(any_desired(), 2..4),
+    ) {
+        let mut state = Observed::default();
+        let mut before = None;
+        for desired in plans {
+            let index = state.tunnel.as_ref().map(|tunnel| tunnel.index);
+            let seen = diff(&desired, &state);
+            if let Some(before) = &before {
+                let remembered = Observed::settled(before, index).unwrap();
+                prop_assert_eq!(&diff(&desired, &remembered), &seen);
+            }
+            state = apply(&seen, state);
+            before = Some(desired);
+        }
+    }
+
+    #[test]
     fn a_peer_that_came_costs_only_its_own_entries(desired in any_desired()) {
         let before = apply(&diff(&desired, &Observed::default()), Observed::default());
         let mut more = desired;

@@ -13,8 +13,8 @@ use tokio::time::{Instant, timeout_at};
 
 use super::catalog::is_manifest;
 
-/// After an event, further ones are awaited for this long ...
-const QUIET: Duration = Duration::from_millis(20);
+/// After a change, further ones are awaited for this long ...
+const QUIET: Duration = Duration::from_millis(10);
 /// ... but no longer than this in all.
 const PATIENCE: Duration = Duration::from_millis(100);
 /// When nothing was reported, one looks nevertheless: links may lead to places that are not
@@ -36,23 +36,56 @@ const CONFIG_MAP_LINK: &str = "..data";
 )]
 pub(super) struct Blind(#[source] io::Error);
 
-/// What changed.
+/// What changed: all there is until something is known.
 #[derive(Debug, Default)]
 pub(super) struct Changes {
-    names: HashSet<OsString>,
+    /// Files that were reported; none if there may be others.
+    only: Option<HashSet<OsString>>,
+    /// Files that were reported, among others.
+    among: HashSet<OsString>,
     being_written: HashSet<OsString>,
 }
 
 impl Changes {
+    /// These files and no others.
+    #[cfg(test)]
+    pub(super) fn of(names: impl IntoIterator<Item = OsString>) -> Self {
+        Self { only: Some(names.into_iter().collect()), ..Self::default() }
+    }
+
+    /// The files that alone may have changed, if that is known.
+    pub(super) const fn only(&self) -> Option<&HashSet<OsString>> {
+        self.only.as_ref()
+    }
+
+    /// The same where there may be others.
+    pub(super) fn among_others(self) -> Self {
+        let Self { only, mut among, being_written } = self;
+        among.extend(only.into_iter().flatten());
+        Self { only: None, among, being_written }
+    }
+
     /// Whether the file was reported.
     pub(super) fn names(&self, name: &OsStr) -> bool {
-        self.names.contains(name)
+        self.only.as_ref().unwrap_or(&self.among).contains(name)
     }
 
     /// Whether somebody is about to write the file and would let us read half of it.
     pub(super) fn is_being_written(&self, name: &OsStr) -> bool {
         self.being_written.contains(name)
     }
+}
+
+/// What an event tells.
+enum News {
+    /// Nothing of interest.
+    Nothing,
+    /// A file is as its writer wants it.
+    Whole(OsString),
+    /// A file is gone or not finished: something may follow.
+    Begun(OsString),
+    /// Anything may have changed.
+    Anything,
 }
 
 /// Follows the directory, and while it is missing the place where it would come.
@@ -64,11 +97,23 @@ pub(super) struct Follower {
     /// The watch on the nearest folder above that exists, and the name that matters in it.
     above: Option<(WatchDescriptor, OsString)>,
     writing: HashMap<OsString, Instant>,
+    /// When something was last reported.
+    heard: Option<Instant>,
+    /// When everything was last looked at.
+    scanned: Instant,
 }
 
 impl Follower {
     pub(super) fn new(directory: PathBuf) -> Self {
-        Self { directory, events: None, inside: None, above: None, writing: HashMap::new() }
+        Self {
+            directory,
+            events: None,
+            inside: None,
+            above: None,
+            writing: HashMap::new(),
+            heard: None,
+            scanned: Instant::now(),
+        }
     }
 
     /// Watches what is there now. To be called before the directory is read, each time.
@@ -121,9 +166,9 @@ impl Follower {
         Ok(())
     }
 
-    /// Waits until something may have changed and, for a moment, nothing more does.
+    /// Waits until something may have changed. A file that is whole is told at once if there was
+    /// quiet before; in a burst, one waits for a moment in which nothing more happens.
     pub(super) async fn changed(&mut self) -> Changes {
-        let mut names = HashSet::new();
         let rescan = if self.events.is_none() {
             BLIND_RESCAN
         } else if self.writing.is_empty() {
@@ -131,52 +176,78 @@ impl Follower {
         } else {
             WRITING
         };
-        let mut deadline = Instant::now() + rescan;
+        let is_quiet = self.heard.is_none_or(|heard| heard.elapsed() >= QUIET);
+        let mut deadline = self.scanned + rescan;
         let mut latest = None;
+        let mut names = HashSet::new();
+        let mut begun = HashSet::new();
+        // Where files change all the time a look at everything waits for a pause, but not forever.
+        let mut anything = self.scanned.elapsed() >= rescan * 2;
         while let Ok(event) = timeout_at(deadline, next(&mut self.events)).await {
-            if self.matters(event, &mut names) {
-                let now = Instant::now();
-                deadline = (now + QUIET).min(*latest.get_or_insert(now + PATIENCE));
+            match self.read(event) {
+                News::Nothing => continue,
+                News::Anything => anything = true,
+                News::Whole(name) => {
+                    begun.remove(&name);
+                    names.insert(name);
+                }
+                News::Begun(name) => {
+                    begun.insert(name.clone());
+                    names.insert(name);
+                }
             }
+            let now = Instant::now();
+            self.heard = Some(now);
+            let latest = *latest.get_or_insert(now + PATIENCE);
+            let is_whole = is_quiet && begun.is_empty() && !anything;
+            deadline = if is_whole { now } else { (now + QUIET).min(latest) };
         }
-        self.writing.retain(|_, since| since.elapsed() < WRITING);
-        Changes { names, being_written: self.writing.keys().cloned().collect() }
+        // Whoever has not closed a file by now does not hold up the others.
+        let hung = self.writing.extract_if(|_, since| since.elapsed() >= WRITING);
+        names.extend(hung.map(|(name, _)| name));
+        anything |= names.is_empty();
+        let being_written = self.writing.keys().cloned().collect();
+        if anything {
+            self.scanned = Instant::now();
+            return Changes { only: None, among: names, being_written };
+        }
+        Changes { only: Some(names), among: HashSet::new(), being_written }
     }
 
-    fn matters(
-        &mut self,
-        event: io::Result<Event<OsString>>,
-        names: &mut HashSet<OsString>,
-    ) -> bool {
+    fn read(&mut self, event: io::Result<Event<OsString>>) -> News {
         let Ok(Event { wd, mask, name, .. }) = event else {
             // It is set up anew, and everything is looked at.
             self.events = None;
-            return true;
+            return News::Anything;
         };
         if mask.contains(EventMask::Q_OVERFLOW) {
-            return true;
+            return News::Anything;
         }
         if self.above.as_ref().is_some_and(|(above, awaited)| {
             *above == wd && name.as_ref().is_none_or(|name| name == awaited)
         }) {
-            return true;
+            return News::Anything;
         }
         if self.inside.as_ref() != Some(&wd) {
-            return false;
+            return News::Nothing;
         }
         let Some(name) = name else {
-            return !mask.contains(EventMask::ATTRIB);
+            let is_moot = mask.contains(EventMask::ATTRIB);
+            return if is_moot { News::Nothing } else { News::Anything };
         };
         if !is_manifest(&name) {
-            return name == CONFIG_MAP_LINK;
+            return if name == CONFIG_MAP_LINK { News::Anything } else { News::Nothing };
         }
         if mask.contains(EventMask::MODIFY) {
             self.writing.insert(name.clone(), Instant::now());
         } else if !mask.intersects(EventMask::CREATE | EventMask::ATTRIB) {
             self.writing.remove(&name);
         }
-        names.insert(name);
-        true
+        if mask.intersects(EventMask::CLOSE_WRITE | EventMask::MOVED_TO) {
+            News::Whole(name)
+        } else {
+            News::Begun(name)
+        }
     }
 }
 

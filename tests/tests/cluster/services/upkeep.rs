@@ -86,7 +86,7 @@ fn nothing_is_lost_when_agents_are_killed_and_started_again() -> Result<()> {
 
 #[test]
 fn a_program_that_somebody_removes_is_attached_again() -> Result<()> {
-    Cluster::new(1).services().flag("--resync-seconds=1").test(|cluster| {
+    Cluster::new(1).services().without_timer().test(|cluster| {
         let node = cluster.node(1)?;
         let (client, backend) = (node.pod("client")?, Backend::on(node, "backend")?);
         let service = with(web(Families::V4), &[&backend]);

@@ -1,0 +1,188 @@
+//! What starts a pass and what does not.
+
+use weir_netlink::notify::Filter;
+
+use super::*;
+use crate::model::{ObjectName, Service, TrafficPolicy, World};
+use crate::overlay::peers::tests::node;
+
+const TUNNEL: u32 = 9;
+const UPLINK: u32 = 2;
+const PROGRAM: u32 = 70;
+
+fn interests() -> Interests {
+    Interests {
+        tunnel: "weir.1".to_owned(),
+        tunnel_index: Some(TUNNEL),
+        bridge: "weir0".to_owned(),
+        uplinks: BTreeSet::from([UPLINK]),
+        desired: Arc::default(),
+        programs: Arc::new([PROGRAM].into()),
+    }
+}
+
+fn neighbour(link: u32) -> Change {
+    Change::Neighbour { link, ip: None, mac: None }
+}
+
+fn route(protocol: u8) -> Change {
+    Change::Route { protocol, entry: Entry::Other }
+}
+
+fn link(index: u32, name: &str) -> Change {
+    Change::Link { index, name: name.to_owned() }
+}
+
+/// The trigger that these changes lead to, with a resync that never comes.
+async fn first_of(changes: Vec<Change>) -> Trigger {
+    let (_publisher, mut triggers) = triggers(changes);
+    triggers.next(&interests()).await
+}
+
+/// The source ends with its publisher, which would be a trigger.
+fn triggers(
+    changes: Vec<Change>,
+) -> (watch::Sender<Published>, Triggers<impl Stream<Item = Change> + Unpin>) {
+    let (publisher, mut published) = watch::channel(Published::default());
+    let changes = stream::iter(changes).chain(stream::pending());
+    published.mark_unchanged();
+    let mut triggers = Triggers::new(published, changes, Duration::from_secs(3600));
+    // An interval ticks at once, for the pass at start.
+    triggers.resync.reset();
+    (publisher, triggers)
+}
+
+#[tokio::test]
+async fn what_happens_to_pods_starts_no_pass() {
+    let quiet =
+        [link(40, "weir0a1b2c3d4e5"), Change::Address { link: 40 }, neighbour(40), route(2)];
+    let wanted = route(ROUTE_PROTOCOL);
+    let trigger = first_of(quiet.into_iter().chain([wanted.clone()]).collect()).await;
+    assert_eq!(trigger, Trigger::Kernel(wanted));
+}
+
+#[tokio::test]
+async fn each_thing_of_weirs_starts_a_pass() {
+    for change in [
+        link(TUNNEL, "weir.1"),
+        link(7, "weir0"),
+        link(UPLINK, "eth0"),
+        Change::Address { link: UPLINK },
+        route(ROUTE_PROTOCOL),
+        neighbour(TUNNEL),
+        Change::Table,
+        Change::Lost,
+    ] {
+        assert_eq!(first_of(vec![change.clone()]).await, Trigger::Kernel(change));
+    }
+}
+
+#[tokio::test]
+async fn a_change_of_the_table_is_not_lost_in_a_burst_of_others() {
+    let went = link(TUNNEL, "weir.1");
+    for change in [Change::Table, Change::Lost] {
+        let (_publisher, mut triggers) = triggers(vec![went.clone(), change]);
+        assert_eq!(triggers.next(&interests()).await, Trigger::Kernel(went.clone()));
+        assert!(triggers.take_table_doubt());
+        assert!(!triggers.take_table_doubt(), "one look is enough");
+    }
+}
+
+#[test]
+fn while_no_link_has_the_address_any_may_get_it() {
+    let elsewhere = Change::Address { link: 40 };
+    assert!(!interests().concern(&elsewhere));
+    assert!(Interests { uplinks: BTreeSet::new(), ..interests() }.concern(&elsewhere));
+}
+
+#[tokio::test]
+async fn a_world_with_other_services_starts_no_pass_and_one_with_other_nodes_does() {
+    let world = |services: &[&str], nodes: &[&str]| {
+        let mut world = World::default();
+        for name in services {
+            let name = ObjectName::new("ns", *name);
+            let service = Service {
+                name: name.clone(),
+                created: None,
+                cluster_ips: Vec::new(),
+                ports: Vec::new(),
+                internal_policy: TrafficPolicy::Cluster,
+                external_policy: TrafficPolicy::Cluster,
+                affinity_seconds: None,
+            };
+            world.services.insert(name, service.into());
+        }
+        let nodes = nodes.iter().map(|name| Arc::new(node(name, 0, &[], &[])));
+        world.nodes = Arc::new(nodes.map(|node| (node.uid.clone(), node)).collect());
+        Published { world: Some(world.into()), ..Published::default() }
+    };
+    let (publisher, published) = watch::channel(Published::default());
+    let mut triggers = Triggers::new(published, stream::pending(), Duration::from_secs(3600));
+    triggers.resync.reset();
+    publisher.send_replace(world(&[], &["a"]));
+    assert_eq!(triggers.next(&interests()).await, Trigger::Source);
+    publisher.send_replace(world(&["s"], &["a"]));
+    let none = timeout_at(Instant::now() + Duration::from_millis(50), async {
+        triggers.next(&interests()).await
+    });
+    assert!(none.await.is_err());
+    publisher.send_replace(world(&["s"], &["a", "b"]));
+    assert_eq!(triggers.next(&interests()).await, Trigger::Source);
+}
+
+#[tokio::test]
+async fn a_link_that_went_with_all_that_was_on_it_is_one_change() {
+    let went = link(TUNNEL, "weir.1");
+    let route = route(ROUTE_PROTOCOL);
+    let trigger = first_of(vec![route.clone(), went.clone(), route]).await;
+    assert_eq!(trigger, Trigger::Kernel(went));
+}
+
+fn filter(link: u32, priority: u16, program: u32, wrap: fn(Filter) -> Entry<Filter>) -> Change {
+    Change::Filter { link, entry: wrap(Filter { priority, program: Some(program) }) }
+}
+
+#[tokio::test]
+async fn a_filter_in_weirs_place_that_goes_or_becomes_another_is_looked_at_and_no_other() {
+    let quiet = [
+        filter(1, PRIORITY, PROGRAM, Entry::Is),
+        filter(2, PRIORITY + 1, PROGRAM, Entry::Gone),
+        filter(3, PRIORITY + 1, PROGRAM + 1, Entry::Is),
+    ];
+    let loud = [
+        filter(4, PRIORITY, PROGRAM, Entry::Gone),
+        filter(5, PRIORITY, PROGRAM + 1, Entry::Is),
+        Change::Filters { link: 6 },
+    ];
+    let (_publisher, mut triggers) = triggers(quiet.into_iter().chain(loud.clone()).collect());
+    let trigger = triggers.next(&interests()).await;
+    assert!(trigger.is_of_filters() && !trigger.is_resync());
+    assert_eq!(triggers.take_filters_in_doubt(), [4, 5, 6].into());
+    assert!(triggers.take_filters_in_doubt().is_empty(), "one look is enough");
+}
+
+#[tokio::test]
+async fn filters_do_not_hide_what_else_has_happened() {
+    let filter = Change::Filters { link: 6 };
+    for changes in [[filter.clone(), route(ROUTE_PROTOCOL)], [route(ROUTE_PROTOCOL), filter]] {
+        let (_publisher, mut triggers) = triggers(changes.to_vec());
+        let trigger = triggers.next(&interests()).await;
+        assert_eq!(trigger, Trigger::Kernel(route(ROUTE_PROTOCOL)));
+        assert_eq!(triggers.take_filters_in_doubt(), [6].into());
+    }
+}
+
+#[tokio::test]
+async fn a_new_world_is_not_trusted_to_be_all_that_is_new() {
+    let (publisher, mut triggers) = triggers(vec![]);
+    let nodes = [Arc::new(node("a", 0, &[], &[]))].map(|node| (node.uid.clone(), node));
+    let world = World { nodes: Arc::new(nodes.into()), ..World::default() };
+    let way = triggers.right_of_way();
+    assert!(!way.is_claimed());
+    publisher.send_replace(Published { world: Some(world.into()), ..Published::default() });
+    assert!(way.is_claimed(), "a resync makes way for it");
+    assert_eq!(triggers.next(&interests()).await, Trigger::Source);
+    assert!(!triggers.right_of_way().is_claimed(), "it was taken in");
+    let joined = Trigger::Source.joined_by(route(ROUTE_PROTOCOL));
+    assert_eq!(joined, Trigger::Kernel(route(ROUTE_PROTOCOL)));
+}
