@@ -30,6 +30,7 @@ pub mod offload;
 pub mod removal;
 pub mod route;
 pub mod sysctl;
+pub mod udp;
 pub mod veth;
 pub mod vxlan;
 

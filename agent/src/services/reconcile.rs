@@ -21,6 +21,7 @@ use super::debounce::{Debouncer, Patience};
 use super::diff::{Op, diff};
 use super::engine::Engine;
 use super::ledger::Ledger;
+use super::sockets::{self, Sockets};
 use super::status::Status;
 use crate::health::Health;
 use crate::model::World;
@@ -69,6 +70,7 @@ pub struct Reconciler {
 struct Running {
     engine: Engine,
     maps: Maps,
+    sockets: Sockets,
 }
 
 impl Reconciler {
@@ -133,7 +135,7 @@ impl Reconciler {
         if is_first {
             self.running = Some(self.begin(now)?);
         }
-        let Some(Running { engine, maps }) = &mut self.running else { return Ok(()) };
+        let Some(Running { engine, maps, sockets }) = &mut self.running else { return Ok(()) };
         let mut ops = Vec::new();
         if seen.is_some() || is_first || compare {
             let terms = self.settings.terms.borrow_and_update().clone();
@@ -142,7 +144,7 @@ impl Reconciler {
         }
         ops.extend(engine.settle(now));
         let is_idle = ops.is_empty();
-        let mut outcome = perform(maps, ops, &self.health);
+        let mut outcome = perform(maps, sockets, ops, &self.health);
         if let Some(seen) = seen.filter(|_| !is_idle && outcome.is_ok()) {
             let took = seen.elapsed();
             debug!(?took, "a change of Services is in the maps");
@@ -156,7 +158,7 @@ impl Reconciler {
                 self.health.record_repair("services_changed");
             }
             // What failed just now is among it.
-            outcome = perform(maps, repairs, &self.health);
+            outcome = perform(maps, sockets, repairs, &self.health);
         }
         outcome
     }
@@ -171,7 +173,8 @@ impl Reconciler {
         );
         let ledger = Ledger::adopt(held, capacity, seed(), now);
         let Settings { node, terms, .. } = &self.settings;
-        Ok(Running { engine: Engine::new(node, terms.borrow().clone(), ledger), maps })
+        let engine = Engine::new(node, terms.borrow().clone(), ledger);
+        Ok(Running { engine, maps, sockets: Sockets::open(&self.pins)? })
     }
 
     fn tell(&self, failure: Option<String>) {
@@ -204,7 +207,12 @@ async fn until(due: Option<Instant>) {
 }
 
 /// Does operations, and counts those that were done.
-fn perform(maps: &mut Maps, ops: Vec<Op>, health: &Health) -> Result<(), Error> {
+fn perform(
+    maps: &mut Maps,
+    sockets: &mut Sockets,
+    ops: Vec<Op>,
+    health: &Health,
+) -> Result<(), Error> {
     if ops.is_empty() {
         return Ok(());
     }
@@ -216,9 +224,15 @@ fn perform(maps: &mut Maps, ops: Vec<Op>, health: &Health) -> Result<(), Error> 
             debug!("{op}");
         }
     }
+    let gone = sockets::gone(&ops);
     let failures = maps.apply(ops);
     for failure in &failures {
         done.entry(failure.op().kind()).and_modify(|count| *count -= 1);
+    }
+    // Whoever connects anew is given one of the others.
+    let closed = sockets.close(&gone);
+    if closed > 0 {
+        done.insert("socket_close", closed);
     }
     health.record_operations(done);
     let count = failures.len();

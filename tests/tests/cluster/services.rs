@@ -3,6 +3,7 @@
 mod birth;
 mod change;
 mod host;
+mod reconnect;
 mod refusal;
 mod upkeep;
 

@@ -1,0 +1,85 @@
+//! Processes of a node that are connected by UDP to a backend that leaves.
+
+use std::io::ErrorKind;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use weir_tests::lab::{Cluster, Families, Stack, until};
+
+use super::{Backend, TARGET, web, with};
+
+/// Far longer than a notice of the kernel takes to come.
+const TURN: Duration = Duration::from_millis(200);
+
+/// A socket of a process of the node.
+fn connect(node: &impl Stack, any: &str, target: SocketAddr) -> Result<UdpSocket> {
+    let socket = node.run(|| {
+        let socket = UdpSocket::bind(any).context("bind")?;
+        socket.connect(target).with_context(|| format!("connect to {target}"))?;
+        Ok(socket)
+    })?;
+    socket.set_read_timeout(Some(TURN))?;
+    Ok(socket)
+}
+
+/// Waits until the socket's peer answers, with this name.
+fn answers(socket: &UdpSocket, name: &str) -> Result<()> {
+    until("the backend answers", || {
+        socket.send(b"?\n").context("send")?;
+        let mut buffer = [0; 64];
+        let length = socket.recv(&mut buffer).context("receive")?;
+        let line = String::from_utf8_lossy(&buffer[..length]).into_owned();
+        ensure!(line.starts_with(name), "{line}");
+        Ok(())
+    })
+}
+
+fn mapped(target: SocketAddr) -> SocketAddr {
+    match target.ip() {
+        IpAddr::V4(ip) => SocketAddr::new(ip.to_ipv6_mapped().into(), target.port()),
+        IpAddr::V6(_) => target,
+    }
+}
+
+#[test]
+fn a_socket_fails_when_its_backend_leaves_and_the_next_one_reaches_another() -> Result<()> {
+    Cluster::new(2).pods(Families::Dual).services().without_timer().test(|cluster| {
+        let (near, far) = (cluster.node(1)?, cluster.node(2)?);
+        let (old, new) = (Backend::on(far, "old")?, Backend::on(near, "new")?);
+        let before = with(web(Families::Dual), &[&old]);
+        cluster.world()?.put_service(&before)?;
+        let mut led = Vec::new();
+        for target in before.targets() {
+            super::reaches(near, target, "old")?;
+            led.push(connect(near, if target.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" }, target)?);
+            if target.is_ipv4() {
+                led.push(connect(near, "[::]:0", mapped(target))?);
+            }
+        }
+        let mut direct = Vec::new();
+        for ip in old.pod.addresses() {
+            let any = if ip.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+            direct.push(connect(near, any, SocketAddr::new(ip, TARGET))?);
+        }
+        for socket in led.iter().chain(&direct) {
+            answers(socket, "old")?;
+        }
+
+        let after = with(web(Families::Dual), &[&new]);
+        cluster.world()?.put_service(&after)?;
+        for socket in &led {
+            until("the socket is closed", || {
+                let error = socket.recv(&mut [0; 64]).err().context("an answer")?;
+                ensure!(error.kind() == ErrorKind::ConnectionAborted, "{error}");
+                Ok(())
+            })?;
+        }
+        for target in after.targets() {
+            let any = if target.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+            answers(&connect(near, any, target)?, "new")?;
+        }
+        // The pod is still there, and who has its address from elsewhere goes on.
+        direct.iter().try_for_each(|socket| answers(socket, "old"))
+    })
+}
