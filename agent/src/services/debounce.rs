@@ -1,4 +1,5 @@
-//! Waiting for a burst of changes to end, but not forever.
+//! Waiting for a burst of changes to end, but not forever. What comes after a time of quiet waits for
+//! nothing: only what follows on it may be a burst.
 
 use std::time::{Duration, Instant};
 
@@ -22,29 +23,40 @@ impl Default for Patience {
 pub struct Debouncer {
     patience: Patience,
     pending: Option<Pending>,
+    /// The last change, also if it is no longer pending.
+    latest: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Pending {
     first: Instant,
     last: Instant,
+    /// There was quiet before it.
+    is_single: bool,
 }
 
 impl Debouncer {
     /// With nothing pending.
     pub const fn new(patience: Patience) -> Self {
-        Self { patience, pending: None }
+        Self { patience, pending: None, latest: None }
     }
 
     /// There was a change.
     pub fn note(&mut self, now: Instant) {
-        let first = self.pending.map_or(now, |pending| pending.first);
-        self.pending = Some(Pending { first, last: now });
+        let is_quiet = self.latest.is_none_or(|latest| now >= latest + self.patience.idle);
+        self.pending = Some(match self.pending {
+            None => Pending { first: now, last: now, is_single: is_quiet },
+            Some(pending) => Pending { last: now, ..pending },
+        });
+        self.latest = Some(now);
     }
 
     /// When what is pending is due; none if nothing is.
     pub fn due(&self) -> Option<Instant> {
-        let Pending { first, last } = self.pending?;
+        let Pending { first, last, is_single } = self.pending?;
+        if is_single {
+            return Some(first);
+        }
         Some((last + self.patience.idle).min(first + self.patience.most))
     }
 
@@ -72,26 +84,38 @@ mod tests {
     }
 
     #[test]
-    fn a_single_change_is_due_when_nothing_follows_for_a_moment() {
+    fn a_change_after_quiet_is_due_at_once() {
         let (start, mut debouncer) = (Instant::now(), Debouncer::new(Patience::default()));
         assert_eq!(debouncer.due(), None);
+        for millis in [0, 10, 500] {
+            debouncer.note(after(start, millis));
+            assert!(debouncer.take(after(start, millis)));
+            assert!(!debouncer.take(after(start, millis + 1)), "it was taken");
+        }
+    }
+
+    #[test]
+    fn what_follows_is_due_when_nothing_more_does_for_a_moment() {
+        let (start, mut debouncer) = (Instant::now(), Debouncer::new(Patience::default()));
         debouncer.note(start);
-        assert!(!debouncer.take(after(start, 9)));
-        assert!(debouncer.take(after(start, 10)));
-        assert!(!debouncer.take(after(start, 11)), "it was taken");
+        assert!(debouncer.take(start));
+        debouncer.note(after(start, 3));
+        assert!(!debouncer.take(after(start, 12)));
+        assert!(debouncer.take(after(start, 13)));
     }
 
     #[test]
     fn changes_that_do_not_end_are_due_nevertheless() {
         let (start, mut debouncer) = (Instant::now(), Debouncer::new(Patience::default()));
-        for millis in (0..95).step_by(5) {
+        debouncer.note(start);
+        assert!(debouncer.take(start));
+        for millis in (5..105).step_by(5) {
             assert!(!debouncer.take(after(start, millis)));
             debouncer.note(after(start, millis));
         }
-        debouncer.note(after(start, 95));
-        assert_eq!(debouncer.oldest(), Some(start));
-        assert_eq!(debouncer.due(), Some(after(start, 100)));
-        assert!(debouncer.take(after(start, 100)));
+        assert_eq!(debouncer.oldest(), Some(after(start, 5)));
+        assert_eq!(debouncer.due(), Some(after(start, 105)));
+        assert!(debouncer.take(after(start, 105)));
         assert_eq!(debouncer.oldest(), None);
     }
 }

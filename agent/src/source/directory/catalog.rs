@@ -212,11 +212,14 @@ impl Catalog {
 
     fn recount_nodes(&mut self, names: HashSet<String>) {
         let mut doubtful = HashSet::new();
-        for name in names {
-            if let Some((uid, place)) = self.uids.remove(&name) {
+        // First all go, then they come: one may be now where another was.
+        for name in &names {
+            if let Some((uid, place)) = self.uids.remove(name) {
                 self.uid_places.remove(&uid, &place);
                 doubtful.insert(uid);
             }
+        }
+        for name in names {
             let place = self.node_places.first(&name).cloned();
             if let Some(place) = place
                 && let Some(node) = self.node_at(&place)
