@@ -28,6 +28,7 @@ use weir_datapath::{
 };
 use weir_netlink::Link;
 
+pub(crate) use self::kernel::OfIp;
 use self::{
     kernel::State,
     plan::{OfCluster, Surroundings},

@@ -26,6 +26,7 @@ pub mod follow;
 pub mod index;
 pub mod ledger;
 pub mod maps;
+pub mod phases;
 pub mod reconcile;
 pub mod slots;
 pub mod sockets;

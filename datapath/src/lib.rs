@@ -7,6 +7,7 @@
 //! process or a thread, or needs a runtime. What talks to the kernel about network devices
 //! ([`filter`]) does so in the network namespace of the calling thread.
 
+mod batch;
 mod cgroup;
 mod cookie;
 mod error;

@@ -1,17 +1,19 @@
 //! The maps, each with its types.
 
-use std::fmt;
+use std::os::fd::AsFd;
+use std::{fmt, io};
 
 use aya::Pod;
 use aya::maps::lpm_trie::Key;
 use aya::maps::{Array, HashMap, IterableMap, LpmTrie, MapData, MapError, PerCpuArray};
+use aya::sys::SyscallError;
 use weir_ebpf_common::map::{self, Map};
 use weir_ebpf_common::{
     Address, Affinity, AffinityKey, Backend, Endpoint, Flow, FlowKey, Fragment, FragmentKey,
     Reason, Route, Service, ServiceKey, Settings, Socket, SocketKey, V4, V6,
 };
 
-use crate::{Error, Pins};
+use crate::{Error, Pins, batch};
 
 /// An address family, and which of the maps are its own.
 pub trait Family: Address + Pod {
@@ -102,6 +104,16 @@ impl<K: Pod, V: Pod> Table<K, V> {
         self.inner.insert(key, value, 0).map_err(failed("write", self.map))
     }
 
+    /// The same for many at once, in their order. After an error, tells how many were set before it.
+    ///
+    /// # Errors
+    /// When the map is full, or the kernel refuses.
+    pub fn set_all(&mut self, keys: &[K], values: &[V]) -> Result<(), (usize, Error)> {
+        let map = IterableMap::map(&self.inner).fd();
+        batch::update(map.as_fd(), keys, values)
+            .map_err(|(done, error)| (done, failed("write", self.map)(batch_error(error))))
+    }
+
     /// Removes an entry; tells whether it was there.
     ///
     /// # Errors
@@ -163,6 +175,16 @@ impl Slots {
             self.0.set(index, id, 0).map_err(failed("write", map::SLOTS))?;
         }
         Ok(())
+    }
+
+    /// Writes the ids of backends to these slots. After an error, tells how many were written before.
+    ///
+    /// # Errors
+    /// Beyond the last slot.
+    pub fn set_all(&mut self, slots: &[u32], backends: &[u32]) -> Result<(), (usize, Error)> {
+        let map = IterableMap::map(&self.0).fd();
+        batch::update(map.as_fd(), slots, backends)
+            .map_err(|(done, error)| (done, failed("write", map::SLOTS)(batch_error(error))))
     }
 
     /// The id in a slot.
@@ -342,13 +364,15 @@ fn failed(action: &'static str, map: Map) -> impl Fn(MapError) -> Error {
     move |source| Error::Map { action, name: map.name, source: Box::new(source) }
 }
 
+fn batch_error(io_error: io::Error) -> MapError {
+    MapError::SyscallError(SyscallError { call: "bpf_map_update_batch", io_error })
+}
+
 fn absent_is_none<T>(result: Result<T, MapError>) -> Result<Option<T>, MapError> {
     match result {
         Ok(value) => Ok(Some(value)),
         Err(MapError::KeyNotFound) => Ok(None),
-        Err(MapError::SyscallError(error))
-            if error.io_error.kind() == std::io::ErrorKind::NotFound =>
-        {
+        Err(MapError::SyscallError(error)) if error.io_error.kind() == io::ErrorKind::NotFound => {
             Ok(None)
         }
         Err(error) => Err(error),

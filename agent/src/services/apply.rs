@@ -13,6 +13,7 @@ use super::diff::Op;
 use super::ledger::Capacity;
 use super::maps;
 use super::tables::{BackendId, Frontend, Range, Tables};
+use crate::datapath::OfIp;
 
 /// An operation that came to nothing.
 #[derive(Debug, Error)]
@@ -88,22 +89,45 @@ impl Maps {
 
     /// Does these operations in their order, and tells which came to nothing. What needs one of
     /// those is not done either, so that no packet is led where nothing is; everything else is.
-    pub fn apply(&mut self, ops: Vec<Op>) -> Vec<Failure> {
+    pub fn apply(&mut self, ops: &[Op]) -> Vec<Failure> {
         let mut failures = Vec::new();
         let mut missing = Missing::default();
-        for op in ops {
-            let failure = if missing.is_needed_by(&op) {
-                Failure::Skipped(op)
+        let mut done = self.perform_run(ops);
+        for (number, op) in ops.iter().enumerate() {
+            if number < done {
+                continue;
+            }
+            let failure = if missing.is_needed_by(op) {
+                Failure::Skipped(op.clone())
             } else {
-                match self.perform(&op) {
-                    Ok(()) => continue,
-                    Err(source) => Failure::Refused { op, source },
+                match self.perform(op) {
+                    Ok(()) => {
+                        if missing.is_empty() {
+                            let rest = ops.get(number + 1..).unwrap_or_default();
+                            done = number + 1 + self.perform_run(rest);
+                        }
+                        continue;
+                    }
+                    Err(source) => Failure::Refused { op: op.clone(), source },
                 }
             };
             missing.note(failure.op());
             failures.push(failure);
         }
         failures
+    }
+
+    /// Does the first operations, as long as they are of one kind and enough to be worth it, and
+    /// tells how many: one of them may be refused, which is told when it is tried alone.
+    fn perform_run(&mut self, ops: &[Op]) -> usize {
+        match ops.first() {
+            Some(Op::PutBackend(_, first)) if first.ip.is_ipv4() => self.v4.put_backends(ops),
+            Some(Op::PutBackend(..)) => self.v6.put_backends(ops),
+            Some(Op::PutFrontend(first, _)) if first.ip.is_ipv4() => self.v4.put_frontends(ops),
+            Some(Op::PutFrontend(..)) => self.v6.put_frontends(ops),
+            Some(Op::WriteSlots(..)) => write_slots(&mut self.slots, ops),
+            _ => 0,
+        }
     }
 
     fn perform(&mut self, op: &Op) -> Result<(), Error> {
@@ -144,6 +168,32 @@ impl<A: Family + Into<IpAddr>> OfFamily<A> {
         Ok(Self { services, backends: Table::open(pins, A::BACKENDS)? })
     }
 
+    /// Puts the backends that the first operations are about, and tells how many of these.
+    fn put_backends(&mut self, ops: &[Op]) -> usize
+    where
+        A: OfIp,
+    {
+        let of_op = |op: &Op| match op {
+            Op::PutBackend(id, to) => Some((*id, maps::wire_backend(A::of(to.ip)?, to))),
+            _ => None,
+        };
+        put_run(ops, of_op, |keys, values| self.backends.set_all(keys, values))
+    }
+
+    /// The same for frontends.
+    fn put_frontends(&mut self, ops: &[Op]) -> usize
+    where
+        A: OfIp,
+    {
+        let of_op = |op: &Op| match op {
+            Op::PutFrontend(key, to) => {
+                Some((maps::service_key(A::of(key.ip)?, key), maps::service(to)))
+            }
+            _ => None,
+        };
+        put_run(ops, of_op, |keys, values| self.services.set_all(keys, values))
+    }
+
     fn read(&self, slots: &Slots, tables: &mut Tables) -> Result<(), Error> {
         for (id, backend) in self.backends.entries()? {
             tables.backends.insert(id, maps::backend(&backend));
@@ -156,6 +206,48 @@ impl<A: Family + Into<IpAddr>> OfFamily<A> {
             tables.frontends.insert(key, Frontend { value, slots });
         }
         Ok(())
+    }
+}
+
+/// Below this the calls that are saved are not worth the copies.
+const RUN: usize = 8;
+/// No more than this at once: others want to use the maps, too.
+const BATCH: usize = 4096;
+
+/// Puts what the first operations are about, and tells how many of these.
+fn put_run<K, V>(
+    ops: &[Op],
+    of_op: impl FnMut(&Op) -> Option<(K, V)>,
+    mut put: impl FnMut(&[K], &[V]) -> Result<(), (usize, Error)>,
+) -> usize {
+    let (keys, values): (Vec<K>, Vec<V>) = ops.iter().take(BATCH).map_while(of_op).unzip();
+    if keys.len() < RUN {
+        return 0;
+    }
+    match put(&keys, &values) {
+        Ok(()) => keys.len(),
+        Err((done, _)) => done,
+    }
+}
+
+/// Writes the slots that the first operations are about, and tells how many of these.
+fn write_slots(slots: &mut Slots, ops: &[Op]) -> usize {
+    let (mut numbers, mut backends, mut ends) = (Vec::new(), Vec::new(), Vec::new());
+    for op in ops {
+        let Op::WriteSlots(offset, ids) = op else { break };
+        numbers.extend((*offset..).take(ids.len()));
+        backends.extend_from_slice(ids);
+        ends.push(numbers.len());
+        if numbers.len() >= BATCH {
+            break;
+        }
+    }
+    if numbers.len() < RUN {
+        return 0;
+    }
+    match slots.set_all(&numbers, &backends) {
+        Ok(()) => ends.len(),
+        Err((done, _)) => ends.partition_point(|end| *end <= done),
     }
 }
 
@@ -176,6 +268,10 @@ struct Missing {
 }
 
 impl Missing {
+    fn is_empty(&self) -> bool {
+        self.backends.is_empty() && self.ranges.is_empty()
+    }
+
     fn is_needed_by(&self, op: &Op) -> bool {
         match op {
             Op::WriteSlots(_, ids) => ids.iter().any(|id| self.backends.contains(id)),

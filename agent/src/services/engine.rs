@@ -7,6 +7,7 @@ use super::compile::{Terms, compile};
 use super::diff::Op;
 use super::index::{Change, Index};
 use super::ledger::Ledger;
+use super::phases::merge;
 use crate::model::World;
 
 /// Index and ledger, working together.
@@ -27,11 +28,12 @@ impl Engine {
 
     /// Takes a world in. Tells the operations, in their order.
     pub fn update(&mut self, world: &World, now: Instant) -> Vec<Op> {
-        let mut ops = Vec::new();
-        for Change { name, resolved } in self.index.update(world) {
-            let compiled = resolved.map(|resolved| Arc::new(compile(&resolved, &self.terms)));
-            ops.extend(self.ledger.place(&name, compiled, now));
-        }
+        let Self { index, terms, ledger, .. } = self;
+        let placed = index.update(world).into_iter().map(|Change { name, resolved }| {
+            let compiled = resolved.map(|resolved| Arc::new(compile(&resolved, terms)));
+            ledger.place(&name, compiled, now)
+        });
+        let mut ops = merge(placed);
         if !self.begun {
             self.begun = true;
             ops.extend(self.ledger.end_adoption(now));
@@ -41,16 +43,14 @@ impl Engine {
 
     /// Goes on under other terms.
     pub fn set_terms(&mut self, terms: Terms, now: Instant) -> Vec<Op> {
-        let mut ops = Vec::new();
         if self.terms == terms {
-            return ops;
+            return Vec::new();
         }
         self.terms = terms;
-        for (name, resolved) in self.index.resolved() {
-            let compiled = Arc::new(compile(resolved, &self.terms));
-            ops.extend(self.ledger.place(name, Some(compiled), now));
-        }
-        ops
+        let Self { index, terms, ledger, .. } = self;
+        merge(index.resolved().map(|(name, resolved)| {
+            ledger.place(name, Some(Arc::new(compile(resolved, terms))), now)
+        }))
     }
 
     /// Does what time allows; see [`Ledger::settle`]. Before the first world that is nothing.

@@ -144,7 +144,7 @@ impl Reconciler {
         }
         ops.extend(engine.settle(now));
         let is_idle = ops.is_empty();
-        let mut outcome = perform(maps, sockets, ops, &self.health);
+        let mut outcome = perform(maps, sockets, &ops, &self.health);
         if let Some(seen) = seen.filter(|_| !is_idle && outcome.is_ok()) {
             let took = seen.elapsed();
             debug!(?took, "a change of Services is in the maps");
@@ -158,7 +158,7 @@ impl Reconciler {
                 self.health.record_repair("services_changed");
             }
             // What failed just now is among it.
-            outcome = perform(maps, sockets, repairs, &self.health);
+            outcome = perform(maps, sockets, &repairs, &self.health);
         }
         outcome
     }
@@ -210,7 +210,7 @@ async fn until(due: Option<Instant>) {
 fn perform(
     maps: &mut Maps,
     sockets: &mut Sockets,
-    ops: Vec<Op>,
+    ops: &[Op],
     health: &Health,
 ) -> Result<(), Error> {
     if ops.is_empty() {
@@ -224,7 +224,7 @@ fn perform(
             debug!("{op}");
         }
     }
-    let gone = sockets::gone(&ops);
+    let gone = sockets::gone(ops);
     let failures = maps.apply(ops);
     for failure in &failures {
         done.entry(failure.op().kind()).and_modify(|count| *count -= 1);

@@ -97,7 +97,7 @@ fn services_reach_the_maps_and_a_restarted_agent_finds_them_as_they_should_be() 
         let mut world = World::default();
         (1..=3).for_each(|number| put(&mut world, number, 2 * number));
         let mut first = engine(Ledger::new(maps.capacity().unwrap(), 0));
-        succeed(&maps.apply(first.update(&world, now)));
+        succeed(&maps.apply(&first.update(&world, now)));
         let held = maps.read().unwrap();
         assert_eq!(held, first.ledger().tables());
         assert_eq!((held.frontends.len(), held.backends.len()), (12, 24));
@@ -107,8 +107,8 @@ fn services_reach_the_maps_and_a_restarted_agent_finds_them_as_they_should_be() 
         assert_eq!(second.update(&world, now), []);
         put(&mut world, 2, 1);
         world.services.remove(&ObjectName::new("ns", "s3"));
-        succeed(&maps.apply(second.update(&world, now)));
-        succeed(&maps.apply(second.settle(now + GRACE)));
+        succeed(&maps.apply(&second.update(&world, now)));
+        succeed(&maps.apply(&second.settle(now + GRACE)));
         let held = maps.read().unwrap();
         assert_eq!(diff(&second.ledger().tables(), &held), []);
         assert_eq!((held.frontends.len(), held.backends.len()), (8, 6));
@@ -180,7 +180,7 @@ fn the_loop_follows_worlds_repairs_the_maps_and_outlives_itself() {
         running.publish(&world);
         await_counts(&maps, 8, 8);
         let key = *maps.read().unwrap().frontends.keys().next().unwrap();
-        succeed(&Maps::open(pins).unwrap().apply(vec![Op::DeleteFrontend(key)]));
+        succeed(&Maps::open(pins).unwrap().apply(&[Op::DeleteFrontend(key)]));
         await_counts(&maps, 8, 8);
         let status = running.status.borrow().clone();
         assert_eq!(status.condition(), Ok(()));
@@ -249,16 +249,16 @@ fn what_somebody_deletes_or_writes_over_is_repaired() {
         let mut world = World::default();
         put(&mut world, 1, 3);
         let mut engine = engine(Ledger::new(maps.capacity().unwrap(), 0));
-        succeed(&maps.apply(engine.update(&world, now)));
+        succeed(&maps.apply(&engine.update(&world, now)));
         let wanted = engine.ledger().tables();
         let (key, frontend) =
             wanted.frontends.iter().find(|(_, frontend)| frontend.slots.len() == 3).unwrap();
-        succeed(&maps.apply(vec![
+        succeed(&maps.apply(&[
             Op::DeleteFrontend(*key),
             Op::DeleteBackend(frontend.slots[0]),
             Op::WriteSlots(frontend.value.range.offset, [7, 7].into()),
         ]));
-        succeed(&maps.apply(diff(&wanted, &maps.read().unwrap())));
+        succeed(&maps.apply(&diff(&wanted, &maps.read().unwrap())));
         assert_eq!(maps.read().unwrap(), wanted);
     });
 }
@@ -271,7 +271,7 @@ fn a_service_that_does_not_fit_is_named_and_the_others_are_in_the_maps() {
         let mut world = World::default();
         (1..=3).for_each(|number| put(&mut world, number, 2));
         let mut engine = engine(Ledger::new(maps.capacity().unwrap(), 0));
-        succeed(&maps.apply(engine.update(&world, now)));
+        succeed(&maps.apply(&engine.update(&world, now)));
         let problems: Vec<String> =
             engine.ledger().problems().map(|(name, what)| format!("{name}: {what}")).collect();
         assert_eq!(problems, ["ns/s3: no room for 2 backends: 4 of 5 are in use"]);
@@ -291,7 +291,7 @@ fn what_needs_something_that_the_kernel_refused_is_not_done() {
         let capacity =
             weir_agent::services::ledger::Capacity { backends: 1000, ..maps.capacity().unwrap() };
         let mut engine = engine(Ledger::new(capacity, 0));
-        let failures = maps.apply(engine.update(&world, now));
+        let failures = maps.apply(&engine.update(&world, now));
         assert!(failures.iter().any(|failure| matches!(failure, Failure::Skipped(_))));
         let held = maps.read().unwrap();
         for frontend in held.frontends.values() {
