@@ -8,6 +8,7 @@
 //! Pods that come and go are the plugin's: it attaches the programs and enters the pod before the
 //! pod starts. What it has recorded is compared here with what is there.
 
+pub mod capacity;
 mod cgroup;
 pub mod diff;
 mod kernel;
@@ -21,10 +22,13 @@ use std::{
 };
 
 use tokio::sync::watch;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 use weir_datapath::{
-    Capacities, Hook, Pins, Program, attach, attach_sockets, common::Settings, detach,
-    detach_sockets, load, maps::SettingsMap, mount_bpffs, netns_cookie,
+    Hook, MapRoom, Pins, Program, attach, attach_sockets,
+    common::{Settings, map::Map},
+    detach, detach_sockets, load,
+    maps::SettingsMap,
+    mount_bpffs, netns_cookie,
 };
 use weir_netlink::Link;
 
@@ -70,6 +74,8 @@ pub struct Datapath {
     run_dir: PathBuf,
     cgroup: Option<PathBuf>,
     settings: Settings,
+    capacities: Vec<(Map, u32)>,
+    rooms: Vec<MapRoom>,
     is_wanted: bool,
     loaded: Option<State>,
     /// Where programs for the cluster are.
@@ -96,6 +102,8 @@ impl Datapath {
             run_dir: options.run_dir.clone(),
             cgroup: options.cgroup.clone(),
             settings,
+            capacities: capacity::wanted(memory(), &options.map_capacity),
+            rooms: Vec::new(),
             is_wanted: options.services,
             loaded: None,
             programs: HashSet::new(),
@@ -107,6 +115,11 @@ impl Datapath {
     /// Becomes true when the maps are there.
     pub fn loaded(&self) -> watch::Receiver<bool> {
         self.announce.subscribe()
+    }
+
+    /// The maps and the room that they have; none before they are loaded.
+    pub fn rooms(&self) -> &[MapRoom] {
+        &self.rooms
     }
 
     /// Whether programs set marks.
@@ -175,7 +188,18 @@ impl Datapath {
         {
             info!("mounted a BPF file system at {BPF_FS}");
         }
-        let loaded = load(&self.pins, &Capacities::default())?;
+        let loaded = load(&self.pins, &capacity::capacities(&self.capacities))?;
+        for (MapRoom { map, entries }, wanted) in capacity::kept(&self.capacities, &loaded.maps) {
+            warn!(
+                map = map.name,
+                entries,
+                wanted,
+                "a map that is pinned keeps the room that it has: to give it other room, remove {} \
+                 and start the agent again, which interrupts what goes through Services",
+                self.pins.map(map).display()
+            );
+        }
+        self.rooms = loaded.maps;
         let cookie = netns_cookie()?;
         if cookie.is_none() {
             debug!("this kernel does not tell a namespace's cookie: the machine's first is taken");
@@ -277,4 +301,10 @@ impl Datapath {
         info!("Services are not wanted: removed the eBPF programs");
         Ok(operations)
     }
+}
+
+/// The machine's memory in bytes.
+fn memory() -> u64 {
+    let found = rustix::system::sysinfo();
+    found.totalram.saturating_mul(found.mem_unit.into())
 }

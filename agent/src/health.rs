@@ -16,6 +16,7 @@ use std::{
 };
 
 use tokio::sync::watch;
+use weir_datapath::MapRoom;
 
 pub use self::server::serve;
 use crate::{metrics::Metrics, services::status::Status, source::Published};
@@ -143,6 +144,11 @@ impl Health {
     /// This is how Services are doing.
     pub fn record_services(&self, status: &Status) {
         self.metrics.services.set(status);
+    }
+
+    /// The maps of the data path have so much room.
+    pub fn record_map_capacities(&self, rooms: &[MapRoom]) {
+        self.metrics.services.set_capacities(rooms);
     }
 
     /// A change of Services is in the maps, so long after it was seen.

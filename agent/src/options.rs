@@ -6,6 +6,8 @@ use std::{net::SocketAddr, path::PathBuf};
 use clap::{ArgAction, Parser, ValueEnum};
 use ipnetwork::IpNetwork;
 
+use crate::datapath::capacity::Chosen;
+
 /// Keeps the node's pod network right: tunnel, routes, neighbours, forwarding entries, masquerading
 /// and the CNI configuration.
 #[derive(Debug, Clone, Parser)]
@@ -100,6 +102,12 @@ pub struct Options {
     /// Directory of the pinned eBPF programs and maps
     #[arg(long, env = "WEIR_PIN_DIR", value_name = "DIR", default_value = "/sys/fs/bpf/weir")]
     pub pin_dir: PathBuf,
+
+    /// Room of eBPF maps, in entries; can be given several times: services, slots, backends,
+    /// flows-tcp, flows-any, affinity, endpoints, cluster, fragments or sockets, as flows-tcp=131072.
+    /// The default depends on the machine's memory, and maps that are there keep the room they have
+    #[arg(long, env = "WEIR_MAP_CAPACITY", value_name = "NAME=ENTRIES", value_delimiter = ',')]
+    pub map_capacity: Vec<Chosen>,
 
     /// Where kernel parameters can be written, in a container whose own /proc/sys is read-only
     #[arg(long, env = "WEIR_PROC_SYS", value_name = "DIR", default_value = "/proc/sys")]
@@ -203,6 +211,15 @@ mod tests {
         for wrong in ["0", "0x3", "0x4000", "0x8000", "many", "0x100000000"] {
             assert!(mark_bit(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn capacities_are_chosen_by_name_several_at_once() {
+        let options = ["weir-agent", "--node-name=a", "--map-capacity=slots=128,sockets=256"];
+        assert_eq!(Options::try_parse_from(options).unwrap().map_capacity.len(), 2);
+        let wrong = ["weir-agent", "--node-name=a", "--map-capacity=slot=128"];
+        let error = Options::try_parse_from(wrong).unwrap_err().to_string();
+        assert!(error.contains("there are services, slots"), "{error}");
     }
 
     #[test]

@@ -101,7 +101,7 @@ impl Reconciler {
             health.set(Condition::ServicesProgrammed, Ok(()));
         }
         Self {
-            programs: Programs::new(&options),
+            programs: Programs::new(&options, Arc::clone(&health)),
             options,
             conf,
             netlink,
@@ -139,7 +139,7 @@ impl Reconciler {
                 self.masquerade = None;
             }
             let filters = triggers.take_filters_in_doubt();
-            let mut succeeded = self.restore_filters(&filters).await;
+            let mut succeeded = self.programs.restore(&self.netlink, &filters).await;
             if !trigger.is_of_filters() {
                 let published = triggers.published();
                 let mut way = Way::new(&trigger, triggers.right_of_way(), self.made_way, resync);
@@ -216,26 +216,6 @@ impl Reconciler {
         let ending = if error.is_none() { Ending::Succeeded } else { Ending::Failed };
         self.health.record(Pass { took, peers_known, peers_programmed, operations, error });
         ending
-    }
-
-    /// Looks at the filters of these links alone, which somebody may have removed. Returns whether
-    /// all is as it should be.
-    async fn restore_filters(&mut self, links: &BTreeSet<u32>) -> bool {
-        if links.is_empty() {
-            return true;
-        }
-        let outcome = self.programs.restore(&self.netlink, links).await;
-        let condition = outcome.map_err(|error| causes(&error)).map(|operations| {
-            if !operations.is_empty() {
-                info!(?links, ?operations, "put filters right that somebody has changed");
-                self.health.record_repair("filter");
-                self.health.record_operations(operations);
-            }
-        });
-        let Err(error) = condition else { return true };
-        error!(?links, "{error}");
-        self.health.set(Condition::ProgramsAttached, Err(error));
-        false
     }
 
     async fn reconcile(
@@ -364,11 +344,7 @@ impl Reconciler {
         let Self { conf, uplinks, netlink, programs, overlay: known, .. } = self;
         let tunnel = known.tunnel().filter(|_| overlay.tunnel.is_some());
         let surroundings = Surroundings { conf, own, peers, overlay, tunnel, uplinks };
-        let outcome = programs.ensure(netlink, &surroundings, trigger.is_resync()).await?;
-        if let Some(outcome) = outcome {
-            let condition = outcome.map(|operations| done.add(operations));
-            self.health.set(Condition::ProgramsAttached, condition);
-        }
+        done.add(programs.ensure(netlink, &surroundings, trigger.is_resync()).await?);
         Ok(())
     }
 

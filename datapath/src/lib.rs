@@ -24,7 +24,7 @@ pub use cgroup::{SOCKET_PROGRAMS, attach_sockets, detach_sockets};
 pub use cookie::netns_cookie;
 pub use error::Error;
 pub use filter::{Attached, Hook, attach, detach, list};
-pub use load::{Capacities, Loaded, load, load_with_logs};
+pub use load::{Capacities, Loaded, MapRoom, load, load_with_logs};
 pub use logs::{LogLevel, Logs};
 pub use object::TC_PROGRAMS;
 pub use pins::{Pins, mount_bpffs};

@@ -31,6 +31,17 @@ impl Capacities {
 pub struct Loaded {
     /// Each program.
     pub programs: Vec<Verified>,
+    /// The maps that they use, also those that were pinned before.
+    pub maps: Vec<MapRoom>,
+}
+
+/// A map with the room that it has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MapRoom {
+    /// Which.
+    pub map: Map,
+    /// So many entries.
+    pub entries: u32,
 }
 
 /// A program that the kernel has accepted.
@@ -70,7 +81,7 @@ pub fn load_with_logs(
 ) -> Result<(Loaded, Option<Logs>), Error> {
     pins.create()?;
     let mut object = open(pins, capacities, level)?;
-    check_maps(&object, pins)?;
+    let maps = check_maps(&object, pins)?;
     let mut programs = Vec::new();
     for name in TC_PROGRAMS.iter().chain(SOCKET_PROGRAMS) {
         match load_program(&mut object, name) {
@@ -93,7 +104,7 @@ pub fn load_with_logs(
         pin(&mut object, pins, verified.name)?;
     }
     let logs = if level == LogLevel::Off { None } else { Logs::of(&mut object) };
-    Ok((Loaded { programs }, logs))
+    Ok((Loaded { programs, maps }, logs))
 }
 
 fn is_optional(name: &str) -> bool {
@@ -130,11 +141,12 @@ fn has_set_retval() -> bool {
 }
 
 /// A map that was pinned before is used as it is found, so it has to be right.
-fn check_maps(object: &Ebpf, pins: &Pins) -> Result<(), Error> {
+fn check_maps(object: &Ebpf, pins: &Pins) -> Result<Vec<MapRoom>, Error> {
+    let mut sized = Vec::new();
     for (name, map) in object.maps() {
         let Some(known) = map::ALL.iter().find(|known| known.name == name) else { continue };
         let wanted = crate::maps::sizes(*known);
-        let found = crate::maps::found_sizes(map, known.name)?;
+        let (found, entries) = crate::maps::found_sizes(map, known.name)?;
         if wanted != found {
             return Err(Error::Layout {
                 path: pins.map(*known),
@@ -142,8 +154,9 @@ fn check_maps(object: &Ebpf, pins: &Pins) -> Result<(), Error> {
                 wanted: wanted.to_string(),
             });
         }
+        sized.push(MapRoom { map: *known, entries });
     }
-    Ok(())
+    Ok(sized)
 }
 
 fn load_program(object: &mut Ebpf, name: &'static str) -> Result<Verified, Error> {

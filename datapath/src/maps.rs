@@ -335,8 +335,8 @@ pub(crate) fn sizes(map: Map) -> Sizes {
     }
 }
 
-/// What the kernel says.
-pub(crate) fn found_sizes(map: &aya::maps::Map, name: &'static str) -> Result<Sizes, Error> {
+/// What the kernel says, and how many entries there is room for.
+pub(crate) fn found_sizes(map: &aya::maps::Map, name: &'static str) -> Result<(Sizes, u32), Error> {
     use aya::maps::Map as Any;
     let failed = |source| Error::Map { action: "look at", name, source: Box::new(source) };
     let data = match map {
@@ -348,7 +348,8 @@ pub(crate) fn found_sizes(map: &aya::maps::Map, name: &'static str) -> Result<Si
         _ => return Err(failed(MapError::InvalidMapType { map_type: 0 })),
     };
     let info = data.info().map_err(failed)?;
-    Ok(Sizes { key: info.key_size() as usize, value: info.value_size() as usize })
+    let sizes = Sizes { key: info.key_size() as usize, value: info.value_size() as usize };
+    Ok((sizes, info.max_entries()))
 }
 
 fn open<T>(

@@ -13,6 +13,8 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
+use weir_datapath::MapRoom;
+
 use super::set;
 use crate::model;
 use crate::services::{ledger::Problem, status::Status};
@@ -24,7 +26,14 @@ struct Reason {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Map {
-    map: &'static str,
+    map: String,
+}
+
+impl Map {
+    /// As the maps are called, in small letters.
+    fn named(name: &str) -> Self {
+        Self { map: name.to_ascii_lowercase() }
+    }
 }
 
 /// The metrics of Services.
@@ -62,7 +71,7 @@ impl Metrics {
         registry.register_with_unit("services_programming_duration", help, Unit::Seconds, duration);
         let help = "Entries of the eBPF maps of Services that are in use";
         registry.register("map_entries", help, metrics.entries.clone());
-        let help = "Entries that the eBPF maps of Services can have";
+        let help = "Entries that the eBPF maps can have";
         registry.register("map_capacity", help, metrics.capacity.clone());
         metrics
     }
@@ -70,6 +79,13 @@ impl Metrics {
     /// A change is in the maps, so long after it was seen.
     pub(crate) fn programmed(&self, took: Duration) {
         self.programming_duration.observe(took.as_secs_f64());
+    }
+
+    /// The maps have so much room.
+    pub(crate) fn set_capacities(&self, rooms: &[MapRoom]) {
+        for MapRoom { map, entries } in rooms {
+            self.capacity.get_or_create(&Map::named(map.name)).set((*entries).into());
+        }
     }
 
     /// This is how Services are doing.
@@ -93,8 +109,8 @@ impl Metrics {
             ("backends_v6", v6.backends, capacity.backends),
             ("slots", status.slots as usize, capacity.slots as usize),
         ] {
-            set(&self.entries.get_or_create(&Map { map }), entries);
-            set(&self.capacity.get_or_create(&Map { map }), capacity);
+            set(&self.entries.get_or_create(&Map::named(map)), entries);
+            set(&self.capacity.get_or_create(&Map::named(map)), capacity);
         }
     }
 }
@@ -127,6 +143,8 @@ mod tests {
         let mut registry = Registry::with_prefix("weir");
         let metrics = Metrics::register(&mut registry);
         metrics.programmed(Duration::from_millis(3));
+        let map = weir_datapath::common::map::FLOWS_ANY_V6;
+        metrics.set_capacities(&[MapRoom { map, entries: 256 }]);
         metrics.set(&status());
         let scrape = || {
             let mut text = String::new();
@@ -147,6 +165,7 @@ mod tests {
             "weir_map_entries{map=\"slots\"} 40",
             "weir_map_capacity{map=\"services_v6\"} 10",
             "weir_map_capacity{map=\"slots\"} 64",
+            "weir_map_capacity{map=\"flows_any_v6\"} 256",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }

@@ -3,12 +3,14 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use tokio::sync::watch;
+use tracing::{error, info};
 use weir_netlink::{Netlink, link};
 
 use super::{causes, error::Error};
 use crate::{
     datapath::{Datapath, Operations, plan::Surroundings},
     events::Concern,
+    health::{Condition, Health},
     options::Options,
 };
 
@@ -20,14 +22,12 @@ pub(super) struct Programs {
     compared: bool,
     /// What keeps it from being there.
     obstacle: Option<Concern>,
+    health: Arc<Health>,
 }
 
-/// What came of it: the operations, or what is in the way.
-pub(super) type Outcome = Result<Operations, String>;
-
 impl Programs {
-    pub(super) fn new(options: &Options) -> Self {
-        Self { datapath: Datapath::new(options), compared: false, obstacle: None }
+    pub(super) fn new(options: &Options, health: Arc<Health>) -> Self {
+        Self { datapath: Datapath::new(options), compared: false, obstacle: None, health }
     }
 
     /// Becomes true when the maps are there, for those who write them too.
@@ -45,8 +45,30 @@ impl Programs {
         self.datapath.numbers()
     }
 
-    /// Attaches what is missing at these links alone.
-    pub(super) async fn restore(
+    /// Looks at the filters of these links alone, which somebody may have removed. Returns whether
+    /// all is as it should be.
+    pub(super) async fn restore(&mut self, netlink: &Netlink, links: &BTreeSet<u32>) -> bool {
+        if links.is_empty() {
+            return true;
+        }
+        match self.try_restore(netlink, links).await {
+            Ok(operations) if operations.is_empty() => true,
+            Ok(operations) => {
+                info!(?links, ?operations, "put filters right that somebody has changed");
+                self.health.record_repair("filter");
+                self.health.record_operations(operations);
+                true
+            }
+            Err(error) => {
+                let text = causes(&error);
+                error!(?links, "{text}");
+                self.health.set(Condition::ProgramsAttached, Err(text));
+                false
+            }
+        }
+    }
+
+    async fn try_restore(
         &mut self,
         netlink: &Netlink,
         links: &BTreeSet<u32>,
@@ -62,30 +84,38 @@ impl Programs {
         self.obstacle.clone()
     }
 
-    /// Makes it what it should be; `None` if this pass need not look. Everything is compared with a
-    /// resync, and the first time as soon as there is a network; what did not work then is tried
-    /// again with a resync only.
+    /// Makes it what it should be, and tells what was done. Everything is compared with a resync, and
+    /// the first time as soon as there is a network; what did not work then is tried again with a
+    /// resync only.
     pub(super) async fn ensure(
         &mut self,
         netlink: &Netlink,
         surroundings: &Surroundings<'_>,
         is_resync: bool,
-    ) -> Result<Option<Outcome>, weir_netlink::Error> {
+    ) -> Result<Operations, weir_netlink::Error> {
         let is_first = !self.compared && self.obstacle.is_none();
         let links = if is_resync || is_first { Some(link::list(netlink).await?) } else { None };
         if links.is_none() && !self.datapath.is_on() {
-            return Ok(None);
+            return Ok(Operations::new());
         }
+        let was_on = self.datapath.is_on();
         let outcome = match &links {
             _ if self.datapath.is_wanted() => self.datapath.ensure(surroundings, links.as_deref()),
             Some(links) => self.datapath.withdraw(links),
             None => Ok(Operations::new()),
         };
-        let outcome = outcome.map_err(|error| causes(&error));
+        if !was_on {
+            self.health.record_map_capacities(self.datapath.rooms());
+        }
+        let (operations, condition) = match outcome {
+            Ok(operations) => (operations, Ok(())),
+            Err(error) => (Operations::new(), Err(causes(&error))),
+        };
         let concern =
             |obstacle: &String| Concern::ServicesUnavailable { obstacle: obstacle.clone() };
-        self.obstacle = outcome.as_ref().err().map(concern);
-        self.compared |= outcome.is_ok();
-        Ok(Some(outcome))
+        self.obstacle = condition.as_ref().err().map(concern);
+        self.compared |= condition.is_ok();
+        self.health.set(Condition::ProgramsAttached, condition);
+        Ok(operations)
     }
 }
