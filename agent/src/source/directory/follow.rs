@@ -176,7 +176,7 @@ impl Follower {
         } else {
             WRITING
         };
-        let is_quiet = self.heard.is_none_or(|heard| heard.elapsed() >= QUIET);
+        let mut quiet_before = None;
         let mut deadline = self.scanned + rescan;
         let mut latest = None;
         let mut names = HashSet::new();
@@ -197,7 +197,9 @@ impl Follower {
                 }
             }
             let now = Instant::now();
-            self.heard = Some(now);
+            let heard = self.heard.replace(now);
+            let is_quiet =
+                *quiet_before.get_or_insert_with(|| heard.is_none_or(|heard| now >= heard + QUIET));
             let latest = *latest.get_or_insert(now + PATIENCE);
             let is_whole = is_quiet && begun.is_empty() && !anything;
             deadline = if is_whole { now } else { (now + QUIET).min(latest) };
