@@ -12,6 +12,7 @@ pub mod capacity;
 mod cgroup;
 pub mod diff;
 mod kernel;
+mod packet_log;
 pub mod plan;
 mod record;
 
@@ -24,9 +25,9 @@ use std::{
 use tokio::sync::watch;
 use tracing::{debug, info, warn};
 use weir_datapath::{
-    Hook, MapRoom, Pins, Program, attach, attach_sockets,
+    Hook, LogLevel, MapRoom, Pins, Program, attach, attach_sockets,
     common::{Settings, map::Map},
-    detach, detach_sockets, load,
+    detach, detach_sockets, load_with_logs,
     maps::SettingsMap,
     mount_bpffs, netns_cookie,
 };
@@ -74,6 +75,7 @@ pub struct Datapath {
     run_dir: PathBuf,
     cgroup: Option<PathBuf>,
     settings: Settings,
+    log_level: LogLevel,
     capacities: Vec<(Map, u32)>,
     rooms: Vec<MapRoom>,
     is_wanted: bool,
@@ -102,6 +104,7 @@ impl Datapath {
             run_dir: options.run_dir.clone(),
             cgroup: options.cgroup.clone(),
             settings,
+            log_level: options.packet_log.into(),
             capacities: capacity::wanted(memory(), &options.map_capacity),
             rooms: Vec::new(),
             is_wanted: options.services,
@@ -188,7 +191,11 @@ impl Datapath {
         {
             info!("mounted a BPF file system at {BPF_FS}");
         }
-        let loaded = load(&self.pins, &capacity::capacities(&self.capacities))?;
+        let capacities = capacity::capacities(&self.capacities);
+        let (loaded, logs) = load_with_logs(&self.pins, &capacities, self.log_level)?;
+        if let Some(logs) = logs {
+            packet_log::follow(logs);
+        }
         for (MapRoom { map, entries }, wanted) in capacity::kept(&self.capacities, &loaded.maps) {
             warn!(
                 map = map.name,

@@ -5,6 +5,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{ArgAction, Parser, ValueEnum};
 use ipnetwork::IpNetwork;
+use weir_datapath::LogLevel;
 
 use crate::datapath::capacity::Chosen;
 
@@ -56,6 +57,11 @@ pub struct Options {
     /// them. Needs --services
     #[arg(long, env = "WEIR_FAST_PATH", default_value_t = true, action = ArgAction::Set)]
     pub fast_path: bool,
+
+    /// Log lines of the eBPF programs about packets, each level with those before it. Nothing is
+    /// paid for what is not asked for. Needs --services
+    #[arg(long, env = "WEIR_PACKET_LOG", value_enum, default_value = "off")]
+    pub packet_log: PacketLog,
 
     /// The cgroup (of version 2) whose processes reach Services by their sockets; else the root of
     /// the first cgroup2 in /proc/mounts
@@ -167,6 +173,30 @@ pub enum TxChecksum {
     On,
     /// The kernel computes checksums.
     Off,
+}
+
+/// What eBPF programs write about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PacketLog {
+    /// Nothing.
+    Off,
+    /// Packets that are dropped.
+    Dropped,
+    /// Packets that are refused, because nobody serves what they ask for.
+    Refused,
+    /// Flows to Services that begin.
+    Opened,
+}
+
+impl From<PacketLog> for LogLevel {
+    fn from(chosen: PacketLog) -> Self {
+        match chosen {
+            PacketLog::Off => Self::Off,
+            PacketLog::Dropped => Self::Dropped,
+            PacketLog::Refused => Self::Refused,
+            PacketLog::Opened => Self::Opened,
+        }
+    }
 }
 
 /// The form of log lines.

@@ -1,7 +1,5 @@
 //! What programs write about packets, handed on to the log of who loaded them.
 
-use std::os::fd::{AsFd, BorrowedFd};
-
 use aya::Ebpf;
 use aya_log::EbpfLogger;
 use log::{Level, Log, Metadata, Record};
@@ -34,7 +32,7 @@ impl LogLevel {
     }
 }
 
-/// Lines that programs have written. The descriptor is readable when there are some.
+/// Lines that programs have written.
 pub struct Logs(EbpfLogger<Handed>);
 
 impl std::fmt::Debug for Logs {
@@ -55,12 +53,6 @@ impl Logs {
     }
 }
 
-impl AsFd for Logs {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
-    }
-}
-
 /// Gives lines to `tracing`.
 struct Handed;
 
@@ -75,7 +67,8 @@ impl Log for Handed {
         match record.level() {
             Level::Error | Level::Warn => tracing::warn!(reason, packet, "dropped a packet"),
             Level::Info => tracing::info!(reason, packet, "refused a packet"),
-            Level::Debug | Level::Trace => tracing::debug!(reason, packet, "opened a flow"),
+            // Who asks for it wants to see it, whatever else is logged.
+            Level::Debug | Level::Trace => tracing::info!(reason, packet, "opened a flow"),
         }
     }
 

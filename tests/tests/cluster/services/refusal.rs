@@ -57,3 +57,25 @@ fn an_unknown_port_of_a_service_is_refused_at_once() -> Result<()> {
         Ok(())
     })
 }
+
+#[test]
+fn the_agent_logs_packets_that_are_refused_if_asked_to() -> Result<()> {
+    Cluster::new(1).services().flag("--packet-log=refused").test(|cluster| {
+        let node = cluster.node(1)?;
+        let (client, backend) = (node.pod("client")?, Backend::on(node, "backend")?);
+        let service = with(web(Families::V4), &[&backend]);
+        cluster.world()?.put_service(&service)?;
+        let target = service.targets()[0];
+        reaches(&client, target, "backend")?;
+        refuses(&client, SocketAddr::new(target.ip(), 81))?;
+        let packet = format!("to {} port 81 protocol 6", target.ip());
+        until("it is in the log", || {
+            let log = node.log();
+            let line = log.lines().find(|line| line.contains(&packet));
+            ensure!(line.is_some_and(|line| line.contains("rejected_no_port")), "{line:?}");
+            Ok(())
+        })?;
+        ensure!(!node.log().contains("opened a flow"), "more than was asked for");
+        Ok(())
+    })
+}
