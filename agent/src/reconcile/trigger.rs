@@ -257,6 +257,11 @@ pub(super) struct RightOfWay {
 }
 
 impl RightOfWay {
+    #[cfg(test)]
+    pub(super) fn of(published: watch::Receiver<Published>) -> Self {
+        Self { published, nodes: None }
+    }
+
     /// Whether the source has other nodes than those of this pass.
     pub(super) fn is_claimed(&self) -> bool {
         let published = self.published.borrow();
@@ -282,7 +287,11 @@ impl Interests {
         }
         match change {
             Change::Link { index, name } => {
-                *name == self.tunnel || *name == self.bridge || self.uplinks.contains(index)
+                // The device is still the one that entries are on when somebody renames it.
+                *name == self.tunnel
+                    || self.tunnel_index == Some(*index)
+                    || *name == self.bridge
+                    || self.uplinks.contains(index)
             }
             // While no link has the node's address, any may get it.
             Change::Address { link } => {

@@ -44,3 +44,44 @@ impl Way {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::sync::watch;
+
+    use super::*;
+    use crate::source::Published;
+
+    const RESYNC: Duration = Duration::from_secs(10);
+
+    /// Whether a pass that begins now gives up reading when the source has other nodes.
+    async fn gives_up(trigger: Trigger, made_way: Option<Instant>) -> bool {
+        let (publisher, published) = watch::channel(Published::default());
+        let mut way = Way::new(&trigger, RightOfWay::of(published), made_way, RESYNC);
+        assert!(way.yield_if_claimed().is_ok(), "nobody claims it");
+        let world = Some(Arc::default());
+        publisher.send_replace(Published { world, ..Published::default() });
+        let read = way.unless_claimed(async { Ok::<_, Error>(()) }).await;
+        let made_way = matches!(read, Err(Error::MadeWay));
+        assert_eq!(way.yield_if_claimed().is_err(), made_way);
+        made_way
+    }
+
+    #[tokio::test]
+    async fn a_resync_makes_way_for_new_nodes_and_no_other_pass_does() {
+        assert!(gives_up(Trigger::Resync, None).await);
+        for trigger in [Trigger::Source, Trigger::Retry] {
+            assert!(!gives_up(trigger, None).await);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_resync_that_was_put_off_for_long_comes_to_its_end() {
+        let now = Instant::now();
+        let long_ago = now.checked_sub(RESYNC).unwrap();
+        assert!(gives_up(Trigger::Resync, Some(now)).await);
+        assert!(!gives_up(Trigger::Resync, Some(long_ago)).await);
+    }
+}

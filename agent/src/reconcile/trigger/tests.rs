@@ -65,6 +65,7 @@ async fn what_happens_to_pods_starts_no_pass() {
 async fn each_thing_of_weirs_starts_a_pass() {
     for change in [
         link(TUNNEL, "weir.1"),
+        link(TUNNEL, "renamed"),
         link(7, "weir0"),
         link(UPLINK, "eth0"),
         Change::Address { link: UPLINK },
