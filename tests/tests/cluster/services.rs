@@ -5,6 +5,7 @@ mod change;
 mod host;
 mod reconnect;
 mod refusal;
+mod room;
 mod upkeep;
 
 use std::net::{IpAddr, SocketAddr};
