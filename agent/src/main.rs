@@ -91,6 +91,7 @@ fn follower(options: &Options, health: &Arc<Health>) -> Result<Option<Follower>>
         netlink: Netlink::open()?,
         health: Arc::clone(health),
         resync: Duration::from_secs(options.resync_seconds),
+        masquerade_all: options.masquerade_all,
     }))
 }
 

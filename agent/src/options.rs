@@ -63,6 +63,11 @@ pub struct Options {
     #[arg(long, env = "WEIR_PACKET_LOG", value_enum, default_value = "off")]
     pub packet_log: PacketLog,
 
+    /// Masquerade all that pods send to cluster IPs, so that backends see the node and not the pod.
+    /// Needs --services
+    #[arg(long, env = "WEIR_MASQUERADE_ALL", default_value_t = false, action = ArgAction::Set)]
+    pub masquerade_all: bool,
+
     /// The cgroup (of version 2) whose processes reach Services by their sockets; else the root of
     /// the first cgroup2 in /proc/mounts
     #[arg(long, env = "WEIR_CGROUP", value_name = "DIR")]

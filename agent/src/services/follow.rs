@@ -40,6 +40,8 @@ pub struct Follower {
     pub health: Arc<Health>,
     /// How often the node's addresses are read.
     pub resync: Duration,
+    /// Masquerade every flow to a cluster IP.
+    pub masquerade_all: bool,
 }
 
 impl Follower {
@@ -117,7 +119,7 @@ impl Follower {
             .filter(|address| Some(address.link) != ipvs)
             .map(|address| address.network.ip())
             .collect();
-        Ok(Terms { held, ..Terms::default() })
+        Ok(Terms { held, masquerade_all: self.masquerade_all })
     }
 }
 
