@@ -51,7 +51,7 @@ pub use observe::{
 };
 pub use pod::Pod;
 pub use result::{Added, CniError, Interface, Ip, ResultRoute, refused};
-pub use server::{Conversation, Server, Who, ask_tcp, ask_udp};
+pub use server::{Conversation, Server, Who, ask_tcp, ask_tcp_within, ask_udp, ask_udp_within};
 pub use tool::{Finished, Tool};
 pub use traffic::{ping, seen_from, tcp_echo, tcp_transfer, udp_echo};
 pub use wait::{eventually, until};

@@ -8,7 +8,8 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::sockopt::{Timeout, set_socket_reuseaddr, set_socket_timeout};
+use rustix::net::{AddressFamily, SocketType, bind, connect, connect_unspec, socket};
 
 use super::namespaces::Stack;
 
@@ -43,10 +44,18 @@ impl Server {
     /// # Errors
     /// When the port is taken.
     pub fn start(stack: &impl Stack, port: u16, name: &str) -> Result<Self> {
-        let any = SocketAddr::from(([0_u16; 8], port));
+        Self::start_at(stack, SocketAddr::from(([0_u16; 8], port)), name)
+    }
+
+    /// Starts a server inside of `stack`, at one address: where there are several, an answer to a
+    /// datagram must not come from another than was asked.
+    ///
+    /// # Errors
+    /// When the port is taken.
+    pub fn start_at(stack: &impl Stack, address: SocketAddr, name: &str) -> Result<Self> {
         let (listener, socket) = stack.run(|| {
-            let listener = TcpListener::bind(any).context("listen")?;
-            Ok((listener, UdpSocket::bind(any).context("bind")?))
+            let listener = TcpListener::bind(address).context("listen")?;
+            Ok((listener, UdpSocket::bind(address).context("bind")?))
         })?;
         set_socket_timeout(&listener, Timeout::Recv, Some(TURN)).context("set a deadline")?;
         socket.set_read_timeout(Some(TURN))?;
@@ -77,13 +86,59 @@ impl Conversation {
     /// # Errors
     /// When nobody answers.
     pub fn start(client: &impl Stack, target: SocketAddr) -> Result<Self> {
+        Self::start_within(client, target, DEADLINE)
+    }
+
+    fn start_within(client: &impl Stack, target: SocketAddr, patience: Duration) -> Result<Self> {
         let stream = client.run(|| {
-            TcpStream::connect_timeout(&target, DEADLINE)
+            TcpStream::connect_timeout(&target, patience)
                 .with_context(|| format!("connect to {target}"))
+        })?;
+        stream.set_read_timeout(Some(patience))?;
+        stream.set_nodelay(true)?;
+        Ok(Self(BufReader::new(stream)))
+    }
+
+    /// Connects from a port that other such connections of the client may have, too; 0 is any.
+    ///
+    /// # Errors
+    /// When nobody answers.
+    pub fn start_from(client: &impl Stack, port: u16, target: SocketAddr) -> Result<Self> {
+        let stream = client.run(|| {
+            let any: SocketAddr = if target.is_ipv4() {
+                ([0, 0, 0, 0], port).into()
+            } else {
+                ([0_u16; 8], port).into()
+            };
+            let family = if target.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+            let socket = socket(family, SocketType::STREAM, None).context("make a socket")?;
+            set_socket_reuseaddr(&socket, true).context("share the port")?;
+            // It also limits how long it may take to connect.
+            set_socket_timeout(&socket, Timeout::Send, Some(DEADLINE)).context("set a deadline")?;
+            bind(&socket, &any).with_context(|| format!("bind to port {port}"))?;
+            connect(&socket, &target).with_context(|| format!("connect to {target}"))?;
+            Ok(TcpStream::from(socket))
         })?;
         stream.set_read_timeout(Some(DEADLINE))?;
         stream.set_nodelay(true)?;
         Ok(Self(BufReader::new(stream)))
+    }
+
+    /// The port that it is asked from.
+    ///
+    /// # Errors
+    /// Never in practice.
+    pub fn port(&self) -> Result<u16> {
+        Ok(self.0.get_ref().local_addr()?.port())
+    }
+
+    /// Ends it by a reset, which leaves nothing behind on either side, also if a program that is being
+    /// started has inherited the connection.
+    ///
+    /// # Errors
+    /// When the kernel refuses it.
+    pub fn reset(self) -> Result<()> {
+        connect_unspec(self.0.get_ref()).context("disconnect")
     }
 
     /// Asks who is there.
@@ -103,7 +158,16 @@ impl Conversation {
 /// # Errors
 /// When nobody answers.
 pub fn ask_tcp(client: &impl Stack, target: SocketAddr) -> Result<Who> {
-    let asked = Conversation::start(client, target).and_then(|mut talk| talk.ask());
+    ask_tcp_within(client, target, DEADLINE)
+}
+
+/// [`ask_tcp`] with another deadline.
+///
+/// # Errors
+/// When nobody answers.
+pub fn ask_tcp_within(client: &impl Stack, target: SocketAddr, patience: Duration) -> Result<Who> {
+    let asked =
+        Conversation::start_within(client, target, patience).and_then(|mut talk| talk.ask());
     asked.with_context(|| format!("ask {target} over TCP"))
 }
 
@@ -112,6 +176,14 @@ pub fn ask_tcp(client: &impl Stack, target: SocketAddr) -> Result<Who> {
 /// # Errors
 /// When nobody answers.
 pub fn ask_udp(client: &impl Stack, target: SocketAddr) -> Result<Who> {
+    ask_udp_within(client, target, DEADLINE)
+}
+
+/// [`ask_udp`] with another deadline.
+///
+/// # Errors
+/// When nobody answers.
+pub fn ask_udp_within(client: &impl Stack, target: SocketAddr, patience: Duration) -> Result<Who> {
     let ask = || -> Result<Who> {
         let socket = client.run(|| {
             let any: SocketAddr =
@@ -120,7 +192,7 @@ pub fn ask_udp(client: &impl Stack, target: SocketAddr) -> Result<Who> {
             socket.connect(target).context("connect")?;
             Ok(socket)
         })?;
-        socket.set_read_timeout(Some(DEADLINE))?;
+        socket.set_read_timeout(Some(patience))?;
         socket.send(b"?\n").context("send")?;
         let mut buffer = [0; 256];
         let length = socket.recv(&mut buffer).context("receive")?;

@@ -8,6 +8,7 @@ pub struct NodeManifest {
     name: String,
     uid: String,
     created: String,
+    labels: Vec<(String, String)>,
     annotations: Vec<(String, String)>,
     pod_cidrs: Vec<String>,
     internal_ips: Vec<IpAddr>,
@@ -21,6 +22,7 @@ impl NodeManifest {
             name: name.to_owned(),
             uid: format!("{name}-first"),
             created: "2026-01-01T00:00:00Z".to_owned(),
+            labels: Vec::new(),
             annotations: Vec::new(),
             pod_cidrs: Vec::new(),
             internal_ips: Vec::new(),
@@ -38,6 +40,13 @@ impl NodeManifest {
     #[must_use]
     pub fn created(mut self, when: &str) -> Self {
         when.clone_into(&mut self.created);
+        self
+    }
+
+    /// With this label.
+    #[must_use]
+    pub fn labelled(mut self, key: &str, value: &str) -> Self {
+        self.labels.push((key.to_owned(), value.to_owned()));
         self
     }
 
@@ -83,11 +92,14 @@ impl NodeManifest {
     /// The object as YAML.
     #[must_use]
     pub fn yaml(&self) -> String {
-        let Self { name, uid, created, annotations, pod_cidrs, internal_ips } = self;
+        let Self { name, uid, created, labels, annotations, pod_cidrs, internal_ips } = self;
         let mut yaml = format!(
             "apiVersion: v1\nkind: Node\nmetadata:\n  name: {name}\n  uid: {uid}\n  \
              creationTimestamp: \"{created}\"\n  labels:\n    kubernetes.io/hostname: {name}\n"
         );
+        for (key, value) in labels {
+            yaml += &format!("    {key}: \"{value}\"\n");
+        }
         if !annotations.is_empty() {
             yaml += "  annotations:\n";
         }

@@ -4,24 +4,68 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde_json::{Value, json};
 
-/// A Service with one port, over TCP and UDP, and slices with its endpoints.
+/// A Service with one port, over TCP and UDP, unless it is given others, and slices with its
+/// endpoints.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ServiceManifest {
     name: String,
+    uid: String,
     cluster_ips: Vec<IpAddr>,
-    port: u16,
-    target_port: u16,
+    ports: Vec<Port>,
     spec: Vec<(String, Value)>,
-    endpoints: Vec<(IpAddr, String)>,
+    endpoints: Vec<Endpoint>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Port {
+    name: String,
+    protocol: String,
+    number: u16,
+    target: u16,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Endpoint {
+    ip: IpAddr,
+    node: String,
+    more: Value,
 }
 
 impl ServiceManifest {
     /// A Service without endpoints, at these addresses, one of a family at most.
     #[must_use]
     pub fn new(name: &str, cluster_ips: &[IpAddr], port: u16, target_port: u16) -> Self {
-        let name = name.to_owned();
-        let cluster_ips = cluster_ips.to_vec();
-        Self { name, cluster_ips, port, target_port, spec: Vec::new(), endpoints: Vec::new() }
+        let service = Self {
+            name: name.to_owned(),
+            uid: format!("{name}-first"),
+            cluster_ips: cluster_ips.to_vec(),
+            ports: Vec::new(),
+            spec: Vec::new(),
+            endpoints: Vec::new(),
+        };
+        service.port("tcp", "TCP", port, target_port).port("udp", "UDP", port, target_port)
+    }
+
+    /// With another port.
+    #[must_use]
+    pub fn port(mut self, name: &str, protocol: &str, number: u16, target: u16) -> Self {
+        let (name, protocol) = (name.to_owned(), protocol.to_owned());
+        self.ports.push(Port { name, protocol, number, target });
+        self
+    }
+
+    /// Without the port of this name.
+    #[must_use]
+    pub fn without_port(mut self, name: &str) -> Self {
+        self.ports.retain(|port| port.name != name);
+        self
+    }
+
+    /// With this `metadata.uid`.
+    #[must_use]
+    pub fn uid(mut self, uid: &str) -> Self {
+        uid.clone_into(&mut self.uid);
+        self
     }
 
     /// With a field of the specification.
@@ -33,8 +77,15 @@ impl ServiceManifest {
 
     /// With an endpoint, ready, at these addresses of a pod on `node`.
     #[must_use]
-    pub fn endpoint(mut self, ips: &[IpAddr], node: &str) -> Self {
-        self.endpoints.extend(ips.iter().map(|ip| (*ip, node.to_owned())));
+    pub fn endpoint(self, ips: &[IpAddr], node: &str) -> Self {
+        self.endpoint_as(ips, node, &json!({"conditions": {"ready": true}}))
+    }
+
+    /// With an endpoint of which its slice also says this: `conditions`, `hints`.
+    #[must_use]
+    pub fn endpoint_as(mut self, ips: &[IpAddr], node: &str, more: &Value) -> Self {
+        let one = |ip: &IpAddr| Endpoint { ip: *ip, node: node.to_owned(), more: more.clone() };
+        self.endpoints.extend(ips.iter().map(one));
         self
     }
 
@@ -51,10 +102,11 @@ impl ServiceManifest {
         &self.name
     }
 
-    /// Where clients find it.
+    /// Where clients find it: its first port.
     #[must_use]
     pub fn targets(&self) -> Vec<SocketAddr> {
-        self.cluster_ips.iter().map(|ip| SocketAddr::new(*ip, self.port)).collect()
+        let port = self.ports.first().map_or(0, |port| port.number);
+        self.cluster_ips.iter().map(|ip| SocketAddr::new(*ip, port)).collect()
     }
 
     /// The objects as YAML (which JSON is).
@@ -70,18 +122,18 @@ impl ServiceManifest {
     }
 
     fn service(&self) -> Value {
-        let Self { name, cluster_ips, port, target_port, spec, .. } = self;
-        let one = |(name, protocol): (&str, &str)| json!({"name": name, "protocol": protocol, "port": port, "targetPort": target_port});
+        let Self { name, uid, cluster_ips, ports, spec, endpoints: _ } = self;
+        let one = |Port { name, protocol, number, target }: &Port| json!({"name": name, "protocol": protocol, "port": number, "targetPort": target});
         let mut object = json!({
             "apiVersion": "v1",
             "kind": "Service",
-            "metadata": {"namespace": "default", "name": name, "uid": format!("{name}-first"),
+            "metadata": {"namespace": "default", "name": name, "uid": uid,
                 "creationTimestamp": "2026-01-01T00:00:00Z"},
             "spec": {
                 "type": "ClusterIP",
                 "clusterIP": cluster_ips.first(),
                 "clusterIPs": cluster_ips,
-                "ports": PORTS.map(one),
+                "ports": ports.iter().map(one).collect::<Vec<_>>(),
             },
         });
         for (field, value) in spec {
@@ -91,24 +143,29 @@ impl ServiceManifest {
     }
 
     fn slice(&self, kind: &str, ipv4: bool) -> Value {
-        let Self { name, target_port, endpoints, .. } = self;
-        let endpoints = endpoints.iter().filter(|(ip, _)| ip.is_ipv4() == ipv4);
-        let endpoints: Vec<Value> = endpoints
-            .map(|(ip, node)| {
-                json!({"addresses": [ip], "nodeName": node, "conditions": {"ready": true}})
-            })
-            .collect();
-        let port = |(name, protocol): (&str, &str)| json!({"name": name, "protocol": protocol, "port": target_port});
+        let Self { name, ports, endpoints, .. } = self;
+        let endpoints = endpoints.iter().filter(|endpoint| endpoint.ip.is_ipv4() == ipv4);
+        let endpoints: Vec<Value> = endpoints.map(Endpoint::object).collect();
+        let port = |Port { name, protocol, target, .. }: &Port| json!({"name": name, "protocol": protocol, "port": target});
         json!({
             "apiVersion": "discovery.k8s.io/v1",
             "kind": "EndpointSlice",
             "metadata": {"namespace": "default", "name": format!("{name}-{}", kind.to_lowercase()),
                 "uid": format!("{name}-{kind}"), "labels": {"kubernetes.io/service-name": name}},
             "addressType": kind,
-            "ports": PORTS.map(port),
+            "ports": ports.iter().map(port).collect::<Vec<_>>(),
             "endpoints": endpoints,
         })
     }
 }
 
-const PORTS: [(&str, &str); 2] = [("tcp", "TCP"), ("udp", "UDP")];
+impl Endpoint {
+    fn object(&self) -> Value {
+        let Self { ip, node, more } = self;
+        let mut object = json!({"addresses": [ip], "nodeName": node});
+        for (field, value) in more.as_object().into_iter().flatten() {
+            object[field] = value.clone();
+        }
+        object
+    }
+}

@@ -46,7 +46,15 @@ impl World {
     /// # Errors
     /// When it cannot be written.
     pub fn put_service(&self, service: &ServiceManifest) -> Result<()> {
-        self.write(&format!("service-{}.yaml", service.name()), &service.yaml())
+        self.write(&file_of_service(service), &service.yaml())
+    }
+
+    /// Removes the file of a Service and its slices; one that is not there is gone already.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn remove_service(&self, service: &ServiceManifest) -> Result<()> {
+        self.remove_file(&file_of_service(service))
     }
 
     /// Removes the object's file; one that is not there is gone already.
@@ -54,7 +62,11 @@ impl World {
     /// # Errors
     /// When it cannot be removed.
     pub fn remove(&self, node: &NodeManifest) -> Result<()> {
-        let path = self.dir.join(file_of(node.name()));
+        self.remove_file(&file_of(node.name()))
+    }
+
+    fn remove_file(&self, file: &str) -> Result<()> {
+        let path = self.dir.join(file);
         match fs::remove_file(&path) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
                 Err(error).with_context(|| format!("remove {}", path.display()))
@@ -77,4 +89,8 @@ impl World {
 
 fn file_of(name: &str) -> String {
     format!("{name}.yaml")
+}
+
+fn file_of_service(service: &ServiceManifest) -> String {
+    format!("service-{}.yaml", service.name())
 }
