@@ -5,7 +5,9 @@ mod pair;
 mod scene;
 mod traffic;
 
+mod affinity;
 mod attachment;
+mod checksums;
 mod cluster_ip;
 mod crafted;
 mod errors;
@@ -14,6 +16,7 @@ mod flows;
 mod fragments;
 mod hairpin;
 mod logs;
+mod overfull;
 mod refusal;
 mod remote;
 mod replacement;

@@ -18,24 +18,29 @@ pub(crate) struct Pair {
 impl Pair {
     /// Two nodes with so many pods each, and these flags in their settings.
     pub(crate) fn with_pods(count: u8, flags: u32) -> Result<Self> {
+        Self::with_tunnel(count, flags, "noudpcsum")
+    }
+
+    /// The same, with a tunnel that has one more option.
+    pub(crate) fn with_tunnel(count: u8, flags: u32, option: &str) -> Result<Self> {
         let nodes = [Scene::node(1, count)?, Scene::node(2, count)?];
         let peer = nodes[1].node.namespaces()?.net_path();
         nodes[0].node.sh(&format!("ip link add uplink type veth peer name uplink netns {peer}"))?;
         for (scene, (own, other)) in nodes.iter().zip([(1, 2), (2, 1)]) {
             scene.set(Settings { flags, masquerade_mark: MASQUERADE, ..Settings::default() })?;
-            tunnel(scene, own, other)?;
+            tunnel(scene, own, other, option)?;
         }
         Ok(Self { nodes })
     }
 }
 
-fn tunnel(scene: &Scene, own: u8, other: u8) -> Result<()> {
+fn tunnel(scene: &Scene, own: u8, other: u8, option: &str) -> Result<()> {
     for line in [
         format!("ip addr add 192.168.0.{own}/24 dev uplink"),
         "ip link set uplink up".to_owned(),
         format!(
             "ip link add weir.1 address 0a:00:00:00:00:{own:02x} mtu 1450 type vxlan id 1 \
-             dstport 8472 local 192.168.0.{own} dev uplink nolearning"
+             dstport 8472 local 192.168.0.{own} dev uplink nolearning {option}"
         ),
         format!("ip addr add 10.244.{own}.0/32 dev weir.1"),
         format!("ip -6 addr add fe80::{own}/64 dev weir.1 nodad"),
