@@ -1,19 +1,36 @@
 //! Services: pods and processes of nodes reach the pods behind a cluster IP.
 
+mod affinity;
 mod birth;
 mod change;
+mod datagrams;
+mod endpoints;
+mod errors;
+mod fragments;
 mod host;
+mod host_network;
+mod lifecycle;
+mod masquerade;
+mod matrix;
+mod node_address;
+mod ports;
+mod quotation;
 mod reconnect;
 mod refusal;
 mod room;
+mod transfer;
+mod tuples;
+mod upgrade;
 mod upkeep;
 
-use std::net::{IpAddr, SocketAddr};
+use std::io::ErrorKind;
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use weir_tests::lab::{
-    Attached, Builder, Cluster, Families, Member, Mode, Server, ServiceManifest, Stack, ask_tcp,
-    ask_udp, until,
+    Attached, Builder, Cluster, Families, Member, Mode, Server, ServiceManifest, Stack, Who,
+    ask_tcp, ask_tcp_within, ask_udp_within, until,
 };
 
 const PORT: u16 = 80;
@@ -62,14 +79,45 @@ pub(crate) fn with(service: ServiceManifest, backends: &[&Backend]) -> ServiceMa
 
 /// Waits until a client gets an answer of this backend, over both protocols.
 pub(crate) fn reaches(client: &impl Stack, target: SocketAddr, backend: &str) -> Result<()> {
-    for ask in [ask_tcp, ask_udp] {
-        until("the backend answers", || {
-            let who = ask(client, target)?;
-            ensure!(who.server == backend, "{who:?}");
-            Ok(())
-        })?;
+    reaches_by_tcp(client, target, backend)?;
+    reaches_by_udp(client, target, backend)
+}
+
+/// Waits until a client gets an answer of this backend over TCP.
+pub(crate) fn reaches_by_tcp(client: &impl Stack, target: SocketAddr, backend: &str) -> Result<()> {
+    answered_by(backend, |patience| ask_tcp_within(client, target, patience))
+}
+
+/// Waits until a client gets an answer of this backend over UDP.
+pub(crate) fn reaches_by_udp(client: &impl Stack, target: SocketAddr, backend: &str) -> Result<()> {
+    answered_by(backend, |patience| ask_udp_within(client, target, patience))
+}
+
+fn answered_by(backend: &str, ask: impl Fn(Duration) -> Result<Who>) -> Result<()> {
+    // What is asked before the Service is there is lost: it is not waited for long, at first.
+    let mut patience = Duration::from_millis(20);
+    until("the backend answers", || {
+        let who = ask(patience);
+        patience = (patience * 2).min(Duration::from_secs(3));
+        let who = who?;
+        ensure!(who.server == backend, "{who:?}");
+        Ok(())
+    })
+}
+
+/// Where a socket is bound that talks to `target`.
+pub(crate) fn any(target: SocketAddr) -> SocketAddr {
+    if target.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0_u16; 8], 0).into() }
+}
+
+/// Nobody answers, and nobody says so.
+pub(crate) fn silent(client: &impl Stack, target: SocketAddr) -> Result<()> {
+    let patience = Duration::from_millis(500);
+    match client.run(|| Ok(TcpStream::connect_timeout(&target, patience)))? {
+        Err(error) if error.kind() == ErrorKind::TimedOut => Ok(()),
+        Err(error) => bail!("{target}: {error}"),
+        Ok(_) => bail!("somebody answers at {target}"),
     }
-    Ok(())
 }
 
 /// A client on node 1 reaches backends on node 1 and on node 2, one after the other.

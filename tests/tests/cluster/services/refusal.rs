@@ -1,19 +1,19 @@
 //! A Service that nobody serves says so at once.
 
 use std::io::ErrorKind;
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use weir_tests::lab::{Cluster, Families, Stack, until};
 
-use super::{Backend, reaches, web, with};
+use super::{Backend, any, reaches, web, with};
 
 /// A SYN that is not answered is sent again after a second: a refusal that took so long was not of
 /// the first.
 const FIRST_TRY: Duration = Duration::from_millis(900);
 
-fn refuses(client: &impl Stack, target: SocketAddr) -> Result<()> {
+pub(super) fn refuses(client: &impl Stack, target: SocketAddr) -> Result<()> {
     match client.run(|| Ok(TcpStream::connect_timeout(&target, FIRST_TRY)))? {
         Ok(_) => bail!("somebody answers at {target}"),
         Err(error) => {
@@ -76,6 +76,36 @@ fn the_agent_logs_packets_that_are_refused_if_asked_to() -> Result<()> {
             Ok(())
         })?;
         ensure!(!node.log().contains("opened a flow"), "more than was asked for");
+        Ok(())
+    })
+}
+
+/// A datagram is refused: by an ICMP error, which the socket tells with the next call.
+fn refuses_datagrams(client: &impl Stack, target: SocketAddr) -> Result<()> {
+    let socket = client.run(|| Ok(UdpSocket::bind(any(target))?))?;
+    socket.set_read_timeout(Some(FIRST_TRY))?;
+    let asked = client.run(|| Ok(socket.connect(target).and_then(|()| socket.send(b"?\n"))))?;
+    match asked.and_then(|_| socket.recv(&mut [0; 64])) {
+        Ok(_) => bail!("somebody answers at {target}"),
+        Err(error) => {
+            ensure!(error.kind() == ErrorKind::ConnectionRefused, "{target}: {error}");
+            Ok(())
+        }
+    }
+}
+
+#[test]
+fn datagrams_to_a_service_without_endpoints_or_to_an_unknown_port_are_refused() -> Result<()> {
+    Cluster::new(1).pods(Families::Dual).services().test(|cluster| {
+        let node = cluster.node(1)?;
+        let client = node.pod("client")?;
+        let service = web(Families::Dual);
+        cluster.world()?.put_service(&service)?;
+        for target in service.targets() {
+            until("the service refuses", || refuses_datagrams(&client, target))?;
+            refuses_datagrams(&client, SocketAddr::new(target.ip(), 81))?;
+            refuses_datagrams(node, target).context("a process of the node")?;
+        }
         Ok(())
     })
 }

@@ -10,11 +10,11 @@ use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
 use weir_tests::lab::{Cluster, Conversation, Families, Stack, ask_tcp, until};
 
-use super::{Backend, reaches, web, with};
+use super::{Backend, any, reaches, web, with};
 
 /// Asks over one connection, over new ones and by datagrams of one socket, again and again, while
 /// `disturb` runs. Nothing may go unanswered.
-fn nothing_is_lost(
+pub(super) fn nothing_is_lost(
     client: &impl Stack,
     target: SocketAddr,
     disturb: impl FnOnce() -> Result<()>,
@@ -22,7 +22,7 @@ fn nothing_is_lost(
     let stop = AtomicBool::new(false);
     let mut talk = Conversation::start(client, target)?;
     let socket = client.run(|| {
-        let socket = UdpSocket::bind(("0.0.0.0", 0)).context("bind")?;
+        let socket = UdpSocket::bind(any(target)).context("bind")?;
         socket.connect(target).context("connect")?;
         Ok(socket)
     })?;

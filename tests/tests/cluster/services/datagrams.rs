@@ -1,0 +1,113 @@
+//! Flows of datagrams: one backend for each, for as long as that serves.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Barrier;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::json;
+use weir_tests::lab::{Stack, until};
+
+use super::matrix::{Spot, everywhere};
+use super::{any, with};
+
+/// How often two datagrams are the first of a flow at once, in each place and family.
+const RACES: u32 = 250;
+const DEADLINE: Duration = Duration::from_secs(3);
+
+fn connected(spot: &Spot<'_>, target: SocketAddr) -> Result<UdpSocket> {
+    let socket = spot.client.run(|| {
+        let socket = UdpSocket::bind(any(target)).context("bind")?;
+        socket.connect(target).context("connect")?;
+        Ok(socket)
+    })?;
+    socket.set_read_timeout(Some(DEADLINE))?;
+    Ok(socket)
+}
+
+/// Who answers.
+fn receive(socket: &UdpSocket) -> Result<String> {
+    let mut buffer = [0; 256];
+    let length = socket.recv(&mut buffer).context("no answer")?;
+    let line = String::from_utf8_lossy(&buffer[..length]).into_owned();
+    Ok(line.split(' ').next().unwrap_or_default().to_owned())
+}
+
+fn ask(socket: &UdpSocket) -> Result<String> {
+    socket.send(b"?\n").context("send")?;
+    receive(socket)
+}
+
+#[test]
+fn a_flow_of_datagrams_moves_when_its_backend_is_gone_or_no_longer_serves() -> Result<()> {
+    everywhere(|spot| {
+        let [a, b] = spot.backends;
+        let target = spot.serve(1, &[a])?;
+        let socket = connected(spot, target)?;
+        ensure!(ask(&socket)? == a.name);
+        // More backends are no reason to leave one that serves.
+        spot.world()?.put_service(&with(spot.service(1), &[b, a]))?;
+        super::reaches(spot.client, target, &b.name)?;
+        for _ in 0..10 {
+            ensure!(ask(&socket)? == a.name, "it moved without need");
+        }
+        spot.world()?.put_service(&with(spot.service(1), &[b]))?;
+        let moved = |to: &str| {
+            until("the flow moves", || {
+                let who = ask(&socket)?;
+                ensure!(who == to, "{who}");
+                Ok(())
+            })
+        };
+        moved(&b.name)?;
+        let gone = json!({"conditions": {"ready": false, "serving": false, "terminating": true}});
+        let service = with(spot.service(1), &[a]);
+        let service = service.endpoint_as(&b.pod.addresses(), &b.node, &gone);
+        spot.world()?.put_service(&service)?;
+        moved(&a.name)
+    })
+}
+
+/// What a resolver does when it asks for A and AAAA records: both questions leave one socket at the
+/// same instant, on two processors.
+#[test]
+fn two_first_datagrams_of_a_socket_are_both_answered_by_one_backend() -> Result<()> {
+    everywhere(|spot| {
+        let [a, b] = spot.backends;
+        let target = spot.serve(1, &[a, b])?;
+        let sockets: Vec<UdpSocket> = spot.client.run(|| {
+            (0..RACES)
+                .map(|_| {
+                    let socket = UdpSocket::bind(any(target)).context("bind")?;
+                    socket.connect(target).context("connect")?;
+                    socket.set_read_timeout(Some(DEADLINE))?;
+                    Ok(socket)
+                })
+                .collect()
+        })?;
+        // Nobody runs ahead: a queue that overflows is not what is looked at.
+        let barrier = Barrier::new(3);
+        let send = || {
+            for socket in &sockets {
+                barrier.wait();
+                // What is not sent is not answered.
+                let _ = socket.send(b"?\n");
+            }
+        };
+        let rounds = thread::scope(|scope| {
+            scope.spawn(send);
+            scope.spawn(send);
+            let rounds = sockets.iter().map(|socket| {
+                barrier.wait();
+                Ok([receive(socket)?, receive(socket)?])
+            });
+            rounds.collect::<Vec<Result<_>>>()
+        });
+        for (round, answers) in rounds.into_iter().enumerate() {
+            let [first, second] = answers.with_context(|| format!("lost in round {round}"))?;
+            ensure!(first == second, "round {round}: from {first} and {second}");
+        }
+        Ok(())
+    })
+}

@@ -1,0 +1,49 @@
+//! An address that is a Service's and the node's own, as a DNS cache on every node has it.
+
+use std::net::IpAddr;
+
+use anyhow::{Result, ensure};
+use weir_tests::lab::{Cluster, Families, Server, Stack, ask_tcp};
+
+use super::{Backend, PORT, reaches, web, with};
+
+#[test]
+fn what_is_bound_to_an_address_of_the_node_comes_before_a_service_there() -> Result<()> {
+    for fast in [true, false] {
+        let builder = Cluster::new(2).pods(Families::Dual).flag("--resync-seconds=1");
+        builder.flag(&format!("--fast-path={fast}")).services().test(|cluster| {
+            let (near, far) = (cluster.node(1)?, cluster.node(2)?);
+            let (client, other) = (near.pod("client")?, far.pod("other")?);
+            let backend = Backend::on(far, "backend")?;
+            let service = with(web(Families::Dual), &[&backend]);
+            cluster.world()?.put_service(&service)?;
+            let reach = |who: &str| -> Result<()> {
+                for target in service.targets() {
+                    reaches(&client, target, who)?;
+                    reaches(near, target, who)?;
+                    // That node has it not.
+                    reaches(&other, target, "backend")?;
+                }
+                Ok(())
+            };
+            reach("backend")?;
+            let prefix = |ip: IpAddr| if ip.is_ipv4() { 32 } else { 128 };
+            let own = service.targets().into_iter().map(|target| target.ip());
+            for ip in own.clone() {
+                near.sh(&format!("ip addr add {ip}/{} dev lo", prefix(ip)))?;
+            }
+            let start = |ip: IpAddr| Server::start_at(near, (ip, PORT).into(), "cache");
+            let cache = own.clone().map(start).collect::<Result<Vec<_>>>()?;
+            reach("cache")?;
+            drop(cache);
+            for target in service.targets() {
+                ensure!(ask_tcp(&client, target).is_err(), "nobody is bound there");
+            }
+            for ip in own {
+                near.sh(&format!("ip addr del {ip}/{} dev lo", prefix(ip)))?;
+            }
+            reach("backend")
+        })?;
+    }
+    Ok(())
+}

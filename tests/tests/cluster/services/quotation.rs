@@ -1,0 +1,97 @@
+//! What ICMP errors say that a pod receives, read without the help of its sockets.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::{AddressFamily, RecvFlags, SocketType, ipproto, recvfrom, socket};
+use weir_tests::lab::Stack;
+
+const DEADLINE: Duration = Duration::from_secs(3);
+
+/// Hears the ICMP messages that come to a pod.
+pub(crate) struct Listener {
+    socket: OwnedFd,
+    ipv4: bool,
+}
+
+/// An error, and the packet that it is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Quotation {
+    /// The type of the message.
+    pub(crate) kind: u8,
+    /// Who sent it.
+    pub(crate) from: IpAddr,
+    pub(crate) source: SocketAddr,
+    pub(crate) destination: SocketAddr,
+}
+
+impl Listener {
+    pub(crate) fn start(stack: &impl Stack, ipv4: bool) -> Result<Self> {
+        let socket = stack.run(|| {
+            let (family, protocol) = if ipv4 {
+                (AddressFamily::INET, ipproto::ICMP)
+            } else {
+                (AddressFamily::INET6, ipproto::ICMPV6)
+            };
+            socket(family, SocketType::RAW, Some(protocol)).context("make a raw socket")
+        })?;
+        set_socket_timeout(&socket, Timeout::Recv, Some(DEADLINE)).context("set a deadline")?;
+        Ok(Self { socket, ipv4 })
+    }
+
+    /// The next error about a packet to `destination`. Other messages, those of neighbour discovery
+    /// too, are passed over.
+    pub(crate) fn about(&self, destination: SocketAddr) -> Result<Quotation> {
+        let mut others = Vec::new();
+        let mut buffer = [0; 2048];
+        while others.len() < 100 {
+            let (length, _, from) = recvfrom(&self.socket, &mut buffer, RecvFlags::empty())
+                .with_context(|| format!("no error about {destination}, but {others:?}"))?;
+            let from = SocketAddr::try_from(from.context("from nobody")?)?.ip();
+            match self.read(buffer.get(..length).unwrap_or_default(), from) {
+                Some(error) if error.destination == destination => return Ok(error),
+                other => others.extend(other),
+            }
+        }
+        bail!("no error about {destination}, but {others:?}")
+    }
+
+    fn read(&self, message: &[u8], from: IpAddr) -> Option<Quotation> {
+        // IPv4 shows its own header, too.
+        let message = if self.ipv4 { message.get(header_length(message)?..)? } else { message };
+        let kind = *message.first()?;
+        let is_error = if self.ipv4 { matches!(kind, 3 | 11 | 12) } else { kind < 128 };
+        let quoted = message.get(8..)?;
+        if !is_error {
+            return None;
+        }
+        let (length, source, destination): (usize, IpAddr, IpAddr) = if self.ipv4 {
+            let address = |at: usize| {
+                Some(Ipv4Addr::from(<[u8; 4]>::try_from(quoted.get(at..at + 4)?).ok()?).into())
+            };
+            (header_length(quoted)?, address(12)?, address(16)?)
+        } else {
+            let address = |at: usize| {
+                Some(Ipv6Addr::from(<[u8; 16]>::try_from(quoted.get(at..at + 16)?).ok()?).into())
+            };
+            (40, address(8)?, address(24)?)
+        };
+        let port = |at: usize| {
+            let bytes = quoted.get(length + at..length + at + 2)?;
+            Some(u16::from_be_bytes(bytes.try_into().ok()?))
+        };
+        Some(Quotation {
+            kind,
+            from,
+            source: SocketAddr::new(source, port(0)?),
+            destination: SocketAddr::new(destination, port(2)?),
+        })
+    }
+}
+
+fn header_length(packet: &[u8]) -> Option<usize> {
+    packet.first().map(|first| usize::from(first & 15) * 4)
+}

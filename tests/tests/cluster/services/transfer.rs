@@ -1,0 +1,140 @@
+//! Large amounts through a Service's address: segments that devices are to cut, checksums that they
+//! are to compute, or not.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::panic::resume_unwind;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use weir_tests::lab::{Mode, Observe, Stack};
+
+use super::matrix::{Part, Spot, Way, alone_on_each_way};
+use super::{PORT, reaches_by_udp, with};
+
+const DEADLINE: Duration = Duration::from_secs(20);
+const GIB: u64 = 1 << 30;
+/// Where a way has been taken with a gigabyte already, this must do.
+const LESS: u64 = 16 << 20;
+
+/// What is sent: a prime number of bytes over and over, so that no piece of it looks like another
+/// one at the place of that.
+fn content() -> Vec<u8> {
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    let next = |_| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()[4]
+    };
+    (0..1_048_573).map(next).collect()
+}
+
+fn write(mut stream: &TcpStream, content: &[u8], mut left: u64) -> Result<()> {
+    while left > 0 {
+        let piece = content.len().min(usize::try_from(left)?);
+        stream.write_all(&content[..piece]).context("write")?;
+        left -= u64::try_from(piece)?;
+    }
+    stream.shutdown(Shutdown::Write).context("close")
+}
+
+fn compare(mut stream: &TcpStream, content: &[u8], length: u64) -> Result<()> {
+    let mut buffer = vec![0; content.len()];
+    let mut received = 0;
+    while received < length {
+        let piece = content.len().min(usize::try_from(length - received)?);
+        stream
+            .read_exact(&mut buffer[..piece])
+            .with_context(|| format!("after {received} bytes"))?;
+        ensure!(buffer[..piece] == content[..piece], "it differs after {received} bytes");
+        received += u64::try_from(piece)?;
+    }
+    ensure!(stream.read(&mut buffer[..1]).context("the end")? == 0, "there is more than was sent");
+    Ok(())
+}
+
+/// Sends so many bytes each way at once over a connection to `target`, which leads to `listen`.
+fn both_ways(
+    client: &impl Stack,
+    server: &impl Stack,
+    (listen, target): (SocketAddr, SocketAddr),
+    bytes: u64,
+) -> Result<()> {
+    let listener = server.run(|| TcpListener::bind(listen).context("listen"))?;
+    set_socket_timeout(&listener, Timeout::Recv, Some(DEADLINE)).context("set a deadline")?;
+    let near = client.run(|| {
+        TcpStream::connect_timeout(&target, DEADLINE).with_context(|| format!("to {target}"))
+    })?;
+    let (far, _) = listener.accept().context("accept")?;
+    let content = content();
+    for stream in [&near, &far] {
+        stream.set_read_timeout(Some(DEADLINE))?;
+        stream.set_write_timeout(Some(DEADLINE))?;
+    }
+    thread::scope(|scope| {
+        let ends = [
+            ("the client writes", scope.spawn(|| write(&near, &content, bytes))),
+            ("the backend writes", scope.spawn(|| write(&far, &content, bytes))),
+            ("the client reads", scope.spawn(|| compare(&near, &content, bytes))),
+            ("the backend reads", scope.spawn(|| compare(&far, &content, bytes))),
+        ];
+        ends.into_iter().try_for_each(|(what, end)| {
+            end.join().unwrap_or_else(|panic| resume_unwind(panic)).context(what)
+        })
+    })
+}
+
+/// A stream to the first backend of a spot by way of a Service.
+pub(super) fn through_service(spot: &Spot<'_>, bytes: u64) -> Result<()> {
+    let backend = &spot.backends[0];
+    let service = spot.service(5).without_port("tcp").port("tcp", "TCP", PORT, spot.spare());
+    let service = with(service, &[backend]);
+    spot.world()?.put_service(&service)?;
+    let target = service.targets()[0];
+    reaches_by_udp(spot.client, target, &backend.name)?;
+    let listen = SocketAddr::new(spot.address_of(&backend.pod)?, spot.spare());
+    both_ways(spot.client, &backend.pod, (listen, target), bytes)
+}
+
+/// Sets whether devices compute checksums and cut segments: those of pods, their ends on the nodes,
+/// the uplinks and the tunnels.
+fn set_offload(part: &Part<'_>, on: bool) -> Result<()> {
+    let state = if on { "on" } else { "off" };
+    for pod in part.pods() {
+        pod.sh(&format!("ethtool --features eth0 tx {state} tso {state} gso {state}"))?;
+    }
+    for node in part.stage.cluster().nodes() {
+        for link in node.links()? {
+            if link.name == "uplink" || link.name.starts_with("weir") && link.name != "weir0" {
+                node.sh(&format!("ethtool --features {} tx {state}", link.name))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_gigabyte_each_way_arrives_as_it_was_sent_whoever_computes_checksums() -> Result<()> {
+    alone_on_each_way(
+        |builder| builder,
+        |part| {
+            for on in [true, false] {
+                set_offload(part, on)?;
+                part.everywhere(|spot| {
+                    // Each of them takes seconds.
+                    let most = match spot.way {
+                        Way { mode: Mode::Vxlan, fast: true } => spot.ipv4 && spot.across && on,
+                        Way { mode: Mode::Vxlan, fast: false } => !spot.ipv4 && !spot.across && !on,
+                        _ => false,
+                    };
+                    let bytes = if most { GIB } else { LESS };
+                    through_service(spot, bytes).with_context(|| format!("offload on: {on}"))
+                })?;
+            }
+            Ok(())
+        },
+    )
+}
