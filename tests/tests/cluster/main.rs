@@ -9,6 +9,7 @@ mod cleanup;
 mod conflicts;
 mod device;
 mod direct_routing;
+mod documented;
 mod downtime;
 mod entries;
 mod families;

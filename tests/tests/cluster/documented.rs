@@ -1,0 +1,39 @@
+//! The tests that `docs/services.md` names exist.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+
+/// All Rust code below a folder.
+fn code(folder: &Path, into: &mut String) -> Result<()> {
+    for entry in fs::read_dir(folder).with_context(|| format!("list {}", folder.display()))? {
+        let path = entry?.path();
+        if path.is_dir() {
+            code(&path, into)?;
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            into.push_str(&fs::read_to_string(&path)?);
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn each_test_that_the_page_on_services_names_is_there() -> Result<()> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut tests = String::new();
+    for folder in ["agent/src", "datapath/tests", "ebpf-common/src", "tests/tests/cluster"] {
+        code(&root.join(folder), &mut tests)?;
+    }
+    let page = fs::read_to_string(root.join("docs/services.md")).context("docs/services.md")?;
+    let quoted = page.split('`').skip(1).step_by(2);
+    let names: Vec<_> = quoted.filter_map(|name| name.rsplit("::").next()).collect();
+    let names = names.into_iter().filter(|name| name.matches('_').count() > 2);
+    let mut count = 0;
+    for name in names {
+        ensure!(tests.contains(&format!("fn {name}(")), "no test is named {name}");
+        count += 1;
+    }
+    ensure!(count > 40, "the page names {count} tests only");
+    Ok(())
+}
