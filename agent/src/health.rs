@@ -5,11 +5,13 @@
 //! - `/readyz`: 200 once every [`Condition`] is met. The body has a line for each, and says of those
 //!   that are not met what they wait for.
 //! - `/metrics`: see [`crate::metrics`].
+//! - `/services`, `/concerns`: names of Services and standing concerns, as JSON for `weir`.
 
+mod report;
 mod server;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -19,7 +21,7 @@ use tokio::sync::watch;
 use weir_datapath::MapRoom;
 
 pub use self::server::serve;
-use crate::{metrics::Metrics, services::status::Status, source::Published};
+use crate::{events::Concern, metrics::Metrics, services::status::Status, source::Published};
 
 /// What has to be so before the node can serve pods.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -92,6 +94,7 @@ struct State {
     last_beat: Instant,
     last_error: Option<String>,
     unmet: BTreeMap<Condition, String>,
+    worries: Vec<report::Worry>,
 }
 
 impl Health {
@@ -100,7 +103,8 @@ impl Health {
     pub fn new(source: watch::Receiver<Published>, patience: Duration) -> Self {
         let now = Instant::now();
         let unmet = Condition::ALL.map(|condition| (condition, "not yet".to_owned()));
-        let state = State { last_beat: now, last_error: None, unmet: unmet.into() };
+        let state =
+            State { last_beat: now, last_error: None, unmet: unmet.into(), worries: Vec::new() };
         Self {
             metrics: Metrics::default(),
             source,
@@ -166,6 +170,11 @@ impl Health {
         self.metrics.set_neighbours(if ipv4 { "ipv4" } else { "ipv6" }, needed, limit);
     }
 
+    /// This is all that concerns the agent now.
+    pub fn record_concerns(&self, concerns: &BTreeSet<Concern>) {
+        self.state().worries = report::worries(concerns);
+    }
+
     /// Whether a condition is met, or why not.
     pub fn set(&self, condition: Condition, met: Result<(), String>) {
         let mut state = self.state();
@@ -217,6 +226,17 @@ impl Health {
         };
         self.metrics.set_source(in_step.unwrap_or(self.started).elapsed(), problems);
         self.metrics.text()
+    }
+
+    /// What concerns the agent, as JSON.
+    fn concerns(&self) -> serde_json::Result<String> {
+        serde_json::to_string(&self.state().worries)
+    }
+
+    /// The Services that the source knows, as JSON; nothing while it knows of no cluster.
+    fn services(&self) -> serde_json::Result<Option<String>> {
+        let world = self.source.borrow().world.clone();
+        world.map(|world| serde_json::to_string(&report::services(&world))).transpose()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

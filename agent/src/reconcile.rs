@@ -240,6 +240,7 @@ impl Reconciler {
         concerns.extend(self.forwarding.iter().chain(&self.headroom).cloned());
         concerns.extend(self.programs.obstacle());
         concerns.extend(self.availability.concern(&own));
+        self.health.record_concerns(&concerns);
         self.events.report(Some(&own), concerns);
         let (desired, unreachable) = planned?;
         let desired = Arc::new(desired);
@@ -301,6 +302,7 @@ impl Reconciler {
             concerns.insert(Concern::PodCidrMissing);
             let reason = Concern::PodCidrMissing.to_string();
             self.health.set(Condition::SubnetsAssigned, Err(reason));
+            self.health.record_concerns(concerns);
             self.events.report(Some(&own), std::mem::take(concerns));
             return None;
         }

@@ -75,7 +75,7 @@ fn replace_link(pins: &Pins, name: &str, link: CgroupSockAddrLink) -> Result<(),
     std::fs::rename(&beside, &path).map_err(Error::file("replace", &path))
 }
 
-fn attach_type(name: &str) -> Option<CgroupSockAddrAttachType> {
+pub(crate) fn attach_type(name: &str) -> Option<CgroupSockAddrAttachType> {
     use CgroupSockAddrAttachType as Type;
     Some(match name {
         "connect4" => Type::Connect4,

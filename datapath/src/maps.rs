@@ -128,6 +128,10 @@ impl<K: Pod, V: Pod> Table<K, V> {
     /// # Errors
     /// When the kernel refuses.
     pub fn entries(&self) -> Result<Vec<(K, V)>, Error> {
+        let data = IterableMap::map(&self.inner);
+        if let Some(entries) = read_batches(data, self.map)? {
+            return Ok(entries);
+        }
         let mut entries = Vec::new();
         for key in self.inner.keys() {
             let key = key.map_err(failed("list", self.map))?;
@@ -145,6 +149,42 @@ impl<K: Pod, V: Pod> Table<K, V> {
     pub fn capacity(&self) -> Result<u32, Error> {
         let info = IterableMap::map(&self.inner).info().map_err(failed("look at", self.map))?;
         Ok(info.max_entries())
+    }
+}
+
+/// How many entries a hash table has, of whatever type, and how many it has room for.
+///
+/// # Errors
+/// When it is not pinned, or no hash table.
+pub fn fill(pins: &Pins, map: Map) -> Result<(usize, u32), Error> {
+    macro_rules! fill {
+        ($($map:ident: $key:ty => $value:ty,)+) => {
+            match map {
+                $(map::$map => {
+                    let table = Table::<$key, $value>::open(pins, map)?;
+                    Ok((table.entries()?.len(), table.capacity()?))
+                })+
+                _ => Err(failed("count", map)(MapError::InvalidMapType { map_type: 0 })),
+            }
+        };
+    }
+    fill! {
+        SERVICES_V4: ServiceKey<V4> => Service,
+        SERVICES_V6: ServiceKey<V6> => Service,
+        BACKENDS_V4: u32 => Backend<V4>,
+        BACKENDS_V6: u32 => Backend<V6>,
+        FLOWS_TCP_V4: FlowKey<V4> => Flow<V4>,
+        FLOWS_TCP_V6: FlowKey<V6> => Flow<V6>,
+        FLOWS_ANY_V4: FlowKey<V4> => Flow<V4>,
+        FLOWS_ANY_V6: FlowKey<V6> => Flow<V6>,
+        AFFINITY_V4: AffinityKey<V4> => Affinity,
+        AFFINITY_V6: AffinityKey<V6> => Affinity,
+        ENDPOINTS_V4: V4 => Endpoint,
+        ENDPOINTS_V6: V6 => Endpoint,
+        FRAGMENTS_V4: FragmentKey<V4> => Fragment,
+        FRAGMENTS_V6: FragmentKey<V6> => Fragment,
+        SOCKETS_V4: SocketKey<V4> => Socket<V4>,
+        SOCKETS_V6: SocketKey<V6> => Socket<V6>,
     }
 }
 
@@ -194,6 +234,17 @@ impl Slots {
     pub fn get(&self, index: u32) -> Result<u32, Error> {
         self.0.get(&index, 0).map_err(failed("read", map::SLOTS))
     }
+
+    /// The ids in all slots.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn all(&self) -> Result<Vec<u32>, Error> {
+        if let Some(slots) = read_batches::<u32, u32>(IterableMap::map(&self.0), map::SLOTS)? {
+            return Ok(slots.into_iter().map(|(_, id)| id).collect());
+        }
+        (0..self.capacity()).map(|index| self.get(index)).collect()
+    }
 }
 
 /// The prefixes of the cluster.
@@ -240,6 +291,15 @@ impl<A: Family> Cluster<A> {
             Ok((key.data(), key.prefix_len(), route))
         };
         self.inner.iter().map(entry).collect()
+    }
+
+    /// How many prefixes it has room for.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn capacity(&self) -> Result<u32, Error> {
+        let info = IterableMap::map(&self.inner).info().map_err(failed("look at", self.map))?;
+        Ok(info.max_entries())
     }
 }
 
@@ -359,6 +419,14 @@ fn open<T>(
     typed: impl FnOnce(aya::maps::Map) -> Result<T, MapError>,
 ) -> Result<T, Error> {
     MapData::from_pin(pins.map(map)).and_then(|data| typed(kind(data))).map_err(failed("open", map))
+}
+
+/// Every entry, if the kernel reads this kind of map in pieces.
+fn read_batches<K: Pod, V: Pod>(data: &MapData, map: Map) -> Result<Option<Vec<(K, V)>>, Error> {
+    crate::listing::entries(data).map_err(|io_error| {
+        let source = SyscallError { call: "BPF_MAP_LOOKUP_BATCH", io_error };
+        failed("list", map)(source.into())
+    })
 }
 
 fn failed(action: &'static str, map: Map) -> impl Fn(MapError) -> Error {

@@ -45,6 +45,11 @@ impl Program {
         self.id
     }
 
+    /// What runs it.
+    pub(crate) fn inner(&self) -> &SchedClassifier {
+        &self.inner
+    }
+
     /// Its descriptor, for as long as it is borrowed.
     pub(crate) fn raw_fd(&self) -> Result<RawFd, Error> {
         let fd = self.inner.fd().map_err(|source| Error::Program {

@@ -51,7 +51,20 @@ fn router(health: Arc<Health>) -> Router {
         .route("/healthz", get(async |State(health): State<Arc<Health>>| probe(health.liveness())))
         .route("/readyz", get(async |State(health): State<Arc<Health>>| probe(health.readiness())))
         .route("/metrics", get(async |State(health): State<Arc<Health>>| scrape(&health)))
+        .route(
+            "/concerns",
+            get(async |State(health): State<Arc<Health>>| json(health.concerns().map(Some))),
+        )
+        .route("/services", get(async |State(health): State<Arc<Health>>| json(health.services())))
         .with_state(health)
+}
+
+fn json(outcome: serde_json::Result<Option<String>>) -> Response {
+    match outcome {
+        Ok(Some(text)) => ([(CONTENT_TYPE, "application/json")], text).into_response(),
+        Ok(None) => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
 }
 
 fn probe(outcome: Result<String, String>) -> Response {

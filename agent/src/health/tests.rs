@@ -146,3 +146,40 @@ async fn an_address_that_is_taken_is_tried_again() {
     assert!(get(address, "/healthz").await.starts_with("200 "));
     server.abort();
 }
+
+#[tokio::test]
+async fn names_of_services_and_what_concerns_the_agent_are_told_as_json() {
+    use crate::model::{ObjectName, Objects, Protocol, Service, ServicePort, TrafficPolicy};
+
+    let (publisher, health) = agent();
+    let address = free_address().await;
+    let server = tokio::spawn(serve(address, Arc::clone(&health)));
+    assert!(get(address, "/services").await.starts_with("503 "));
+    assert!(get(address, "/concerns").await.ends_with("[]"));
+
+    let name = ObjectName::new("kube-system", "dns");
+    let port = ServicePort { name: "udp".into(), protocol: Protocol::Udp, port: 53 };
+    let service = Service {
+        name: name.clone(),
+        created: None,
+        cluster_ips: vec![Ipv4Addr::new(10, 96, 0, 10).into()],
+        ports: vec![port],
+        internal_policy: TrafficPolicy::Cluster,
+        external_policy: TrafficPolicy::Cluster,
+        affinity_seconds: None,
+    };
+    let mut services = Objects::default();
+    services.insert(name, Arc::new(service));
+    let world = World { services, ..World::default() };
+    publisher.send_modify(|published| published.world = Some(Arc::new(world)));
+    health.record_concerns(&BTreeSet::from([Concern::PodCidrMissing]));
+    let answer = get(address, "/services").await;
+    let wanted = r#"[{"namespace":"kube-system","name":"dns","addresses":["10.96.0.10"],"ports":[{"name":"udp","protocol":"UDP","port":53}]}]"#;
+    assert!(answer.ends_with(wanted), "{answer}");
+    let answer = get(address, "/concerns").await;
+    assert!(
+        answer.contains(r#"[{"reason":"PodCIDRMissing","message":"the node has no "#),
+        "{answer}"
+    );
+    server.abort();
+}
