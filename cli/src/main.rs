@@ -1,22 +1,43 @@
 //! The `weir` binary: the operator's tool.
-
-#![expect(clippy::print_stdout, reason = "what it prints is what it is for")]
+//!
+//! `node` reads what is on the node; each command judges that and shows it. Everything works while
+//! the agent is down, except for what only the agent knows: names of Services.
 
 mod cleanup;
+mod endpoints;
+mod flows;
+mod node;
+mod options;
+mod output;
+mod protocol;
+mod services;
+
+use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 /// Shows and removes what Weir has on a node.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(version, after_help = EXIT_CODES)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
 }
 
+const EXIT_CODES: &str = "Exit codes:
+  0  done; status: the node is healthy
+  1  it could not be done, or was asked for in a wrong way
+  2  status: the node is not healthy";
+
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// List the Services that this node serves, and where their flows go
+    Services(services::Options),
+    /// List the flows that were given a backend
+    Flows(flows::Options),
+    /// List the pods of this node
+    Endpoints(endpoints::Options),
     /// Remove all that Weir has made on this node
     ///
     /// Delete the DaemonSet and drain the node first: running pods lose their network, and an agent
@@ -26,10 +47,33 @@ enum Command {
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<()> {
-    match Cli::parse().command {
-        Command::Cleanup(options) => cleanup::run(&options).await,
+async fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Nothing can be done if even that cannot be printed.
+            let _ = error.print();
+            // clap's own 2 stands for an unhealthy node here.
+            return if error.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+        }
+    };
+    match run(&cli.command).await {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("weir: {error:#}");
+            ExitCode::FAILURE
+        }
     }
+}
+
+async fn run(command: &Command) -> Result<ExitCode> {
+    match command {
+        Command::Services(options) => services::run(options).await?,
+        Command::Flows(options) => flows::run(options).await?,
+        Command::Endpoints(options) => endpoints::run(options)?,
+        Command::Cleanup(options) => cleanup::run(options).await?,
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 #[cfg(test)]

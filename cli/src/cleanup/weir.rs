@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use nftables::{
     batch::Batch,
     helper,
@@ -25,6 +25,9 @@ use weir_netlink::{
     route::{self, Route, TABLE_MAIN},
 };
 
+use crate::options::Place;
+use crate::output::{Output, say, say_json};
+
 /// Options of `weir cleanup`; the paths are those that the agent was given.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
@@ -34,35 +37,8 @@ pub(crate) struct Options {
     /// For people or for programs
     #[arg(short, long, value_enum, default_value = "text")]
     output: Output,
-    /// The bridge of the pods
-    #[arg(long, env = "WEIR_BRIDGE", default_value = "weir0")]
-    bridge: String,
-    /// Where the plugin is installed
-    #[arg(long, env = "WEIR_CNI_BIN_DIR", value_name = "DIR", default_value = "/opt/cni/bin")]
-    cni_bin_dir: PathBuf,
-    /// Where the CNI configuration is
-    #[arg(long, env = "WEIR_CNI_CONF_DIR", value_name = "DIR", default_value = "/etc/cni/net.d")]
-    cni_conf_dir: PathBuf,
-    /// Directory of endpoint records and subnet.env
-    #[arg(long, env = "WEIR_RUN_DIR", value_name = "DIR", default_value = "/run/weir")]
-    run_dir: PathBuf,
-    /// Directory of the address stores
-    #[arg(
-        long,
-        env = "WEIR_DATA_DIR",
-        value_name = "DIR",
-        default_value = "/var/lib/cni/networks"
-    )]
-    data_dir: PathBuf,
-    /// Directory of the pinned eBPF programs and maps
-    #[arg(long, env = "WEIR_PIN_DIR", value_name = "DIR", default_value = "/sys/fs/bpf/weir")]
-    pin_dir: PathBuf,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Output {
-    Text,
-    Json,
+    #[command(flatten)]
+    place: Place,
 }
 
 /// Something of Weir's.
@@ -121,24 +97,23 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
 
 fn print(options: &Options, reports: &[Report]) -> Result<()> {
     if options.output == Output::Json {
-        println!("{}", serde_json::to_string_pretty(reports)?);
-        return Ok(());
+        return say_json(&reports);
     }
     for Report { item, error, .. } in reports {
         match error {
-            Some(error) => println!("cannot remove {item}: {error}"),
-            None if options.dry_run => println!("would remove {item}"),
-            None => println!("removed {item}"),
-        }
+            Some(error) => say(&format!("cannot remove {item}: {error}")),
+            None if options.dry_run => say(&format!("would remove {item}")),
+            None => say(&format!("removed {item}")),
+        }?;
     }
     if reports.is_empty() {
-        println!("nothing of Weir's is on this node");
+        say("nothing of Weir's is on this node")?;
     }
     Ok(())
 }
 
 async fn find(options: &Options, netlink: &Netlink) -> Result<Vec<Item>> {
-    let Options { bridge, cni_bin_dir, cni_conf_dir, run_dir, data_dir, pin_dir, .. } = options;
+    let Place { bridge, cni_bin_dir, cni_conf_dir, run_dir, data_dir, pin_dir } = &options.place;
     let mut items = Vec::new();
     for path in [cni_conf_dir.join(CONFLIST), cni_bin_dir.join(PLUGIN)] {
         items.extend(exists(&path)?.then_some(Item::File(path)));

@@ -1,0 +1,5 @@
+//! `weir cleanup`.
+
+mod weir;
+
+pub(crate) use weir::{Options, run};

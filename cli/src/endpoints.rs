@@ -1,0 +1,170 @@
+//! `weir endpoints`: the pods of this node, and whether everything of theirs is there.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use anyhow::Result;
+use clap::Args;
+use serde::Serialize;
+use weir_datapath::Hook;
+
+use crate::node::maps;
+use crate::node::programs::{self, Found, Pinned};
+use crate::node::records::{self, Record};
+use crate::options::Place;
+use crate::output::{Output, UNKNOWN, say, say_json, table};
+
+/// Options of `weir endpoints`.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// For people or for programs
+    #[arg(short, long, value_enum, default_value = "text")]
+    output: Output,
+    #[command(flatten)]
+    place: Place,
+}
+
+/// A pod of this node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Entry {
+    namespace: Option<String>,
+    name: Option<String>,
+    container_id: Option<String>,
+    addresses: Vec<IpAddr>,
+    interface: Option<String>,
+    ifindex: u32,
+    mac: String,
+    mtu: Option<u32>,
+    /// What the map says of its addresses; not where nothing is pinned.
+    map_entry: Option<MapEntry>,
+    from_pod: Option<Found>,
+    to_pod: Option<Found>,
+}
+
+/// Whether the map of pods leads to a pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum MapEntry {
+    /// All of its addresses lead to its interface.
+    Present,
+    /// An address has none.
+    Missing,
+    /// An address leads to another interface.
+    Elsewhere,
+    /// There is an entry and no record: a pod that is being made, or was not taken away in full.
+    Unrecorded,
+}
+
+/// Shows them.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let entries = list(&options.place)?;
+    match options.output {
+        Output::Json => say_json(&entries),
+        Output::Text => say(&show(&entries)),
+    }
+}
+
+fn list(place: &Place) -> Result<Vec<Entry>> {
+    let pins = place.pins();
+    let records = records::list(&place.run_dir)?;
+    if !pins.exist() {
+        return Ok(records.iter().map(|record| of_record(record, None, [None, None])).collect());
+    }
+    let pinned: Pinned = weir_datapath::list_pinned(&pins)?.into_iter().collect();
+    let map = maps::endpoints(&pins)?;
+    let mut entries = Vec::new();
+    for record in &records {
+        let at = |hook| programs::find(record.host_ifindex, hook, &pinned);
+        let found = [Some(at(Hook::FromPod)?), Some(at(Hook::ToPod)?)];
+        entries.push(of_record(record, Some(in_map(record, &map)), found));
+    }
+    let mut unrecorded: Vec<_> = map
+        .iter()
+        .filter(|(ip, _)| !records.iter().any(|r| r.ips().any(|own| own == **ip)))
+        .collect();
+    unrecorded.sort();
+    for (ip, (ifindex, mac)) in unrecorded {
+        let at = |hook| programs::find(*ifindex, hook, &pinned);
+        entries.push(Entry {
+            namespace: None,
+            name: None,
+            container_id: None,
+            addresses: vec![*ip],
+            interface: None,
+            ifindex: *ifindex,
+            mac: mac.map(|byte| format!("{byte:02x}")).join(":"),
+            mtu: None,
+            map_entry: Some(MapEntry::Unrecorded),
+            from_pod: Some(at(Hook::FromPod)?),
+            to_pod: Some(at(Hook::ToPod)?),
+        });
+    }
+    Ok(entries)
+}
+
+fn of_record(
+    record: &Record,
+    map_entry: Option<MapEntry>,
+    [from_pod, to_pod]: [Option<Found>; 2],
+) -> Entry {
+    Entry {
+        namespace: record.pod.namespace.clone(),
+        name: record.pod.name.clone(),
+        container_id: Some(record.container_id.clone()),
+        addresses: record.ips().collect(),
+        interface: Some(record.host_interface.clone()),
+        ifindex: record.host_ifindex,
+        mac: record.mac.clone(),
+        mtu: Some(record.mtu),
+        map_entry,
+        from_pod,
+        to_pod,
+    }
+}
+
+/// Whether the map leads to the pod.
+pub(crate) fn in_map(record: &Record, map: &HashMap<IpAddr, (u32, [u8; 6])>) -> MapEntry {
+    let mut result = MapEntry::Present;
+    for ip in record.ips() {
+        match map.get(&ip) {
+            None => return MapEntry::Missing,
+            Some((ifindex, _)) if *ifindex != record.host_ifindex => result = MapEntry::Elsewhere,
+            Some(_) => {}
+        }
+    }
+    result
+}
+
+impl std::fmt::Display for MapEntry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Present => "present",
+            Self::Missing => "missing",
+            Self::Elsewhere => "another interface",
+            Self::Unrecorded => "without a record",
+        })
+    }
+}
+
+fn show(entries: &[Entry]) -> String {
+    let head =
+        ["POD", "CONTAINER", "ADDRESSES", "INTERFACE", "MTU", "MAP ENTRY", "FROM_POD", "TO_POD"];
+    let or_unknown = |value: Option<String>| value.unwrap_or_else(|| UNKNOWN.to_owned());
+    let rows = entries.iter().map(|entry| {
+        let pod = entry.namespace.as_ref().zip(entry.name.as_ref());
+        let addresses: Vec<_> = entry.addresses.iter().map(IpAddr::to_string).collect();
+        let container = entry.container_id.as_ref().map(|id| id.chars().take(12).collect());
+        let interface = entry.interface.clone().unwrap_or_else(|| format!("#{}", entry.ifindex));
+        [
+            or_unknown(pod.map(|(namespace, name)| format!("{namespace}/{name}"))),
+            or_unknown(container),
+            addresses.join(","),
+            interface,
+            or_unknown(entry.mtu.map(|mtu| mtu.to_string())),
+            or_unknown(entry.map_entry.map(|found| found.to_string())),
+            or_unknown(entry.from_pod.as_ref().map(Found::to_string)),
+            or_unknown(entry.to_pod.as_ref().map(Found::to_string)),
+        ]
+    });
+    table(&head, rows)
+}

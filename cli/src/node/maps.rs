@@ -1,0 +1,200 @@
+//! What the maps hold, both families alike.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use weir_datapath::common::map;
+use weir_datapath::common::{Address, Backend, Reason, Scope, Service, V4, V6};
+use weir_datapath::maps::{Backends, Cluster, Counters, Endpoints, Family, Services, Slots};
+use weir_datapath::{Error, Pins};
+
+use crate::protocol::Protocol;
+
+/// What can be turned into an address of either family.
+pub(crate) trait ToIp: Address {
+    /// The address.
+    fn ip(self) -> IpAddr;
+    /// Whether it is of IPv4.
+    const IS_V4: bool;
+}
+
+impl ToIp for V4 {
+    const IS_V4: bool = true;
+
+    fn ip(self) -> IpAddr {
+        self.bytes().into()
+    }
+}
+
+impl ToIp for V6 {
+    const IS_V4: bool = false;
+
+    fn ip(self) -> IpAddr {
+        self.bytes().into()
+    }
+}
+
+/// A port of a Service at one of its addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Frontend {
+    pub(crate) address: IpAddr,
+    pub(crate) port: u16,
+    pub(crate) protocol: Protocol,
+    pub(crate) service: Service,
+}
+
+/// Where packets of a Service go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Target {
+    pub(crate) address: IpAddr,
+    pub(crate) port: u16,
+    pub(crate) flags: u16,
+}
+
+impl Target {
+    /// Whether it has one of the flags of [`Backend`].
+    pub(crate) fn has(&self, flag: u16) -> bool {
+        self.flags & flag != 0
+    }
+}
+
+/// A backend's id is its family's.
+pub(crate) type BackendId = (bool, u32);
+
+/// All of the Services.
+#[derive(Debug, Default)]
+pub(crate) struct Programmed {
+    /// By address, port and protocol.
+    pub(crate) frontends: Vec<Frontend>,
+    pub(crate) backends: HashMap<BackendId, Target>,
+    pub(crate) slots: Vec<u32>,
+}
+
+impl Programmed {
+    /// Everything that is programmed.
+    pub(crate) fn read(pins: &Pins) -> Result<Self, Error> {
+        let mut programmed = Self { slots: Slots::open(pins)?.all()?, ..Self::default() };
+        programmed.read_family::<V4>(pins)?;
+        programmed.read_family::<V6>(pins)?;
+        programmed.frontends.sort_by_key(|found| (found.address, found.port, found.protocol));
+        Ok(programmed)
+    }
+
+    fn read_family<A: Family + ToIp>(&mut self, pins: &Pins) -> Result<(), Error> {
+        for (key, service) in Services::<A>::open(pins, A::SERVICES)?.entries()? {
+            // The entry for the rest of an address has no protocol.
+            if key.protocol != 0 && key.scope == Scope::Internal as u8 {
+                let protocol = Protocol(key.protocol);
+                let (address, port) = (key.address.ip(), key.port.get());
+                self.frontends.push(Frontend { address, port, protocol, service });
+            }
+        }
+        for (id, Backend { address, port, flags }) in
+            Backends::<A>::open(pins, A::BACKENDS)?.entries()?
+        {
+            let target = Target { address: address.ip(), port: port.get(), flags };
+            self.backends.insert((A::IS_V4, id), target);
+        }
+        Ok(())
+    }
+
+    /// The ids of those backends that get new flows of a frontend. One may be there more than once.
+    pub(crate) fn chosen_from(&self, frontend: &Frontend) -> impl Iterator<Item = BackendId> + '_ {
+        let Service { offset, count, .. } = frontend.service;
+        let is_v4 = frontend.address.is_ipv4();
+        let slots = self.slots.iter().skip(offset as usize).take(count as usize);
+        slots.map(move |id| (is_v4, *id))
+    }
+}
+
+/// A local pod's way, by its address.
+pub(crate) fn endpoints(pins: &Pins) -> Result<HashMap<IpAddr, (u32, [u8; 6])>, Error> {
+    fn of<A: Family + ToIp>(
+        pins: &Pins,
+        all: &mut HashMap<IpAddr, (u32, [u8; 6])>,
+    ) -> Result<(), Error> {
+        let entries = Endpoints::<A>::open(pins, A::ENDPOINTS)?.entries()?;
+        all.extend(entries.into_iter().map(|(ip, found)| (ip.ip(), (found.ifindex, found.mac.0))));
+        Ok(())
+    }
+    let mut all = HashMap::new();
+    of::<V4>(pins, &mut all)?;
+    of::<V6>(pins, &mut all)?;
+    Ok(all)
+}
+
+/// How a map gives room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Room {
+    /// When it is full, nothing more can be entered.
+    Fixed,
+    /// When it is full, the oldest entry goes.
+    Forgetting,
+}
+
+/// How full a map is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Fill {
+    pub(crate) map: &'static str,
+    pub(crate) room: Room,
+    pub(crate) entries: usize,
+    pub(crate) capacity: u32,
+}
+
+/// How full each map is that has entries.
+pub(crate) fn fill(pins: &Pins) -> Result<Vec<Fill>, Error> {
+    let mut all = Vec::new();
+    for map in map::ALL {
+        let room = match *map {
+            // They have no entries that come and go.
+            map::COUNTERS | map::SETTINGS => continue,
+            map::SLOTS => {
+                all.push(slots(pins)?);
+                continue;
+            }
+            map::CLUSTER_V4 => {
+                all.push(cluster::<V4>(pins)?);
+                continue;
+            }
+            map::CLUSTER_V6 => {
+                all.push(cluster::<V6>(pins)?);
+                continue;
+            }
+            map::SERVICES_V4
+            | map::SERVICES_V6
+            | map::BACKENDS_V4
+            | map::BACKENDS_V6
+            | map::ENDPOINTS_V4
+            | map::ENDPOINTS_V6 => Room::Fixed,
+            _ => Room::Forgetting,
+        };
+        let (entries, capacity) = weir_datapath::maps::fill(pins, *map)?;
+        all.push(Fill { map: map.name, room, entries, capacity });
+    }
+    Ok(all)
+}
+
+/// Ranges of slots that frontends lead to; both families may share one.
+fn slots(pins: &Pins) -> Result<Fill, Error> {
+    let mut ranges = HashMap::new();
+    let v4 = Services::<V4>::open(pins, map::SERVICES_V4)?.entries()?;
+    let v6 = Services::<V6>::open(pins, map::SERVICES_V6)?.entries()?;
+    for service in v4.iter().map(|(_, service)| service).chain(v6.iter().map(|(_, s)| s)) {
+        ranges.insert(service.offset, service.count);
+    }
+    let entries = ranges.values().map(|count| *count as usize).sum();
+    let capacity = Slots::open(pins)?.capacity();
+    Ok(Fill { map: map::SLOTS.name, room: Room::Fixed, entries, capacity })
+}
+
+fn cluster<A: Family>(pins: &Pins) -> Result<Fill, Error> {
+    let cluster = Cluster::<A>::open(pins)?;
+    let (entries, capacity) = (cluster.entries()?.len(), cluster.capacity()?);
+    Ok(Fill { map: A::CLUSTER.name, room: Room::Fixed, entries, capacity })
+}
+
+/// What was counted by each reason since the maps were made.
+pub(crate) fn counters(pins: &Pins) -> Result<Vec<(Reason, u64)>, Error> {
+    let counters = Counters::open(pins)?;
+    Reason::ALL.into_iter().map(|reason| Ok((reason, counters.get(reason)?))).collect()
+}

@@ -1,0 +1,69 @@
+//! Which programs are at the devices of pods and of the overlay.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use weir_datapath::{Error, Hook};
+
+/// What is at a place where a program belongs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub(crate) enum Found {
+    /// The pinned one.
+    Current {
+        /// The kernel's number of it.
+        program: u32,
+    },
+    /// One of Weir's, which is not what is pinned.
+    Outdated {
+        /// The kernel's number of it.
+        program: u32,
+        /// That of the pinned one.
+        pinned: u32,
+    },
+    /// None.
+    Missing,
+}
+
+impl std::fmt::Display for Found {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Current { program } => write!(f, "{program}"),
+            Self::Outdated { program, .. } => write!(f, "{program} (outdated)"),
+            Self::Missing => f.write_str("missing"),
+        }
+    }
+}
+
+/// The kernel's numbers of the pinned programs, by name.
+pub(crate) type Pinned = BTreeMap<&'static str, u32>;
+
+/// What is at a hook of a device. A device that is gone has nothing.
+pub(crate) fn find(ifindex: u32, hook: Hook, pinned: &Pinned) -> Result<Found, Error> {
+    let attached = match weir_datapath::list(ifindex, hook) {
+        Err(error) if error.is_not_found() => None,
+        attached => attached?,
+    };
+    Ok(compare(attached.map(|found| found.program), pinned.get(hook.program()).copied()))
+}
+
+/// What is there, judged by what is pinned.
+pub(crate) fn compare(attached: Option<u32>, pinned: Option<u32>) -> Found {
+    match (attached, pinned) {
+        (None, _) => Found::Missing,
+        (Some(program), Some(pinned)) if program != pinned => Found::Outdated { program, pinned },
+        (Some(program), _) => Found::Current { program },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_is_current_if_it_is_the_pinned_one() {
+        assert_eq!(compare(Some(7), Some(7)), Found::Current { program: 7 });
+        assert_eq!(compare(Some(7), Some(9)), Found::Outdated { program: 7, pinned: 9 });
+        assert_eq!(compare(None, Some(9)), Found::Missing);
+    }
+}
