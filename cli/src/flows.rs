@@ -58,10 +58,8 @@ struct Entry {
     service_port: u16,
     backend: IpAddr,
     backend_port: u16,
-    /// Since it was opened; TCP only.
-    age_seconds: Option<u32>,
-    /// Since a packet of the client was last seen; all but TCP.
-    idle_seconds: Option<u32>,
+    /// Since a packet of it was last seen; up to some seconds late.
+    idle_seconds: u32,
     state: &'static str,
     masqueraded: bool,
 }
@@ -136,7 +134,6 @@ fn is_wanted(options: &Options, flow: &FlowOf, name: Option<&Name>) -> bool {
 
 fn entry(flow: &FlowOf, now: u32, udp_idle: u32, name: Option<&Name>) -> Entry {
     let since = now.saturating_sub(flow.seen);
-    let is_tcp = flow.protocol == Protocol::TCP;
     Entry {
         protocol: flow.protocol,
         client: flow.client.0,
@@ -147,8 +144,7 @@ fn entry(flow: &FlowOf, now: u32, udp_idle: u32, name: Option<&Name>) -> Entry {
         service_port: flow.frontend.1,
         backend: flow.backend.0,
         backend_port: flow.backend.1,
-        age_seconds: is_tcp.then_some(since),
-        idle_seconds: (!is_tcp).then_some(since),
+        idle_seconds: since,
         state: state(flow, since, udp_idle),
         masqueraded: flow.has(Flow::<V4>::MASQUERADED),
     }
@@ -166,8 +162,7 @@ fn state(flow: &FlowOf, since: u32, udp_idle: u32) -> &'static str {
 }
 
 fn show(listing: &Listing) -> String {
-    let head = ["PROTOCOL", "CLIENT", "SERVICE", "FRONTEND", "BACKEND", "AGE", "IDLE", "STATE"];
-    let seconds = |seconds: Option<u32>| seconds.map_or(UNKNOWN.to_owned(), |s| format!("{s} s"));
+    let head = ["PROTOCOL", "CLIENT", "SERVICE", "FRONTEND", "BACKEND", "IDLE", "STATE"];
     let rows = listing.flows.iter().map(|flow| {
         [
             flow.protocol.to_string(),
@@ -175,8 +170,7 @@ fn show(listing: &Listing) -> String {
             flow.service.as_ref().map_or_else(|| UNKNOWN.to_owned(), Name::to_string),
             at(flow.service_address, flow.service_port),
             at(flow.backend, flow.backend_port),
-            seconds(flow.age_seconds),
-            seconds(flow.idle_seconds),
+            format!("{} s", flow.idle_seconds),
             flow.state.to_owned(),
         ]
     });

@@ -6,11 +6,15 @@
 mod cleanup;
 mod endpoints;
 mod flows;
+mod leftovers;
 mod node;
 mod options;
 mod output;
 mod protocol;
 mod services;
+mod status;
+mod tool;
+mod trace;
 
 use std::process::ExitCode;
 
@@ -32,17 +36,29 @@ const EXIT_CODES: &str = "Exit codes:
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Say whether the node is as it should be, and what to do where it is not
+    ///
+    /// The first line is "healthy", or what is wrong; tables of what there is follow. Exits with 2
+    /// if something is wrong.
+    Status(status::Options),
     /// List the Services that this node serves, and where their flows go
     Services(services::Options),
     /// List the flows that were given a backend
     Flows(flows::Options),
     /// List the pods of this node
     Endpoints(endpoints::Options),
-    /// Remove all that Weir has made on this node
+    /// Say what would become of a packet that a pod sends
     ///
-    /// Delete the DaemonSet and drain the node first: running pods lose their network, and an agent
-    /// that still runs makes everything again. A second run finds nothing. What belongs to others
-    /// is not touched.
+    /// The pod's program is run on a packet that is not sent. Afterwards the flow table and session
+    /// affinity are as before, unless a full table has forgotten its oldest entry for it; counters
+    /// have counted.
+    Trace(trace::Options),
+    /// Remove all that Weir has made on this node, or what kube-proxy or flannel have left
+    ///
+    /// Says what would go; with --yes it goes. Delete Weir's DaemonSet and drain the node first:
+    /// running pods lose their network, and an agent that still runs makes everything again. With
+    /// --kube-proxy or --flannel nothing of Weir's goes, and what belongs to the kubelet stays. A
+    /// second run finds nothing.
     Cleanup(cleanup::Options),
 }
 
@@ -68,9 +84,11 @@ async fn main() -> ExitCode {
 
 async fn run(command: &Command) -> Result<ExitCode> {
     match command {
+        Command::Status(options) => return status::run(options).await,
         Command::Services(options) => services::run(options).await?,
         Command::Flows(options) => flows::run(options).await?,
         Command::Endpoints(options) => endpoints::run(options)?,
+        Command::Trace(options) => trace::run(options).await?,
         Command::Cleanup(options) => cleanup::run(options).await?,
     }
     Ok(ExitCode::SUCCESS)

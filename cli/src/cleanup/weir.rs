@@ -1,4 +1,4 @@
-//! `weir cleanup`: everything of Weir's, found by its marks: names of links, the protocol number of
+//! Everything of Weir's, found by its marks: names of links, the protocol number of
 //! routes, the name of the nftables table, paths.
 
 use std::{
@@ -7,8 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result, bail};
-use clap::Args;
+use anyhow::{Context, Result};
 use nftables::{
     batch::Batch,
     helper,
@@ -26,25 +25,11 @@ use weir_netlink::{
 };
 
 use crate::options::Place;
-use crate::output::{Output, say, say_json};
-
-/// Options of `weir cleanup`; the paths are those that the agent was given.
-#[derive(Debug, Args)]
-pub(crate) struct Options {
-    /// Say what would be removed, and remove nothing
-    #[arg(long)]
-    dry_run: bool,
-    /// For people or for programs
-    #[arg(short, long, value_enum, default_value = "text")]
-    output: Output,
-    #[command(flatten)]
-    place: Place,
-}
 
 /// Something of Weir's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "kind", content = "name", rename_all = "lowercase")]
-enum Item {
+pub(super) enum Item {
     /// The configuration goes first: without it the runtime starts no more pods.
     File(PathBuf),
     Directory(PathBuf),
@@ -68,52 +53,9 @@ impl std::fmt::Display for Item {
     }
 }
 
-/// What became of an item.
-#[derive(Debug, Serialize)]
-struct Report {
-    #[serde(flatten)]
-    item: Item,
-    removed: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<String>,
-}
-
-/// Finds everything and removes it. An item that cannot be removed keeps no other from being tried.
-pub(crate) async fn run(options: &Options) -> Result<()> {
-    let netlink = Netlink::open()?;
-    let mut reports = Vec::new();
-    for item in find(options, &netlink).await? {
-        let outcome = if options.dry_run { Ok(()) } else { remove(&item, &netlink).await };
-        let error = outcome.err().map(|error| format!("{error:#}"));
-        reports.push(Report { item, removed: error.is_none() && !options.dry_run, error });
-    }
-    print(options, &reports)?;
-    let failed = reports.iter().filter(|report| report.error.is_some()).count();
-    if failed > 0 {
-        bail!("{failed} of {} could not be removed", reports.len());
-    }
-    Ok(())
-}
-
-fn print(options: &Options, reports: &[Report]) -> Result<()> {
-    if options.output == Output::Json {
-        return say_json(&reports);
-    }
-    for Report { item, error, .. } in reports {
-        match error {
-            Some(error) => say(&format!("cannot remove {item}: {error}")),
-            None if options.dry_run => say(&format!("would remove {item}")),
-            None => say(&format!("removed {item}")),
-        }?;
-    }
-    if reports.is_empty() {
-        say("nothing of Weir's is on this node")?;
-    }
-    Ok(())
-}
-
-async fn find(options: &Options, netlink: &Netlink) -> Result<Vec<Item>> {
-    let Place { bridge, cni_bin_dir, cni_conf_dir, run_dir, data_dir, pin_dir } = &options.place;
+/// Everything of Weir's, in the order in which it can be removed.
+pub(super) async fn find(place: &Place, netlink: &Netlink) -> Result<Vec<Item>> {
+    let Place { bridge, cni_bin_dir, cni_conf_dir, run_dir, data_dir, pin_dir } = place;
     let mut items = Vec::new();
     for path in [cni_conf_dir.join(CONFLIST), cni_bin_dir.join(PLUGIN)] {
         items.extend(exists(&path)?.then_some(Item::File(path)));
@@ -187,7 +129,8 @@ fn table_exists() -> Result<bool> {
     }))
 }
 
-async fn remove(item: &Item, netlink: &Netlink) -> Result<()> {
+/// Takes it away.
+pub(super) async fn remove(item: &Item, netlink: &Netlink) -> Result<()> {
     match item {
         Item::File(path) => fs::remove_file(path)?,
         Item::Directory(path) => fs::remove_dir_all(path)?,

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use weir_datapath::common::map::Map;
-use weir_datapath::common::{Direction, Flow, FlowKey, V4, V6};
+use weir_datapath::common::{Flow, FlowKey, V4, V6};
 use weir_datapath::maps::{Family, Flows};
 use weir_datapath::{Error, Pins};
 
@@ -25,7 +25,7 @@ pub(crate) struct FlowOf {
     pub(crate) backend_id: BackendId,
     /// The number of the Service's port; 0 for a flow between pods.
     pub(crate) service: u32,
-    /// When it was last looked at, in seconds of the kernel's clock; TCP: when it began.
+    /// When a packet was last seen, in seconds of the kernel's clock; up to some seconds late.
     pub(crate) seen: u32,
     /// Those of [`Flow`], of both entries.
     pub(crate) flags: u32,
@@ -59,11 +59,8 @@ fn of<A: Family + ToIp>(pins: &Pins, map: Map, flows: &mut Vec<FlowOf>) -> Resul
 fn join<A: Family + ToIp>(entries: Vec<(FlowKey<A>, Flow<A>)>) -> impl Iterator<Item = FlowOf> {
     let mut by_forward: HashMap<FlowKey<A>, Flow<A>> = HashMap::with_capacity(entries.len() / 2);
     for (key, flow) in entries {
-        let (key, flow) = if key.direction == Direction::Forward as u8 {
-            (key, flow)
-        } else {
-            (flow.forward_key(&key), flow.twin(&key))
-        };
+        let (key, flow) =
+            if flow.is_reverse() { (flow.forward_key(&key), flow.twin(&key)) } else { (key, flow) };
         by_forward
             .entry(key)
             .and_modify(|known| {
@@ -99,8 +96,7 @@ mod tests {
             source_port: Port::new(40_000),
             destination_port: Port::new(80),
             protocol: protocol::TCP,
-            direction: Direction::Forward as u8,
-            reserved: [0; 2],
+            reserved: [0; 3],
         };
         let flow = Flow {
             address: V4::new([10, 244, 2, 7]),
@@ -113,7 +109,7 @@ mod tests {
             ..Flow::default()
         };
         let (reverse_key, twin) = (flow.reverse_key(&key), flow.twin(&key));
-        let twin = Flow { flags: Flow::<V4>::BACKEND_CLOSED, ..twin };
+        let twin = Flow { flags: Flow::<V4>::BACKEND_CLOSED | Flow::<V4>::REVERSE, ..twin };
         let both: Vec<_> = join(vec![(key, flow), (reverse_key, twin)]).collect();
         assert_eq!(both.len(), 1);
         assert!(both[0].has(Flow::<V4>::CLIENT_CLOSED) && both[0].has(Flow::<V4>::BACKEND_CLOSED));

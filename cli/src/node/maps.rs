@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
+use ipnetwork::IpNetwork;
+
 use weir_datapath::common::map;
 use weir_datapath::common::{Address, Backend, Reason, Scope, Service, V4, V6};
 use weir_datapath::maps::{Backends, Cluster, Counters, Endpoints, Family, Services, Slots};
@@ -197,4 +199,32 @@ fn cluster<A: Family>(pins: &Pins) -> Result<Fill, Error> {
 pub(crate) fn counters(pins: &Pins) -> Result<Vec<(Reason, u64)>, Error> {
     let counters = Counters::open(pins)?;
     Reason::ALL.into_iter().map(|reason| Ok((reason, counters.get(reason)?))).collect()
+}
+
+/// What lies behind a prefix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Route {
+    pub(crate) prefix: IpNetwork,
+    /// See [`weir_datapath::common::RouteKind`].
+    pub(crate) kind: u32,
+    pub(crate) ifindex: u32,
+    pub(crate) next_hop: IpAddr,
+}
+
+/// All prefixes of the cluster.
+pub(crate) fn routes(pins: &Pins) -> Result<Vec<Route>, Error> {
+    fn of<A: Family + ToIp>(pins: &Pins, all: &mut Vec<Route>) -> Result<(), Error> {
+        for (address, length, route) in Cluster::<A>::open(pins)?.entries()? {
+            let length = u8::try_from(length).unwrap_or(u8::MAX);
+            // The kernel keeps no longer prefix than an address.
+            let Ok(prefix) = IpNetwork::new(address.ip(), length) else { continue };
+            let next_hop = route.next_hop.ip();
+            all.push(Route { prefix, kind: route.kind, ifindex: route.ifindex, next_hop });
+        }
+        Ok(())
+    }
+    let mut all = Vec::new();
+    of::<V4>(pins, &mut all)?;
+    of::<V6>(pins, &mut all)?;
+    Ok(all)
 }

@@ -1,0 +1,172 @@
+//! Reading the facts.
+
+use std::collections::HashMap;
+use std::fs;
+use std::net::SocketAddr;
+
+use anyhow::Result;
+use weir_datapath::{Hook, Pins};
+use weir_names::TUNNEL_PREFIX;
+use weir_netlink::{Link, LinkKind, Netlink, link};
+
+use super::facts::{AgentFacts, Concern, Facts, MtuFacts, Peers, Place, PodFacts, Waiting};
+use crate::endpoints::in_map;
+use crate::leftovers::{self, Owner};
+use crate::node::records::{self, Record};
+use crate::node::{agent, maps, programs};
+use crate::options;
+
+/// Reads everything. What is not there is a fact as well.
+pub(super) async fn gather(place: &options::Place, address: SocketAddr) -> Result<Facts> {
+    let netlink = Netlink::open()?;
+    let links = link::list(&netlink).await?;
+    let records = records::list(&place.run_dir)?;
+    let pins = place.pins();
+    let mut facts = Facts {
+        agent: ask_agent(address).await,
+        serves: pins.exist(),
+        mtu: mtu(place, &links),
+        ..Facts::default()
+    };
+    if facts.serves {
+        datapath(&pins, &records, &links, &mut facts)?;
+    }
+    let in_maps = if facts.serves && facts.foreign_maps.is_none() {
+        Some(maps::endpoints(&pins)?)
+    } else {
+        None
+    };
+    facts.pods = records
+        .iter()
+        .map(|record| PodFacts {
+            pod: record.name(),
+            interface: record.host_interface.clone(),
+            mtu: links.iter().find(|link| link.name == record.host_interface).map(|link| link.mtu),
+            map_entry: in_maps.as_ref().map(|map| in_map(record, map)),
+        })
+        .collect();
+    for owner in [Owner::KubeProxy, Owner::Flannel] {
+        let found = leftovers::find(owner, place, &netlink).await?;
+        facts.leftovers.extend(found.leftovers.into_iter().map(|left| (owner, left)));
+        for note in found.notes {
+            if !facts.notes.contains(&note) {
+                facts.notes.push(note);
+            }
+        }
+    }
+    Ok(facts)
+}
+
+fn datapath(pins: &Pins, records: &[Record], links: &[Link], facts: &mut Facts) -> Result<()> {
+    facts.programs = weir_datapath::list_pinned(pins)?;
+    facts.sockets = weir_datapath::list_sockets(pins)?;
+    let pinned = facts.programs.iter().copied().collect();
+    let by_name: HashMap<_, _> = links.iter().map(|link| (link.name.as_str(), link)).collect();
+    for record in records {
+        let Some(link) = by_name.get(record.host_interface.as_str()) else { continue };
+        for hook in Hook::POD {
+            facts.places.push(Place {
+                device: link.name.clone(),
+                pod: Some(record.name()),
+                program: hook.program(),
+                found: programs::find(link.index, hook, &pinned)?,
+            });
+        }
+    }
+    for link in links.iter().filter(|link| is_tunnel(link)) {
+        facts.places.push(Place {
+            device: link.name.clone(),
+            pod: None,
+            program: Hook::FromOverlay.program(),
+            found: programs::find(link.index, Hook::FromOverlay, &pinned)?,
+        });
+    }
+    let missing = weir_datapath::common::map::ALL.iter().map(|map| pins.map(*map));
+    facts.foreign_maps =
+        missing.into_iter().find(|path| !path.exists()).map(|path| path.display().to_string());
+    if facts.foreign_maps.is_none() {
+        facts.maps = maps::fill(pins)?;
+    }
+    Ok(())
+}
+
+fn is_tunnel(link: &Link) -> bool {
+    link.kind == Some(LinkKind::Vxlan) && link.name.starts_with(TUNNEL_PREFIX)
+}
+
+fn mtu(place: &options::Place, links: &[Link]) -> MtuFacts {
+    let text = fs::read_to_string(place.run_dir.join("subnet.env")).unwrap_or_default();
+    let wanted = text.lines().find_map(|line| line.strip_prefix("WEIR_MTU=")?.parse().ok());
+    let bridge = links.iter().find(|link| link.name == place.bridge).map(|link| link.mtu);
+    let tunnel = links.iter().find(|link| is_tunnel(link)).map(|l| (l.name.clone(), l.mtu));
+    MtuFacts { wanted, bridge, tunnel }
+}
+
+async fn ask_agent(address: SocketAddr) -> AgentFacts {
+    let mut facts = AgentFacts { address: address.to_string(), ..AgentFacts::default() };
+    match agent::get(address, "/healthz").await {
+        Ok(answer) if !answer.is_ok => facts.stuck = Some(answer.body.trim().to_owned()),
+        Ok(_) => {}
+        Err(error) => {
+            facts.silence = Some(format!("{:#}", anyhow::Error::from(error)));
+            return facts;
+        }
+    }
+    if let Ok(answer) = agent::get(address, "/readyz").await {
+        facts.waiting = waiting(&answer.body);
+    }
+    if let Ok(answer) = agent::get(address, "/concerns").await {
+        facts.concerns = serde_json::from_str::<Vec<Concern>>(&answer.body).unwrap_or_default();
+    }
+    if let Ok(answer) = agent::get(address, "/metrics").await {
+        facts.version = label(&answer.body, "weir_build_info", "version");
+        let number = |name| value(&answer.body, name);
+        let peers = number("weir_peers_known").zip(number("weir_peers_programmed"));
+        facts.peers = peers.map(|(known, programmed)| Peers { known, programmed });
+    }
+    facts
+}
+
+/// The lines of `/readyz` that say what the agent waits for.
+fn waiting(body: &str) -> Vec<Waiting> {
+    let unmet = |line: &str| {
+        let (condition, reason) = line.strip_prefix("waiting ")?.split_once(": ")?;
+        Some(Waiting { condition: condition.to_owned(), reason: reason.to_owned() })
+    };
+    body.lines().filter_map(unmet).collect()
+}
+
+/// The value of a metric without labels.
+fn value(metrics: &str, name: &str) -> Option<u64> {
+    let of_name = |line: &str| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok();
+    metrics.lines().find_map(of_name)
+}
+
+/// The value of a label of a metric.
+fn label(metrics: &str, name: &str, label: &str) -> Option<String> {
+    let labels = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('{'))?;
+    let (_, rest) = labels.split_once(&format!("{label}=\""))?;
+    rest.split_once('"').map(|(value, _)| value.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_agent_waits_for_is_what_it_says() {
+        let body = "ok cluster-seen\nwaiting peers-programmed: 2 of 3 peers are in the kernel\n";
+        let [only] = waiting(body).try_into().unwrap();
+        assert_eq!(only.condition, "peers-programmed");
+        assert_eq!(only.reason, "2 of 3 peers are in the kernel");
+    }
+
+    #[test]
+    fn metrics_are_read_by_their_whole_name() {
+        let text =
+            "weir_peers_known_max 9\nweir_peers_known 3\nweir_build_info{version=\"0.1.0\"} 1\n";
+        assert_eq!(value(text, "weir_peers_known"), Some(3));
+        assert_eq!(label(text, "weir_build_info", "version").as_deref(), Some("0.1.0"));
+        assert_eq!(value(text, "weir_peers"), None);
+    }
+}
