@@ -25,6 +25,7 @@ mod entries;
 mod health;
 mod manifest;
 mod member;
+mod operator;
 mod service;
 mod settings;
 mod underlay;

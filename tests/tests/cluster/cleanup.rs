@@ -1,18 +1,11 @@
 //! `weir cleanup` takes away all that Weir has made, and nothing else.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use serde_json::Value;
-use weir_tests::lab::{Cluster, Families, Member, Mode, Observe, Stack, binary, until};
+use weir_tests::lab::{Cluster, Families, Member, Mode, Observe, Stack, until};
 
 fn cleanup(member: &Member, arguments: &[&str]) -> Result<String> {
-    let conflist = member.conflist();
-    let conf_dir = conflist.parent().context("a conflist without a directory")?;
-    let base = conf_dir.parent().context("a directory without a parent")?;
-    let tool = member.command(binary("weir")?)?.arg("cleanup").args(arguments);
-    let tool = tool.arg("--cni-conf-dir").arg(conf_dir).arg("--run-dir").arg(member.run_dir());
-    let tool = tool.arg("--data-dir").arg(base.join("networks"));
-    let tool = tool.arg("--cni-bin-dir").arg(base.join("bin"));
-    tool.arg("--pin-dir").arg(member.pin_dir()).stdout()
+    member.weir_text(&[&["cleanup"], arguments].concat())
 }
 
 fn names_of_links(member: &Member) -> Result<Vec<String>> {
@@ -34,7 +27,7 @@ fn everything_of_weirs_goes_and_nothing_of_others() -> Result<()> {
         }
         let before = names_of_links(member)?;
 
-        let promised = cleanup(member, &["--dry-run"])?;
+        let promised = cleanup(member, &[])?;
         ensure!(
             names_of_links(member)? == before,
             "it removed links: {:?}",
@@ -45,7 +38,7 @@ fn everything_of_weirs_goes_and_nothing_of_others() -> Result<()> {
             ensure!(promised.contains(item), "{item} is not promised: {promised}");
         }
 
-        cleanup(member, &[])?;
+        cleanup(member, &["--yes"])?;
         let mut kept = before;
         kept.retain(|name| !name.starts_with("weir"));
         ensure!(names_of_links(member)? == kept, "{:?}", names_of_links(member)?);
@@ -54,7 +47,7 @@ fn everything_of_weirs_goes_and_nothing_of_others() -> Result<()> {
         ensure!(!routes.contains("proto 87") && routes.contains("203.0.113.0/24"), "{routes}");
         ensure!(member.sh("nft list tables")?.trim() == "table inet others");
 
-        let again: Value = serde_json::from_str(&cleanup(member, &["-o", "json"])?)?;
+        let again: Value = serde_json::from_str(&cleanup(member, &["--yes", "-o", "json"])?)?;
         ensure!(again == Value::Array(Vec::new()), "the second time: {again}");
         Ok(())
     })
@@ -71,9 +64,9 @@ fn programs_leave_the_uplink_and_what_is_pinned_goes() -> Result<()> {
             Ok(())
         })?;
         member.kill_agent()?;
-        let promised = cleanup(member, &["--dry-run"])?;
+        let promised = cleanup(member, &[])?;
         ensure!(promised.contains("eBPF programs at uplink"), "{promised}");
-        cleanup(member, &[])?;
+        cleanup(member, &["--yes"])?;
         ensure!(!programs()?.contains("weir"), "{}", programs()?);
         ensure!(!member.pin_dir().exists(), "{} is there", member.pin_dir().display());
         Ok(())

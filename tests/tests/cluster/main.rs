@@ -6,6 +6,7 @@
 
 mod availability;
 mod cleanup;
+mod cli;
 mod conflicts;
 mod device;
 mod direct_routing;

@@ -19,7 +19,12 @@ pub struct Attached {
 
 impl Attached {
     pub(super) fn new(cni: Cni, sandbox: Pod) -> Result<Self> {
-        let added = cni.add(&sandbox).with_context(|| format!("ADD of {}", sandbox.name()))?;
+        // As a runtime names the pod that a sandbox is for.
+        let name =
+            format!("IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME={}", sandbox.name());
+        let call = cni.call("ADD").pod(&sandbox).env("CNI_ARGS", name);
+        let added = call.run().and_then(|reply| reply.added());
+        let added = added.with_context(|| format!("ADD of {}", sandbox.name()))?;
         Ok(Self { cni, sandbox, added })
     }
 

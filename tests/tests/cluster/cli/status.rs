@@ -1,0 +1,147 @@
+//! `weir status`.
+
+use anyhow::{Context, Result, ensure};
+use weir_tests::lab::{Cluster, Families, Mode, Stack};
+
+use super::super::services::{Backend, web, with};
+use super::{is_wrong, list, text};
+
+#[test]
+fn a_node_where_all_is_well_is_healthy_and_says_so_first() -> Result<()> {
+    for mode in [Mode::Vxlan, Mode::HostGw] {
+        Cluster::new(2).mode(mode).pods(Families::Dual).services().test(|cluster| {
+            let node = cluster.node(1)?;
+            let backend = Backend::on(node, "a")?;
+            cluster.world()?.put_service(&with(web(Families::Dual), &[&backend]))?;
+            is_wrong(node, &[])?;
+            let shown = node.weir_text(&["status"])?;
+            ensure!(shown.lines().next() == Some("healthy"), "{shown}");
+            for words in ["default/a", "from_pod", "to_pod", "connect4", "services_v4", "1 of 1"] {
+                ensure!(shown.contains(words), "{words} is missing:\n{shown}");
+            }
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_node_without_services_is_healthy() -> Result<()> {
+    Cluster::new(1).test(|cluster| {
+        let node = cluster.node(1)?;
+        let _pod = node.pod("a")?;
+        is_wrong(node, &[])
+    })
+}
+
+#[test]
+fn an_agent_that_is_down_is_told_and_what_to_do() -> Result<()> {
+    Cluster::new(1).services().test(|cluster| {
+        let node = cluster.node(1)?;
+        is_wrong(node, &[])?;
+        node.kill_agent()?;
+        is_wrong(node, &["agent_down"])?;
+        let finished = node.weir(&["status"])?;
+        let shown = String::from_utf8_lossy(&finished.stdout).into_owned();
+        let first = shown.lines().next().context("nothing is shown")?;
+        ensure!(first.contains("the agent does not answer at 127.0.0.1:9470"), "{shown}");
+        ensure!(shown.contains("do: ") && shown.contains("weir-agent"), "{shown}");
+        ensure!(finished.status.code() == Some(2), "{}", finished.status);
+        Ok(())
+    })
+}
+
+#[test]
+fn an_agent_that_waits_says_for_what() -> Result<()> {
+    Cluster::new(1).stopped().test(|cluster| {
+        let node = cluster.node(1)?;
+        cluster.world()?.remove(node.manifest())?;
+        node.start_agent()?;
+        weir_tests::lab::until("the agent answers", || node.get("/healthz")?.ok())?;
+        let (_, status) = node.weir_json(&["status"])?;
+        let messages: Result<Vec<_>> =
+            list(&status, "/problems")?.iter().map(|p| text(p, "/message")).collect();
+        let messages = messages?.join("\n");
+        ensure!(messages.contains("the agent waits for subnets-assigned: "), "{messages}");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_program_that_is_gone_is_told_with_its_pod_until_it_is_back() -> Result<()> {
+    Cluster::new(1).services().test(|cluster| {
+        let node = cluster.node(1)?;
+        let pod = node.pod("a")?;
+        is_wrong(node, &[])?;
+        let port = &pod.added().interfaces[1].name;
+        node.while_agent_stands(|| {
+            node.sh(&format!("tc filter del dev {port} egress"))?;
+            let finished = node.weir(&["status"])?;
+            let shown = String::from_utf8_lossy(&finished.stdout).into_owned();
+            ensure!(
+                shown.contains(&format!("{port} (pod default/a) has no program to_pod")),
+                "{shown}"
+            );
+            Ok(())
+        })?;
+        node.kill_agent()?;
+        is_wrong(node, &["agent_down", "program_missing"])?;
+        node.start_agent()?;
+        is_wrong(node, &[])
+    })
+}
+
+#[test]
+fn a_program_of_another_version_than_the_pinned_one_is_told() -> Result<()> {
+    Cluster::new(1).services().test(|cluster| {
+        let node = cluster.node(1)?;
+        let pod = node.pod("a")?;
+        is_wrong(node, &[])?;
+        node.kill_agent()?;
+        // What is pinned is another program now, as after an agent that loaded and was killed.
+        let programs = node.pin_dir().join("programs");
+        node.run(|| Ok(std::fs::rename(programs.join("to_pod"), programs.join("from_pod"))?))?;
+        let port = &pod.added().interfaces[1].name;
+        let (_, status) = node.weir_json(&["status"])?;
+        let outdated = list(&status, "/attachments")?
+            .iter()
+            .filter(|found| found["state"] == "outdated" && found["device"] == **port);
+        ensure!(outdated.count() == 1, "{status:#}");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_bridge_that_takes_less_than_pods_send_is_told() -> Result<()> {
+    Cluster::new(1).test(|cluster| {
+        let node = cluster.node(1)?;
+        let _pod = node.pod("a")?;
+        is_wrong(node, &[])?;
+        node.sh("ip link set weir0 mtu 1280")?;
+        is_wrong(node, &["mtu_mismatch"])
+    })
+}
+
+#[test]
+fn a_firewall_that_drops_pods_packets_is_told_in_the_agents_words() -> Result<()> {
+    Cluster::new(1).flag("--resync-seconds=1").stopped().test(|cluster| {
+        let node = cluster.node(1)?;
+        node.sh("nft add table inet others")?;
+        node.sh("nft add chain inet others forward { type filter hook forward priority 0 ; policy drop ; }")?;
+        node.start_agent()?;
+        is_wrong(node, &["concern"])?;
+        let (_, status) = node.weir_json(&["status"])?;
+        ensure!(text(&status, "/problems/0/message")?.starts_with("ForwardingDropped: "), "{status:#}");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_wrong_word_is_an_error_of_the_tool_and_not_of_the_node() -> Result<()> {
+    Cluster::new(1).stopped().test(|cluster| {
+        let node = cluster.node(1)?;
+        ensure!(node.weir(&["status", "--no-such-flag"])?.status.code() == Some(1));
+        ensure!(node.weir(&["services"])?.status.code() == Some(1));
+        Ok(())
+    })
+}
