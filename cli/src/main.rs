@@ -7,6 +7,7 @@ mod cleanup;
 mod endpoints;
 mod flows;
 mod leftovers;
+mod manual;
 mod node;
 mod options;
 mod output;
@@ -19,7 +20,7 @@ mod trace;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 /// Shows and removes what Weir has on a node.
 #[derive(Debug, Parser)]
@@ -60,6 +61,10 @@ enum Command {
     /// --kube-proxy or --flannel nothing of Weir's goes, and what belongs to the kubelet stays. A
     /// second run finds nothing.
     Cleanup(cleanup::Options),
+    /// Print a shell's completion: weir completion bash > /etc/bash_completion.d/weir
+    Completion(manual::Completion),
+    /// Write manual pages into a directory
+    Man(manual::Man),
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -89,6 +94,8 @@ async fn run(command: &Command) -> Result<ExitCode> {
         Command::Flows(options) => flows::run(options).await?,
         Command::Endpoints(options) => endpoints::run(options)?,
         Command::Trace(options) => trace::run(options).await?,
+        Command::Completion(options) => manual::complete(Cli::command(), options)?,
+        Command::Man(options) => manual::write_man(Cli::command(), options)?,
         Command::Cleanup(options) => cleanup::run(options).await?,
     }
     Ok(ExitCode::SUCCESS)
@@ -96,8 +103,6 @@ async fn run(command: &Command) -> Result<ExitCode> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

@@ -182,7 +182,10 @@ fn slots(pins: &Pins) -> Result<Fill, Error> {
     let v4 = Services::<V4>::open(pins, map::SERVICES_V4)?.entries()?;
     let v6 = Services::<V6>::open(pins, map::SERVICES_V6)?.entries()?;
     for service in v4.iter().map(|(_, service)| service).chain(v6.iter().map(|(_, s)| s)) {
-        ranges.insert(service.offset, service.count);
+        // A range without slots begins anywhere, also where another does.
+        if service.count > 0 {
+            ranges.insert(service.offset, service.count);
+        }
     }
     let entries = ranges.values().map(|count| *count as usize).sum();
     let capacity = Slots::open(pins)?.capacity();

@@ -1,0 +1,3 @@
+//! The tool against maps in a real kernel.
+
+mod large;
