@@ -12,14 +12,14 @@ pub(crate) enum Found {
     /// The pinned one.
     Current {
         /// The kernel's number of it.
-        program: u32,
+        id: u32,
     },
     /// One of Weir's, which is not what is pinned.
     Outdated {
         /// The kernel's number of it.
-        program: u32,
+        id: u32,
         /// That of the pinned one.
-        pinned: u32,
+        pinned_id: u32,
     },
     /// None.
     Missing,
@@ -28,8 +28,8 @@ pub(crate) enum Found {
 impl std::fmt::Display for Found {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Current { program } => write!(f, "{program}"),
-            Self::Outdated { program, .. } => write!(f, "{program} (outdated)"),
+            Self::Current { id } => write!(f, "{id}"),
+            Self::Outdated { id, .. } => write!(f, "{id} (outdated)"),
             Self::Missing => f.write_str("missing"),
         }
     }
@@ -51,8 +51,8 @@ pub(crate) fn find(ifindex: u32, hook: Hook, pinned: &Pinned) -> Result<Found, E
 pub(crate) fn compare(attached: Option<u32>, pinned: Option<u32>) -> Found {
     match (attached, pinned) {
         (None, _) => Found::Missing,
-        (Some(program), Some(pinned)) if program != pinned => Found::Outdated { program, pinned },
-        (Some(program), _) => Found::Current { program },
+        (Some(id), Some(pinned_id)) if id != pinned_id => Found::Outdated { id, pinned_id },
+        (Some(id), _) => Found::Current { id },
     }
 }
 
@@ -62,8 +62,8 @@ mod tests {
 
     #[test]
     fn a_program_is_current_if_it_is_the_pinned_one() {
-        assert_eq!(compare(Some(7), Some(7)), Found::Current { program: 7 });
-        assert_eq!(compare(Some(7), Some(9)), Found::Outdated { program: 7, pinned: 9 });
+        assert_eq!(compare(Some(7), Some(7)), Found::Current { id: 7 });
+        assert_eq!(compare(Some(7), Some(9)), Found::Outdated { id: 7, pinned_id: 9 });
         assert_eq!(compare(None, Some(9)), Found::Missing);
     }
 }

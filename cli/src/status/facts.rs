@@ -93,5 +93,12 @@ pub(crate) struct MtuFacts {
     /// Of the pods' bridge.
     pub(crate) bridge: Option<u32>,
     /// Of the tunnel's device, if there is one.
-    pub(crate) tunnel: Option<(String, u32)>,
+    pub(crate) tunnel: Option<Tunnel>,
+}
+
+/// The device that leads to other nodes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Tunnel {
+    pub(crate) device: String,
+    pub(crate) mtu: u32,
 }

@@ -9,7 +9,7 @@ use weir_datapath::{Hook, Pins};
 use weir_names::TUNNEL_PREFIX;
 use weir_netlink::{Link, LinkKind, Netlink, link};
 
-use super::facts::{AgentFacts, Concern, Facts, MtuFacts, Peers, Place, PodFacts, Waiting};
+use super::facts::{AgentFacts, Concern, Facts, MtuFacts, Peers, Place, PodFacts, Tunnel, Waiting};
 use crate::endpoints::in_map;
 use crate::leftovers::{self, Owner};
 use crate::node::records::{self, Record};
@@ -98,7 +98,10 @@ fn mtu(place: &options::Place, links: &[Link]) -> MtuFacts {
     let text = fs::read_to_string(place.run_dir.join("subnet.env")).unwrap_or_default();
     let wanted = text.lines().find_map(|line| line.strip_prefix("WEIR_MTU=")?.parse().ok());
     let bridge = links.iter().find(|link| link.name == place.bridge).map(|link| link.mtu);
-    let tunnel = links.iter().find(|link| is_tunnel(link)).map(|l| (l.name.clone(), l.mtu));
+    let tunnel = links
+        .iter()
+        .find(|link| is_tunnel(link))
+        .map(|link| Tunnel { device: link.name.clone(), mtu: link.mtu });
     MtuFacts { wanted, bridge, tunnel }
 }
 

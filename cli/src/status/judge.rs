@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::facts::{AgentFacts, Facts, PodFacts};
+use super::facts::{AgentFacts, Facts, PodFacts, Tunnel};
 use crate::endpoints::MapEntry;
 use crate::leftovers::Owner;
 use crate::node::maps::{Fill, Room};
@@ -146,9 +146,9 @@ fn programs(facts: &Facts, problems: &mut Vec<Problem>) {
                 Kind::ProgramMissing,
                 format!("{at} has no program {}: Services do not work there", place.program),
             ),
-            Found::Outdated { program, pinned } => (
+            Found::Outdated { id, pinned_id } => (
                 Kind::ProgramOutdated,
-                format!("{at} has program {} {program}, and {pinned} is pinned", place.program),
+                format!("{at} has program {} {id}, and {pinned_id} is pinned", place.program),
             ),
         };
         problems.push(Problem { kind, message, remedy: repair.to_owned() });
@@ -222,10 +222,10 @@ fn mtu(facts: &Facts, problems: &mut Vec<Problem>) {
         let remedy = remedy.to_owned();
         problems.push(Problem { kind: Kind::MtuMismatch, message, remedy });
     };
-    if let Some((name, found)) = mtu.tunnel.as_ref().filter(|(_, found)| *found < wanted) {
+    if let Some(Tunnel { device, mtu: found }) = mtu.tunnel.as_ref().filter(|t| t.mtu < wanted) {
         problem(
             format!(
-                "pods may send {wanted} bytes, and {name} takes {found}: large packets get lost"
+                "pods may send {wanted} bytes, and {device} takes {found}: large packets get lost"
             ),
             "the agent sets it within seconds; if it does not, see Backend.MTU and the uplink's MTU",
         );

@@ -6,7 +6,7 @@ use serde::Serialize;
 use weir_datapath::common::Reason;
 
 use super::VERSION;
-use super::facts::{Facts, MtuFacts, Peers};
+use super::facts::{Facts, MtuFacts, Peers, Tunnel};
 use super::judge::Problem;
 use crate::node::maps::Room;
 use crate::node::programs::{Found, compare};
@@ -162,7 +162,9 @@ impl<'a> Report<'a> {
                     "pods {}, bridge {}, tunnel {}",
                     number(wanted),
                     number(bridge),
-                    or_unknown(tunnel.as_ref().map(|(name, mtu)| format!("{mtu} ({name})"))),
+                    or_unknown(
+                        tunnel.as_ref().map(|Tunnel { device, mtu }| format!("{mtu} ({device})"))
+                    ),
                 ),
             ),
         ];

@@ -369,14 +369,10 @@ impl Story {
         if self.counters_shared {
             text += "\n\nOther packets were counted meanwhile: a reason may be theirs.";
         }
-        text += &format!(
-            "\n\nNothing was sent. {} that the program made {} removed again.",
-            match self.entries_removed {
-                1 => "1 map entry".to_owned(),
-                several => format!("{several} map entries"),
-            },
-            if self.entries_removed == 1 { "is" } else { "are" },
-        );
+        text += match self.entries_removed {
+            0 => "\n\nNothing was sent, and no flow was made.",
+            _ => "\n\nNothing was sent, and what the program wrote into the maps is gone again.",
+        };
         text
     }
 

@@ -12,7 +12,7 @@ fn node() -> Facts {
         device: device.to_owned(),
         pod: pod.map(str::to_owned),
         program,
-        found: Found::Current { program: 7 },
+        found: Found::Current { id: 7 },
     };
     Facts {
         agent: AgentFacts {
@@ -37,7 +37,7 @@ fn node() -> Facts {
         mtu: MtuFacts {
             wanted: Some(1450),
             bridge: Some(1450),
-            tunnel: Some(("weir.1".to_owned(), 1450)),
+            tunnel: Some(Tunnel { device: "weir.1".to_owned(), mtu: 1450 }),
         },
         ..Facts::default()
     }
@@ -130,7 +130,7 @@ fn a_program_that_is_missing_is_told_with_its_pod() {
 
 #[test]
 fn a_program_that_is_not_the_pinned_one_is_told() {
-    let outdated = Found::Outdated { program: 3, pinned: 7 };
+    let outdated = Found::Outdated { id: 3, pinned_id: 7 };
     let problem = only(|facts| facts.places[2].found = outdated);
     assert_eq!(problem.kind, Kind::ProgramOutdated);
     let problem = only(|facts| facts.sockets[0].attached = Some(3));
@@ -174,7 +174,9 @@ fn an_mtu_that_loses_packets_is_told_and_one_that_is_too_small_is_not() {
     for change in [
         |facts: &mut Facts| facts.pods[0].mtu = Some(1500),
         |facts: &mut Facts| facts.mtu.bridge = Some(1400),
-        |facts: &mut Facts| facts.mtu.tunnel = Some(("weir.1".to_owned(), 1400)),
+        |facts: &mut Facts| {
+            facts.mtu.tunnel = Some(Tunnel { device: "weir.1".to_owned(), mtu: 1400 });
+        },
     ] {
         assert_eq!(only(change).kind, Kind::MtuMismatch);
     }
