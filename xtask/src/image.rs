@@ -41,6 +41,7 @@ const ARCHIVE: &str = "weir-agent.tar";
 const NAME: &str = "localhost/weir-agent";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 const AGENT: &str = "/usr/bin/weir-agent";
+const TOOL: &str = "/usr/bin/weir";
 
 pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     if !root::is_root() {
@@ -95,7 +96,7 @@ fn nft() -> Result<PathBuf> {
 
 /// What is missing in the image shows here, and not on a node.
 fn try_programs(files: &Path) -> Result<()> {
-    for words in [["/usr/sbin/nft", "--version"], [AGENT, "--help"]] {
+    for words in [["/usr/sbin/nft", "--version"], [AGENT, "--help"], [TOOL, "--help"]] {
         let said = command::output(Command::new("chroot").arg(files).args(words))?;
         console::note(&format!(
             "{}: {}",

@@ -33,6 +33,7 @@ pub(super) const SUITES: &[Suite] = &[
         target: "kernel",
         tests: &[
             "attachment::a_second_attach_does_nothing_and_a_new_program_replaces_the_old",
+            "batch::",
             "cluster_ip::a_pod_reaches_a_backend_of_its_node_by_ipv4",
             "cluster_ip::the_verifier_looks_at_few_instructions",
             "firewall::nothing_is_invalid_to_conntrack_by_ipv6",
@@ -43,6 +44,7 @@ pub(super) const SUITES: &[Suite] = &[
             "remote::a_pod_reaches_a_backend_of_another_node_past_the_stack_by_ipv6",
             "sockets::a_process_of_the_node_is_refused_where_nobody_listens",
             "sockets::a_process_of_the_node_reaches_a_backend_by_ipv4",
+            "trial::",
         ],
     },
     Suite {
@@ -67,6 +69,7 @@ pub(super) const SUITES: &[Suite] = &[
         target: "cluster",
         tests: &[
             "cleanup::everything_of_weirs_goes_and_nothing_of_others",
+            "cli::trace::a_service_leads_to_a_pod_of_the_node_or_of_another_past_the_stack",
             "device::a_device_does_not_learn_and_has_the_documented_settings",
             "device::a_device_that_is_deleted_comes_back",
             "masquerade::outside_of_the_cluster_a_pod_has_its_nodes_address",
