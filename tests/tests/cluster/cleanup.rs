@@ -66,6 +66,7 @@ fn programs_leave_the_uplink_and_what_is_pinned_goes() -> Result<()> {
         member.kill_agent()?;
         let promised = cleanup(member, &[])?;
         ensure!(promised.contains("eBPF programs at uplink"), "{promised}");
+        ensure!(programs()?.contains("weir"), "a dry run has removed them");
         cleanup(member, &["--yes"])?;
         ensure!(!programs()?.contains("weir"), "{}", programs()?);
         ensure!(!member.pin_dir().exists(), "{} is there", member.pin_dir().display());
