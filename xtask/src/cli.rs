@@ -199,6 +199,15 @@ pub(crate) enum Bench {
         args: Vec<OsString>,
     },
 
+    /// Services: connections and requests against kube-proxy's rules and a network without any
+    ///
+    /// Arguments go to the benchmark: `cargo xtask bench services -- --help` shows its own.
+    Services {
+        /// Arguments for the benchmark
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
+
     /// The agent's overlay: start, changes, repair, and traffic against flannel's entries
     ///
     /// Arguments go to the benchmark: `cargo xtask bench overlay -- --help` shows its own.

@@ -1,4 +1,4 @@
-//! Programs of the `tests` crate that people run: the demo and the benchmarks.
+//! Programs that people run: the demo and the benchmarks.
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
@@ -7,17 +7,21 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use crate::console::{self, Steps};
-use crate::requirements::{self, BENCH_CNI, BENCH_OVERLAY, DEMO, Need, Report};
+use crate::requirements::{self, BENCH_CNI, BENCH_OVERLAY, BENCH_SERVICES, DEMO, Need, Report};
 use crate::workspace::Workspace;
 use crate::{build, command, root};
 
 pub(crate) fn demo(workspace: &Workspace, args: &[OsString]) -> Result<()> {
     root::demand("demo")?;
-    start(workspace, DEMO, "weir-demo", args)
+    start(workspace, DEMO, "weir-tests", "weir-demo", args)
 }
 
 pub(crate) fn bench_cni(workspace: &Workspace, args: &[OsString]) -> Result<()> {
     bench(workspace, BENCH_CNI, "cni", args)
+}
+
+pub(crate) fn bench_services(workspace: &Workspace, args: &[OsString]) -> Result<()> {
+    bench(workspace, BENCH_SERVICES, "services", args)
 }
 
 pub(crate) fn bench_overlay(workspace: &Workspace, args: &[OsString]) -> Result<()> {
@@ -27,15 +31,21 @@ pub(crate) fn bench_overlay(workspace: &Workspace, args: &[OsString]) -> Result<
 fn bench(workspace: &Workspace, needs: &[Need], subject: &str, args: &[OsString]) -> Result<()> {
     root::demand(&format!("bench {subject}"))?;
     let args: Vec<_> = [OsString::from(subject)].iter().chain(args).cloned().collect();
-    start(workspace, needs, "weir-bench", &args)
+    start(workspace, needs, "weir-bench", "weir-bench", &args)
 }
 
-/// Tells a program of the `tests` crate where Weir's own programs and the kept tools are.
+/// Tells such a program where Weir's own programs and the kept tools are.
 pub(crate) fn environment<'a>(workspace: &Workspace, program: &'a mut Command) -> &'a mut Command {
     program.env("WEIR_BIN_DIR", workspace.release()).env("WEIR_TOOLS_DIR", workspace.tools())
 }
 
-fn start(workspace: &Workspace, needs: &[Need], program: &str, args: &[OsString]) -> Result<()> {
+fn start(
+    workspace: &Workspace,
+    needs: &[Need],
+    package: &str,
+    program: &str,
+    args: &[OsString],
+) -> Result<()> {
     let mut steps = Steps::default();
     requirements::ensure(workspace, &mut steps, needs, Report::OnlyMissing)?;
     build::programs(workspace, &mut steps)?;
@@ -44,7 +54,7 @@ fn start(workspace: &Workspace, needs: &[Need], program: &str, args: &[OsString]
     // build of all dependencies would take longer than they run.
     console::announce(program);
     let mut cargo = command::cargo();
-    cargo.args(["run", "--quiet", "--package", "weir-tests", "--bin", program]);
+    cargo.args(["run", "--quiet", "--package", package, "--bin", program]);
     cargo.arg("--manifest-path").arg(workspace.root.join("Cargo.toml"));
     cargo.arg("--").args(args);
     console::echo(environment(workspace, &mut cargo));

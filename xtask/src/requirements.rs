@@ -52,6 +52,19 @@ pub(crate) const DEMO: &[Need] = to_build_and![
     Need::Package(Package::PING),
 ];
 
+pub(crate) const BENCH_SERVICES: &[Need] = to_build_and![
+    Need::Package(Package::CONNTRACK),
+    Need::Package(Package::IPROUTE),
+    Need::Package(Package::IPTABLES),
+    Need::Package(Package::NFTABLES),
+    Need::Package(Package::OPENSSL),
+    Need::Tool(Tool::Upstream(Upstream::Etcd)),
+    Need::Tool(Tool::Upstream(Upstream::KubeApiserver)),
+    Need::Tool(Tool::Upstream(Upstream::KubeControllerManager)),
+    Need::Tool(Tool::Upstream(Upstream::KubeProxy)),
+    Need::Tool(Tool::Upstream(Upstream::Kubectl)),
+];
+
 pub(crate) const BENCH_OVERLAY: &[Need] =
     to_build_and![Need::Package(Package::IPROUTE), Need::Package(Package::NFTABLES),];
 

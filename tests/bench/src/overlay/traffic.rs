@@ -7,8 +7,8 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 use weir_tests::lab::{Attached, Cluster, Stack};
 
-use super::by_hand::{ByHand, Rules};
 use super::stream::{Processors, request_rate, throughput};
+use crate::by_hand::{ByHand, Rules};
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

@@ -22,24 +22,14 @@ pub(crate) struct ByHand {
 
 impl ByHand {
     pub(crate) fn new(rules: Rules) -> Result<Self> {
-        let cluster = Cluster::new(2).stopped().build()?;
-        for node in cluster.nodes() {
-            node.machine().set_sysctl("net/ipv4/ip_forward", "1")?;
-            device(node)?;
-        }
-        let [a, b] = cluster.nodes() else { anyhow::bail!("not two nodes") };
-        entries(a, b)?;
-        entries(b, a)?;
+        let cluster = two_nodes()?;
         let mut pods = Vec::new();
         for node in cluster.nodes() {
             if rules == Rules::Flannel {
                 let text = flannel_rules(subnet(node)?);
                 node.command("nft")?.args(["-f", "-"]).stdin(text).stdout()?;
             }
-            let cni = Cni::new(node.machine(), Config::new(subnet(node)?).with("mtu", 1450))?;
-            let pod = node.machine().pod("pod")?;
-            let added = cni.add(&pod)?;
-            pods.push((pod, added));
+            pods.push(pod(node, "pod")?);
         }
         Ok(Self { pods, _cluster: cluster })
     }
@@ -49,6 +39,27 @@ impl ByHand {
         let [(client, _), (server, added)] = &*self.pods else { anyhow::bail!("not two pods") };
         Ok((client, server, added.address()?))
     }
+}
+
+/// Two nodes that know the way to each other's pods, without any rule of a packet filter.
+pub(crate) fn two_nodes() -> Result<Cluster> {
+    let cluster = Cluster::new(2).stopped().build()?;
+    for node in cluster.nodes() {
+        node.machine().set_sysctl("net/ipv4/ip_forward", "1")?;
+        device(node)?;
+    }
+    let [a, b] = cluster.nodes() else { anyhow::bail!("not two nodes") };
+    entries(a, b)?;
+    entries(b, a)?;
+    Ok(cluster)
+}
+
+/// A pod that neither an agent nor a program knows of.
+pub(crate) fn pod(node: &Member, name: &str) -> Result<(Pod, Added)> {
+    let cni = Cni::new(node.machine(), Config::new(subnet(node)?).with("mtu", 1450))?;
+    let pod = node.machine().pod(name)?;
+    let added = cni.add(&pod)?;
+    Ok((pod, added))
 }
 
 fn subnet(node: &Member) -> Result<&str> {

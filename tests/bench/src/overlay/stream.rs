@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow};
 use weir_tests::lab::Stack;
 
-use super::pinning::pin;
+use crate::pinning::pin;
 
 const DEADLINE: Duration = Duration::from_secs(5);
 

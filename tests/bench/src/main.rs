@@ -2,11 +2,14 @@
 
 #![expect(clippy::print_stdout, reason = "a benchmark is for what it prints")]
 
+mod by_hand;
 mod cni;
 mod figures;
 mod machine;
 mod output;
 mod overlay;
+mod pinning;
+mod services;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -26,6 +29,7 @@ struct Options {
 enum Subject {
     Cni(cni::Options),
     Overlay(overlay::Options),
+    Services(services::Options),
 }
 
 fn main() -> Result<()> {
@@ -33,5 +37,6 @@ fn main() -> Result<()> {
     match subject {
         Subject::Cni(options) => cni::measure(&options),
         Subject::Overlay(options) => overlay::measure(&options),
+        Subject::Services(options) => services::measure(&options),
     }
 }

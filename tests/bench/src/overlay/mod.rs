@@ -6,12 +6,10 @@
 //! entry: nothing is asked again and again. Traffic is compared with the same topology made by
 //! hand with the entries and rules that flannel makes, in turns, pinned to processors.
 
-mod by_hand;
 mod cold_start;
 mod notices;
 mod peer_added;
 mod peers;
-mod pinning;
 mod repair;
 mod report;
 mod stream;

@@ -1,0 +1,215 @@
+//! The contenders, each a cluster of its own with one server and a client on either node.
+
+use std::fmt::{self, Display, Formatter};
+use std::net::SocketAddr;
+
+use anyhow::{Context, Result};
+use clap::ValueEnum;
+use serde::Serialize;
+use weir_tests::lab::{Attached, Cluster, Namespaces, Pod, Stack, eventually};
+
+use super::exchange::{Ends, Kind, talk};
+use super::objects::{Service, TARGET_PORT};
+use super::rules;
+use crate::by_hand;
+
+/// Files of manifests hold so many Services: one for each would be 50,000.
+const IN_A_FILE: usize = 500;
+
+/// Who carries the packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Contender {
+    /// A bridge and a tunnel made by hand, without any rule; the pod's own address
+    Bare,
+    /// Weir's fast path; the pod's own address
+    Direct,
+    /// A Service by rules of iptables
+    Iptables,
+    /// A Service by Weir without its fast path
+    Slow,
+    /// A Service by Weir
+    Fast,
+}
+
+impl Contender {
+    /// Whether it has to do with Services at all.
+    pub(crate) fn serves(self) -> bool {
+        !matches!(self, Self::Bare | Self::Direct)
+    }
+}
+
+impl Display for Contender {
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Bare => "bare network",
+            Self::Direct => "weir, pod's address",
+            Self::Iptables => "iptables",
+            Self::Slow => "weir, slow path",
+            Self::Fast => "weir, fast path",
+        })
+    }
+}
+
+/// Where the client is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Place {
+    /// On the server's node
+    SameNode,
+    /// On another node, behind a tunnel
+    AcrossNodes,
+}
+
+impl Place {
+    pub(crate) const ALL: [Self; 2] = [Self::SameNode, Self::AcrossNodes];
+}
+
+impl Display for Place {
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::SameNode => "same node",
+            Self::AcrossNodes => "across nodes",
+        })
+    }
+}
+
+/// One contender with its number of Services.
+pub(crate) struct Lane {
+    pub(crate) contender: Contender,
+    pub(crate) services: u32,
+    server: Namespaces,
+    /// As [`Place::ALL`].
+    clients: [Namespaces; 2],
+    listens: SocketAddr,
+    target: SocketAddr,
+    _kept: Kept,
+}
+
+/// What the lane is made of.
+enum Kept {
+    ByHand { _pods: Vec<Pod>, _cluster: Cluster },
+    Weir { _pods: Vec<Attached>, _cluster: Cluster },
+}
+
+impl Lane {
+    pub(crate) fn new(contender: Contender, services: u32) -> Result<Self> {
+        let lane = match contender {
+            Contender::Bare | Contender::Iptables => Self::by_hand(contender, services),
+            Contender::Direct | Contender::Slow | Contender::Fast => {
+                Self::weir(contender, services)
+            }
+        };
+        let lane = lane.with_context(|| format!("{contender} with {services} Services"))?;
+        for client in &lane.clients {
+            as_many_ports_as_possible(client)?;
+        }
+        Ok(lane)
+    }
+
+    pub(crate) fn ends(&self, place: Place) -> Ends<'_> {
+        let [near, far] = &self.clients;
+        let client = match place {
+            Place::SameNode => near,
+            Place::AcrossNodes => far,
+        };
+        Ends { client, server: &self.server, listens: self.listens, target: self.target }
+    }
+
+    /// Waits until the clients reach the server.
+    pub(crate) fn connects(&self, cpu: usize) -> Result<()> {
+        for place in Place::ALL {
+            let try_it = || talk(Kind::Request, &self.ends(place), std::time::Duration::ZERO, cpu);
+            eventually("a client reaches the server", std::time::Duration::from_secs(120), || {
+                Ok(try_it().is_ok())
+            })
+            .with_context(|| format!("{} with {} Services", self.contender, self.services))?;
+        }
+        Ok(())
+    }
+
+    fn by_hand(contender: Contender, services: u32) -> Result<Self> {
+        let cluster = by_hand::two_nodes()?;
+        // kubeadm demands it of a node; kube-proxy needs it.
+        let bridged = if contender == Contender::Bare { "0" } else { "1" };
+        let mut pods = Vec::new();
+        for (node, name) in [(1, "server"), (1, "near"), (2, "far")] {
+            let node = cluster.node(node)?;
+            for family in ["ip", "ip6"] {
+                let name = format!("net/bridge/bridge-nf-call-{family}tables");
+                node.machine().set_sysctl(&name, bridged)?;
+            }
+            pods.push(by_hand::pod(node, name)?);
+        }
+        let [(server, added), (near, _), (far, _)] = &*pods else { anyhow::bail!("three pods") };
+        let address = added.address()?;
+        let listens = SocketAddr::new(address, TARGET_PORT);
+        let measured = Service::measured(address);
+        let target = if contender == Contender::Bare { listens } else { measured.target() };
+        if contender == Contender::Iptables {
+            for node in cluster.nodes() {
+                let text = rules::iptables(&measured, services);
+                node.command("iptables-restore")?.stdin(text).stdout()?;
+            }
+        }
+        let spaces = |pod: &Pod| pod.namespaces().cloned();
+        Ok(Self {
+            contender,
+            services,
+            server: spaces(server)?,
+            clients: [spaces(near)?, spaces(far)?],
+            listens,
+            target,
+            _kept: Kept::ByHand {
+                _pods: pods.into_iter().map(|(pod, _)| pod).collect(),
+                _cluster: cluster,
+            },
+        })
+    }
+
+    fn weir(contender: Contender, services: u32) -> Result<Self> {
+        let mut builder = Cluster::new(2).services().without_timer();
+        if contender == Contender::Slow {
+            builder = builder.flag("--fast-path=false");
+        }
+        let cluster = builder.build()?;
+        let mut pods = Vec::new();
+        for (node, name) in [(1, "server"), (1, "near"), (2, "far")] {
+            pods.push(cluster.node(node)?.pod(name)?);
+        }
+        let [server, near, far] = &*pods else { anyhow::bail!("three pods") };
+        let address = server.address()?;
+        let measured = Service::measured(address);
+        let world = cluster.world()?;
+        let others: Vec<_> = (1..services).map(|number| Service::other(number, 1)).collect();
+        for (number, others) in others.chunks(IN_A_FILE).enumerate() {
+            let documents: Vec<_> = others.iter().map(Service::yaml).collect();
+            world.write(&format!("others-{number}.yaml"), &documents.join("---\n"))?;
+        }
+        world.write("measured.yaml", &measured.yaml())?;
+        let listens = SocketAddr::new(address, TARGET_PORT);
+        let target = if contender == Contender::Direct { listens } else { measured.target() };
+        let spaces = |pod: &Attached| pod.namespaces().cloned();
+        Ok(Self {
+            contender,
+            services,
+            server: spaces(server)?,
+            clients: [spaces(near)?, spaces(far)?],
+            listens,
+            target,
+            _kept: Kept::Weir { _pods: pods, _cluster: cluster },
+        })
+    }
+}
+
+/// Each connection leaves its port in TIME_WAIT at the client, which closes first. With as many
+/// ports as there are, and their use again after a second, no contender waits for one.
+fn as_many_ports_as_possible(client: &Namespaces) -> Result<()> {
+    client.run(|| {
+        for (name, value) in [("ip_local_port_range", "1024 65535"), ("tcp_tw_reuse", "1")] {
+            let path = format!("/proc/sys/net/ipv4/{name}");
+            std::fs::write(&path, value).with_context(|| format!("write {path}"))?;
+        }
+        Ok(())
+    })
+}

@@ -1,0 +1,125 @@
+//! Services: what connections, requests and a stream cost through Weir, through kube-proxy's rules,
+//! and without either.
+//!
+//! Each contender is a cluster of its own. Client, server and all work of the kernel between them
+//! share one processor, on which nothing else of the benchmark runs; the contenders take turns
+//! within each round, and what is compared is turns of the same round.
+
+mod exchange;
+mod lane;
+mod objects;
+mod report;
+mod rounds;
+mod rules;
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use clap::{Args, value_parser};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
+use crate::machine::Machine;
+use crate::output::Format;
+use exchange::Kind;
+use lane::{Contender, Lane, Place};
+use report::Report;
+use rounds::Plan;
+
+/// Services: connections and requests against kube-proxy's rules and a network without any
+#[derive(Args, Debug)]
+pub(crate) struct Options {
+    /// Services that there are, the measured one among them
+    #[arg(long, value_name = "N", value_delimiter = ',', default_value = "1",
+        value_parser = value_parser!(u32).range(1..=60_000))]
+    services: Vec<u32>,
+
+    /// What is measured
+    #[arg(
+        long,
+        value_enum,
+        value_name = "KIND",
+        value_delimiter = ',',
+        default_value = "connect,request,stream"
+    )]
+    only: Vec<Kind>,
+
+    /// Through what
+    #[arg(
+        long,
+        value_enum,
+        value_name = "CONTENDER",
+        value_delimiter = ',',
+        default_value = "bare,direct,iptables,slow,fast"
+    )]
+    through: Vec<Contender>,
+
+    /// Where the client is
+    #[arg(
+        long,
+        value_enum,
+        value_name = "PLACE",
+        value_delimiter = ',',
+        default_value = "same-node,across-nodes"
+    )]
+    places: Vec<Place>,
+
+    /// Turns of each contender
+    #[arg(long, value_name = "N", default_value_t = 7, value_parser = value_parser!(u32).range(1..))]
+    rounds: u32,
+
+    /// Milliseconds of each turn
+    #[arg(long, value_name = "N", default_value_t = 500,
+        value_parser = value_parser!(u64).range(10..=30_000))]
+    milliseconds: u64,
+
+    /// The processor of client and server; everything else runs on others
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    cpu: usize,
+
+    /// How to print the figures
+    #[arg(short, long, value_enum, default_value_t = Format::Table)]
+    output: Format,
+}
+
+/// Measures and prints.
+pub(crate) fn measure(options: &Options) -> Result<()> {
+    let machine = Machine::describe()?;
+    leave(options.cpu)?;
+    let mut lanes = Vec::new();
+    let mut counts = options.services.clone();
+    counts.sort_unstable();
+    for &contender in &options.through {
+        let counts = if contender.serves() { &*counts } else { &[1] };
+        for &services in counts {
+            eprintln!("preparing: {contender}, {services} Services");
+            let lane = Lane::new(contender, services)?;
+            lane.connects(options.cpu)?;
+            lanes.push(lane);
+        }
+    }
+    let plan = Plan {
+        kinds: options.only.clone(),
+        places: options.places.clone(),
+        rounds: usize::try_from(options.rounds)?,
+        time: Duration::from_millis(options.milliseconds),
+        cpu: options.cpu,
+    };
+    let traffic = rounds::measure(&lanes, &plan)?;
+    let report = Report { machine, traffic };
+    match options.output {
+        Format::Table => println!("{}", report.table()),
+        Format::Json => println!("{}", report.json()?),
+    }
+    Ok(())
+}
+
+/// Keeps this thread, and whatever it starts, off the processor that is measured on.
+fn leave(cpu: usize) -> Result<()> {
+    let mut processors: CpuSet = sched_getaffinity(None).context("ask for the processors")?;
+    ensure!(processors.is_set(cpu), "there is no processor {cpu}");
+    processors.unset(cpu);
+    if processors.count() > 0 {
+        sched_setaffinity(None, &processors).context("leave a processor")?;
+    }
+    Ok(())
+}
