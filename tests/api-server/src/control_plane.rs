@@ -12,12 +12,41 @@ use crate::daemon::Daemon;
 use crate::kubectl::Kubectl;
 
 /// Where the API server listens, on the underlay.
-pub(crate) const ADDRESS: &str = "172.31.77.1";
+pub const ADDRESS: &str = "172.31.77.1";
 /// Where nobody looks for it.
 const HIDDEN_PORT: u16 = 7443;
 const PORT: u16 = 6443;
 const ADMIN_TOKEN: &str = "admin-token";
 const READY: Duration = Duration::from_secs(90);
+
+/// A machine for a control plane: it has [`ADDRESS`], on a bridge that others are plugged into.
+///
+/// # Errors
+/// Without root.
+pub fn machine() -> Result<Node> {
+    let machine = Node::new()?;
+    machine.sh("ip link add underlay type bridge")?;
+    machine.sh(&format!("ip addr add {ADDRESS}/24 dev underlay"))?;
+    machine.sh("ip link set underlay up")?;
+    // The API server wants to know which of the machine's addresses is its own.
+    machine.sh(&format!("ip route add default via {ADDRESS}"))?;
+    Ok(machine)
+}
+
+/// Plugs `node` into such a machine's bridge by an interface `link` with a host's address, which it
+/// tells.
+///
+/// # Errors
+/// When either has such an interface already.
+pub fn plug(machine: &Node, node: &Node, link: &str, host: u8) -> Result<String> {
+    let (there, port) = (node.namespaces()?.net_path(), format!("port{host}"));
+    let address = format!("172.31.77.{host}");
+    machine.sh(&format!("ip link add {port} type veth peer name {link} netns {there}"))?;
+    machine.sh(&format!("ip link set {port} master underlay up"))?;
+    node.sh(&format!("ip addr add {address}/24 dev {link}"))?;
+    node.sh(&format!("ip link set {link} up"))?;
+    Ok(address)
+}
 
 /// A control plane on a machine of its own.
 #[derive(Debug)]
@@ -184,6 +213,12 @@ impl ControlPlane {
         let log = self.machine.dir().join("kube-controller-manager.log");
         self.controller_manager = Some(Daemon::start(&self.machine, command, &log)?);
         Ok(())
+    }
+
+    /// The kubeconfig of the cluster's administrator.
+    #[must_use]
+    pub fn admin_conf(&self) -> PathBuf {
+        self.kubeconfig(PORT)
     }
 
     fn kubeconfig(&self, port: u16) -> PathBuf {

@@ -11,7 +11,7 @@ mod kubectl;
 mod scene;
 
 pub use agent::Agent;
-pub use control_plane::ControlPlane;
+pub use control_plane::{ADDRESS, ControlPlane, machine, plug};
 pub use daemon::Daemon;
 pub use kubectl::Kubectl;
 pub use scene::{Machine, Scene};

@@ -2,16 +2,15 @@
 
 use std::collections::BTreeSet;
 use std::env;
-use std::fs::{self, File};
-use std::os::fd::AsRawFd;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use weir_tests::lab::{Node, Stack, eventually};
 
 use crate::agent::{Agent, Knows};
-use crate::control_plane::{ADDRESS, ControlPlane};
+use crate::control_plane::{self, ADDRESS, ControlPlane};
 
 /// Where pods find their ServiceAccount.
 const SERVICE_ACCOUNT: &str = "/run/secrets/kubernetes.io/serviceaccount";
@@ -45,12 +44,7 @@ impl Scene {
     /// # Errors
     /// Without root, or when the control plane does not get ready.
     pub fn new() -> Result<Self> {
-        let control = Node::new()?;
-        control.sh("ip link add underlay type bridge")?;
-        control.sh(&format!("ip addr add {ADDRESS}/24 dev underlay"))?;
-        control.sh("ip link set underlay up")?;
-        // The API server wants to know which of the machine's addresses is its own.
-        control.sh(&format!("ip route add default via {ADDRESS}"))?;
+        let control = control_plane::machine()?;
         let machines = (1..=3).map(|n| Machine::new(&control, n)).collect::<Result<_>>()?;
         let plane = ControlPlane::start(&control)?;
         let scene = Self { machines, plane, control };
@@ -131,13 +125,7 @@ impl Scene {
 impl Machine {
     fn new(control: &Node, number: u8) -> Result<Self> {
         let node = Node::new()?;
-        let address = format!("172.31.77.{}", 10 + number);
-        let (net, _open) = network_namespace(&node)?;
-        let port = format!("port{number}");
-        control.sh(&format!("ip link add {port} type veth peer name eth0 netns {net}"))?;
-        control.sh(&format!("ip link set {port} master underlay up"))?;
-        node.sh(&format!("ip addr add {address}/24 dev eth0"))?;
-        node.sh("ip link set eth0 up")?;
+        let address = control_plane::plug(control, &node, "eth0", 10 + number)?;
         node.sh(&format!("ip route add default via {ADDRESS}"))?;
         Ok(Self { name: format!("node{number}"), address, node })
     }
@@ -191,12 +179,4 @@ impl Machine {
             Ok(())
         })
     }
-}
-
-/// A path by which `ip` finds the network namespace of `node`, as long as the second value lives.
-fn network_namespace(node: &Node) -> Result<(String, File)> {
-    let file = node.run(|| Ok(File::open("/proc/thread-self/ns/net")?))?;
-    let path = format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd());
-    ensure!(Path::new(&path).exists(), "{path} does not exist");
-    Ok((path, file))
 }

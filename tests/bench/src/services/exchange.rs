@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 use clap::ValueEnum;
+use rustix::process::setpriority_process;
 use serde::Serialize;
 use weir_tests::lab::Namespaces;
 
@@ -55,7 +56,7 @@ pub(crate) fn talk(kind: Kind, ends: &Ends<'_>, time: Duration, cpu: usize) -> R
     let listener = ends.server.run(|| TcpListener::bind(ends.listens).context("listen"))?;
     thread::scope(|scope| {
         let server = scope.spawn(move || -> Result<f64> {
-            pin(cpu)?;
+            come_first_on(cpu)?;
             match kind {
                 Kind::Connect => answer_connections(&listener).map(|()| 0.0),
                 Kind::Request => answer_requests(&listener).map(|()| 0.0),
@@ -63,8 +64,7 @@ pub(crate) fn talk(kind: Kind, ends: &Ends<'_>, time: Duration, cpu: usize) -> R
             }
         });
         let turn = ends.client.run(|| {
-            pin(cpu)?;
-            // What does not answer at all is told soon.
+            come_first_on(cpu)?;
             match kind {
                 Kind::Connect => connections(ends.target, time),
                 Kind::Request => requests(ends.target, time),
@@ -73,7 +73,8 @@ pub(crate) fn talk(kind: Kind, ends: &Ends<'_>, time: Duration, cpu: usize) -> R
         });
         if turn.is_err() {
             // Wakes a server that nobody has reached.
-            ends.server.run(|| Ok(drop(TcpStream::connect(ends.listens)))).ok();
+            let wake = || TcpStream::connect(ends.listens).context("wake the server");
+            drop(ends.server.run(wake));
         }
         let rate = server.join().map_err(|_| anyhow!("the server panicked"))?;
         let turn = turn?;
@@ -82,6 +83,13 @@ pub(crate) fn talk(kind: Kind, ends: &Ends<'_>, time: Duration, cpu: usize) -> R
             Kind::Stream => Ok(Turn { rate: rate?, ..turn }),
         }
     })
+}
+
+/// Whatever else the machine does on this processor waits for the calling thread.
+fn come_first_on(cpu: usize) -> Result<()> {
+    pin(cpu)?;
+    // Of the kernel's priorities, which are a thread's, none is higher.
+    setpriority_process(None, -20).context("raise the priority")
 }
 
 fn answer_connections(listener: &TcpListener) -> Result<()> {

@@ -1,16 +1,20 @@
 //! The contenders, each a cluster of its own with one server and a client on either node.
 
+use std::cell::OnceCell;
 use std::fmt::{self, Display, Formatter};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 use serde::Serialize;
 use weir_tests::lab::{Attached, Cluster, Namespaces, Pod, Stack, eventually};
 
+use super::control::Control;
 use super::exchange::{Ends, Kind, talk};
+use super::kube_proxy::{self, Mode, Synced};
+use super::maps;
 use super::objects::{Service, TARGET_PORT};
-use super::rules;
 use crate::by_hand;
 
 /// Files of manifests hold so many Services: one for each would be 50,000.
@@ -24,8 +28,10 @@ pub(crate) enum Contender {
     Bare,
     /// Weir's fast path; the pod's own address
     Direct,
-    /// A Service by rules of iptables
+    /// A Service by kube-proxy in its iptables mode
     Iptables,
+    /// A Service by kube-proxy in its nftables mode
+    Nftables,
     /// A Service by Weir without its fast path
     Slow,
     /// A Service by Weir
@@ -33,6 +39,15 @@ pub(crate) enum Contender {
 }
 
 impl Contender {
+    /// How kube-proxy does it, if it does.
+    pub(crate) fn kube_proxy(self) -> Option<Mode> {
+        match self {
+            Self::Iptables => Some(Mode::Iptables),
+            Self::Nftables => Some(Mode::Nftables),
+            Self::Bare | Self::Direct | Self::Slow | Self::Fast => None,
+        }
+    }
+
     /// Whether it has to do with Services at all.
     pub(crate) fn serves(self) -> bool {
         !matches!(self, Self::Bare | Self::Direct)
@@ -44,7 +59,8 @@ impl Display for Contender {
         formatter.write_str(match self {
             Self::Bare => "bare network",
             Self::Direct => "weir, pod's address",
-            Self::Iptables => "iptables",
+            Self::Iptables => "kube-proxy, iptables",
+            Self::Nftables => "kube-proxy, nftables",
             Self::Slow => "weir, slow path",
             Self::Fast => "weir, fast path",
         })
@@ -78,6 +94,8 @@ impl Display for Place {
 pub(crate) struct Lane {
     pub(crate) contender: Contender,
     pub(crate) services: u32,
+    /// What kube-proxy took, where it is kube-proxy's.
+    pub(crate) synced: Option<Synced>,
     server: Namespaces,
     /// As [`Place::ALL`].
     clients: [Namespaces; 2],
@@ -92,43 +110,48 @@ enum Kept {
     Weir { _pods: Vec<Attached>, _cluster: Cluster },
 }
 
-impl Lane {
-    pub(crate) fn new(contender: Contender, services: u32) -> Result<Self> {
+/// How long to wait for what, and where.
+pub(crate) struct Workshop {
+    /// Started when kube-proxy first needs it.
+    control: OnceCell<Control>,
+    /// For kube-proxy's rules, and for Weir's maps.
+    pub(crate) patience: Duration,
+    pub(crate) cpu: usize,
+}
+
+impl Workshop {
+    pub(crate) fn new(patience: Duration, cpu: usize) -> Self {
+        Self { control: OnceCell::new(), patience, cpu }
+    }
+
+    /// Makes a lane, unless it is not programmed in time.
+    pub(crate) fn make(&self, contender: Contender, services: u32) -> Result<Option<Lane>> {
         let lane = match contender {
-            Contender::Bare | Contender::Iptables => Self::by_hand(contender, services),
             Contender::Direct | Contender::Slow | Contender::Fast => {
-                Self::weir(contender, services)
+                self.weir(contender, services).map(Some)
+            }
+            Contender::Bare | Contender::Iptables | Contender::Nftables => {
+                self.by_hand(contender, services)
             }
         };
         let lane = lane.with_context(|| format!("{contender} with {services} Services"))?;
+        let Some(lane) = lane else { return Ok(None) };
         for client in &lane.clients {
             as_many_ports_as_possible(client)?;
         }
-        Ok(lane)
+        lane.connects(self.cpu)?;
+        Ok(Some(lane))
     }
 
-    pub(crate) fn ends(&self, place: Place) -> Ends<'_> {
-        let [near, far] = &self.clients;
-        let client = match place {
-            Place::SameNode => near,
-            Place::AcrossNodes => far,
-        };
-        Ends { client, server: &self.server, listens: self.listens, target: self.target }
-    }
-
-    /// Waits until the clients reach the server.
-    pub(crate) fn connects(&self, cpu: usize) -> Result<()> {
-        for place in Place::ALL {
-            let try_it = || talk(Kind::Request, &self.ends(place), std::time::Duration::ZERO, cpu);
-            eventually("a client reaches the server", std::time::Duration::from_secs(120), || {
-                Ok(try_it().is_ok())
-            })
-            .with_context(|| format!("{} with {} Services", self.contender, self.services))?;
+    fn control(&self) -> Result<&Control> {
+        if self.control.get().is_none() {
+            eprintln!("preparing: a control plane for kube-proxy");
+            // Nobody else can have set it meanwhile.
+            let _ = self.control.set(Control::start()?);
         }
-        Ok(())
+        self.control.get().context("a control plane")
     }
-
-    fn by_hand(contender: Contender, services: u32) -> Result<Self> {
+    fn by_hand(&self, contender: Contender, services: u32) -> Result<Option<Lane>> {
         let cluster = by_hand::two_nodes()?;
         // kubeadm demands it of a node; kube-proxy needs it.
         let bridged = if contender == Contender::Bare { "0" } else { "1" };
@@ -146,16 +169,21 @@ impl Lane {
         let listens = SocketAddr::new(address, TARGET_PORT);
         let measured = Service::measured(address);
         let target = if contender == Contender::Bare { listens } else { measured.target() };
-        if contender == Contender::Iptables {
-            for node in cluster.nodes() {
-                let text = rules::iptables(&measured, services);
-                node.command("iptables-restore")?.stdin(text).stdout()?;
+        let mut synced = None;
+        if let Some(mode) = contender.kube_proxy() {
+            let control = self.control()?;
+            control.fill(&measured, services)?;
+            let patience = self.patience;
+            synced = kube_proxy::program(control, &cluster, mode, &measured, services, patience)?;
+            if synced.is_none() {
+                return Ok(None);
             }
         }
         let spaces = |pod: &Pod| pod.namespaces().cloned();
-        Ok(Self {
+        Ok(Some(Lane {
             contender,
             services,
+            synced,
             server: spaces(server)?,
             clients: [spaces(near)?, spaces(far)?],
             listens,
@@ -164,10 +192,10 @@ impl Lane {
                 _pods: pods.into_iter().map(|(pod, _)| pod).collect(),
                 _cluster: cluster,
             },
-        })
+        }))
     }
 
-    fn weir(contender: Contender, services: u32) -> Result<Self> {
+    fn weir(&self, contender: Contender, services: u32) -> Result<Lane> {
         let mut builder = Cluster::new(2).services().without_timer();
         if contender == Contender::Slow {
             builder = builder.flag("--fast-path=false");
@@ -187,18 +215,45 @@ impl Lane {
             world.write(&format!("others-{number}.yaml"), &documents.join("---\n"))?;
         }
         world.write("measured.yaml", &measured.yaml())?;
+        for node in cluster.nodes() {
+            maps::wait_for(node, services, self.patience)?;
+        }
         let listens = SocketAddr::new(address, TARGET_PORT);
         let target = if contender == Contender::Direct { listens } else { measured.target() };
         let spaces = |pod: &Attached| pod.namespaces().cloned();
-        Ok(Self {
+        Ok(Lane {
             contender,
             services,
+            synced: None,
             server: spaces(server)?,
             clients: [spaces(near)?, spaces(far)?],
             listens,
             target,
             _kept: Kept::Weir { _pods: pods, _cluster: cluster },
         })
+    }
+}
+
+impl Lane {
+    pub(crate) fn ends(&self, place: Place) -> Ends<'_> {
+        let [near, far] = &self.clients;
+        let client = match place {
+            Place::SameNode => near,
+            Place::AcrossNodes => far,
+        };
+        Ends { client, server: &self.server, listens: self.listens, target: self.target }
+    }
+
+    /// Waits until the clients reach the server.
+    pub(crate) fn connects(&self, cpu: usize) -> Result<()> {
+        for place in Place::ALL {
+            let try_it = || talk(Kind::Request, &self.ends(place), Duration::ZERO, cpu);
+            eventually("a client reaches the server", Duration::from_secs(120), || {
+                Ok(try_it().is_ok())
+            })
+            .with_context(|| format!("{} with {} Services", self.contender, self.services))?;
+        }
+        Ok(())
     }
 }
 

@@ -5,13 +5,16 @@
 //! share one processor, on which nothing else of the benchmark runs; the contenders take turns
 //! within each round, and what is compared is turns of the same round.
 
+mod control;
 mod exchange;
+mod kube_proxy;
 mod lane;
+mod maps;
 mod objects;
 mod report;
 mod rounds;
-mod rules;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -21,8 +24,8 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use crate::machine::Machine;
 use crate::output::Format;
 use exchange::Kind;
-use lane::{Contender, Lane, Place};
-use report::Report;
+use lane::{Contender, Place, Workshop};
+use report::{GivenUp, Report};
 use rounds::Plan;
 
 /// Services: connections and requests against kube-proxy's rules and a network without any
@@ -49,7 +52,7 @@ pub(crate) struct Options {
         value_enum,
         value_name = "CONTENDER",
         value_delimiter = ',',
-        default_value = "bare,direct,iptables,slow,fast"
+        default_value = "bare,direct,iptables,nftables,slow,fast"
     )]
     through: Vec<Contender>,
 
@@ -72,6 +75,14 @@ pub(crate) struct Options {
         value_parser = value_parser!(u64).range(10..=30_000))]
     milliseconds: u64,
 
+    /// The largest number of Services that kube-proxy is measured with
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    kube_proxy_up_to: u32,
+
+    /// Seconds that rules and maps for all Services may take
+    #[arg(long, value_name = "N", default_value_t = 180)]
+    patience: u64,
+
     /// The processor of client and server; everything else runs on others
     #[arg(long, value_name = "NUMBER", default_value_t = 0)]
     cpu: usize,
@@ -85,18 +96,17 @@ pub(crate) struct Options {
 pub(crate) fn measure(options: &Options) -> Result<()> {
     let machine = Machine::describe()?;
     leave(options.cpu)?;
+    let workshop = Workshop::new(Duration::from_secs(options.patience), options.cpu);
     let mut lanes = Vec::new();
-    let mut counts = options.services.clone();
-    counts.sort_unstable();
-    for &contender in &options.through {
-        let counts = if contender.serves() { &*counts } else { &[1] };
-        for &services in counts {
-            eprintln!("preparing: {contender}, {services} Services");
-            let lane = Lane::new(contender, services)?;
-            lane.connects(options.cpu)?;
-            lanes.push(lane);
+    let mut given_up = Vec::new();
+    for (contender, services) in wanted(options) {
+        eprintln!("preparing: {contender}, {services} Services");
+        match workshop.make(contender, services)? {
+            Some(lane) => lanes.push(lane),
+            None => given_up.push(GivenUp { contender, services, seconds: options.patience }),
         }
     }
+    drop(workshop);
     let plan = Plan {
         kinds: options.only.clone(),
         places: options.places.clone(),
@@ -105,12 +115,27 @@ pub(crate) fn measure(options: &Options) -> Result<()> {
         cpu: options.cpu,
     };
     let traffic = rounds::measure(&lanes, &plan)?;
-    let report = Report { machine, traffic };
+    let report = Report { machine, traffic, given_up };
     match options.output {
         Format::Table => println!("{}", report.table()),
         Format::Json => println!("{}", report.json()?),
     }
     Ok(())
+}
+
+/// The lanes, those with the fewest Services first: they only ever become more.
+fn wanted(options: &Options) -> Vec<(Contender, u32)> {
+    let counts: BTreeSet<_> = options.services.iter().copied().collect();
+    let mut wanted = Vec::new();
+    for (index, &count) in counts.iter().enumerate() {
+        for &contender in &options.through {
+            let too_many = contender.kube_proxy().is_some() && count > options.kube_proxy_up_to;
+            if !too_many && (contender.serves() || index == 0) {
+                wanted.push((contender, if contender.serves() { count } else { 1 }));
+            }
+        }
+    }
+    wanted
 }
 
 /// Keeps this thread, and whatever it starts, off the processor that is measured on.

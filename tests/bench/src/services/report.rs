@@ -15,6 +15,15 @@ use crate::machine::Machine;
 pub(crate) struct Report {
     pub(crate) machine: Machine,
     pub(crate) traffic: Vec<Row>,
+    pub(crate) given_up: Vec<GivenUp>,
+}
+
+/// A contender whose rules were not complete in time.
+#[derive(Debug, Serialize)]
+pub(crate) struct GivenUp {
+    pub(crate) contender: Contender,
+    pub(crate) services: u32,
+    pub(crate) seconds: u64,
 }
 
 impl Report {
@@ -32,6 +41,9 @@ impl Report {
             if !rows.is_empty() {
                 text += &format!("\n\n{}", traffic(kind, &rows));
             }
+        }
+        for GivenUp { contender, services, seconds } in &self.given_up {
+            text += &format!("\n\n{contender}, {services} Services: not synced in {seconds} s");
         }
         text
     }
