@@ -9,6 +9,7 @@ mod machine;
 mod output;
 mod overlay;
 mod pinning;
+mod process;
 mod services;
 
 use anyhow::Result;

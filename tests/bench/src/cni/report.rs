@@ -1,8 +1,6 @@
 //! The figures as a table and as JSON.
 
 use anyhow::{Context, Result};
-use comfy_table::presets::ASCII_MARKDOWN;
-use comfy_table::{CellAlignment, Table};
 use serde::Serialize;
 
 use super::contender::Families;
@@ -10,6 +8,7 @@ use super::footprint::Footprints;
 use super::round::{Round, Times, Verb};
 use crate::figures::Figures;
 use crate::machine::Machine;
+use crate::output::{aligned, mebibytes, milliseconds, table};
 
 /// At most this much of the reference's median.
 const ADD_TARGET: f64 = 0.4;
@@ -152,9 +151,7 @@ impl Report {
             "ratio p99",
         ]);
         times.add_rows(self.rows.iter().map(Row::cells));
-        for column in times.column_iter_mut().skip(2) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
+        let times = aligned(times, 2);
         let Footprints { weir, reference, memory_floor } = self.footprints;
         let mut sizes = table(&["", "weir", "reference", "ratio"]);
         for (name, weir, reference) in [
@@ -170,18 +167,4 @@ impl Report {
             mebibytes(memory_floor)
         )
     }
-}
-
-fn table(header: &[&str]) -> Table {
-    let mut table = Table::new();
-    table.load_style(ASCII_MARKDOWN).set_header(header.to_vec());
-    table
-}
-
-fn milliseconds(microseconds: f64) -> String {
-    format!("{:.2}", microseconds / 1e3)
-}
-
-fn mebibytes(bytes: u64) -> String {
-    format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
 }

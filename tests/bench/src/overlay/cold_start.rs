@@ -1,6 +1,5 @@
 //! A new agent on a node that has nothing yet.
 
-use std::fs;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -9,6 +8,7 @@ use weir_tests::lab::{Cluster, until};
 
 use super::notices::{Notice, Notices};
 use super::peers::{NETWORK, peer};
+use crate::process;
 
 /// A route, a neighbour and a forwarding entry.
 pub(crate) const ENTRIES: u32 = 3;
@@ -54,15 +54,15 @@ impl Scene {
         let (first, last) = programmed.with_context(|| node.log())?;
         until("the agent is ready", || node.ready())?;
         let ready = started.elapsed();
-        let status = fs::read_to_string(format!("/proc/{}/status", node.agent_pid()?))?;
+        let memory = process::memory(node.agent_pid()?)?;
         let microseconds = |time: Duration| time.as_secs_f64() * 1e6;
         Ok(ColdStart {
             peers: self.count,
             total: microseconds(last - started),
             programming: microseconds(last - first),
             ready: microseconds(ready),
-            memory: size(&status, "VmRSS:").context("no resident size")?,
-            peak_memory: size(&status, "VmHWM:").context("no peak of the resident size")?,
+            memory: memory.now,
+            peak_memory: memory.peak,
         })
     }
 }
@@ -72,23 +72,5 @@ impl ColdStart {
     pub(crate) fn median_of(mut measured: Vec<Self>) -> Option<Self> {
         measured.sort_by(|a, b| a.total.total_cmp(&b.total));
         measured.get(measured.len() / 2).copied()
-    }
-}
-
-/// A line such as `VmRSS:  1234 kB`, in bytes.
-fn size(status: &str, key: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix(key))?;
-    let kibibytes: u64 = line.split_whitespace().next()?.parse().ok()?;
-    Some(kibibytes * 1024)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_are_read_in_bytes() {
-        assert_eq!(size("Name: x\nVmRSS:\t  12 kB\n", "VmRSS:"), Some(12 * 1024));
-        assert_eq!(size("Name: x\n", "VmRSS:"), None);
     }
 }

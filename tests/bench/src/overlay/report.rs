@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use comfy_table::presets::ASCII_MARKDOWN;
-use comfy_table::{CellAlignment, Table};
+use comfy_table::Table;
 use serde::Serialize;
 
 use super::cold_start::ColdStart;
 use super::traffic::{Compared, Kind};
 use crate::figures::Figures;
 use crate::machine::Machine;
+use crate::output::{aligned, mebibytes, milliseconds, of_interest, table};
 
 /// For 5,000 peers, in milliseconds.
 const START_TARGET: f64 = 2000.0;
@@ -157,35 +157,4 @@ impl Report {
         }
         aligned(table, 1)
     }
-}
-
-fn table(header: &[&str]) -> Table {
-    let mut table = Table::new();
-    table.load_style(ASCII_MARKDOWN).set_header(header.to_vec());
-    table
-}
-
-/// Numbers to the right.
-fn aligned(mut table: Table, from: usize) -> Table {
-    for column in table.column_iter_mut().skip(from) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    table
-}
-
-/// A target and whether it is met, where there is one.
-fn of_interest(has_target: bool, limit: &str, met: bool) -> String {
-    match (has_target, met) {
-        (false, _) => String::new(),
-        (true, true) => format!("{limit} met"),
-        (true, false) => format!("{limit} MISSED"),
-    }
-}
-
-fn milliseconds(microseconds: f64) -> String {
-    format!("{:.2}", microseconds / 1e3)
-}
-
-fn mebibytes(bytes: u64) -> String {
-    format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
 }

@@ -6,7 +6,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
-use clap::ValueEnum;
 use rustix::process::setpriority_process;
 use serde::Serialize;
 use weir_tests::lab::Namespaces;
@@ -20,14 +19,14 @@ const ASK: [u8; 1] = [1];
 const END: [u8; 1] = [0];
 
 /// What client and server do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Kind {
-    /// Connect, ask for a byte, get one, close; one connection after the other
+    /// Connect, ask for a byte, get one, close; one connection after the other.
     Connect,
-    /// Ask for a byte and get one, again and again on one connection
+    /// Ask for a byte and get one, again and again on one connection.
     Request,
-    /// Send as much as possible on one connection
+    /// Send as much as possible on one connection.
     Stream,
 }
 

@@ -101,13 +101,13 @@ pub(crate) struct Lane {
     clients: [Namespaces; 2],
     listens: SocketAddr,
     target: SocketAddr,
-    _kept: Kept,
+    kept: Kept,
 }
 
 /// What the lane is made of.
 enum Kept {
     ByHand { _pods: Vec<Pod>, _cluster: Cluster },
-    Weir { _pods: Vec<Attached>, _cluster: Cluster },
+    Weir { _pods: Vec<Attached>, cluster: Cluster },
 }
 
 /// How long to wait for what, and where.
@@ -188,7 +188,7 @@ impl Workshop {
             clients: [spaces(near)?, spaces(far)?],
             listens,
             target,
-            _kept: Kept::ByHand {
+            kept: Kept::ByHand {
                 _pods: pods.into_iter().map(|(pod, _)| pod).collect(),
                 _cluster: cluster,
             },
@@ -196,7 +196,7 @@ impl Workshop {
     }
 
     fn weir(&self, contender: Contender, services: u32) -> Result<Lane> {
-        let mut builder = Cluster::new(2).services().without_timer();
+        let mut builder = Cluster::new(2).services().without_timer().log_level("info");
         if contender == Contender::Slow {
             builder = builder.flag("--fast-path=false");
         }
@@ -229,12 +229,20 @@ impl Workshop {
             clients: [spaces(near)?, spaces(far)?],
             listens,
             target,
-            _kept: Kept::Weir { _pods: pods, _cluster: cluster },
+            kept: Kept::Weir { _pods: pods, cluster },
         })
     }
 }
 
 impl Lane {
+    /// The nodes, if they are Weir's.
+    pub(crate) fn weir_cluster(&self) -> Option<&Cluster> {
+        match &self.kept {
+            Kept::ByHand { .. } => None,
+            Kept::Weir { cluster, .. } => Some(cluster),
+        }
+    }
+
     pub(crate) fn ends(&self, place: Place) -> Ends<'_> {
         let [near, far] = &self.clients;
         let client = match place {

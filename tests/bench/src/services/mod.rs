@@ -11,28 +11,58 @@ mod kube_proxy;
 mod lane;
 mod maps;
 mod objects;
+mod programming;
+mod programs;
 mod report;
 mod rounds;
+mod targets;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use clap::{Args, value_parser};
+use clap::{Args, ValueEnum, value_parser};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::machine::Machine;
 use crate::output::Format;
 use exchange::Kind;
-use lane::{Contender, Place, Workshop};
-use report::{GivenUp, Report};
+use lane::{Contender, Lane, Place, Workshop};
+use programming::{Effort, Size};
+use report::{GivenUp, Report, Sync};
 use rounds::Plan;
+
+/// A part of the benchmark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// Connect, ask for a byte, get one, close; one connection after the other
+    Connect,
+    /// Ask for a byte and get one, again and again on one connection
+    Request,
+    /// Send as much as possible on one connection
+    Stream,
+    /// What Weir's programs take for each packet
+    Programs,
+    /// How soon Weir's maps hold what is written
+    Programming,
+}
+
+impl Part {
+    fn kind(self) -> Option<Kind> {
+        match self {
+            Self::Connect => Some(Kind::Connect),
+            Self::Request => Some(Kind::Request),
+            Self::Stream => Some(Kind::Stream),
+            Self::Programs | Self::Programming => None,
+        }
+    }
+}
 
 /// Services: connections and requests against kube-proxy's rules and a network without any
 #[derive(Args, Debug)]
 pub(crate) struct Options {
     /// Services that there are, the measured one among them
-    #[arg(long, value_name = "N", value_delimiter = ',', default_value = "1",
+    #[arg(long, value_name = "N", value_delimiter = ',', default_value = "1,1000,10000,50000",
         value_parser = value_parser!(u32).range(1..=60_000))]
     services: Vec<u32>,
 
@@ -40,11 +70,11 @@ pub(crate) struct Options {
     #[arg(
         long,
         value_enum,
-        value_name = "KIND",
+        value_name = "PART",
         value_delimiter = ',',
         default_value = "connect,request,stream"
     )]
-    only: Vec<Kind>,
+    only: Vec<Part>,
 
     /// Through what
     #[arg(
@@ -75,6 +105,23 @@ pub(crate) struct Options {
         value_parser = value_parser!(u64).range(10..=30_000))]
     milliseconds: u64,
 
+    /// Sizes that the agent is loaded with, as Services x endpoints of each
+    #[arg(long, value_name = "NxN", value_delimiter = ',', num_args = 0..,
+        default_value = "1000x10,10000x10")]
+    sizes: Vec<Size>,
+
+    /// Starts that are measured for each size; the median counts
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    starts: u32,
+
+    /// How often an endpoint is changed for each size
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = value_parser!(u32).range(10..))]
+    changes: u32,
+
+    /// Seconds for which a hundred endpoints change each second (0: not at all)
+    #[arg(long, value_name = "N", default_value_t = 60)]
+    churn: u64,
+
     /// The largest number of Services that kube-proxy is measured with
     #[arg(long, value_name = "N", default_value_t = 10_000)]
     kube_proxy_up_to: u32,
@@ -96,9 +143,47 @@ pub(crate) struct Options {
 pub(crate) fn measure(options: &Options) -> Result<()> {
     let machine = Machine::describe()?;
     leave(options.cpu)?;
+    let (lanes, given_up) = lanes(options)?;
+    let plan = Plan {
+        kinds: options.only.iter().filter_map(|part| part.kind()).collect(),
+        places: options.places.clone(),
+        rounds: usize::try_from(options.rounds)?,
+        time: Duration::from_millis(options.milliseconds),
+        cpu: options.cpu,
+    };
+    let has = |part| options.only.contains(&part);
+    let traffic = rounds::measure(&lanes, &plan)?;
+    let programs = if has(Part::Programs) { programs::measure(&lanes, &plan)? } else { Vec::new() };
+    let syncs = lanes.iter().filter_map(Sync::of).collect();
+    drop(lanes);
+    let mut programming = Vec::new();
+    if has(Part::Programming) {
+        let effort = Effort {
+            starts: options.starts,
+            changes: options.changes,
+            churn: Duration::from_secs(options.churn),
+            patience: Duration::from_secs(options.patience),
+            cpu: options.cpu,
+        };
+        for &size in &options.sizes {
+            programming.push(programming::measure(size, &effort)?);
+        }
+    }
+    let report = Report { machine, traffic, syncs, given_up, programs, programming };
+    match options.output {
+        Format::Table => println!("{}", report.table()),
+        Format::Json => println!("{}", report.json()?),
+    }
+    Ok(())
+}
+
+/// Everybody who takes turns, and whose rules were not complete in time.
+fn lanes(options: &Options) -> Result<(Vec<Lane>, Vec<GivenUp>)> {
+    let (mut lanes, mut given_up) = (Vec::new(), Vec::new());
+    if options.only == [Part::Programming] {
+        return Ok((lanes, given_up));
+    }
     let workshop = Workshop::new(Duration::from_secs(options.patience), options.cpu);
-    let mut lanes = Vec::new();
-    let mut given_up = Vec::new();
     for (contender, services) in wanted(options) {
         eprintln!("preparing: {contender}, {services} Services");
         match workshop.make(contender, services)? {
@@ -106,21 +191,7 @@ pub(crate) fn measure(options: &Options) -> Result<()> {
             None => given_up.push(GivenUp { contender, services, seconds: options.patience }),
         }
     }
-    drop(workshop);
-    let plan = Plan {
-        kinds: options.only.clone(),
-        places: options.places.clone(),
-        rounds: usize::try_from(options.rounds)?,
-        time: Duration::from_millis(options.milliseconds),
-        cpu: options.cpu,
-    };
-    let traffic = rounds::measure(&lanes, &plan)?;
-    let report = Report { machine, traffic, given_up };
-    match options.output {
-        Format::Table => println!("{}", report.table()),
-        Format::Json => println!("{}", report.json()?),
-    }
-    Ok(())
+    Ok((lanes, given_up))
 }
 
 /// The lanes, those with the fewest Services first: they only ever become more.

@@ -26,6 +26,8 @@ pub(crate) struct Row {
     pub(crate) kind: Kind,
     pub(crate) contender: Contender,
     pub(crate) services: u32,
+    /// Whether no lane of the contender has fewer Services.
+    pub(crate) is_with_fewest: bool,
     /// Per second: connections, requests, or bits.
     pub(crate) rate: f64,
     /// In microseconds.
@@ -113,6 +115,9 @@ fn compare(place: Place, kind: Kind, lanes: &[Lane], turns: &[Turns]) -> Vec<Row
             kind,
             contender: lane.contender,
             services: lane.services,
+            is_with_fewest: fewest
+                .get(&lane.contender)
+                .is_some_and(|(services, _)| *services == lane.services),
             rate,
             median: median(turns.medians.iter().copied()),
             p99: median(turns.p99s.iter().copied()),

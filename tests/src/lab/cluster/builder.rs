@@ -33,6 +33,7 @@ impl Builder {
             underlay: Families::V4,
             mtu: 1500,
             network: NETWORK.to_owned(),
+            log_level: "debug".to_owned(),
             flags: Vec::new(),
         };
         Self { size, settings, underlay: None, away: Vec::new(), own_worlds: false, stopped: false }
@@ -93,6 +94,13 @@ impl Builder {
     #[must_use]
     pub fn flag(mut self, flag: &str) -> Self {
         self.settings.flags.push(flag.to_owned());
+        self
+    }
+
+    /// What the agents log, which else is much: a test that fails shows it.
+    #[must_use]
+    pub fn log_level(mut self, level: &str) -> Self {
+        level.clone_into(&mut self.settings.log_level);
         self
     }
 

@@ -50,6 +50,8 @@ pub(super) struct Settings {
     pub(super) mtu: u32,
     /// All IPv4 pods of the cluster.
     pub(super) network: String,
+    /// What the agents log.
+    pub(super) log_level: String,
     /// More flags for the agents.
     pub(super) flags: Vec<String>,
 }
@@ -103,7 +105,7 @@ impl Settings {
             ("--run-dir", below("run")),
             ("--data-dir", below("networks")),
             ("--pin-dir", below("bpf/weir")),
-            ("--log-level", "debug".to_owned()),
+            ("--log-level", self.log_level.clone()),
         ] {
             flags.extend([flag.to_owned(), value]);
         }
