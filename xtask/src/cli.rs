@@ -190,6 +190,16 @@ pub(crate) struct Passed {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Bench {
+    /// All of them, one after the other, on a machine that does nothing else
+    ///
+    /// Takes some twenty minutes, then puts the tables into docs/benchmarks.md, between markers, and
+    /// draws docs/benchmarks-services.svg. `cargo xtask bench all -- --help` shows its arguments.
+    All {
+        /// Arguments for the benchmark
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
+
     /// ADD and DEL of the CNI plugin against the reference bridge and host-local plugins
     ///
     /// Arguments go to the benchmark: `cargo xtask bench cni -- --help` shows its own.
@@ -242,6 +252,14 @@ mod tests {
         let cli = Cli::try_parse_from(["xtask", "bench", "overlay", "--", "-o", "json"]).unwrap();
         let Task::Bench(Bench::Overlay { args }) = cli.task else { panic!("{cli:?}") };
         assert_eq!(args, ["-o", "json"]);
+
+        let cli = Cli::try_parse_from(["xtask", "bench", "services", "--only", "connect"]).unwrap();
+        let Task::Bench(Bench::Services { args }) = cli.task else { panic!("{cli:?}") };
+        assert_eq!(args, ["--only", "connect"]);
+
+        let cli = Cli::try_parse_from(["xtask", "bench", "all", "--quick"]).unwrap();
+        let Task::Bench(Bench::All { args }) = cli.task else { panic!("{cli:?}") };
+        assert_eq!(args, ["--quick"]);
     }
 
     #[test]

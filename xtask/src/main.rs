@@ -68,6 +68,7 @@ fn run(task: Task) -> Result<()> {
         Task::E2e(E2e::Measure(passed)) => e2e::command(&workspace, "measure", &passed.args),
         Task::E2e(E2e::Status(passed)) => e2e::command(&workspace, "status", &passed.args),
         Task::Bench(Bench::Cni { args }) => program::bench_cni(&workspace, &args),
+        Task::Bench(Bench::All { args }) => program::bench_all(&workspace, &args),
         Task::Bench(Bench::Services { args }) => program::bench_services(&workspace, &args),
         Task::Bench(Bench::Overlay { args }) => program::bench_overlay(&workspace, &args),
     }

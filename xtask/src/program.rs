@@ -28,6 +28,19 @@ pub(crate) fn bench_overlay(workspace: &Workspace, args: &[OsString]) -> Result<
     bench(workspace, BENCH_OVERLAY, "overlay", args)
 }
 
+/// Figures of a run that is only to see that it works go nowhere.
+pub(crate) fn bench_all(workspace: &Workspace, args: &[OsString]) -> Result<()> {
+    let docs = workspace.root.join("docs");
+    let mut all = args.to_vec();
+    let given = |flag: &str| args.iter().any(|arg| arg.to_string_lossy().starts_with(flag));
+    for (flag, file) in [("--page", "benchmarks.md"), ("--plot", "benchmarks-services.svg")] {
+        if !given("--quick") && !given(flag) {
+            all.extend([flag.into(), docs.join(file).into()]);
+        }
+    }
+    bench(workspace, &[BENCH_CNI, BENCH_OVERLAY, BENCH_SERVICES].concat(), "all", &all)
+}
+
 fn bench(workspace: &Workspace, needs: &[Need], subject: &str, args: &[OsString]) -> Result<()> {
     root::demand(&format!("bench {subject}"))?;
     let args: Vec<_> = [OsString::from(subject)].iter().chain(args).cloned().collect();

@@ -53,7 +53,6 @@ pub(crate) const DEMO: &[Need] = to_build_and![
 ];
 
 pub(crate) const BENCH_SERVICES: &[Need] = to_build_and![
-    Need::Package(Package::CONNTRACK),
     Need::Package(Package::IPROUTE),
     Need::Package(Package::IPTABLES),
     Need::Package(Package::NFTABLES),
@@ -275,6 +274,7 @@ mod tests {
         for (name, task) in [
             ("demo", DEMO),
             ("bench overlay", BENCH_OVERLAY),
+            ("bench services", BENCH_SERVICES),
             ("bench cni", BENCH_CNI),
             ("image", IMAGE),
             ("test", TEST),
@@ -292,6 +292,7 @@ mod tests {
         for (name, task) in [
             ("demo", DEMO),
             ("bench overlay", BENCH_OVERLAY),
+            ("bench services", BENCH_SERVICES),
             ("test", TEST),
             ("kernels", KERNELS),
             ("e2e api", E2E_API),

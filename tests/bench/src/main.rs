@@ -2,12 +2,14 @@
 
 #![expect(clippy::print_stdout, reason = "a benchmark is for what it prints")]
 
+mod all;
 mod by_hand;
 mod cni;
 mod figures;
 mod machine;
 mod output;
 mod overlay;
+mod page;
 mod pinning;
 mod process;
 mod services;
@@ -20,7 +22,8 @@ use clap::{Parser, Subcommand};
 #[command(name = "weir-bench")]
 #[command(after_help = "\
 Environment:
-  WEIR_BIN_DIR  where weir-agent and weir-cni are [default: the workspace's released binaries]")]
+  WEIR_BIN_DIR    where weir-agent and weir-cni are [default: the workspace's released binaries]
+  WEIR_TOOLS_DIR  where etcd, kube-apiserver, kube-controller-manager, kube-proxy and kubectl are")]
 struct Options {
     #[command(subcommand)]
     subject: Subject,
@@ -31,6 +34,7 @@ enum Subject {
     Cni(cni::Options),
     Overlay(overlay::Options),
     Services(services::Options),
+    All(all::Options),
 }
 
 fn main() -> Result<()> {
@@ -39,5 +43,6 @@ fn main() -> Result<()> {
         Subject::Cni(options) => cni::measure(&options),
         Subject::Overlay(options) => overlay::measure(&options),
         Subject::Services(options) => services::measure(&options),
+        Subject::All(options) => all::measure(&options),
     }
 }

@@ -127,9 +127,7 @@ impl Workshop {
     /// Makes a lane, unless it is not programmed in time.
     pub(crate) fn make(&self, contender: Contender, services: u32) -> Result<Option<Lane>> {
         let lane = match contender {
-            Contender::Direct | Contender::Slow | Contender::Fast => {
-                self.weir(contender, services).map(Some)
-            }
+            Contender::Direct | Contender::Slow | Contender::Fast => self.weir(contender, services),
             Contender::Bare | Contender::Iptables | Contender::Nftables => {
                 self.by_hand(contender, services)
             }
@@ -195,7 +193,7 @@ impl Workshop {
         }))
     }
 
-    fn weir(&self, contender: Contender, services: u32) -> Result<Lane> {
+    fn weir(&self, contender: Contender, services: u32) -> Result<Option<Lane>> {
         let mut builder = Cluster::new(2).services().without_timer().log_level("info");
         if contender == Contender::Slow {
             builder = builder.flag("--fast-path=false");
@@ -216,12 +214,14 @@ impl Workshop {
         }
         world.write("measured.yaml", &measured.yaml())?;
         for node in cluster.nodes() {
-            maps::wait_for(node, services, self.patience)?;
+            if !maps::wait_for(node, services, self.patience)? {
+                return Ok(None);
+            }
         }
         let listens = SocketAddr::new(address, TARGET_PORT);
         let target = if contender == Contender::Direct { listens } else { measured.target() };
         let spaces = |pod: &Attached| pod.namespaces().cloned();
-        Ok(Lane {
+        Ok(Some(Lane {
             contender,
             services,
             synced: None,
@@ -230,7 +230,7 @@ impl Workshop {
             listens,
             target,
             kept: Kept::Weir { _pods: pods, cluster },
-        })
+        }))
     }
 }
 

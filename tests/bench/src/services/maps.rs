@@ -1,13 +1,14 @@
 //! What is in Weir's maps of Services.
 
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use weir_datapath::Pins;
 use weir_datapath::maps::Table;
 use weir_ebpf_common::map::SERVICES_V4;
 use weir_ebpf_common::{Port, Scope, Service, ServiceKey, V4, protocol};
-use weir_tests::lab::{Member, Stack, eventually};
+use weir_tests::lab::{Member, Stack};
 
 use super::objects;
 
@@ -36,9 +37,16 @@ impl Frontends {
     }
 }
 
-/// Waits until a node's map has so many Services.
-pub(crate) fn wait_for(node: &Member, services: u32, patience: Duration) -> Result<()> {
+/// Waits until a node's map has so many Services; tells whether it has in time. There may be no room.
+pub(crate) fn wait_for(node: &Member, services: u32, patience: Duration) -> Result<bool> {
     let (frontends, wanted) = (Frontends::of(node)?, usize::try_from(services)?);
-    let all = || Ok(frontends.count()? >= wanted);
-    eventually(&format!("{services} Services are in the map"), patience, all)
+    let end = Instant::now() + patience;
+    while frontends.count()? < wanted {
+        let unfit = node.get("/metrics")?.metric("weir_services_unfit");
+        if unfit.is_some_and(|unfit| unfit > 0.0) || Instant::now() >= end {
+            return Ok(false);
+        }
+        thread::sleep(Duration::from_millis(200));
+    }
+    Ok(true)
 }

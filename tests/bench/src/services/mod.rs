@@ -11,6 +11,7 @@ mod kube_proxy;
 mod lane;
 mod maps;
 mod objects;
+mod plot;
 mod programming;
 mod programs;
 mod report;
@@ -18,6 +19,7 @@ mod rounds;
 mod targets;
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -134,6 +136,10 @@ pub(crate) struct Options {
     #[arg(long, value_name = "NUMBER", default_value_t = 0)]
     cpu: usize,
 
+    /// Draw the rate of connections over the number of Services into this file, as SVG
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
+
     /// How to print the figures
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
     output: Format,
@@ -170,6 +176,9 @@ pub(crate) fn measure(options: &Options) -> Result<()> {
         }
     }
     let report = Report { machine, traffic, syncs, given_up, programs, programming };
+    if let Some(file) = &options.plot {
+        plot::draw(file, &report.traffic)?;
+    }
     match options.output {
         Format::Table => println!("{}", report.table()),
         Format::Json => println!("{}", report.json()?),

@@ -35,7 +35,7 @@ pub(crate) struct Sync {
     position: Option<usize>,
 }
 
-/// A contender whose rules were not complete in time.
+/// A contender whose rules, or maps, were not complete in time.
 #[derive(Debug, Serialize)]
 pub(crate) struct GivenUp {
     pub(crate) contender: Contender,
@@ -97,7 +97,11 @@ impl Report {
             ]);
         }
         for GivenUp { contender, services, seconds } in &self.given_up {
-            let never = format!("not synced in {seconds} s");
+            let never = if contender.kube_proxy().is_some() {
+                format!("not synced in {seconds} s")
+            } else {
+                format!("no room, or not in the maps in {seconds} s")
+            };
             table.add_row(vec![contender.to_string(), services.to_string(), never, String::new()]);
         }
         aligned(table, 1)

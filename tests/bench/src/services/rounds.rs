@@ -56,28 +56,43 @@ pub(crate) fn measure(lanes: &[Lane], plan: &Plan) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for &place in &plan.places {
         for &kind in &plan.kinds {
-            // Neighbours are known and caches are warm from the first turn that counts.
-            for lane in lanes {
-                talk(kind, &lane.ends(place), plan.time / 5, plan.cpu)?;
-            }
-            let mut turns: Vec<Turns> = lanes.iter().map(|_| Turns::default()).collect();
-            for round in 0..plan.rounds {
-                eprintln!("measuring: {kind:?}, {place}, round {} of {}", round + 1, plan.rounds);
-                for step in 0..lanes.len() {
-                    // Another one begins each round.
-                    let index = (round + step) % lanes.len();
-                    let (lane, turns) =
-                        lanes.get(index).zip(turns.get_mut(index)).context("a lane")?;
-                    let turn = talk(kind, &lane.ends(place), plan.time, plan.cpu);
-                    turns.add(turn.with_context(|| {
-                        format!("{} with {} Services, {place}", lane.contender, lane.services)
-                    })?);
-                }
-            }
-            rows.extend(compare(place, kind, lanes, &turns));
+            let lanes = who_takes_part(lanes, kind);
+            let turns = take_turns(&lanes, place, kind, plan)?;
+            rows.extend(compare(place, kind, &lanes, &turns));
         }
     }
     Ok(rows)
+}
+
+/// How many Services there are says nothing of a stream, whose packets belong to one connection.
+fn who_takes_part(lanes: &[Lane], kind: Kind) -> Vec<&Lane> {
+    let fewest = |lane: &Lane| {
+        let of_same = lanes.iter().filter(|other| other.contender == lane.contender);
+        of_same.map(|other| other.services).min() == Some(lane.services)
+    };
+    lanes.iter().filter(|lane| kind != Kind::Stream || fewest(lane)).collect()
+}
+
+fn take_turns(lanes: &[&Lane], place: Place, kind: Kind, plan: &Plan) -> Result<Vec<Turns>> {
+    let turn = |lane: &Lane, time| {
+        let turn = talk(kind, &lane.ends(place), time, plan.cpu);
+        turn.with_context(|| format!("{} with {} Services, {place}", lane.contender, lane.services))
+    };
+    // Neighbours are known and caches are warm from the first turn that counts.
+    for lane in lanes {
+        turn(lane, plan.time / 5)?;
+    }
+    let mut turns: Vec<Turns> = lanes.iter().map(|_| Turns::default()).collect();
+    for round in 0..plan.rounds {
+        eprintln!("measuring: {kind:?}, {place}, round {} of {}", round + 1, plan.rounds);
+        for step in 0..lanes.len() {
+            // Another one begins each round.
+            let index = (round + step) % lanes.len();
+            let (lane, turns) = lanes.get(index).zip(turns.get_mut(index)).context("a lane")?;
+            turns.add(turn(lane, plan.time)?);
+        }
+    }
+    Ok(turns)
 }
 
 impl Turns {
@@ -97,7 +112,7 @@ impl Turns {
     }
 }
 
-fn compare(place: Place, kind: Kind, lanes: &[Lane], turns: &[Turns]) -> Vec<Row> {
+fn compare(place: Place, kind: Kind, lanes: &[&Lane], turns: &[Turns]) -> Vec<Row> {
     let mut fewest: BTreeMap<Contender, (u32, &Turns)> = BTreeMap::new();
     for (lane, turns) in lanes.iter().zip(turns) {
         let entry = fewest.entry(lane.contender).or_insert((lane.services, turns));
@@ -106,7 +121,7 @@ fn compare(place: Place, kind: Kind, lanes: &[Lane], turns: &[Turns]) -> Vec<Row
         }
     }
     let to = |turns: &Turns, contender| fewest.get(&contender).map(|(_, base)| turns.ratio(base));
-    let row = |(lane, turns): (&Lane, &Turns)| {
+    let row = |(lane, turns): (&&Lane, &Turns)| {
         let rate = median(turns.rates.iter().copied());
         let least = turns.rates.iter().copied().fold(f64::INFINITY, f64::min);
         let most = turns.rates.iter().copied().fold(0.0, f64::max);

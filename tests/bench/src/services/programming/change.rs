@@ -24,7 +24,7 @@ pub(super) fn one_at_a_time(scene: &Scene, effort: &Effort) -> Result<Vec<Durati
     elsewhere(effort.cpu, || {
         let mut took = Vec::new();
         for sample in 0..effort.changes {
-            let (number, less) = (sample % CHANGING, sample / CHANGING % 2 == 0);
+            let (number, less) = (sample % CHANGING, (sample / CHANGING).is_multiple_of(2));
             thread::sleep(PAUSE);
             let written = Instant::now();
             let service = write(scene, number, less)?;
@@ -48,7 +48,7 @@ pub(super) fn many(scene: &Scene, effort: &Effort) -> Result<Churn> {
         while started.elapsed() < effort.churn {
             let due = started + PACE * written;
             thread::sleep(due.saturating_duration_since(Instant::now()));
-            write(scene, written % CHANGING, written / CHANGING % 2 == 0)?;
+            write(scene, written % CHANGING, (written / CHANGING).is_multiple_of(2))?;
             written += 1;
         }
         let (took, finished) = (started.elapsed(), Instant::now());

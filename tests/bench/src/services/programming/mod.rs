@@ -76,7 +76,7 @@ impl std::str::FromStr for Size {
         let (services, endpoints) = text.split_once('x').ok_or_else(wrong)?;
         let services = services.parse().map_err(|_| wrong())?;
         let endpoints = endpoints.parse().map_err(|_| wrong())?;
-        if services < CHANGING || services > 60_000 || !(3..=100).contains(&endpoints) {
+        if !(CHANGING..=60_000).contains(&services) || !(3..=100).contains(&endpoints) {
             return Err(format!("{text}: from {CHANGING} to 60000 Services, 3 to 100 endpoints"));
         }
         Ok(Self { services, endpoints })
