@@ -74,7 +74,7 @@ pub(crate) struct Options {
         value_enum,
         value_name = "PART",
         value_delimiter = ',',
-        default_value = "connect,request,stream"
+        default_value = "connect,request,stream,programs,programming"
     )]
     only: Vec<Part>,
 

@@ -1,6 +1,7 @@
-//! Figures of a running cluster: how soon a node that boots has its network, and what its agent
-//! takes meanwhile and afterwards.
+//! Figures of a running cluster: how soon a node that boots has its network, how soon what is written
+//! to the API server has an effect, and what agents take meanwhile and afterwards.
 
+mod effects;
 mod starts;
 mod tables;
 mod usage;
@@ -24,11 +25,12 @@ use crate::node;
 use crate::process::Process;
 use crate::shape::Cni;
 use crate::state::State;
+use effects::Effects;
 use starts::Start;
 use usage::Spent;
 
 /// What is measured; 0 leaves a part out.
-#[derive(Args, Clone, Copy, Debug)]
+#[derive(Args, Clone, Debug)]
 pub(crate) struct Measure {
     /// Boots of the last node, which takes it away from its pods
     #[arg(long, default_value_t = 5)]
@@ -42,6 +44,13 @@ pub(crate) struct Measure {
     /// How often
     #[arg(long, default_value_t = 3)]
     rounds: u32,
+    /// How often a Service is created, and an endpoint changed
+    #[arg(long, default_value_t = 20)]
+    changes: u32,
+    /// With so many Services
+    #[arg(long, value_name = "N", value_delimiter = ',', default_value = "1,5000",
+        value_parser = clap::value_parser!(u32).range(1..=40_000))]
+    services: Vec<u32>,
     /// How the figures are printed
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
     output: Format,
@@ -67,6 +76,8 @@ struct Figures {
     /// By node.
     busy: Vec<Spent>,
     churn: Option<churn::Outcome>,
+    /// By the number of Services.
+    effects: Vec<Effects>,
 }
 
 /// Measures, and looks for what pods left.
@@ -95,6 +106,10 @@ pub(crate) fn run(environment: &Environment, measure: &Measure) -> Result<()> {
         let (outcome, busy) = usage::during(&agents, churn)?;
         (figures.churn, figures.busy) = (Some(outcome), busy);
     }
+    if measure.changes > 0 {
+        let (services, changes) = (&measure.services, measure.changes);
+        figures.effects = effects::measure(environment, &state, services, changes)?;
+    }
     if has_agents && measure.boots > 0 {
         figures.boots = starts::measure(environment, &mut state, measure.boots)?;
     }
@@ -104,7 +119,8 @@ pub(crate) fn run(environment: &Environment, measure: &Measure) -> Result<()> {
         Format::Json => serde_json::to_string(&figures)?,
     })?;
     // Others may have pods that come and go while agents are only watched.
-    if figures.churn.is_some() || !figures.boots.is_empty() {
+    let had_pods = figures.churn.is_some() || !figures.effects.is_empty();
+    if had_pods || !figures.boots.is_empty() {
         step("look for what pods left", || leaks::demand_none(environment, &state))?;
     }
     Ok(())

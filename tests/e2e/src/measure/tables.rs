@@ -3,6 +3,7 @@
 use comfy_table::Table;
 
 use super::Figures;
+use super::effects::Effects;
 use super::starts::Start;
 use super::usage::Spent;
 use crate::churn;
@@ -19,6 +20,9 @@ pub(super) fn all(figures: &Figures) -> String {
         parts.push(agents(&figures.idle, &figures.busy, churned.map_or(0, churn::Outcome::total)));
     }
     parts.extend(churned.map(churn::table));
+    if !figures.effects.is_empty() {
+        parts.push(effects(&figures.effects));
+    }
     parts.join("\n\n")
 }
 
@@ -30,6 +34,36 @@ fn boots(starts: &[Start]) -> String {
     table.add_row(row("a Ready node", starts.iter().map(|start| start.ready)));
     let answered = starts.iter().map(|start| start.answered);
     table.add_row(row("a pod's first answer to another node", answered));
+    table.to_string()
+}
+
+/// In seconds, of the median.
+const CREATED_TARGET: f64 = 0.050;
+const MOVED_TARGET: f64 = 0.020;
+
+fn effects(all: &[Effects]) -> String {
+    let mut table = Table::new();
+    table.set_header(["from the API write to", "Services", "median", "least", "most", "target"]);
+    for Effects { services, created, moved } in all {
+        for (name, times, target) in [
+            ("a new Service's first connection", created, CREATED_TARGET),
+            ("a connection with another endpoint", moved, MOVED_TARGET),
+        ] {
+            let mut times = times.clone();
+            times.sort_by(f64::total_cmp);
+            let show = |time: Option<&f64>| format!("{:.1} ms", time.unwrap_or(&f64::NAN) * 1e3);
+            let middle = median(&times);
+            let verdict = if middle <= target { "met" } else { "MISSED" };
+            table.add_row([
+                name.to_owned(),
+                services.to_string(),
+                show(Some(&middle)),
+                show(times.first()),
+                show(times.last()),
+                format!("≤ {:.0} ms {verdict}", target * 1e3),
+            ]);
+        }
+    }
     table.to_string()
 }
 
@@ -94,6 +128,15 @@ mod tests {
         let line = table.lines().find(|line| line.contains("Ready")).unwrap();
         let cells: Vec<_> = line.split_whitespace().filter(|word| word.contains('.')).collect();
         assert_eq!(cells, ["2.00", "1.00", "3.00"]);
+    }
+
+    #[test]
+    fn an_effect_is_judged_by_its_median() {
+        let seen = Effects { services: 5, created: vec![0.9, 0.04, 0.03], moved: vec![0.03] };
+        let table = effects(&[seen]);
+        for cell in ["40.0 ms", "900.0 ms", "≤ 50 ms met", "≤ 20 ms MISSED"] {
+            assert!(table.contains(cell), "{table}");
+        }
     }
 
     #[test]
