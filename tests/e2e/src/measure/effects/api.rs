@@ -94,6 +94,18 @@ impl Api {
             .with_context(|| format!("delete {}", service.name))
     }
 
+    /// Deletes all of them, sooner than the namespace's controller would.
+    pub(super) fn clear(&self) -> Result<()> {
+        let (parameters, all) = (DeleteParams::default(), ListParams::default());
+        self.runtime
+            .block_on(async {
+                self.services.delete_collection(&parameters, &all).await?;
+                self.slices.delete_collection(&parameters, &all).await?;
+                Ok::<_, kube::Error>(())
+            })
+            .context("delete all Services")
+    }
+
     async fn create_one(&self, service: &Service) -> Result<()> {
         let parameters = PostParams::default();
         let object = serde_json::from_value(service.object())?;

@@ -83,11 +83,14 @@ pub(super) fn measure(
             let scene = Scene { api, asking, answers, servers, family };
             let mut sorted = services.to_vec();
             sorted.sort_unstable();
-            sorted.iter().map(|services| scene.measure(*services, changes)).collect()
+            let effects: Result<Vec<_>> =
+                sorted.iter().map(|services| scene.measure(*services, changes)).collect();
+            step("delete the Services again", || scene.api.clear())?;
+            effects
         });
         measuring.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })?;
-    step("remove the Services again", || pods.clear())?;
+    step("delete the pods again", || pods.clear())?;
     Ok(effects)
 }
 
