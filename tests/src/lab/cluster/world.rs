@@ -80,10 +80,11 @@ impl World {
     /// # Errors
     /// When it cannot be written.
     pub fn write(&self, file: &str, content: &str) -> Result<()> {
-        fs::write(&self.staging, content)
-            .with_context(|| format!("write {}", self.staging.display()))?;
+        // One for each file: tests may share a world.
+        let staging = self.staging.with_extension(file);
+        fs::write(&staging, content).with_context(|| format!("write {}", staging.display()))?;
         let path = self.dir.join(file);
-        fs::rename(&self.staging, &path).with_context(|| format!("write {}", path.display()))
+        fs::rename(&staging, &path).with_context(|| format!("write {}", path.display()))
     }
 }
 

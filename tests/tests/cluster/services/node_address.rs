@@ -28,9 +28,11 @@ fn what_is_bound_to_an_address_of_the_node_comes_before_a_service_there() -> Res
             };
             reach("backend")?;
             let prefix = |ip: IpAddr| if ip.is_ipv4() { 32 } else { 128 };
+            // Usable at once.
+            let option = |ip: IpAddr| if ip.is_ipv4() { "" } else { "nodad" };
             let own = service.targets().into_iter().map(|target| target.ip());
             for ip in own.clone() {
-                near.sh(&format!("ip addr add {ip}/{} dev lo", prefix(ip)))?;
+                near.sh(&format!("ip addr add {ip}/{} dev lo {}", prefix(ip), option(ip)))?;
             }
             let start = |ip: IpAddr| Server::start_at(near, (ip, PORT).into(), "cache");
             let cache = own.clone().map(start).collect::<Result<Vec<_>>>()?;
