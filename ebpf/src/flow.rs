@@ -78,6 +78,7 @@ pub(crate) fn open<A: Family>(key: &FlowKey<A>, flow: &mut Flow<A>) -> Result<()
         }
         maps::count(Reason::FlowNotStored);
     }
+    restore(key, flow);
     maps::count(Reason::FlowOpened);
     Ok(())
 }
@@ -93,6 +94,7 @@ pub(crate) fn store<A: Family>(key: &FlowKey<A>, flow: &Flow<A>) -> bool {
         maps::remove_flow(&answers);
         return false;
     }
+    restore(key, flow);
     maps::count(Reason::FlowOpened);
     true
 }
@@ -169,7 +171,7 @@ pub(crate) fn clear_answers<A: Family>(
     flow.service = DIRECT;
     flow.opening = packet.sequence;
     flow.seen = maps::now();
-    flow.checked = maps::tick();
+    flow.checked = maps::tick().wrapping_sub(1);
     flow.flags = deliver::fast_flag(&packet.key.source, &packet.key.destination, ifindex);
     Ok(true)
 }

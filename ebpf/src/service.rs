@@ -45,7 +45,7 @@ pub(crate) fn choose<A: Family>(
     flow.service = service.id;
     flow.opening = sequence;
     flow.seen = now;
-    flow.checked = maps::tick();
+    flow.checked = maps::tick().wrapping_sub(1);
     flow.flags = deliver::fast_flag(&key.source, &flow.address, ifindex);
     if service.has(Service::MASQUERADE) {
         flow.flags |= Flow::<A>::MASQUERADED;
