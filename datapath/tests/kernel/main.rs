@@ -7,8 +7,8 @@ mod traffic;
 
 mod affinity;
 mod attachment;
-mod checksums;
 mod batch;
+mod checksums;
 mod cluster_ip;
 mod crafted;
 mod errors;
