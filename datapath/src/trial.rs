@@ -50,7 +50,7 @@ impl Program {
     pub fn try_packet(&self, packet: &[u8], ifindex: u32) -> Result<Trial, Error> {
         let mut context = [0; CONTEXT];
         if let Some(field) = context.get_mut(IFINDEX..IFINDEX + 4) {
-            let _ = (field, ifindex);
+            field.copy_from_slice(&ifindex.to_ne_bytes());
         }
         let (mut out, mut context_out) = (vec![0; ROOM], [0; CONTEXT]);
         let options = TestRunOptions {
@@ -68,7 +68,7 @@ impl Program {
         out.truncate(result.data_size_out as usize);
         let mut mark = [0; 4];
         if let Some(field) = context_out.get(MARK..MARK + 4) {
-            let _ = field;
+            mark.copy_from_slice(field);
         }
         let action = Action::of(result.return_value.cast_signed());
         Ok(Trial { action, packet: out, mark: u32::from_ne_bytes(mark) })

@@ -184,9 +184,10 @@ fn full(fill: &Fill) -> Option<Problem> {
             "map {} is {percent} % full: {entries} of {capacity} entries",
             fill.map.to_lowercase()
         ),
-        remedy: "what does not fit is not served: have fewer Services, endpoints or nodes in this \
-                 cluster"
-            .to_owned(),
+        remedy:
+            "what does not fit is not served: give it room (the agent's --map-capacity), or have \
+                 fewer Services, endpoints or nodes"
+                .to_owned(),
     })
 }
 

@@ -84,7 +84,9 @@ fn a_program_that_is_gone_is_told_with_its_pod_until_it_is_back() -> Result<()> 
             );
             Ok(())
         })?;
+        is_wrong(node, &[])?;
         node.kill_agent()?;
+        node.sh(&format!("tc filter del dev {port} egress"))?;
         is_wrong(node, &["agent_down", "program_missing"])?;
         node.start_agent()?;
         is_wrong(node, &[])
