@@ -9,11 +9,11 @@ use weir_tests::lab::Stack;
 use crate::family::Addresses;
 use crate::scene::{MASQUERADE, Scene};
 
-fn syn(to: V4) -> Result<Vec<u8>> {
+fn syn(from_port: u16, to: V4) -> Result<Vec<u8>> {
     let mut frame = Vec::new();
     PacketBuilder::ethernet2([0; 6], [0; 6])
         .ipv4(V4::pod(0).bytes(), to.bytes(), 64)
-        .tcp(4000, 80, 7, 1000)
+        .tcp(from_port, 80, 7, 1000)
         .syn()
         .write(&mut frame, &[])?;
     Ok(frame)
@@ -21,7 +21,8 @@ fn syn(to: V4) -> Result<Vec<u8>> {
 
 fn of_pod(scene: &Scene, to: V4, device: &str) -> Result<Trial> {
     let ifindex = scene.ifindex(device)?;
-    let frame = syn(to)?;
+    // A flow of each device: how a flow goes is decided when it is opened.
+    let frame = syn(u16::try_from(4000 + ifindex)?, to)?;
     scene.node.run(|| Ok(Program::open(&scene.pins, Hook::FromPod)?.try_packet(&frame, ifindex)?))
 }
 
@@ -51,7 +52,7 @@ fn the_packet_and_its_mark_are_handed_back() -> Result<()> {
 #[test]
 fn a_device_that_is_not_there_is_an_error() -> Result<()> {
     let scene = Scene::with_pods(1)?;
-    let frame = syn(V4::pod(1))?;
+    let frame = syn(4000, V4::pod(1))?;
     let program = scene.node.run(|| Ok(Program::open(&scene.pins, Hook::FromPod)?))?;
     let tried = scene.node.run(|| Ok(program.try_packet(&frame, 9999).is_err()))?;
     assert!(tried);
