@@ -310,6 +310,7 @@ mod tests {
         let wanted = [
             Package::MUSL,
             Package::IPROUTE,
+            Package::IPTABLES,
             Package::NFTABLES,
             Package::PING,
             Package::REFERENCE_PLUGINS,
