@@ -149,7 +149,8 @@ impl Parts<'_> {
             programs.attach(port.index)?;
             made.endpoint = Some(port.index);
             let ips = assigned.iter().map(|assignment| assignment.network.ip()).collect();
-            programs.add_endpoint(&PodEndpoint { port: port.index, mac, ips })?;
+            let (port, netns) = (port.index, port.peer_netns);
+            programs.add_endpoint(&PodEndpoint { port, mac, netns, ips })?;
         }
         pod::configure(self.netns, inside, &attachment.ifname, &assigned, &routes).await?;
         // Both ends' carriers have taken effect: the pod's first packet is not lost.

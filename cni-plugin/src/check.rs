@@ -154,7 +154,8 @@ async fn check_host(
     let Ok(mac) = record.mac.parse::<MacAddr>() else {
         return Err(differs(&subject, format!("its record has the address {:?}", record.mac)));
     };
-    let endpoint = PodEndpoint { port: port.index, mac, ips: record.ips().collect() };
+    let netns = port.peer_netns;
+    let endpoint = PodEndpoint { port: port.index, mac, netns, ips: record.ips().collect() };
     match programs::difference(&config.pin_dir, &endpoint)? {
         Some(difference) => Err(differs(&subject, difference)),
         None => Ok(()),

@@ -70,13 +70,16 @@ pub(crate) struct PodEndpoint {
     pub(crate) port: u32,
     /// Its hardware address.
     pub(crate) mac: MacAddr,
+    /// The node's number of its network namespace, if it has one.
+    pub(crate) netns: Option<u32>,
     /// Its addresses.
     pub(crate) ips: Vec<IpAddr>,
 }
 
 impl PodEndpoint {
     fn value(&self) -> Endpoint {
-        Endpoint { ifindex: self.port, mac: Mac(self.mac.octets()), reserved: [0; 2] }
+        let netns = Endpoint::netns_field(self.netns);
+        Endpoint { ifindex: self.port, mac: Mac(self.mac.octets()), netns }
     }
 }
 

@@ -17,6 +17,8 @@ use crate::{Error, Program, request};
 
 /// Weir's place among a device's filters: "weir" as a handle.
 const HANDLE: u32 = 0x7765_6972;
+/// The place behind it, of programs for the outside: an uplink can have one of the overlay's too.
+const OUTER_HANDLE: u32 = HANDLE + 1;
 /// The priority of Weir's filters.
 pub const PRIORITY: u16 = 0x5765;
 /// Packets of every protocol.
@@ -31,14 +33,22 @@ pub enum Hook {
     ToPod,
     /// What other nodes send: the tunnel's device receives it.
     FromOverlay,
+    /// What comes from outside of the node: an uplink receives it.
+    FromUplink,
+    /// What leaves the node: an uplink sends it.
+    ToUplink,
 }
 
 impl Hook {
     /// Every hook.
-    pub const ALL: [Self; 3] = [Self::FromPod, Self::ToPod, Self::FromOverlay];
+    pub const ALL: [Self; 5] =
+        [Self::FromPod, Self::ToPod, Self::FromOverlay, Self::FromUplink, Self::ToUplink];
 
     /// Both hooks of a pod's veth.
     pub const POD: [Self; 2] = [Self::FromPod, Self::ToPod];
+
+    /// Both hooks of an uplink.
+    pub const UPLINK: [Self; 2] = [Self::FromUplink, Self::ToUplink];
 
     /// The name of the program.
     #[must_use]
@@ -47,6 +57,8 @@ impl Hook {
             Self::FromPod => "from_pod",
             Self::ToPod => "to_pod",
             Self::FromOverlay => "from_overlay",
+            Self::FromUplink => "from_uplink",
+            Self::ToUplink => "to_uplink",
         }
     }
 
@@ -57,10 +69,17 @@ impl Hook {
 
     const fn parent(self) -> TcHandle {
         let minor = match self {
-            Self::FromPod | Self::FromOverlay => TcHandle::MIN_INGRESS,
-            Self::ToPod => TcHandle::MIN_EGRESS,
+            Self::FromPod | Self::FromOverlay | Self::FromUplink => TcHandle::MIN_INGRESS,
+            Self::ToPod | Self::ToUplink => TcHandle::MIN_EGRESS,
         };
         TcHandle { major: u16::MAX, minor }
+    }
+
+    const fn handle(self) -> u32 {
+        match self {
+            Self::FromPod | Self::ToPod | Self::FromOverlay => HANDLE,
+            Self::FromUplink | Self::ToUplink => OUTER_HANDLE,
+        }
     }
 }
 
@@ -145,7 +164,7 @@ fn find(ifindex: u32, hook: Hook) -> Result<Option<Found>, Error> {
         answers => answers.map_err(failed("list the filters", ifindex))?,
     };
     let ours = |message: &TcMessage| {
-        message.header.handle == TcHandle::from(HANDLE)
+        message.header.handle == TcHandle::from(hook.handle())
             && message.header.info >> 16 == u32::from(PRIORITY)
     };
     Ok(answers.into_iter().find_map(|answer| match answer {
@@ -188,7 +207,7 @@ fn address(ifindex: u32, hook: Hook) -> Result<TcMessage, Error> {
     let mut message = TcMessage::default();
     message.header.index = index(ifindex)?;
     message.header.parent = hook.parent();
-    message.header.handle = HANDLE.into();
+    message.header.handle = hook.handle().into();
     message.header.info = u32::from(PRIORITY) << 16 | u32::from(ETH_P_ALL.to_be());
     Ok(message)
 }

@@ -5,4 +5,5 @@ pub(crate) static OBJECT: &[u8] =
     aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/weir-ebpf"));
 
 /// Programs for network devices, by the name they have in the object and are pinned under.
-pub const TC_PROGRAMS: &[&str] = &["from_pod", "to_pod", "from_overlay"];
+pub const TC_PROGRAMS: &[&str] =
+    &["from_pod", "to_pod", "from_overlay", "from_uplink", "to_uplink"];

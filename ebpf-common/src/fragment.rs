@@ -29,6 +29,10 @@ pub enum Hook {
     FromPod = 0,
     /// On its way into a pod.
     ToPod = 1,
+    /// On its way in from outside of the node.
+    FromUplink = 2,
+    /// On its way out of the node.
+    ToUplink = 3,
 }
 
 /// The ports of the first fragment.

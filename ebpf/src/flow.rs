@@ -7,6 +7,7 @@ use crate::deliver;
 use crate::family::Family;
 use crate::maps::{self, FlowEntry};
 use crate::packet::Packet;
+use crate::skb::Skb;
 
 /// The id of neither a backend nor a Service: the flow is a direct one.
 const DIRECT: u32 = 0;
@@ -62,8 +63,16 @@ pub(crate) fn of_backend<A: Family>(packet: &Packet<A>, flow: &mut Flow<A>) -> b
 /// The answers' key comes first: when another flow that still lives has it, the backend has to see
 /// another source port.
 #[inline(never)]
-pub(crate) fn open<A: Family>(key: &FlowKey<A>, flow: &mut Flow<A>) -> Result<(), Reason> {
-    claim_answers(key, flow)?;
+pub(crate) fn open<A: Family>(
+    skb: Skb,
+    key: &FlowKey<A>,
+    flow: &mut Flow<A>,
+) -> Result<(), Reason> {
+    if is_connected(skb, key, flow) {
+        claim_other_answers(key, flow)?;
+    } else {
+        claim_answers(key, flow)?;
+    }
     if !maps::add_flow(key, flow) {
         if let Some(first) = maps::flow(key) {
             let first = first.get();
@@ -99,11 +108,25 @@ pub(crate) fn store<A: Family>(key: &FlowKey<A>, flow: &Flow<A>) -> bool {
     true
 }
 
+/// Whether the client is connected to the flow's backend already, by the same port and without a
+/// Service: to the backend both would be one. The table does not know of such connections, but the
+/// client's kernel does.
+#[inline(never)]
+pub(crate) fn is_connected<A: Family>(skb: Skb, key: &FlowKey<A>, flow: &Flow<A>) -> bool {
+    if key.protocol != protocol::TCP || flow.backend == DIRECT {
+        return false;
+    }
+    let Some(netns) = maps::endpoint(&key.source).and_then(|endpoint| endpoint.netns()) else {
+        return false;
+    };
+    skb.has_connection((flow.address, flow.port), (key.source, key.source_port), netns)
+}
+
 /// Takes the key of the answers for a flow, if need be with another source port.
 #[inline(never)]
 fn claim_answers<A: Family>(key: &FlowKey<A>, flow: &mut Flow<A>) -> Result<(), Reason> {
     let twin = flow.twin(key);
-    let mut answers = flow.reverse_key(key);
+    let answers = flow.reverse_key(key);
     let Some(found) = maps::flow(&answers) else {
         return store_answers(&answers, &twin);
     };
@@ -115,10 +138,18 @@ fn claim_answers<A: Family>(key: &FlowKey<A>, flow: &mut Flow<A>) -> Result<(), 
         maps::remove_flow(&answers);
         return store_answers(&answers, &twin);
     }
+    claim_other_answers(key, flow)
+}
+
+/// Takes a key for a flow whose own source port is taken.
+#[inline(never)]
+fn claim_other_answers<A: Family>(key: &FlowKey<A>, flow: &mut Flow<A>) -> Result<(), Reason> {
     if key.protocol == protocol::SCTP {
         // Its checksum covers the ports, and cannot be corrected.
         return Err(Reason::DroppedCollision);
     }
+    let twin = flow.twin(key);
+    let mut answers = flow.reverse_key(key);
     for _ in 0..TRIES {
         answers.destination_port = ephemeral_port(maps::random());
         if maps::add_flow(&answers, &twin) {

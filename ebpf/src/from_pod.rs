@@ -43,7 +43,7 @@ fn decide<A: Family>(skb: Skb) -> Result<Verdict, Reason> {
     // A pod's address is no Service's.
     if let Some(endpoint) = maps::endpoint(&packet.key.destination) {
         if packet.may_open() && flow::clear_answers(packet, skb.ifindex(), flow)? {
-            flow::open(&packet.key, flow)?;
+            flow::open(skb, &packet.key, flow)?;
             return to_backend(skb, settings, packet, flow);
         }
         if !deliver::may_be_fast(skb, settings, packet) {
@@ -65,7 +65,7 @@ fn decide<A: Family>(skb: Skb) -> Result<Verdict, Reason> {
         }
         let seen = (packet.sequence, skb.ifindex());
         service::choose(&packet.key, seen, &service, flow)?;
-        flow::open(&packet.key, flow)?;
+        flow::open(skb, &packet.key, flow)?;
         report::note::<A>(Reason::FlowOpened);
         return to_backend(skb, settings, packet, flow);
     }
@@ -74,7 +74,7 @@ fn decide<A: Family>(skb: Skb) -> Result<Verdict, Reason> {
             return reject::reject(skb, packet, Reason::RejectedNoPort);
         }
         if flow::clear_answers(packet, skb.ifindex(), flow)? {
-            flow::open(&packet.key, flow)?;
+            flow::open(skb, &packet.key, flow)?;
             return to_backend(skb, settings, packet, flow);
         }
     }

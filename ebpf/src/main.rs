@@ -8,6 +8,8 @@
 //! | `from_pod` | TC ingress of the host's end of a pod's veth | translates what the pod sends |
 //! | `to_pod` | TC egress of the same device | translates answers back |
 //! | `from_overlay` | TC ingress of the tunnel's device | brings packets of other nodes to their pod, past the stack |
+//! | `from_uplink` | TC ingress of the devices with the node's addresses | translates what clients outside of the cluster send to cluster IPs |
+//! | `to_uplink` | TC egress of the same | translates what they are answered back |
 //! | `connect4`, `sendmsg4`, ... | cgroup | give the node's own processes a backend at their socket |
 //!
 //! Each is written once, for any [`family::Family`] of addresses, and compiled for both. What to do
@@ -35,6 +37,7 @@ mod sockaddr;
 mod socket;
 mod to_pod;
 mod translate;
+mod uplink;
 mod verdict;
 
 use aya_ebpf::macros::classifier;
@@ -74,6 +77,28 @@ pub fn from_overlay(context: TcContext) -> i32 {
     match skb.protocol() {
         V4::ETHERTYPE => either::<V4>(skb, from_overlay_short_v4(skb), from_overlay_v4),
         V6::ETHERTYPE => either::<V6>(skb, from_overlay_short_v6(skb), from_overlay_v6),
+        _ => Verdict::NEXT.action(),
+    }
+}
+
+/// What comes from outside of the node.
+#[classifier]
+pub fn from_uplink(context: TcContext) -> i32 {
+    let skb = Skb::of(&context);
+    match skb.protocol() {
+        V4::ETHERTYPE => either::<V4>(skb, Verdict::NONE, from_uplink_v4),
+        V6::ETHERTYPE => either::<V6>(skb, Verdict::NONE, from_uplink_v6),
+        _ => Verdict::NEXT.action(),
+    }
+}
+
+/// What leaves the node.
+#[classifier]
+pub fn to_uplink(context: TcContext) -> i32 {
+    let skb = Skb::of(&context);
+    match skb.protocol() {
+        V4::ETHERTYPE => either::<V4>(skb, Verdict::NONE, to_uplink_v4),
+        V6::ETHERTYPE => either::<V6>(skb, Verdict::NONE, to_uplink_v6),
         _ => Verdict::NEXT.action(),
     }
 }
@@ -124,6 +149,26 @@ fn from_overlay_short_v4(skb: Skb) -> i32 {
 #[inline(never)]
 fn from_overlay_short_v6(skb: Skb) -> i32 {
     or_none(plain::from_overlay::<V6>(skb))
+}
+
+#[inline(never)]
+fn from_uplink_v4(skb: Skb) -> i32 {
+    uplink::incoming::<V4>(skb).action()
+}
+
+#[inline(never)]
+fn from_uplink_v6(skb: Skb) -> i32 {
+    uplink::incoming::<V6>(skb).action()
+}
+
+#[inline(never)]
+fn to_uplink_v4(skb: Skb) -> i32 {
+    uplink::outgoing::<V4>(skb).action()
+}
+
+#[inline(never)]
+fn to_uplink_v6(skb: Skb) -> i32 {
+    uplink::outgoing::<V6>(skb).action()
 }
 
 #[inline(never)]

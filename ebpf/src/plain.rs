@@ -113,6 +113,15 @@ impl<A: Family> Plain<A> {
     }
 }
 
+/// Whether it is a plain datagram to this UDP port.
+#[inline(always)]
+pub(crate) fn is_to_port<A: Family>(skb: Skb, port: u32) -> bool {
+    let Some(head) = skb.head(Plain::<A>::TRANSPORT + UDP) else { return false };
+    let Some((_, _, protocol)) = A::plain(head) else { return false };
+    protocol == protocol::UDP
+        && u32::from(head.load::<Port>(Plain::<A>::TRANSPORT + 2).get()) == port
+}
+
 /// What a pod sends; nothing if that takes the long way.
 #[inline(always)]
 pub(crate) fn from_pod<A: Family>(skb: Skb) -> Option<Verdict> {
@@ -214,7 +223,7 @@ fn of_no_flow<A: Family>(skb: Skb, settings: &Settings, packet: &Plain<A>) -> Op
         }
         let mut flow = Flow::default();
         service::choose(key, (packet.sequence(), skb.ifindex()), &service, &mut flow).ok()?;
-        if !flow::store(key, &flow) {
+        if flow::is_connected(skb, key, &flow) || !flow::store(key, &flow) {
             return None;
         }
         return to_backend(skb, settings, packet, &flow);

@@ -11,11 +11,11 @@ use aya_ebpf::bindings::{
 };
 use aya_ebpf::helpers::generated::{
     bpf_csum_diff, bpf_l3_csum_replace, bpf_l4_csum_replace, bpf_redirect_neigh, bpf_redirect_peer,
-    bpf_skb_adjust_room, bpf_skb_change_tail, bpf_skb_change_type, bpf_skb_load_bytes,
-    bpf_skb_store_bytes,
+    bpf_sk_release, bpf_skb_adjust_room, bpf_skb_change_tail, bpf_skb_change_type,
+    bpf_skb_load_bytes, bpf_skb_store_bytes, bpf_skc_lookup_tcp,
 };
 use aya_ebpf::programs::TcContext;
-use weir_ebpf_common::Address;
+use weir_ebpf_common::{Address, Port};
 
 /// The kernel refused to read or change a packet.
 #[derive(Clone, Copy)]
@@ -184,6 +184,53 @@ impl Skb {
     pub(crate) fn address_to_host(self) {
         // SAFETY: no memory is passed. It fails for no packet that this program sees.
         let _ = unsafe { bpf_skb_change_type(self.0, 0) };
+    }
+}
+
+/// Who a TCP connection is between, as the one end sees it.
+#[repr(C)]
+struct Ends<A> {
+    remote: A,
+    local: A,
+    remote_port: Port,
+    local_port: Port,
+}
+
+/// States of a TCP socket that no packet of another connection can disturb: it is over, or takes
+/// whoever comes (linux/tcp_states.h).
+const TIME_WAIT: u32 = 6;
+const CLOSED: u32 = 7;
+const LISTENS: u32 = 10;
+
+impl Skb {
+    /// Whether a socket in that namespace has a connection between these ends. `netns` is its number
+    /// in the namespace of the device.
+    #[inline(always)]
+    pub(crate) fn has_connection<A: Address>(
+        self,
+        (remote, remote_port): (A, Port),
+        (local, local_port): (A, Port),
+        netns: u32,
+    ) -> bool {
+        let mut ends = Ends { remote, local, remote_port, local_port };
+        // SAFETY: the helper reads as many bytes as the structure has, whose size tells the family.
+        let socket = unsafe {
+            bpf_skc_lookup_tcp(
+                self.0.cast(),
+                (&raw mut ends).cast(),
+                size_of::<Ends<A>>() as u32,
+                netns.into(),
+                0,
+            )
+        };
+        if socket.is_null() {
+            return false;
+        }
+        // SAFETY: it is a socket until it is released.
+        let state = Self::field(unsafe { &raw const (*socket).state });
+        // SAFETY: it was found above, and is not used any more.
+        unsafe { bpf_sk_release(socket.cast()) };
+        !matches!(state, TIME_WAIT | CLOSED | LISTENS)
     }
 }
 

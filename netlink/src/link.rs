@@ -79,6 +79,9 @@ pub struct Link {
     pub alias: Option<String>,
     /// For a bridge port: whether a frame may leave by the port it came from.
     pub hairpin: Option<bool>,
+    /// For a link whose other end is in another network namespace: this one's number for that
+    /// (`IFLA_LINK_NETNSID`).
+    pub peer_netns: Option<u32>,
 }
 
 impl Link {
@@ -94,6 +97,7 @@ impl Link {
             controller: None,
             alias: None,
             hairpin: None,
+            peer_netns: None,
         };
         for attribute in message.attributes {
             match attribute {
@@ -104,6 +108,8 @@ impl Link {
                     link.is_running = matches!(state, State::Up | State::Unknown);
                 }
                 LinkAttribute::Controller(index) => link.controller = Some(index),
+                // -1 is a namespace that has no number.
+                LinkAttribute::LinkNetNsId(number) => link.peer_netns = number.try_into().ok(),
                 LinkAttribute::IfAlias(alias) => link.alias = Some(alias),
                 LinkAttribute::LinkInfo(infos) => link.read_infos(&infos),
                 _ => {}

@@ -158,5 +158,9 @@ fn route<A: OfIp>(net: IpNetwork, to: Destination) -> Option<((A, u32), Route<A>
 }
 
 fn endpoint(to: Endpoint) -> common::Endpoint {
-    common::Endpoint { ifindex: to.link, mac: Mac(to.mac.octets()), reserved: [0; 2] }
+    common::Endpoint {
+        ifindex: to.link,
+        mac: Mac(to.mac.octets()),
+        netns: common::Endpoint::netns_field(to.netns),
+    }
 }

@@ -89,19 +89,19 @@ pub struct Endpoint {
     pub link: u32,
     /// Its hardware address.
     pub mac: MacAddr,
+    /// The node's number of its network namespace, if it has one.
+    pub netns: Option<u32>,
 }
 
 /// Plans what leads to this node's pods. A record whose interface is not there is a pod that is
 /// going.
 pub fn of_pods(records: &[Record], links: &[Link]) -> OfPods {
     let mut desired = OfPods::default();
-    let is_there = |record: &&Record| {
+    for record in records {
         let same =
-            |link: &Link| link.index == record.host_ifindex && link.name == record.host_interface;
-        links.iter().any(same)
-    };
-    for record in records.iter().filter(is_there) {
-        let endpoint = Endpoint { link: record.host_ifindex, mac: record.mac };
+            |link: &&Link| link.index == record.host_ifindex && link.name == record.host_interface;
+        let Some(link) = links.iter().find(same) else { continue };
+        let endpoint = Endpoint { link: link.index, mac: record.mac, netns: link.peer_netns };
         desired.endpoints.extend(record.ips.iter().map(|ip| (*ip, endpoint)));
         desired.places.extend(Hook::POD.map(|hook| (record.host_ifindex, hook)));
     }
@@ -113,10 +113,12 @@ pub fn of_cluster(surroundings: &Surroundings<'_>) -> OfCluster {
     let on = |link| (link, Hook::FromOverlay);
     let arrivals = arrivals(surroundings);
     let uplinks: BTreeSet<u32> = surroundings.uplinks.iter().map(|uplink| uplink.link).collect();
+    let vacant = uplinks.difference(&arrivals).copied().map(on).collect();
+    let outer = uplinks.iter().flat_map(|link| Hook::UPLINK.map(|hook| (*link, hook)));
     OfCluster {
         destinations: destinations(surroundings),
-        vacant: uplinks.difference(&arrivals).copied().map(on).collect(),
-        places: arrivals.into_iter().map(on).collect(),
+        vacant,
+        places: arrivals.into_iter().map(on).chain(outer).collect(),
     }
 }
 

@@ -47,7 +47,7 @@ impl Scene {
     }
 
     fn enter(&self, ip: [u8; 4], ifindex: u32) -> Result<()> {
-        let endpoint = Endpoint { ifindex, mac: Mac([2, 0, 0, 0, 0, 9]), reserved: [0; 2] };
+        let endpoint = Endpoint { ifindex, mac: Mac([2, 0, 0, 0, 0, 9]), netns: 0 };
         let open = || Endpoints::<V4>::open(&self.pins, map::ENDPOINTS_V4);
         self.node.run(|| Ok(open()?.set(&V4::new(ip), &endpoint)?))
     }

@@ -104,11 +104,12 @@ impl Scene {
             pod.sh(&line)?;
         }
         let ifindex = self.ifindex(&veth)?;
+        let netns = Endpoint::netns_field(self.netns_of(&veth)?);
         self.node.run(|| {
             for hook in Hook::POD {
                 attach(ifindex, &Program::open(&self.pins, hook)?)?;
             }
-            let endpoint = Endpoint { ifindex, mac: Mac(mac), reserved: [0; 2] };
+            let endpoint = Endpoint { ifindex, mac: Mac(mac), netns };
             Endpoints::open(&self.pins, V4::ENDPOINTS)?.set(&V4::from(v4), &endpoint)?;
             Endpoints::open(&self.pins, V6::ENDPOINTS)?.set(&V6::from(v6), &endpoint)?;
             Ok(())
@@ -124,6 +125,14 @@ impl Scene {
             let index = text.split(':').next().with_context(|| format!("no index in {path}"))?;
             Ok(index.parse()?)
         })
+    }
+
+    /// The node's number of the namespace that the other end of a veth is in.
+    fn netns_of(&self, veth: &str) -> Result<Option<u32>> {
+        let text = self.node.sh(&format!("ip -j link show {veth}"))?;
+        let links: Vec<serde_json::Value> = serde_json::from_str(&text)?;
+        let number = links.first().and_then(|link| link.get("link_netnsid")?.as_u64());
+        Ok(number.map(u32::try_from).transpose()?)
     }
 
     /// Bytes that a device of the node has sent.

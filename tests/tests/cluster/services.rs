@@ -13,6 +13,7 @@ mod lifecycle;
 mod masquerade;
 mod matrix;
 mod node_address;
+mod outside;
 mod ports;
 mod quotation;
 mod reconnect;

@@ -34,6 +34,7 @@ fn link(index: u32, name: &str) -> Link {
         controller: None,
         alias: None,
         hairpin: None,
+        peer_netns: None,
     }
 }
 
@@ -77,7 +78,8 @@ fn pods_of_other_nodes_are_behind_the_tunnel_and_nodes_are_not() {
     for node in ["192.0.2.9/32", "192.0.2.1/32", "198.51.100.2/32"] {
         assert_eq!(to(&desired, node), Destination::by_stack(RouteKind::Node));
     }
-    assert_eq!(desired.places, [(TUNNEL, Hook::FromOverlay)]);
+    let outer = [(2, Hook::FromUplink), (2, Hook::ToUplink)];
+    assert_eq!(desired.places, [&[(TUNNEL, Hook::FromOverlay)], &outer[..]].concat());
     assert_eq!(desired.vacant, [(2, Hook::FromOverlay)]);
 }
 
@@ -97,7 +99,8 @@ fn without_a_tunnel_packets_of_pods_arrive_by_the_uplink() {
     let near = to(&desired, "10.0.1.0/24");
     assert_eq!((near.link, near.mtu), (2, 1500));
     assert_eq!(near.next_hop, Some("192.0.2.1".parse().unwrap()));
-    assert_eq!(desired.places, [(2, Hook::FromOverlay)]);
+    let places = [Hook::FromOverlay, Hook::FromUplink, Hook::ToUplink].map(|hook| (2, hook));
+    assert_eq!(desired.places, places);
     assert_eq!(desired.vacant, []);
 }
 

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 use serde_json::{Value, json};
-use weir_tests::lab::{Node, Pod, binary};
+use weir_datapath::{Capacities, Pins, load};
+use weir_tests::lab::{Node, Pod, Stack, binary};
 
 use super::sample::Job;
 
@@ -38,6 +39,18 @@ impl Contender {
             config["runDir"] = json!(dir.join("run"));
             config["pinDir"] = json!(dir.join("pins"));
         })
+    }
+
+    /// The same on a node whose agent has loaded the eBPF programs of Services: ADD attaches two and
+    /// enters the pod into their maps.
+    pub(crate) fn weir_with_programs(families: Families) -> Result<Self> {
+        let mut contender = Self::weir(families)?;
+        let folder = contender.node.dir().join("bpf");
+        contender.node.mount_bpffs(&folder)?;
+        let pins = Pins::new(folder.join("weir"));
+        contender.node.run(|| Ok(load(&pins, &Capacities::default())?))?;
+        contender.config["pinDir"] = json!(pins.folder());
+        Ok(contender)
     }
 
     /// The reference plugin `bridge`, which calls `host-local` itself.

@@ -64,7 +64,11 @@ pub(crate) fn measure(options: &Options) -> Result<()> {
     for round in rounds(options) {
         eprintln!("measuring: {round}");
         let contenders = [
-            Contender::weir(round.families)?,
+            if round.programs {
+                Contender::weir_with_programs(round.families)?
+            } else {
+                Contender::weir(round.families)?
+            },
             Contender::reference(&options.reference, round.families)?,
         ];
         let (times, sandboxes) = round.measure(&contenders)?;
@@ -80,13 +84,21 @@ pub(crate) fn measure(options: &Options) -> Result<()> {
 }
 
 fn rounds(options: &Options) -> Vec<Round> {
+    let Options { samples, pods, .. } = *options;
     let round =
-        |families, parallel, pods| Round { families, parallel, pods, samples: options.samples };
-    let mut rounds =
-        vec![round(Families::Ipv4, 1, 0), round(Families::Ipv4, 8, 0), round(Families::Dual, 1, 0)];
-    if options.pods > 0 {
-        rounds.push(round(Families::Ipv4, 1, options.pods));
-        rounds.push(round(Families::Ipv4, 8, options.pods));
+        |families, parallel, pods| Round { families, programs: false, parallel, pods, samples };
+    let with_programs = |round| Round { programs: true, ..round };
+    let mut rounds = vec![
+        round(Families::Ipv4, 1, 0),
+        with_programs(round(Families::Ipv4, 1, 0)),
+        round(Families::Ipv4, 8, 0),
+        with_programs(round(Families::Ipv4, 8, 0)),
+        round(Families::Dual, 1, 0),
+        with_programs(round(Families::Dual, 1, 0)),
+    ];
+    if pods > 0 {
+        rounds.push(round(Families::Ipv4, 1, pods));
+        rounds.push(round(Families::Ipv4, 8, pods));
     }
     rounds
 }

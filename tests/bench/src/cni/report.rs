@@ -29,6 +29,7 @@ pub(crate) struct Report {
 pub(crate) struct Row {
     operation: String,
     families: Families,
+    programs: bool,
     parallel: u32,
     other_pods: u32,
     samples: usize,
@@ -74,6 +75,7 @@ impl Row {
         Self {
             operation,
             families: round.families,
+            programs: round.programs,
             parallel: round.parallel,
             other_pods: round.pods,
             samples,
@@ -91,6 +93,7 @@ impl Row {
         let Self {
             operation,
             families,
+            programs,
             parallel,
             other_pods,
             samples,
@@ -103,6 +106,9 @@ impl Row {
             Families::Ipv4 => "IPv4".to_owned(),
             Families::Dual => "dual-stack".to_owned(),
         };
+        if *programs {
+            circumstances += ", with programs";
+        }
         if *parallel > 1 {
             circumstances += &format!(", {parallel} in parallel");
         }

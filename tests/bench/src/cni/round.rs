@@ -16,6 +16,8 @@ const WARM_UP: u32 = 3;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Round {
     pub(crate) families: Families,
+    /// Whether Weir's node has eBPF programs, which ADD attaches.
+    pub(crate) programs: bool,
     /// Calls at the same time.
     pub(crate) parallel: u32,
     /// Pods that are on the node all the time.
@@ -46,7 +48,8 @@ impl fmt::Display for Round {
             Families::Ipv4 => "IPv4",
             Families::Dual => "dual-stack",
         };
-        write!(f, "{families}, {} in parallel, {} other pods", self.parallel, self.pods)
+        let programs = if self.programs { ", with programs" } else { "" };
+        write!(f, "{families}{programs}, {} in parallel, {} other pods", self.parallel, self.pods)
     }
 }
 

@@ -130,27 +130,45 @@ impl Report {
     fn traffic(&self) -> Table {
         let mut table = table(&[
             "pod to pod of another node",
-            "weir",
             "flannel's entries and rules",
+            "weir",
+            "ratio",
+            "target",
+            "weir with Services",
             "ratio",
             "target",
             "entries alone",
-            "ratio",
+            "weir's ratio to them",
         ]);
         for row in &self.traffic {
-            let Compared { kind, weir, flannel, ratio, bare, ratio_to_bare } = *row;
+            let Compared {
+                kind,
+                weir,
+                services,
+                flannel,
+                ratio,
+                services_ratio,
+                bare,
+                ratio_to_bare,
+            } = *row;
             let (name, scale) = match kind {
                 Kind::Throughput => ("one TCP stream, Gbit/s", 1e9),
                 Kind::Requests => ("requests one at a time, 1000/s", 1e3),
             };
             let rate = |value: f64| format!("{:.2}", value / scale);
-            let limit = format!("≥ {TRAFFIC_TARGET:.2}");
+            let verdict = |ratio: f64| {
+                let limit = format!("≥ {TRAFFIC_TARGET:.2}");
+                of_interest(true, &limit, (ratio * 100.0).round() / 100.0 >= TRAFFIC_TARGET)
+            };
             table.add_row(vec![
                 name.to_owned(),
-                rate(weir),
                 rate(flannel),
+                rate(weir),
                 format!("{ratio:.2}"),
-                of_interest(true, &limit, (ratio * 100.0).round() / 100.0 >= TRAFFIC_TARGET),
+                verdict(ratio),
+                rate(services),
+                format!("{services_ratio:.2}"),
+                verdict(services_ratio),
                 rate(bare),
                 format!("{ratio_to_bare:.2}"),
             ]);

@@ -25,9 +25,13 @@ pub(crate) enum Kind {
 pub(crate) struct Compared {
     pub(crate) kind: Kind,
     pub(crate) weir: f64,
+    /// Weir with the programs of Services.
+    pub(crate) services: f64,
     /// Flannel's entries and rules.
     pub(crate) flannel: f64,
     pub(crate) ratio: f64,
+    /// Of Weir with programs to flannel's rules.
+    pub(crate) services_ratio: f64,
     /// Flannel's entries alone.
     pub(crate) bare: f64,
     pub(crate) ratio_to_bare: f64,
@@ -39,8 +43,9 @@ struct Weir {
 }
 
 impl Weir {
-    fn new() -> Result<Self> {
-        let cluster = Cluster::new(2).build()?;
+    fn new(services: bool) -> Result<Self> {
+        let builder = Cluster::new(2);
+        let cluster = if services { builder.services() } else { builder }.build()?;
         let pods = cluster.nodes().iter().map(|node| node.pod("pod")).collect::<Result<_>>()?;
         Ok(Self { pods, _cluster: cluster })
     }
@@ -57,30 +62,33 @@ pub(crate) fn measure(turns: u32, seconds: u64, cpus: &[usize]) -> Result<Vec<Co
         anyhow::bail!("no processor to run on")
     };
     let (cpus, time) = (Processors { client, server }, Duration::from_secs(seconds));
-    let weir = Weir::new()?;
+    let (weir, services) = (Weir::new(false)?, Weir::new(true)?);
     let (flannel, bare) = (ByHand::new(Rules::Flannel)?, ByHand::new(Rules::None)?);
     let mut rows = Vec::new();
     for kind in [Kind::Throughput, Kind::Requests] {
-        let mut rates: [Vec<f64>; 3] = Default::default();
+        let mut rates: [Vec<f64>; 4] = Default::default();
         for turn in 0..turns {
             eprintln!("measuring: {kind:?}, turn {} of {turns}", turn + 1);
-            for place in 0..3 {
-                let contender = (turn + place) % 3;
+            for place in 0..4 {
+                let contender = (turn + place) % 4;
                 let rate = match contender {
                     0 => run(kind, weir.ends()?, time, cpus),
-                    1 => run(kind, flannel.ends()?, time, cpus),
+                    1 => run(kind, services.ends()?, time, cpus),
+                    2 => run(kind, flannel.ends()?, time, cpus),
                     _ => run(kind, bare.ends()?, time, cpus),
                 };
-                let rates = rates.get_mut(contender as usize).context("three contenders")?;
+                let rates = rates.get_mut(contender as usize).context("four contenders")?;
                 rates.push(rate?);
             }
         }
-        let [weir, flannel, bare] = rates;
+        let [weir, services, flannel, bare] = rates;
         rows.push(Compared {
             kind,
             ratio: median(ratios(&weir, &flannel)),
+            services_ratio: median(ratios(&services, &flannel)),
             ratio_to_bare: median(ratios(&weir, &bare)),
             weir: median(weir),
+            services: median(services),
             flannel: median(flannel),
             bare: median(bare),
         });

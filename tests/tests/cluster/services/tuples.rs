@@ -44,18 +44,21 @@ fn datagrams_of_one_port_to_two_services_and_their_backend_are_answered_by_whom_
 }
 
 #[test]
-fn connections_of_one_port_to_two_services_and_then_their_backend_are_told_apart() -> Result<()> {
+fn connections_of_one_port_to_two_services_and_their_backend_are_told_apart() -> Result<()> {
     everywhere(|spot| {
-        let targets = targets(spot)?;
-        let mut first = Conversation::start_from(spot.client, 0, targets[0])?;
-        let port = first.port()?;
-        let mut others = targets[1..]
-            .iter()
-            .map(|target| Conversation::start_from(spot.client, port, *target))
-            .collect::<Result<Vec<_>>>()?;
-        for _ in 0..3 {
-            first.ask()?;
-            others.iter_mut().try_for_each(|talk| talk.ask().map(drop))?;
+        let [one, two, direct] = targets(spot)?;
+        for order in [[one, two, direct], [direct, one, two], [one, direct, two]] {
+            let mut first = Conversation::start_from(spot.client, 0, order[0])?;
+            let port = first.port()?;
+            let mut others = order[1..]
+                .iter()
+                .map(|target| Conversation::start_from(spot.client, port, *target))
+                .collect::<Result<Vec<_>>>()
+                .with_context(|| format!("{order:?}"))?;
+            for _ in 0..3 {
+                first.ask().with_context(|| format!("the first of {order:?}"))?;
+                others.iter_mut().try_for_each(|talk| talk.ask().map(drop))?;
+            }
         }
         Ok(())
     })
