@@ -77,6 +77,7 @@ pub(super) const SUITES: &[Suite] = &[
             "reach::dual_stack_pods_talk_by_routes",
             "reach::dual_stack_pods_talk_through_a_tunnel_over_ipv4",
             "services::dual_stack_pods_reach_a_service_in_both_families_through_a_tunnel",
+            "services::outside::a_machine_outside_of_the_cluster_reaches_services_by_a_node",
         ],
     },
 ];
