@@ -100,7 +100,18 @@ pub struct Attached {
 /// place.
 pub fn attach(ifindex: u32, program: &Program) -> Result<bool, Error> {
     let hook = program.hook();
-    ensure_clsact(ifindex)?;
+    // A pod's device is new: most often nothing is in the way, not even in need of a look.
+    match set(ifindex, program, NLM_F_EXCL) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) if lacks_clsact(&error) => {
+            ensure_clsact(ifindex)?;
+            match set(ifindex, program, NLM_F_EXCL) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                result => return result.map(|()| true).map_err(failed("set a filter", ifindex)),
+            }
+        }
+        result => return result.map(|()| true).map_err(failed("set a filter", ifindex)),
+    }
     match find(ifindex, hook)? {
         Some(found) if found.name != hook.filter() => {
             return Err(Error::Foreign { ifindex, found: found.name, wanted: hook.filter() });
@@ -108,9 +119,20 @@ pub fn attach(ifindex: u32, program: &Program) -> Result<bool, Error> {
         Some(found) if found.program == program.id() => return Ok(false),
         _ => {}
     }
-    let mut message = address(ifindex, hook)?;
-    #[expect(clippy::cast_sign_loss, reason = "a descriptor is not negative")]
-    let fd = program.raw_fd()? as u32;
+    set(ifindex, program, 0).map_err(failed("set a filter", ifindex))?;
+    Ok(true)
+}
+
+/// Without a `clsact` discipline the kernel finds nothing that could have a filter.
+fn lacks_clsact(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::INVAL | Errno::NOENT | Errno::OPNOTSUPP))
+}
+
+/// Puts a program in Weir's place; with `NLM_F_EXCL` only if nothing is there.
+fn set(ifindex: u32, program: &Program, flags: u16) -> io::Result<()> {
+    let hook = program.hook();
+    let mut message = address(ifindex, hook).map_err(|_| io::Error::from(Errno::NODEV))?;
+    let fd = program.raw_fd().cast_unsigned();
     message.attributes = vec![
         TcAttribute::Kind(TcFilterBpf::KIND.to_owned()),
         TcAttribute::Options(vec![
@@ -119,9 +141,7 @@ pub fn attach(ifindex: u32, program: &Program) -> Result<bool, Error> {
             TcOption::Bpf(TcFilterBpfOption::Flags(TcBpfFlags::DirectAction)),
         ]),
     ];
-    request::change(RouteNetlinkMessage::NewTrafficFilter(message), NLM_F_CREATE)
-        .map_err(failed("set a filter", ifindex))?;
-    Ok(true)
+    request::change(RouteNetlinkMessage::NewTrafficFilter(message), NLM_F_CREATE | flags)
 }
 
 /// Which of Weir's programs is at a hook of a device.

@@ -18,6 +18,7 @@ mod load;
 mod logs;
 pub mod maps;
 mod object;
+mod pinned;
 mod pins;
 mod program;
 mod request;

@@ -1,15 +1,17 @@
 //! A program that is pinned and can be attached to devices.
 
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::path::PathBuf;
 
-use aya::programs::SchedClassifier;
+use aya::programs::{ProgramError, SchedClassifier};
 
-use crate::{Error, Hook, Pins};
+use crate::{Error, Hook, Pins, pinned};
 
 /// A program for network devices.
 #[derive(Debug)]
 pub struct Program {
-    inner: SchedClassifier,
+    fd: OwnedFd,
+    path: PathBuf,
     hook: Hook,
     id: u32,
 }
@@ -20,17 +22,13 @@ impl Program {
     /// # Errors
     /// When it is not pinned ([`Error::is_not_found`]), or the caller has not the right.
     pub fn open(pins: &Pins, hook: Hook) -> Result<Self, Error> {
-        let failed = |action| {
-            move |source| Error::Program {
-                action,
-                name: hook.program().to_owned(),
-                source: Box::new(source),
-            }
-        };
-        let inner =
-            SchedClassifier::from_pin(pins.program(hook.program())).map_err(failed("open"))?;
-        let id = inner.info().map_err(failed("look at"))?.id();
-        Ok(Self { inner, hook, id })
+        let path = pins.program(hook.program());
+        let (fd, id) = pinned::open(&path).map_err(|error| Error::Program {
+            action: "open",
+            name: hook.program().to_owned(),
+            source: Box::new(ProgramError::IOError(error)),
+        })?;
+        Ok(Self { fd, path, hook, id })
     }
 
     /// Where it belongs.
@@ -45,18 +43,17 @@ impl Program {
         self.id
     }
 
-    /// What runs it.
-    pub(crate) fn inner(&self) -> &SchedClassifier {
-        &self.inner
+    /// What can run it on a packet of one's own.
+    pub(crate) fn runner(&self) -> Result<SchedClassifier, Error> {
+        SchedClassifier::from_pin(&self.path).map_err(|source| Error::Program {
+            action: "open",
+            name: self.hook.program().to_owned(),
+            source: Box::new(source),
+        })
     }
 
     /// Its descriptor, for as long as it is borrowed.
-    pub(crate) fn raw_fd(&self) -> Result<RawFd, Error> {
-        let fd = self.inner.fd().map_err(|source| Error::Program {
-            action: "use",
-            name: self.hook.program().to_owned(),
-            source: Box::new(source),
-        })?;
-        Ok(fd.as_fd().as_raw_fd())
+    pub(crate) fn raw_fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
     }
 }

@@ -60,7 +60,7 @@ impl Program {
             ctx_out: Some(&mut context_out),
             ..TestRunOptions::default()
         };
-        let result = self.inner().test_run(options).map_err(|source| Error::Program {
+        let result = self.runner()?.test_run(options).map_err(|source| Error::Program {
             action: "try",
             name: self.hook().program().to_owned(),
             source: Box::new(source),
