@@ -30,9 +30,10 @@ const fn without_kube_proxy(pattern: &'static str, why: &'static str) -> Reason 
 const HOST_PORTS: &str = "Weir serves no host ports yet";
 const CLOUD: &str = "wants a cloud's load balancers";
 const NODE_PORTS: &str = "Weir serves no node ports yet";
+const HEALTH_PORT: &str = "asks the health port of kube-proxy, which Weir does not serve yet";
 
 /// The first one that matches is told.
-const REASONS: [Reason; 31] = [
+const REASONS: [Reason; 32] = [
     always("[Feature:NetworkPolicy]", "Weir has no NetworkPolicy"),
     always("[Feature:SCTPConnectivity]", "the machine's kernel has no SCTP"),
     always("SCTP HostPort", "the machine's kernel has no SCTP"),
@@ -64,6 +65,7 @@ const REASONS: [Reason; 31] = [
     },
     without_kube_proxy("NodePort", NODE_PORTS),
     without_kube_proxy("nodePort", NODE_PORTS),
+    without_kube_proxy("should check kube-proxy urls", HEALTH_PORT),
     // Each of these asks a node port too.
     without_kube_proxy("Granular Checks: Services", NODE_PORTS),
     without_kube_proxy("PublishNotReadyAddresses is true", NODE_PORTS),
