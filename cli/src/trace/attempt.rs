@@ -35,13 +35,33 @@ pub(super) struct Attempt {
     pub(super) removed: u32,
 }
 
+/// How often a packet is tried whose Service changes just then.
+const TRIES: u32 = 5;
+
 /// Tries one packet of the pod.
 pub(super) fn run<A: Family + ToIp>(
     pins: &Pins,
     sender: &Sender,
-    (from, to): (A, A),
+    addresses: (A, A),
     destination: &Destination,
 ) -> Result<Attempt> {
+    for _ in 1..TRIES {
+        if let Some(attempt) = run_once(pins, sender, addresses, destination)? {
+            return Ok(attempt);
+        }
+    }
+    let last = run_once(pins, sender, addresses, destination)?;
+    last.context("the Service changes again and again: try once more")
+}
+
+/// The same once; nothing if the Service changed meanwhile, so that it is not known which one the packet
+/// met.
+fn run_once<A: Family + ToIp>(
+    pins: &Pins,
+    sender: &Sender,
+    (from, to): (A, A),
+    destination: &Destination,
+) -> Result<Option<Attempt>> {
     let Destination { port, protocol, .. } = *destination;
     let program = Program::open(pins, Hook::FromPod)?;
     let map = if protocol == Protocol::TCP { A::FLOWS_TCP } else { A::FLOWS_ANY };
@@ -57,7 +77,8 @@ pub(super) fn run<A: Family + ToIp>(
         ..FlowKey::default()
     };
     let frontend = ServiceKey::new(to, Port::new(port), protocol.0, Scope::Internal);
-    let service = Services::<A>::open(pins, A::SERVICES)?.get(&frontend)?;
+    let services = Services::<A>::open(pins, A::SERVICES)?;
+    let service = services.get(&frontend)?;
     let mut affinity = Remembered::before(pins, from, service.as_ref())?;
     let frame = packet::craft(
         sender.mac,
@@ -71,9 +92,14 @@ pub(super) fn run<A: Family + ToIp>(
     let after = counters(pins)?;
     // Whatever happened, nothing stays.
     let (backend, entries) = remove(&mut flows, &key)?;
+    let met = services.get(&frontend)?;
+    if met != service {
+        affinity.forget(met.as_ref())?;
+        return Ok(None);
+    }
     let removed = entries + affinity.restore()?;
     let trial = tried?;
-    Ok(Attempt {
+    Ok(Some(Attempt {
         action: trial.action,
         mark: trial.mark,
         sent: packet::read(&frame).context("the packet that was made is none")?,
@@ -82,7 +108,7 @@ pub(super) fn run<A: Family + ToIp>(
         service,
         backend,
         removed,
-    })
+    }))
 }
 
 /// A source port of the pod that no flow has, from wherever it leads.
@@ -137,6 +163,17 @@ impl<A: Family> Remembered<A> {
         let before = table.get(&key)?;
         let matters = service.is_some_and(|service| service.affinity != 0);
         Ok(Self { table, key, before, matters })
+    }
+
+    /// Makes it what it was where the Service, which is `met` now, was another before: whether the
+    /// packet met the one or the other.
+    fn forget(&mut self, met: Option<&Service>) -> Result<()> {
+        self.matters = true;
+        self.restore()?;
+        if let Some(met) = met.filter(|met| met.id != self.key.service) {
+            self.table.remove(&AffinityKey { service: met.id, ..self.key })?;
+        }
+        Ok(())
     }
 
     /// Makes it what it was; tells how many entries had been made.
