@@ -68,10 +68,9 @@ pub(crate) fn open<A: Family>(
     key: &FlowKey<A>,
     flow: &mut Flow<A>,
 ) -> Result<(), Reason> {
-    if is_connected(skb, key, flow) {
+    // One after the other and not one within the other: kernels before 6.6 add up more of the stack.
+    if is_connected(skb, key, flow) || !claim_answers(key, flow) {
         claim_other_answers(key, flow)?;
-    } else {
-        claim_answers(key, flow)?;
     }
     if !maps::add_flow(key, flow) {
         if let Some(first) = maps::flow(key) {
@@ -103,7 +102,9 @@ pub(crate) fn store<A: Family>(key: &FlowKey<A>, flow: &Flow<A>) -> bool {
         maps::remove_flow(&answers);
         return false;
     }
-    restore(key, flow);
+    // The table forgets first what nobody has looked up. (Not by `restore`: the stack of kernels before
+    // 6.6 has no room for one more call.)
+    let _ = maps::flow(&answers);
     maps::count(Reason::FlowOpened);
     true
 }
@@ -122,23 +123,25 @@ pub(crate) fn is_connected<A: Family>(skb: Skb, key: &FlowKey<A>, flow: &Flow<A>
     skb.has_connection((flow.address, flow.port), (key.source, key.source_port), netns)
 }
 
-/// Takes the key of the answers for a flow, if need be with another source port.
+/// Takes the key of the answers for a flow; tells whether it has it. If not, a flow that still lives has.
 #[inline(never)]
-fn claim_answers<A: Family>(key: &FlowKey<A>, flow: &mut Flow<A>) -> Result<(), Reason> {
+fn claim_answers<A: Family>(key: &FlowKey<A>, flow: &Flow<A>) -> bool {
     let twin = flow.twin(key);
     let answers = flow.reverse_key(key);
-    let Some(found) = maps::flow(&answers) else {
-        return store_answers(&answers, &twin);
-    };
-    let found = found.get();
-    if is_same(&found, &twin) {
-        return Ok(());
-    }
-    if found.is_reverse() && !is_live(&answers, &found) {
+    if let Some(found) = maps::flow(&answers) {
+        let found = found.get();
+        if is_same(&found, &twin) {
+            return true;
+        }
+        if !found.is_reverse() || is_live(&answers, &found) {
+            return false;
+        }
         maps::remove_flow(&answers);
-        return store_answers(&answers, &twin);
     }
-    claim_other_answers(key, flow)
+    if !maps::add_flow(&answers, &twin) {
+        maps::count(Reason::FlowNotStored);
+    }
+    true
 }
 
 /// Takes a key for a flow whose own source port is taken.
@@ -159,14 +162,6 @@ fn claim_other_answers<A: Family>(key: &FlowKey<A>, flow: &mut Flow<A>) -> Resul
         }
     }
     Err(Reason::DroppedCollision)
-}
-
-#[inline(always)]
-fn store_answers<A: Family>(key: &FlowKey<A>, twin: &Flow<A>) -> Result<(), Reason> {
-    if !maps::add_flow(key, twin) {
-        maps::count(Reason::FlowNotStored);
-    }
-    Ok(())
 }
 
 /// Whether something would rewrite the answers to a packet that goes untranslated.

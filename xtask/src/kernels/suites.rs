@@ -69,7 +69,6 @@ pub(super) const SUITES: &[Suite] = &[
         target: "cluster",
         tests: &[
             "cleanup::everything_of_weirs_goes_and_nothing_of_others",
-            "cli::trace::a_service_leads_to_a_pod_of_the_node_or_of_another_past_the_stack",
             "device::a_device_does_not_learn_and_has_the_documented_settings",
             "device::a_device_that_is_deleted_comes_back",
             "masquerade::outside_of_the_cluster_a_pod_has_its_nodes_address",
@@ -77,7 +76,6 @@ pub(super) const SUITES: &[Suite] = &[
             "reach::dual_stack_pods_talk_by_routes",
             "reach::dual_stack_pods_talk_through_a_tunnel_over_ipv4",
             "services::dual_stack_pods_reach_a_service_in_both_families_through_a_tunnel",
-            "services::outside::a_machine_outside_of_the_cluster_reaches_services_by_a_node",
         ],
     },
 ];
