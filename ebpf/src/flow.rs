@@ -68,7 +68,7 @@ pub(crate) fn open<A: Family>(
     key: &FlowKey<A>,
     flow: &mut Flow<A>,
 ) -> Result<(), Reason> {
-    // One after the other and not one within the other: kernels before 6.6 add up more of the stack.
+    // One after the other and not one within the other: older kernels (6.1) add up more stack.
     if is_connected(skb, key, flow) || !claim_answers(key, flow) {
         claim_other_answers(key, flow)?;
     }
@@ -102,8 +102,8 @@ pub(crate) fn store<A: Family>(key: &FlowKey<A>, flow: &Flow<A>) -> bool {
         maps::remove_flow(&answers);
         return false;
     }
-    // The table forgets first what nobody has looked up. (Not by `restore`: the stack of kernels before
-    // 6.6 has no room for one more call.)
+    // The table forgets first what nobody has looked up. (Not by `restore`: the stack of older kernels,
+    // 6.1 among them, has no room for one more call.)
     let _ = maps::flow(&answers);
     maps::count(Reason::FlowOpened);
     true
