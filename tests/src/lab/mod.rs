@@ -32,6 +32,7 @@ mod observe;
 mod pod;
 mod result;
 mod server;
+mod start;
 mod store;
 mod tool;
 mod traffic;
@@ -52,6 +53,7 @@ pub use observe::{
 pub use pod::Pod;
 pub use result::{Added, CniError, Interface, Ip, ResultRoute, refused};
 pub use server::{Conversation, Server, Who, ask_tcp, ask_tcp_within, ask_udp, ask_udp_within};
+pub use start::close;
 pub use tool::{Finished, Tool};
 pub use traffic::{ping, seen_from, tcp_echo, tcp_transfer, udp_echo};
 pub use wait::{eventually, until};

@@ -12,6 +12,7 @@ use rustix::net::sockopt::{Timeout, set_socket_reuseaddr, set_socket_timeout};
 use rustix::net::{AddressFamily, SocketType, bind, connect, connect_unspec, socket};
 
 use super::namespaces::Stack;
+use super::start::close;
 
 /// Far more than any packet between namespaces of one machine needs.
 const DEADLINE: Duration = Duration::from_secs(3);
@@ -63,8 +64,14 @@ impl Server {
         let (name, again) = (name.to_owned(), name.to_owned());
         let (stopped, stopped_too) = (Arc::clone(&stop), Arc::clone(&stop));
         let threads = vec![
-            thread::spawn(move || accept(&listener, &name, &stopped)),
-            thread::spawn(move || answer(&socket, &again, &stopped_too)),
+            thread::spawn(move || {
+                accept(&listener, &name, &stopped);
+                close(listener);
+            }),
+            thread::spawn(move || {
+                answer(&socket, &again, &stopped_too);
+                close(socket);
+            }),
         ];
         Ok(Self { stop, threads })
     }

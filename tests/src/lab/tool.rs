@@ -14,6 +14,7 @@ use rustix::process::{
 };
 
 use super::namespaces::Namespaces;
+use super::start::start;
 
 /// No tool of the lab works this long; what does, hangs.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -155,8 +156,7 @@ impl Tool {
                 Ok(set_parent_process_death_signal(Some(Signal::KILL))?)
             });
         }
-        self.command
-            .spawn()
+        start(&mut self.command)
             .with_context(|| format!("start {}", self.command.get_program().to_string_lossy()))
     }
 }

@@ -17,6 +17,7 @@ use rustix::process::{
 
 use crate::lab::namespaces::Stack;
 use crate::lab::node::Node;
+use crate::lab::start::start;
 
 /// An agent that is told to end does so long before.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -54,7 +55,7 @@ impl Agent {
                     command.pre_exec(|| Ok(set_parent_process_death_signal(Some(Signal::KILL))?));
                 }
                 let mut child =
-                    command.spawn().with_context(|| format!("start {}", program.display()))?;
+                    start(&mut command).with_context(|| format!("start {}", program.display()))?;
                 let pidfd = pidfd_open(Pid::from_child(&child), PidfdFlags::empty());
                 // Nobody listens any more only when the test has given up.
                 let _ = started.send((child.id(), pidfd.context("pidfd_open")?));

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use rustix::net::sockopt::set_ipv6_unicast_hops;
-use weir_tests::lab::{Attached, Stack, until};
+use weir_tests::lab::{Attached, Stack, close, until};
 
 use super::matrix::{Spot, alone_on_each_way, everywhere};
 use super::quotation::Listener;
@@ -68,7 +68,7 @@ fn a_client_that_is_gone_is_told_to_the_backend_as_it_knows_it() -> Result<()> {
         let near = connected(spot.client, target)?;
         near.send(&[1; 100])?;
         let (_, peer) = far.recv_from(&mut [0; 200]).context("the backend receives nothing")?;
-        drop(near);
+        close(near);
         let listener = Listener::start(pod, spot.ipv4)?;
         far.connect(peer)?;
         far.send(&[2; 100])?;
