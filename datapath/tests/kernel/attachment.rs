@@ -1,6 +1,10 @@
 //! Programs come and go without others noticing.
 
-use anyhow::Result;
+use std::fs;
+
+use anyhow::{Context, Result, ensure};
+use weir_datapath::common::{V4, map};
+use weir_datapath::maps::Family;
 use weir_datapath::{Capacities, Error, Hook, Program, attach, detach, list, load};
 use weir_tests::lab::Stack;
 
@@ -51,6 +55,23 @@ fn a_device_that_is_not_there_is_not_found() -> Result<()> {
         let program = Program::open(&scene.pins, Hook::FromPod)?;
         let error = attach(4711, &program).expect_err("there is no such device");
         assert!(error.is_not_found(), "{error:?}");
+        Ok(())
+    })
+}
+
+#[test]
+fn what_is_no_program_for_devices_is_refused_in_its_place() -> Result<()> {
+    let scene = Scene::with_pods(0)?;
+    let place = scene.pins.program("from_pod");
+    let others =
+        [V4::ENDPOINTS, V4::FLOWS_TCP, V4::CLUSTER, map::SLOTS].map(|map| scene.pins.map(map));
+    scene.node.run(|| {
+        for other in others.into_iter().chain([scene.pins.program("connect4")]) {
+            fs::rename(&other, &place).with_context(|| format!("move {}", other.display()))?;
+            let error = Program::open(&scene.pins, Hook::FromPod).err().context("it is opened")?;
+            let text = format!("{:#}", anyhow::Error::from(error));
+            ensure!(text.contains("no program for network devices"), "{}: {text}", other.display());
+        }
         Ok(())
     })
 }
