@@ -7,7 +7,7 @@ use std::{fs, io::ErrorKind, net::IpAddr, path::Path};
 
 use tracing::{debug, info, warn};
 use weir_datapath::{
-    Hook, Pins, Program, attach,
+    Hook, Pins, Program, attach_all,
     common::{Endpoint, Mac, V4, V6, map},
     list,
     maps::{Endpoints, Family},
@@ -51,9 +51,7 @@ impl Programs {
     /// Attaches the programs to the host's end of a pod's veth, in the calling thread's network
     /// namespace.
     pub(crate) fn attach(&self, port: u32) -> Result<(), Error> {
-        for program in &self.attached {
-            attach(port, program).map_err(refused("attach the eBPF programs"))?;
-        }
+        attach_all(port, &self.attached).map_err(refused("attach the eBPF programs"))?;
         Ok(())
     }
 

@@ -13,7 +13,8 @@ use rtnetlink::packet_route::tc::{
 };
 use rustix::io::Errno;
 
-use crate::{Error, Program, request};
+use crate::request::{self, Change};
+use crate::{Error, Program};
 
 /// Weir's place among a device's filters: "weir" as a handle.
 const HANDLE: u32 = 0x7765_6972;
@@ -99,19 +100,43 @@ pub struct Attached {
 /// When there is no such device ([`Error::is_not_found`]), or another tool's filter is in Weir's
 /// place.
 pub fn attach(ifindex: u32, program: &Program) -> Result<bool, Error> {
-    let hook = program.hook();
-    // A pod's device is new: most often nothing is in the way, not even in need of a look.
-    match set(ifindex, program, NLM_F_EXCL) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        Err(error) if lacks_clsact(&error) => {
-            ensure_clsact(ifindex)?;
-            match set(ifindex, program, NLM_F_EXCL) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                result => return result.map(|()| true).map_err(failed("set a filter", ifindex)),
-            }
-        }
-        result => return result.map(|()| true).map_err(failed("set a filter", ifindex)),
+    attach_all(ifindex, std::slice::from_ref(program))
+}
+
+/// The same for several at once: a device that has just been made has them after one exchange with the
+/// kernel. Tells whether there was something to do for any.
+///
+/// # Errors
+/// As [`attach`]; those before the first that fails are attached.
+pub fn attach_all(ifindex: u32, programs: &[Program]) -> Result<bool, Error> {
+    let mut changes = vec![new_clsact(ifindex)?];
+    for program in programs {
+        changes.push(set(ifindex, program, NLM_F_EXCL)?);
     }
+    let mut outcomes =
+        request::change_all(changes).map_err(failed("set a filter", ifindex))?.into_iter();
+    match outcomes.next() {
+        Some(Err(error)) if error.kind() != io::ErrorKind::AlreadyExists => {
+            return Err(failed("add the clsact discipline", ifindex)(error));
+        }
+        _ => {}
+    }
+    let mut changed = false;
+    for (program, outcome) in programs.iter().zip(outcomes) {
+        changed |= match outcome {
+            Ok(()) => true,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                replace(ifindex, program)?
+            }
+            Err(error) => return Err(failed("set a filter", ifindex)(error)),
+        };
+    }
+    Ok(changed)
+}
+
+/// Replaces what is in Weir's place, if it is Weir's.
+fn replace(ifindex: u32, program: &Program) -> Result<bool, Error> {
+    let hook = program.hook();
     match find(ifindex, hook)? {
         Some(found) if found.name != hook.filter() => {
             return Err(Error::Foreign { ifindex, found: found.name, wanted: hook.filter() });
@@ -119,19 +144,15 @@ pub fn attach(ifindex: u32, program: &Program) -> Result<bool, Error> {
         Some(found) if found.program == program.id() => return Ok(false),
         _ => {}
     }
-    set(ifindex, program, 0).map_err(failed("set a filter", ifindex))?;
+    let Change { message, flags } = set(ifindex, program, 0)?;
+    request::change(message, flags).map_err(failed("set a filter", ifindex))?;
     Ok(true)
 }
 
-/// Without a `clsact` discipline the kernel finds nothing that could have a filter.
-fn lacks_clsact(error: &io::Error) -> bool {
-    matches!(Errno::from_io_error(error), Some(Errno::INVAL | Errno::NOENT | Errno::OPNOTSUPP))
-}
-
 /// Puts a program in Weir's place; with `NLM_F_EXCL` only if nothing is there.
-fn set(ifindex: u32, program: &Program, flags: u16) -> io::Result<()> {
+fn set(ifindex: u32, program: &Program, flags: u16) -> Result<Change, Error> {
     let hook = program.hook();
-    let mut message = address(ifindex, hook).map_err(|_| io::Error::from(Errno::NODEV))?;
+    let mut message = address(ifindex, hook)?;
     let fd = program.raw_fd().cast_unsigned();
     message.attributes = vec![
         TcAttribute::Kind(TcFilterBpf::KIND.to_owned()),
@@ -141,7 +162,8 @@ fn set(ifindex: u32, program: &Program, flags: u16) -> io::Result<()> {
             TcOption::Bpf(TcFilterBpfOption::Flags(TcBpfFlags::DirectAction)),
         ]),
     ];
-    request::change(RouteNetlinkMessage::NewTrafficFilter(message), NLM_F_CREATE | flags)
+    let message = RouteNetlinkMessage::NewTrafficFilter(message);
+    Ok(Change { message, flags: NLM_F_CREATE | flags })
 }
 
 /// Which of Weir's programs is at a hook of a device.
@@ -209,17 +231,15 @@ fn read(message: TcMessage) -> Found {
     found
 }
 
-fn ensure_clsact(ifindex: u32) -> Result<(), Error> {
+/// Adds the discipline whose filters programs are, unless there is one.
+fn new_clsact(ifindex: u32) -> Result<Change, Error> {
     let mut message = TcMessage::default();
     message.header.index = index(ifindex)?;
     message.header.handle = TcHandle { major: u16::MAX, minor: 0 };
     message.header.parent = TcHandle::CLSACT;
     message.attributes = vec![TcAttribute::Kind("clsact".to_owned())];
-    let request = RouteNetlinkMessage::NewQueueDiscipline(message);
-    match request::change(request, NLM_F_CREATE | NLM_F_EXCL) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        result => result.map_err(failed("add the clsact discipline", ifindex)),
-    }
+    let message = RouteNetlinkMessage::NewQueueDiscipline(message);
+    Ok(Change { message, flags: NLM_F_CREATE | NLM_F_EXCL })
 }
 
 /// Weir's place at a hook of a device.

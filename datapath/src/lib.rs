@@ -27,7 +27,7 @@ mod trial;
 pub use cgroup::{SOCKET_PROGRAMS, attach_sockets, detach_sockets};
 pub use cookie::netns_cookie;
 pub use error::Error;
-pub use filter::{Attached, Hook, attach, detach, list};
+pub use filter::{Attached, Hook, attach, attach_all, detach, list};
 pub use inventory::{AtSockets, list_pinned, list_sockets};
 pub use load::{Capacities, Loaded, MapRoom, load, load_with_logs};
 pub use logs::{LogLevel, Logs};
