@@ -48,6 +48,9 @@ impl Hook {
     /// Both hooks of a pod's veth.
     pub const POD: [Self; 2] = [Self::FromPod, Self::ToPod];
 
+    /// Every hook of a device that is no pod's.
+    pub const NODE: [Self; 3] = [Self::FromOverlay, Self::FromUplink, Self::ToUplink];
+
     /// Both hooks of an uplink.
     pub const UPLINK: [Self; 2] = [Self::FromUplink, Self::ToUplink];
 

@@ -12,6 +12,7 @@ use weir_netlink::{Link, LinkKind, Netlink, link};
 use super::facts::{AgentFacts, Concern, Facts, MtuFacts, Peers, Place, PodFacts, Tunnel, Waiting};
 use crate::endpoints::in_map;
 use crate::leftovers::{self, Owner};
+use crate::node::programs::{Found, Pinned};
 use crate::node::records::{self, Record};
 use crate::node::{agent, maps, programs};
 use crate::options;
@@ -60,7 +61,7 @@ pub(super) async fn gather(place: &options::Place, address: SocketAddr) -> Resul
 fn datapath(pins: &Pins, records: &[Record], links: &[Link], facts: &mut Facts) -> Result<()> {
     facts.programs = weir_datapath::list_pinned(pins)?;
     facts.sockets = weir_datapath::list_sockets(pins)?;
-    let pinned = facts.programs.iter().copied().collect();
+    let pinned: Pinned = facts.programs.iter().copied().collect();
     let by_name: HashMap<_, _> = links.iter().map(|link| (link.name.as_str(), link)).collect();
     for record in records {
         let Some(link) = by_name.get(record.host_interface.as_str()) else { continue };
@@ -73,13 +74,19 @@ fn datapath(pins: &Pins, records: &[Record], links: &[Link], facts: &mut Facts) 
             });
         }
     }
-    for link in links.iter().filter(|link| is_tunnel(link)) {
-        facts.places.push(Place {
-            device: link.name.clone(),
+    let is_pod = |link: &Link| records.iter().any(|record| record.host_interface == link.name);
+    for link in links.iter().filter(|link| !is_pod(link)) {
+        facts.places.extend(of_the_node(link, &pinned)?);
+    }
+    if !facts.places.iter().any(|place| is_of_uplink(place.program)) {
+        // Only the agent knows which devices these are.
+        let missing = |hook: Hook| Place {
+            device: "the uplink".to_owned(),
             pod: None,
-            program: Hook::FromOverlay.program(),
-            found: programs::find(link.index, Hook::FromOverlay, &pinned)?,
-        });
+            program: hook.program(),
+            found: Found::Missing,
+        };
+        facts.places.extend(Hook::UPLINK.map(missing));
     }
     let missing = weir_datapath::common::map::ALL.iter().map(|map| pins.map(*map));
     facts.foreign_maps =
@@ -88,6 +95,28 @@ fn datapath(pins: &Pins, records: &[Record], links: &[Link], facts: &mut Facts) 
         facts.maps = maps::fill(pins)?;
     }
     Ok(())
+}
+
+/// What a device has that is no pod's: the tunnel has a program always, an uplink both of its own, and
+/// with routes instead of a tunnel the overlay's too.
+fn of_the_node(link: &Link, pinned: &Pinned) -> Result<Vec<Place>> {
+    let mut places = Vec::new();
+    for hook in Hook::NODE {
+        let found = programs::find(link.index, hook, pinned)?;
+        let (device, program) = (link.name.clone(), hook.program());
+        places.push(Place { device, pod: None, program, found });
+    }
+    let is_uplink =
+        places.iter().any(|place| is_of_uplink(place.program) && place.found != Found::Missing);
+    places.retain(|place| {
+        let belongs = if is_of_uplink(place.program) { is_uplink } else { is_tunnel(link) };
+        belongs || place.found != Found::Missing
+    });
+    Ok(places)
+}
+
+fn is_of_uplink(program: &str) -> bool {
+    Hook::UPLINK.iter().any(|hook| hook.program() == program)
 }
 
 fn is_tunnel(link: &Link) -> bool {

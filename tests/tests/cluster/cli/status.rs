@@ -1,6 +1,7 @@
 //! `weir status`.
 
 use anyhow::{Context, Result, ensure};
+use serde_json::Value;
 use weir_tests::lab::{Cluster, Families, Mode, Stack};
 
 use super::super::services::{Backend, web, with};
@@ -91,6 +92,39 @@ fn a_program_that_is_gone_is_told_with_its_pod_until_it_is_back() -> Result<()> 
         node.start_agent()?;
         is_wrong(node, &[])
     })
+}
+
+#[test]
+fn a_program_that_is_gone_from_the_uplink_is_told() -> Result<()> {
+    for mode in [Mode::Vxlan, Mode::HostGw] {
+        Cluster::new(2).mode(mode).services().test(|cluster| {
+            let node = cluster.node(1)?;
+            is_wrong(node, &[])?;
+            let overlay = if mode == Mode::HostGw { "uplink" } else { "weir.1" };
+            let (_, status) = node.weir_json(&["status"])?;
+            for (device, program) in
+                [(overlay, "from_overlay"), ("uplink", "from_uplink"), ("uplink", "to_uplink")]
+            {
+                let is_there =
+                    |found: &Value| found["device"] == device && found["program"] == program;
+                ensure!(
+                    list(&status, "/attachments")?.iter().any(is_there),
+                    "{program}: {status:#}"
+                );
+            }
+            node.kill_agent()?;
+            for (direction, program) in [("egress", "to_uplink"), ("ingress", "from_uplink")] {
+                node.sh(&format!("tc filter del dev uplink {direction}"))?;
+                let finished = node.weir(&["status"])?;
+                let shown = String::from_utf8_lossy(&finished.stdout).into_owned();
+                let expected = format!("uplink has no program {program}: ");
+                ensure!(shown.contains(&expected), "{shown}");
+            }
+            node.start_agent()?;
+            is_wrong(node, &[])
+        })?;
+    }
+    Ok(())
 }
 
 #[test]
