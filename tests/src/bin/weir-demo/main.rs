@@ -5,6 +5,7 @@
 
 mod cluster;
 mod machine;
+mod operator;
 mod overlay;
 mod paint;
 mod pods;
@@ -37,7 +38,7 @@ const PODS: [(&str, &str, u8); 3] =
 #[command(name = "weir-demo")]
 #[command(after_help = "\
 Environment:
-  WEIR_BIN_DIR  where weir-agent and weir-cni are [default: the workspace's released binaries]
+  WEIR_BIN_DIR  where weir-agent, weir-cni and weir are [default: the workspace's released binaries]
   NO_COLOR      no colours, even on a terminal")]
 struct Options {}
 
@@ -64,6 +65,9 @@ fn main() -> Result<()> {
 
     println!("\n{}", paint.title("A Service, without kube-proxy"));
     service::show(&cluster, &pods, paint)?;
+
+    println!("\n{}", paint.title("What the operator's tool says of the first node"));
+    operator::show(cluster.node(1)?, &pods, paint)?;
 
     println!("\n{}", paint.title("The nodes, as the kernel and the plugin's files have them"));
     for node in cluster.nodes() {

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -13,6 +13,10 @@ use crate::paint::Paint;
 use crate::pods::{DemoPod, NAME_WIDTH};
 
 const NAME: &str = "shop";
+const IPS: [IpAddr; 2] = [
+    IpAddr::V4(Ipv4Addr::new(10, 96, 0, 80)),
+    IpAddr::V6(Ipv6Addr::new(0xfd96, 0, 0, 0, 0, 0, 0, 80)),
+];
 const PORT: u16 = 80;
 const TARGET: u16 = 8080;
 /// Connections from each client to each address.
@@ -85,6 +89,12 @@ pub(crate) fn show(cluster: &Cluster, pods: &[DemoPod], paint: Paint) -> Result<
     Ok(())
 }
 
+/// An address and port of the Service, as `weir trace` takes it.
+pub(crate) fn frontend() -> String {
+    let [ip, _] = IPS;
+    format!("{}/tcp", SocketAddr::new(ip, PORT))
+}
+
 /// How a connection to a Service without endpoints ends, once it is known.
 fn refusal(client: &impl Stack, target: SocketAddr) -> Result<String> {
     let connect = || client.run(|| Ok(TcpStream::connect_timeout(&target, PATIENCE).err()));
@@ -99,8 +109,7 @@ fn refusal(client: &impl Stack, target: SocketAddr) -> Result<String> {
 }
 
 fn with_backends(pods: &[DemoPod]) -> ServiceManifest {
-    let ips = [IpAddr::from([10, 96, 0, 80]), IpAddr::from([0xfd96, 0, 0, 0, 0, 0, 0, 80])];
-    let service = ServiceManifest::new(NAME, &ips, PORT, TARGET);
+    let service = ServiceManifest::new(NAME, &IPS, PORT, TARGET);
     pods.iter().fold(service, |service, pod| {
         let addresses: Vec<_> = pod.added.ips.iter().map(|ip| ip.address.ip()).collect();
         service.endpoint(&addresses, &pod.node)
