@@ -6,7 +6,13 @@ use std::{
     process::ExitCode,
 };
 
+use dlmalloc::GlobalDlmalloc;
 use weir_cni::{answer, invocation::Environment};
+
+/// musl's own asks the kernel for each buffer of a netlink message and gives it back, some eighty system
+/// calls of an ADD.
+#[global_allocator]
+static ALLOCATOR: GlobalDlmalloc = GlobalDlmalloc;
 
 const HELP: &str = "\
 weir-cni: the CNI plugin of Weir (bridge, veth and host-local addresses)
