@@ -2,8 +2,10 @@
 
 use std::net::IpAddr;
 
+use futures_util::{Stream, StreamExt};
 use ipnetwork::IpNetwork;
 use rtnetlink::{
+    MulticastGroup,
     packet_core::{NLM_F_CREATE, NLM_F_REPLACE},
     packet_route::{
         AddressFamily, RouteNetlinkMessage,
@@ -70,6 +72,15 @@ pub async fn list(netlink: &Netlink, index: u32) -> Result<Vec<Address>, Error> 
 /// The addresses of all links, both families.
 pub async fn list_all(netlink: &Netlink) -> Result<Vec<Address>, Error> {
     dump(netlink, 0).await
+}
+
+/// An item each time that addresses of any link come, change or go, from now on, and when that may have
+/// been missed. Ends only with the socket.
+pub fn changes(netlink: &Netlink) -> Result<impl Stream<Item = ()> + Unpin + Send + use<>, Error> {
+    let messages = netlink
+        .subscribe(&[MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr])
+        .map_err(|cause| Error::new("subscribe to the kernel's notifications", cause))?;
+    Ok(Box::pin(messages.map(|_| ())))
 }
 
 /// `index` 0 stands for all links.

@@ -3,10 +3,12 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use futures_util::{FutureExt, Stream, StreamExt, stream};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{error, warn};
@@ -38,7 +40,7 @@ pub struct Follower {
     pub netlink: Netlink,
     /// How the agent is doing.
     pub health: Arc<Health>,
-    /// How often the node's addresses are read.
+    /// How often the node's addresses are read, whether or not the kernel says that they are others.
     pub resync: Duration,
     /// Masquerade every flow to a cluster IP.
     pub masquerade_all: bool,
@@ -56,6 +58,7 @@ impl Follower {
         if loaded.wait_for(|loaded| *loaded).await.is_err() {
             return;
         }
+        let mut changes = self.address_changes();
         let mut resync = interval(self.resync);
         resync.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let first = loop {
@@ -91,18 +94,38 @@ impl Follower {
                     self.health.record_services(&status);
                     self.report(status.condition());
                 },
-                _ = resync.tick() => match self.terms().await {
-                    Ok(found) => {
-                        terms.send_if_modified(|known| {
-                            let is_new = *known != found;
-                            *known = found;
-                            is_new
-                        });
-                    }
-                    // Those that are known go on holding.
-                    Err(error) => warn!("{}", doubt(&error)),
+                Some(()) = changes.next() => {
+                    // Many may come and go at once: they are read once for all that is known of.
+                    while let Some(Some(())) = changes.next().now_or_never() {}
+                    self.renew(&terms).await;
                 },
+                _ = resync.tick() => self.renew(&terms).await,
             }
+        }
+    }
+
+    /// What the kernel says of addresses; nothing, if it cannot be asked to.
+    fn address_changes(&self) -> Pin<Box<dyn Stream<Item = ()> + Send>> {
+        match address::changes(&self.netlink) {
+            Ok(changes) => Box::pin(changes),
+            Err(error) => {
+                warn!("addresses of the node are noticed late: {}", causes(&error));
+                Box::pin(stream::pending())
+            }
+        }
+    }
+
+    async fn renew(&self, terms: &watch::Sender<Terms>) {
+        match self.terms().await {
+            Ok(found) => {
+                terms.send_if_modified(|known| {
+                    let is_new = *known != found;
+                    *known = found;
+                    is_new
+                });
+            }
+            // Those that are known go on holding.
+            Err(error) => warn!("{}", doubt(&error)),
         }
     }
 

@@ -10,7 +10,7 @@ use super::{Backend, PORT, reaches, web, with};
 #[test]
 fn what_is_bound_to_an_address_of_the_node_comes_before_a_service_there() -> Result<()> {
     for fast in [true, false] {
-        let builder = Cluster::new(2).pods(Families::Dual).flag("--resync-seconds=1");
+        let builder = Cluster::new(2).pods(Families::Dual).without_timer();
         builder.flag(&format!("--fast-path={fast}")).services().test(|cluster| {
             let (near, far) = (cluster.node(1)?, cluster.node(2)?);
             let (client, other) = (near.pod("client")?, far.pod("other")?);
