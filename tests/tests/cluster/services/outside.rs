@@ -1,13 +1,21 @@
 //! Machines outside of the cluster reach Services by a node that their network routes cluster IPs to.
 
-use std::net::{IpAddr, SocketAddr};
+use std::collections::BTreeSet;
+use std::io::ErrorKind;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use ipnetwork::IpNetwork;
-use weir_tests::lab::{Cluster, Families, Member, Mode, Node, Stack, ask_tcp, until};
+use weir_tests::lab::{Cluster, Families, Member, Mode, Node, Stack, ask_tcp, close, until};
 
+use super::quotation::Listener;
 use super::refusal::refuses;
-use super::{Backend, reaches, web, with};
+use super::{Backend, PORT, any, reaches, reaches_by_tcp, web, with};
+
+const DEADLINE: Duration = Duration::from_secs(3);
+/// After which a datagram is taken for lost.
+const TURN: Duration = Duration::from_millis(300);
 
 /// A machine behind the underlay's router, which has a way to cluster IPs by a node.
 fn outside(cluster: &Cluster, by: &Member) -> Result<Node> {
@@ -22,28 +30,107 @@ fn outside(cluster: &Cluster, by: &Member) -> Result<Node> {
     Ok(machine)
 }
 
-#[test]
-fn a_machine_outside_of_the_cluster_reaches_services_by_a_node() -> Result<()> {
+/// A machine outside of the cluster that goes by the first node, and a backend: once on that node and
+/// once on another.
+fn on_both_nodes(check: impl Fn(&Cluster, &Node, &Backend) -> Result<()>) -> Result<()> {
     for mode in [Mode::Vxlan, Mode::HostGw] {
         let builder = Cluster::new(2).pods(Families::Dual).underlay(Families::Dual).mode(mode);
         builder.services().test(|cluster| {
             let (near, far) = (cluster.node(1)?, cluster.node(2)?);
-            let backends = [Backend::on(near, "near")?, Backend::on(far, "far")?];
             let client = outside(cluster, near)?;
-            for backend in &backends {
-                let service = with(web(Families::Dual), &[backend]);
-                cluster.world()?.put_service(&service)?;
-                for target in service.targets() {
-                    reaches(&client, target, &backend.name).with_context(|| format!("{target}"))?;
-                    // Or the answer would not come back by this node.
-                    let seen = ask_tcp(&client, target)?.client;
-                    ensure!(is_of(near, seen), "{} sees {seen}", backend.name);
-                }
+            for backend in [Backend::on(near, "near")?, Backend::on(far, "far")?] {
+                check(cluster, &client, &backend)?;
             }
             Ok(())
         })?;
     }
     Ok(())
+}
+
+#[test]
+fn a_machine_outside_of_the_cluster_reaches_services_by_a_node() -> Result<()> {
+    on_both_nodes(|cluster, client, backend| {
+        let service = with(web(Families::Dual), &[backend]);
+        cluster.world()?.put_service(&service)?;
+        for target in service.targets() {
+            reaches(client, target, &backend.name).with_context(|| format!("{target}"))?;
+            // Or the answer would not come back by this node.
+            let seen = ask_tcp(client, target)?.client;
+            ensure!(is_of(cluster.node(1)?, seen), "{} sees {seen}", backend.name);
+        }
+        Ok(())
+    })
+}
+
+/// Sockets of the machine and of the backend, and where the machine sends to, for each address of a
+/// Service whose datagrams go to a port where the backend's server does not listen.
+fn datagrams(
+    cluster: &Cluster,
+    client: &Node,
+    backend: &Backend,
+    check: impl Fn(&UdpSocket, SocketAddr, SocketAddr) -> Result<()>,
+) -> Result<()> {
+    const SPARE: u16 = 9_999;
+    let service = web(Families::Dual).without_port("udp").port("udp", "UDP", PORT, SPARE);
+    let service = with(service, &[backend]);
+    cluster.world()?.put_service(&service)?;
+    for target in service.targets().into_iter().collect::<BTreeSet<_>>() {
+        reaches_by_tcp(client, target, &backend.name)?;
+        let near = client.run(|| UdpSocket::bind(any(target)).context("bind"))?;
+        near.set_read_timeout(Some(DEADLINE))?;
+        let same = |ip: &&IpAddr| ip.is_ipv4() == target.is_ipv4();
+        let addresses = backend.pod.addresses();
+        let ip = addresses.iter().find(same).context("no address of the family")?;
+        check(&near, target, SocketAddr::new(*ip, SPARE))
+            .with_context(|| format!("{} by {target}", backend.name))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn large_datagrams_pass_between_a_machine_outside_of_the_cluster_and_a_backend() -> Result<()> {
+    on_both_nodes(|cluster, client, backend| {
+        datagrams(cluster, client, backend, |near, target, listen| {
+            let far = backend.pod.run(|| UdpSocket::bind(listen).context("bind"))?;
+            far.set_read_timeout(Some(TURN))?;
+            for size in [8_000, 60_000] {
+                let sent: Vec<u8> = (0..size).map(|at: usize| at.to_le_bytes()[at % 2]).collect();
+                let mut buffer = vec![0; size + 1];
+                let mut peer = target;
+                // The node has to tell first what fits into the tunnel and into pods.
+                until("it arrives", || {
+                    near.send_to(&sent, target)?;
+                    let (length, from) = far.recv_from(&mut buffer).context("it is lost")?;
+                    ensure!(buffer.get(..length) == Some(&*sent), "{size} bytes arrive changed");
+                    peer = from;
+                    Ok(())
+                })?;
+                far.send_to(&sent, peer)?;
+                let (length, from) = near.recv_from(&mut buffer).context("no answer comes")?;
+                ensure!(buffer.get(..length) == Some(&*sent), "{size} bytes come back changed");
+                ensure!(from == target, "{from} answers");
+            }
+            close(far);
+            Ok(())
+        })
+    })
+}
+
+#[test]
+fn a_backend_that_does_not_listen_is_told_to_a_machine_outside_as_the_service() -> Result<()> {
+    on_both_nodes(|cluster, client, backend| {
+        datagrams(cluster, client, backend, |near, target, _| {
+            let listener = Listener::start(client, target.is_ipv4())?;
+            near.connect(target)?;
+            near.send(&[1; 100])?;
+            let error = near.recv(&mut [0; 64]).err().context("somebody answers")?;
+            ensure!(error.kind() == ErrorKind::ConnectionRefused, "{error}");
+            let error = listener.about(target)?;
+            ensure!(error.from == target.ip(), "it comes from {}", error.from);
+            ensure!(error.source == near.local_addr()?, "it is about a packet of {}", error.source);
+            Ok(())
+        })
+    })
 }
 
 /// Whether an address is the node's own, on the underlay or among its pods.
