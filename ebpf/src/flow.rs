@@ -33,8 +33,7 @@ pub(crate) fn of_client<A: Family>(packet: &Packet<A>, flow: &mut Flow<A>) -> bo
         if packet.key.protocol != protocol::TCP && !is_served(flow) {
             maps::count(Reason::FlowMoved);
         }
-        remove_reverse(&packet.key, flow);
-        maps::remove_flow(&packet.key);
+        remove(&packet.key, flow);
         return false;
     }
     close(&entry, packet.tcp, Flow::<A>::CLIENT_CLOSED);
@@ -107,6 +106,33 @@ pub(crate) fn store<A: Family>(key: &FlowKey<A>, flow: &Flow<A>) -> bool {
     let _ = maps::flow(&answers);
     maps::count(Reason::FlowOpened);
     true
+}
+
+/// Makes the entries of a connection that has ended those of a new one; tells whether it did. It does
+/// where both have the same backend by the same ports, as in a client that uses its ports again and
+/// again.
+#[inline(never)]
+pub(crate) fn renew<A: Family>(key: &FlowKey<A>, ended: &Flow<A>, flow: &Flow<A>) -> bool {
+    if !is_same(ended, flow) || ended.backend != flow.backend || ended.service != flow.service {
+        return false;
+    }
+    let twin = flow.twin(key);
+    let Some(answers) = maps::flow(&flow.reverse_key(key)) else { return false };
+    if !is_same(&answers.get(), &twin) {
+        return false;
+    }
+    let Some(entry) = maps::flow(key) else { return false };
+    answers.renew(&twin);
+    entry.renew(flow);
+    maps::count(Reason::FlowOpened);
+    true
+}
+
+/// Removes the entries of a connection that has ended.
+#[inline(always)]
+pub(crate) fn remove<A: Family>(key: &FlowKey<A>, ended: &Flow<A>) {
+    remove_reverse(key, ended);
+    maps::remove_flow(key);
 }
 
 /// Whether the client is connected to the flow's backend already, by the same port and without a

@@ -211,6 +211,18 @@ impl<A: Mapped> FlowEntry<A> {
         }
     }
 
+    /// Makes it the entry of a flow that is as this one but younger.
+    #[inline(always)]
+    pub(crate) fn renew(&self, flow: &Flow<A>) {
+        // SAFETY: as above; what another CPU reads meanwhile is of the one flow or of the other.
+        unsafe {
+            (*self.0).opening = flow.opening;
+            (*self.0).seen = flow.seen;
+            (*self.0).checked = flow.checked;
+            (*self.0).flags = flow.flags;
+        }
+    }
+
     #[inline(always)]
     pub(crate) fn set(&self, flags: u32) {
         // SAFETY: as above. A bit that two CPUs write at once can be lost: bits are hints on the

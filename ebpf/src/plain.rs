@@ -7,7 +7,7 @@
 //! to be out of the ordinary.
 
 use weir_ebpf_common::header::{ETHERNET, TcpFlags};
-use weir_ebpf_common::{Endpoint, Flow, FlowKey, Port, RouteKind, Settings, protocol};
+use weir_ebpf_common::{Endpoint, Flow, FlowKey, Port, RouteKind, Service, Settings, protocol};
 
 use crate::family::{Covering, Family};
 use crate::maps::{self, FlowEntry};
@@ -138,7 +138,7 @@ pub(crate) fn from_pod<A: Family>(skb: Skb) -> Option<Verdict> {
         flow::goes_on(&entry, &flow)
     };
     if !goes_on {
-        return None;
+        return if packet.is_tcp() { of_ended(skb, settings, &packet, &flow) } else { None };
     }
     close_and_keep(&packet, &entry, &flow, Flow::<A>::CLIENT_CLOSED);
     to_backend(skb, settings, &packet, &flow)
@@ -218,15 +218,7 @@ fn of_no_flow<A: Family>(skb: Skb, settings: &Settings, packet: &Plain<A>) -> Op
     }
     if let Some(service) = service::of(key) {
         // Of a connection that the table has forgotten, the Service's backends are left.
-        if !may_open || service.count == 0 || report::is_on() {
-            return None;
-        }
-        let mut flow = Flow::default();
-        service::choose(key, (packet.sequence(), skb.ifindex()), &service, &mut flow).ok()?;
-        if flow::is_connected(skb, key, &flow) || !flow::store(key, &flow) {
-            return None;
-        }
-        return to_backend(skb, settings, packet, &flow);
+        return if may_open { open(skb, settings, packet, (&service, None)) } else { None };
     }
     if !may_open {
         return Some(Verdict::NEXT);
@@ -238,6 +230,46 @@ fn of_no_flow<A: Family>(skb: Skb, settings: &Settings, packet: &Plain<A>) -> Op
         return Some(deliver::to_remote_pod(skb, *headers, &key.destination));
     }
     Some(Verdict::NEXT)
+}
+
+/// The first packet of a connection, by the ports of one that has ended.
+#[inline(always)]
+fn of_ended<A: Family>(
+    skb: Skb,
+    settings: &Settings,
+    packet: &Plain<A>,
+    ended: &Flow<A>,
+) -> Option<Verdict> {
+    let service = service::of(&packet.key)?;
+    open(skb, settings, packet, (&service, Some(ended)))
+}
+
+/// Opens a flow to a Service, instead of one that has ended or beside the others.
+#[inline(always)]
+fn open<A: Family>(
+    skb: Skb,
+    settings: &Settings,
+    packet: &Plain<A>,
+    (service, ended): (&Service, Option<&Flow<A>>),
+) -> Option<Verdict> {
+    if service.count == 0 || report::is_on() {
+        return None;
+    }
+    let key = &packet.key;
+    let mut flow = Flow::default();
+    service::choose(key, (packet.sequence(), skb.ifindex()), service, &mut flow).ok()?;
+    if flow::is_connected(skb, key, &flow) {
+        return None;
+    }
+    if !ended.is_some_and(|ended| flow::renew(key, ended, &flow)) {
+        if let Some(ended) = ended {
+            flow::remove(key, ended);
+        }
+        if !flow::store(key, &flow) {
+            return None;
+        }
+    }
+    to_backend(skb, settings, packet, &flow)
 }
 
 /// An answer to a pod of this node, by whom it is translated back here: it does not pass `to_pod`.

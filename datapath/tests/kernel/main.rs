@@ -20,6 +20,7 @@ mod logs;
 mod overfull;
 mod refusal;
 mod remote;
+mod renewal;
 mod replacement;
 mod sockets;
 mod trial;
