@@ -42,6 +42,7 @@ pub(super) const SUITES: &[Suite] = &[
             "refusal::a_service_without_backends_refuses_at_once_by_ipv6",
             "remote::a_pod_reaches_a_backend_of_another_node_past_the_stack_by_ipv4",
             "remote::a_pod_reaches_a_backend_of_another_node_past_the_stack_by_ipv6",
+            "renewal::connections_by_one_port_have_the_entries_of_one_and_choose_freely_by_ipv6",
             "sockets::a_process_of_the_node_is_refused_where_nobody_listens",
             "sockets::a_process_of_the_node_reaches_a_backend_by_ipv4",
             "trial::",
