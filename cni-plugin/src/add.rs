@@ -152,7 +152,8 @@ impl Parts<'_> {
             let (port, netns) = (port.index, port.peer_netns);
             programs.add_endpoint(&PodEndpoint { port, mac, netns, ips })?;
         }
-        pod::configure(self.netns, inside, &attachment.ifname, &assigned, &routes).await?;
+        let interface = (attachment.ifname.as_str(), port.peer.ok_or_else(|| gone(attachment))?);
+        pod::configure(self.netns, inside, interface, &assigned, &routes).await?;
         // Both ends' carriers have taken effect: the pod's first packet is not lost.
         link::wait_until_running(host, &port.name).await?;
         link::wait_until_running(inside, &attachment.ifname).await?;
@@ -327,6 +328,13 @@ impl Parts<'_> {
             routes,
             dns: config.dns.clone(),
         }
+    }
+}
+
+fn gone(attachment: &Attachment) -> Error {
+    Error::Difference {
+        subject: format!("interface {} of the container", attachment.ifname),
+        difference: "it is gone".to_owned(),
     }
 }
 

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 use tracing::warn;
 use weir_netlink::{
-    Link, MacAddr, Netlink, Netns, address,
+    MacAddr, Netlink, Netns, address,
     link::{self, LinkChange},
     route, sysctl,
 };
@@ -69,38 +69,31 @@ pub(crate) fn gateway_for(destination: IpNetwork, assigned: &[Assignment]) -> Op
         .map(|assignment| assignment.gateway)
 }
 
-/// Configures the pod's interface, which exists and is down. When this returns it passes packets.
+/// Configures the pod's interface, given by its name and its index, which exists and is down. When this
+/// returns it passes packets.
 pub(crate) async fn configure(
     netns: &Netns,
     netlink: &Netlink,
-    ifname: &str,
+    (ifname, index): (&str, u32),
     assigned: &[Assignment],
     routes: &[RouteAttributes],
 ) -> Result<(), Error> {
-    let interface = find(netlink, ifname).await?;
     if assigned.iter().any(|assignment| assignment.network.is_ipv6()) {
         netns.run(|| prepare_ipv6(ifname)).map_err(Error::Namespace)??;
     }
     let up = LinkChange { up: Some(true), ..LinkChange::default() };
-    link::change(netlink, interface.index, &up).await?;
+    link::change(netlink, index, &up).await?;
     for assignment in assigned {
-        address::ensure(netlink, interface.index, assignment.network).await?;
+        address::ensure(netlink, index, assignment.network).await?;
     }
     for attributes in routes {
         let gateway = gateway_for(attributes.dst, assigned);
-        if !route::add(netlink, &attributes.on_link(interface.index, gateway)).await? {
+        if !route::add(netlink, &attributes.on_link(index, gateway)).await? {
             // A pod's first network has its default route; a second one does not take it away.
             warn!(dst = %attributes.dst, "the pod has a route there already; it stays");
         }
     }
     Ok(())
-}
-
-async fn find(netlink: &Netlink, ifname: &str) -> Result<Link, Error> {
-    link::find(netlink, ifname).await?.ok_or_else(|| Error::Difference {
-        subject: format!("interface {ifname} of the container"),
-        difference: "it is gone".to_owned(),
-    })
 }
 
 /// IPv6 on, and without duplicate address detection for the link-local address, which derives from

@@ -16,7 +16,7 @@ use std::{
     io::{ErrorKind, Write},
     net::IpAddr,
     ops::Deref,
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
     time::SystemTime,
 };
@@ -29,6 +29,8 @@ use crate::{Error, attachment::Attachment};
 /// Where a reservation is written before it is renamed to its address.
 const STAGING: &str = ".reserving";
 const LOCK: &str = "lock";
+/// Of files that others may read.
+const MODE: u32 = 0o644;
 const BOOT_ID: &str = "boot_id";
 const LAST_RESERVED: &str = "last_reserved_ip.";
 
@@ -190,8 +192,19 @@ impl LockedStore<'_> {
         self.replace(&path, boot_id.as_bytes())
     }
 
+    /// In place: whoever renames a file over another waits until ext4 has begun to write it to the disk.
+    /// A kill in the middle leaves a wrong address, and with it nothing but another order.
     fn remember_last(&self, set: usize, ip: IpAddr) -> Result<(), Error> {
-        self.replace(&self.store.last_reserved_path(set), ip.to_string().as_bytes())
+        let path = self.store.last_reserved_path(set);
+        let text = ip.to_string();
+        let write = || {
+            let mut options = OpenOptions::new();
+            let file = options.write(true).create(true).truncate(false).mode(MODE).open(&path)?;
+            file.write_all_at(text.as_bytes(), 0)?;
+            let length = text.len() as u64;
+            if file.metadata()?.len() > length { file.set_len(length) } else { Ok(()) }
+        };
+        write().map_err(Error::file("write", &path))
     }
 
     fn stage(&self, owner: &Attachment) -> Result<(), Error> {
@@ -229,7 +242,7 @@ impl LockedStore<'_> {
             .write(true)
             .create(true)
             .truncate(true)
-            .mode(0o644)
+            .mode(MODE)
             .open(&path)
             .and_then(|mut file| file.write_all(content))
             .map_err(Error::file("write", path))

@@ -79,6 +79,8 @@ pub struct Link {
     pub alias: Option<String>,
     /// For a bridge port: whether a frame may leave by the port it came from.
     pub hairpin: Option<bool>,
+    /// For an end of a pair: the index of the other end in that one's network namespace (`IFLA_LINK`).
+    pub peer: Option<u32>,
     /// For a link whose other end is in another network namespace: this one's number for that
     /// (`IFLA_LINK_NETNSID`).
     pub peer_netns: Option<u32>,
@@ -97,6 +99,7 @@ impl Link {
             controller: None,
             alias: None,
             hairpin: None,
+            peer: None,
             peer_netns: None,
         };
         for attribute in message.attributes {
@@ -108,6 +111,8 @@ impl Link {
                     link.is_running = matches!(state, State::Up | State::Unknown);
                 }
                 LinkAttribute::Controller(index) => link.controller = Some(index),
+                // 0 is a link that has lost the other.
+                LinkAttribute::Link(index) => link.peer = Some(index).filter(|index| *index != 0),
                 // -1 is a namespace that has no number.
                 LinkAttribute::LinkNetNsId(number) => link.peer_netns = number.try_into().ok(),
                 LinkAttribute::IfAlias(alias) => link.alias = Some(alias),

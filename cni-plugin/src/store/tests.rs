@@ -41,6 +41,18 @@ fn a_reservation_is_a_file_as_host_local_writes_it() {
 }
 
 #[test]
+fn the_last_address_is_all_that_its_file_holds() {
+    let (directory, store) = store();
+    let file = directory.path().join("weir/last_reserved_ip.0");
+    for earlier in ["10.1.2.254", "a line that is longer than any address", "10.1.2.9", ""] {
+        fs::create_dir_all(directory.path().join("weir")).unwrap();
+        fs::write(&file, earlier).unwrap();
+        let ip = reserve(&store, &set("10.1.2.0/28"), "c1").unwrap();
+        assert_eq!(fs::read_to_string(&file).unwrap(), ip.to_string(), "after {earlier:?}");
+    }
+}
+
+#[test]
 fn all_addresses_of_an_attachment_are_released_and_no_others() {
     let (_directory, store) = store();
     let set = set("10.1.2.0/28");

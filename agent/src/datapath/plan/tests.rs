@@ -34,6 +34,7 @@ fn link(index: u32, name: &str) -> Link {
         controller: None,
         alias: None,
         hairpin: None,
+        peer: None,
         peer_netns: None,
     }
 }
