@@ -143,15 +143,17 @@ impl Parts<'_> {
 
         self.create_veth(host, inside, &bridge, mac).await?;
         made.has_veth = true;
-        let port = self.prepare_port(host, mac).await?;
+        let port = self.find_port(host).await?;
         if let Some(mut programs) = programs {
-            // Before the pod's end is up: its first packet finds its Services.
+            // Before any end is up: the pod's first packet finds its Services, and the kernel need not
+            // stop a device to give it filters.
             programs.attach(port.index)?;
             made.endpoint = Some(port.index);
             let ips = assigned.iter().map(|assignment| assignment.network.ip()).collect();
             let (port, netns) = (port.index, port.peer_netns);
             programs.add_endpoint(&PodEndpoint { port, mac, netns, ips })?;
         }
+        self.start_port(host, &port, mac).await?;
         let interface = (attachment.ifname.as_str(), port.peer.ok_or_else(|| gone(attachment))?);
         pod::configure(self.netns, inside, interface, &assigned, &routes).await?;
         // Both ends' carriers have taken effect: the pod's first packet is not lost.
@@ -247,23 +249,27 @@ impl Parts<'_> {
         }
     }
 
-    /// Makes the host's end a port that is known by its pod, before it has a carrier.
-    async fn prepare_port(&self, host: &Netlink, mac: MacAddr) -> Result<Link, Error> {
-        let Add { config, attachment, arguments, .. } = self.add;
-        let name = attachment.host_interface();
-        let port = link::find(host, &name).await?.ok_or_else(|| Error::Difference {
+    /// The host's end as the kernel has made it.
+    async fn find_port(&self, host: &Netlink) -> Result<Link, Error> {
+        let name = self.add.attachment.host_interface();
+        link::find(host, &name).await?.ok_or_else(|| Error::Difference {
             subject: format!("host interface {name}"),
             difference: "it was deleted at once".to_owned(),
-        })?;
+        })
+    }
+
+    /// Makes the host's end an active port that is known by its pod. It has no carrier yet.
+    async fn start_port(&self, host: &Netlink, port: &Link, mac: MacAddr) -> Result<(), Error> {
+        let Add { config, attachment, arguments, .. } = self.add;
         let change = LinkChange {
+            up: Some(true),
             alias: Some(alias(&arguments.pod, attachment)),
             hairpin: Some(config.hairpin),
             link_local: Some(false),
             ..LinkChange::default()
         };
         link::change(host, port.index, &change).await?;
-        fdb::ensure_static(host, port.index, mac).await?;
-        Ok(port)
+        Ok(fdb::ensure_static(host, port.index, mac).await?)
     }
 
     fn record(

@@ -6,7 +6,7 @@ use rtnetlink::{
     packet_core::{NLM_F_CREATE, NLM_F_EXCL},
     packet_route::{
         RouteNetlinkMessage,
-        link::{InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage},
+        link::{InfoData, InfoKind, InfoVeth, LinkAttribute, LinkInfo, LinkMessage},
     },
 };
 
@@ -29,7 +29,7 @@ pub struct VethSpec<'a> {
     pub peer_netns: &'a Netns,
 }
 
-/// Creates the pair in one request: the near end up and a port of its bridge, the far end down and
+/// Creates the pair in one request, both ends down: the near end a port of its bridge, the far end
 /// never visible in this namespace, so that no udev rule or daemon here can touch it.
 ///
 /// A name that is taken, on either side, is an error ([`Error::is_already_there`]) that creates
@@ -43,8 +43,6 @@ pub async fn create(netlink: &Netlink, spec: &VethSpec<'_>) -> Result<(), Error>
         LinkAttribute::NetNsFd(spec.peer_netns.as_fd().as_raw_fd()),
     ];
     let mut message = LinkMessage::default();
-    message.header.flags = LinkFlags::Up;
-    message.header.change_mask = LinkFlags::Up;
     message.attributes = vec![
         LinkAttribute::IfName(spec.name.to_owned()),
         LinkAttribute::Mtu(spec.mtu),

@@ -107,9 +107,9 @@ fn a_veth_is_born_in_the_other_namespace() {
         veth::create(&netlink, &spec).await.unwrap();
         let port = link::find(&netlink, "port0").await.unwrap().unwrap();
         let peer = link::find(&inside, "eth0").await.unwrap().unwrap();
-        assert_eq!((port.mtu, port.controller, port.is_up), (1400, Some(port_of.index), true));
+        assert_eq!((port.mtu, port.controller, port.is_up), (1400, Some(port_of.index), false));
         assert_eq!((peer.mtu, peer.mac, peer.is_up), (1400, Some(PEER_MAC), false));
-        assert_eq!(port.kind, Some(LinkKind::Veth));
+        assert_eq!((port.kind, port.peer), (Some(LinkKind::Veth), Some(peer.index)));
 
         // Either name being taken is an error that makes nothing.
         assert!(veth::create(&netlink, &spec).await.unwrap_err().is_already_there());
@@ -119,6 +119,7 @@ fn a_veth_is_born_in_the_other_namespace() {
 
         let up = LinkChange { up: Some(true), ..LinkChange::default() };
         link::change(&inside, peer.index, &up).await.unwrap();
+        link::change(&netlink, port.index, &up).await.unwrap();
         assert!(link::wait_until_running(&netlink, "port0").await.unwrap().is_running);
         assert!(link::delete(&netlink, "port0").await.unwrap());
         assert!(!link::delete(&netlink, "port0").await.unwrap());
@@ -162,12 +163,14 @@ fn a_carrier_that_comes_later_is_waited_for() {
         let port_of = bridge::ensure(&netlink, &bridge_spec("br0")).await.unwrap();
         let spec = pair(&port_of, 1500, &netns);
         veth::create(&netlink, &spec).await.unwrap();
+        let up = LinkChange { up: Some(true), ..LinkChange::default() };
+        let port = link::find(&netlink, "port0").await.unwrap().unwrap();
+        link::change(&netlink, port.index, &up).await.unwrap();
         assert!(!link::find(&netlink, "port0").await.unwrap().unwrap().is_running);
         let raise = async {
             // Let the waiter subscribe first; it must see the change either way.
             tokio::task::yield_now().await;
             let peer = link::find(&inside, "eth0").await.unwrap().unwrap();
-            let up = LinkChange { up: Some(true), ..LinkChange::default() };
             link::change(&inside, peer.index, &up).await.unwrap();
         };
         let (running, ()) =

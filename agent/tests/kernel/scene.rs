@@ -193,6 +193,8 @@ async fn attach(
     assert_eq!(eth0, 2);
     let up = LinkChange { up: Some(true), ..LinkChange::default() };
     link::change(&inside, eth0, &up).await.unwrap();
+    let outside = link::find(node, port).await.unwrap().unwrap().index;
+    link::change(node, outside, &up).await.unwrap();
     for (at, on_link) in addresses {
         add_addresses(&inside, eth0, *at, *on_link).await;
     }
