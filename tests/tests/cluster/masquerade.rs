@@ -150,8 +150,9 @@ fn what_others_do_to_their_tables_starts_no_pass_and_neither_does_what_it_writes
             Ok(())
         })?;
         let more = passes(node)? - before;
-        // The repair, and a look at what that has written.
-        ensure!((1.0..=2.0).contains(&more), "{more} passes");
+        // The repair, a look at what that has written, and on a busy machine what was under way before.
+        // With those for changes of others it would be a dozen at least.
+        ensure!((1.0..=4.0).contains(&more), "{more} passes");
         Ok(())
     })
 }
