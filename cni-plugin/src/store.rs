@@ -5,7 +5,7 @@
 //! `last_reserved_ip.N` for each range set, and a `lock`. Weir adds `boot_id`.
 //!
 //! Crash safety: a reservation appears by one rename, so it is complete or absent after a kill at
-//! any instant. The file that is renamed has one fixed name, is only written under the lock, and is
+//! any instant. `last_reserved_ip.N` is written in place: half of it is nothing but another order. The file that is renamed has one fixed name, is only written under the lock, and is
 //! overwritten by the next writer. Nothing is synced to disk: after a power failure no container is
 //! left, and the changed boot id clears the store.
 

@@ -110,7 +110,7 @@ pub fn attach(ifindex: u32, program: &Program) -> Result<bool, Error> {
 /// kernel. Tells whether there was something to do for any.
 ///
 /// # Errors
-/// As [`attach`]; those before the first that fails are attached.
+/// As [`attach`]; the others may be attached then.
 pub fn attach_all(ifindex: u32, programs: &[Program]) -> Result<bool, Error> {
     let mut changes = vec![new_clsact(ifindex)?];
     for program in programs {

@@ -79,7 +79,8 @@ pub struct Link {
     pub alias: Option<String>,
     /// For a bridge port: whether a frame may leave by the port it came from.
     pub hairpin: Option<bool>,
-    /// For an end of a pair: the index of the other end in that one's network namespace (`IFLA_LINK`).
+    /// For an end of a pair: the index of the other end in that one's network namespace (`IFLA_LINK`,
+    /// which links of other kinds use for the one below them).
     pub peer: Option<u32>,
     /// For a link whose other end is in another network namespace: this one's number for that
     /// (`IFLA_LINK_NETNSID`).

@@ -1,6 +1,6 @@
 //! Reading the facts.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::net::SocketAddr;
 
@@ -74,8 +74,8 @@ fn datapath(pins: &Pins, records: &[Record], links: &[Link], facts: &mut Facts) 
             });
         }
     }
-    let is_pod = |link: &Link| records.iter().any(|record| record.host_interface == link.name);
-    for link in links.iter().filter(|link| !is_pod(link)) {
+    let of_pods: HashSet<_> = records.iter().map(|record| record.host_interface.as_str()).collect();
+    for link in links.iter().filter(|link| !of_pods.contains(link.name.as_str())) {
         facts.places.extend(of_the_node(link, &pinned)?);
     }
     if !facts.places.iter().any(|place| is_of_uplink(place.program)) {

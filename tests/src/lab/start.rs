@@ -25,3 +25,39 @@ pub fn close<T>(held: T) {
     let _alone = nobody_else_starts();
     drop(held);
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write, pipe};
+    use std::net::UdpSocket;
+    use std::os::unix::process::CommandExt;
+    use std::thread;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_socket_is_closed_at_once_while_a_program_is_being_started() {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = socket.local_addr().unwrap();
+        let (mut told, mut tell) = pipe().unwrap();
+        let mut command = Command::new("true");
+        // SAFETY: between fork and exec there are a write and a sleep, which neither allocate nor take
+        // a lock.
+        unsafe {
+            command.pre_exec(move || {
+                tell.write_all(b"!")?;
+                thread::sleep(Duration::from_millis(100));
+                Ok(())
+            });
+        }
+        thread::scope(|scope| {
+            let program = scope.spawn(|| start(&mut command).and_then(|mut child| child.wait()));
+            // The program has its copy of the socket now, and keeps it until exec.
+            told.read_exact(&mut [0]).unwrap();
+            close(socket);
+            UdpSocket::bind(address).expect("the address is free");
+            assert!(program.join().unwrap().unwrap().success());
+        });
+    }
+}
