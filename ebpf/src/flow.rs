@@ -121,6 +121,7 @@ pub(crate) fn renew<A: Family>(key: &FlowKey<A>, ended: &Flow<A>, flow: &Flow<A>
     if !is_same(&answers.get(), &twin) {
         return false;
     }
+    // Looked up again: what was found before the choice may have become the entry of another flow.
     let Some(entry) = maps::flow(key) else { return false };
     answers.renew(&twin);
     entry.renew(flow);
