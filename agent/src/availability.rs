@@ -14,7 +14,9 @@ mod correction;
 use kube::Client;
 use tokio::sync::{mpsc, watch};
 
-use crate::{events::Concern, model::Node};
+use weir_model::Node;
+
+use crate::events::Concern;
 
 /// Tells the cluster that this node has a network, where the cluster says that it has none.
 #[derive(Debug)]

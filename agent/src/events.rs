@@ -20,7 +20,7 @@ use tracing::{debug, info, warn};
 
 pub use self::concern::Concern;
 use self::recorder::Notice;
-use crate::model::{Node, NodeUid};
+use weir_model::{Node, NodeUid};
 
 /// The API server forgets Events after an hour by default.
 const RENEWAL: Duration = Duration::from_secs(50 * 60);

@@ -21,7 +21,10 @@ use tokio::sync::watch;
 use weir_datapath::MapRoom;
 
 pub use self::server::serve;
-use crate::{events::Concern, metrics::Metrics, services::status::Status, source::Published};
+use weir_cluster::Published;
+use weir_services::status::Status;
+
+use crate::{events::Concern, metrics::Metrics};
 
 /// What has to be so before the node can serve pods.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -10,6 +10,7 @@
 //! Node's condition where a cloud has set it ([`availability`]).
 
 pub mod availability;
+pub(crate) mod causes;
 pub mod datapath;
 pub mod events;
 pub mod forward;
@@ -18,12 +19,10 @@ pub mod health;
 pub mod install;
 pub mod masquerade;
 pub mod metrics;
-pub mod model;
 pub mod net_conf;
 pub mod nft;
 pub mod options;
 pub mod overlay;
 pub mod reconcile;
 pub mod services;
-pub mod source;
 pub mod underlay;

@@ -17,13 +17,13 @@ use weir_agent::{
     net_conf::NetConf,
     options::{LogFormat, Options},
     reconcile::Reconciler,
-    services::follow::Follower,
-    source::{
+    services::controller::ServiceController,
+};
+use weir_cluster::{
         Published, Source,
         directory::DirectorySource,
         kube::{Connection, KubernetesSource},
-    },
-};
+    };
 use weir_datapath::Pins;
 use weir_netlink::Netlink;
 
@@ -63,11 +63,11 @@ async fn main() -> Result<()> {
     };
 
     let netlink = Netlink::open()?;
-    let follower = follower(&options, &health)?;
+    let services = service_controller(&options, &health)?;
     let reconciler = Reconciler::new(options, conf, netlink, health, events, availability);
-    if let Some(follower) = follower {
+    if let Some(services) = services {
         let loaded = reconciler.maps_loaded();
-        tokio::spawn(follower.run(published.clone(), loaded));
+        tokio::spawn(services.run(published.clone(), loaded));
     }
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -81,11 +81,11 @@ async fn main() -> Result<()> {
 }
 
 /// Who programs Services, if they are wanted.
-fn follower(options: &Options, health: &Arc<Health>) -> Result<Option<Follower>> {
+fn service_controller(options: &Options, health: &Arc<Health>) -> Result<Option<ServiceController>> {
     if !options.services {
         return Ok(None);
     }
-    Ok(Some(Follower {
+    Ok(Some(ServiceController {
         node: options.node_name.clone(),
         pins: Pins::new(&options.pin_dir),
         netlink: Netlink::open()?,

@@ -30,7 +30,6 @@ use tokio::sync::watch;
 use tracing::{debug, error, info, warn};
 use weir_netlink::Netlink;
 
-pub(crate) use self::error::causes;
 use self::{
     done::{Done, Ending},
     error::{Error, chain},
@@ -40,6 +39,8 @@ use self::{
     trigger::{Interests, Trigger, Triggers},
     way::Way,
 };
+use weir_model::{Node, World};
+
 use crate::{
     availability::Availability,
     datapath::plan::Surroundings,
@@ -47,7 +48,6 @@ use crate::{
     health::{Condition, Health, Pass},
     install::PodNetwork,
     masquerade::{self, Masquerade},
-    model::{Node, World},
     net_conf::{Backend, NetConf},
     options::Options,
     overlay::{
@@ -56,7 +56,7 @@ use crate::{
         peers::{Selection, select},
         plan::{Desired, enabled, plan},
     },
-    source::Published,
+
     underlay::{self, Uplink},
 };
 

@@ -14,8 +14,8 @@ use tokio::{
 };
 use tracing::{debug, info};
 
-use crate::source::{
-    kube::backoff::Backoff,
+use weir_cluster::{
+    backoff::Backoff,
     node::{NETWORK_UNAVAILABLE, says_unavailable},
 };
 

@@ -11,8 +11,9 @@ use weir_datapath::{Hook, common::RouteKind};
 use weir_netlink::{Link, MacAddr};
 
 pub use super::record::Record;
+use weir_model::Node;
+
 use crate::{
-    model::Node,
     net_conf::NetConf,
     overlay::plan::{self as overlay, Hop, enabled},
     underlay::Uplink,

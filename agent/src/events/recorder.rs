@@ -14,7 +14,7 @@ use tokio::{
 use tracing::{debug, warn};
 
 use super::Concern;
-use crate::model::NodeUid;
+use weir_model::NodeUid;
 
 const CONTROLLER: &str = "weir.dev/agent";
 const TIME_LIMIT: Duration = Duration::from_secs(10);

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use serde::Serialize;
 
 use crate::events::Concern;
-use crate::model::{ServicePort, World};
+use weir_model::{ServicePort, World};
 
 /// Something for the operator to act on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

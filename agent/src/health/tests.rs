@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use super::*;
-use crate::model::World;
+use weir_model::World;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -149,7 +149,7 @@ async fn an_address_that_is_taken_is_tried_again() {
 
 #[tokio::test]
 async fn names_of_services_and_what_concerns_the_agent_are_told_as_json() {
-    use crate::model::{ObjectName, Objects, Protocol, Service, ServicePort, TrafficPolicy};
+    use weir_model::{ObjectName, Objects, Protocol, Service, ServicePort, TrafficPolicy};
 
     let (publisher, health) = agent();
     let address = free_address().await;

@@ -16,8 +16,8 @@ use prometheus_client::{
 use weir_datapath::MapRoom;
 
 use super::set;
-use crate::model;
-use crate::services::{ledger::Problem, status::Status};
+use weir_model as model;
+use weir_services::{allocator::Problem, status::Status};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Reason {
@@ -120,8 +120,8 @@ mod tests {
     use prometheus_client::encoding::text::encode;
 
     use super::*;
-    use crate::model::ObjectName;
-    use crate::services::ledger::{Capacity, Use};
+    use weir_model::ObjectName;
+    use weir_services::allocator::{Capacity, Use};
 
     fn status() -> Status {
         let problem = Problem::Frontends { wanted: 2, used: 9, capacity: 10 };

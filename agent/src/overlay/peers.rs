@@ -9,7 +9,7 @@ use std::{
 
 use ipnetwork::IpNetwork;
 
-use crate::model::{Node, NodeUid, World};
+use weir_model::{Node, NodeUid, World};
 
 /// The nodes, as this one sees them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -159,7 +159,7 @@ pub(crate) mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::Nodes;
+    use weir_model::Nodes;
 
     /// A node that is `age` seconds younger than the first.
     pub(crate) fn node(name: &str, age: u64, cidrs: &[&str], ips: &[&str]) -> Node {

@@ -12,8 +12,9 @@ use weir_netlink::MacAddr;
 pub use weir_netlink::vxlan::VxlanSpec as Tunnel;
 
 use super::identity::{link_local, tunnel_name, vtep_mac};
+use weir_model::Node;
+
 use crate::{
-    model::Node,
     net_conf::{Backend, NetConf, Vxlan},
     underlay::Uplink,
 };

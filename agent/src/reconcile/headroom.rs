@@ -6,12 +6,13 @@ use ipnetwork::IpNetwork;
 use tracing::{info, warn};
 use weir_netlink::{Error, Netlink, link, sysctl};
 
+use weir_model::Node;
+
 use crate::{
     events::Concern,
     headroom::{Room, Thresholds, keys, neighbours_needed, room_on_bridge},
     health::Health,
     install::PodNetwork,
-    model::Node,
     underlay::Uplink,
 };
 

@@ -3,9 +3,10 @@
 use ipnet::IpNet;
 use ipnetwork::IpNetwork;
 
+use weir_model::{Node, World};
+
 use crate::{
     install::PodNetwork,
-    model::{Node, World},
     net_conf::NetConf,
     overlay::plan::{Desired, enabled},
 };

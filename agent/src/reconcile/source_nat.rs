@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use weir_model::Node;
+
 use crate::{
     install::PodNetwork,
     masquerade::{Marks, Masquerade, TunnelEnd},
-    model::Node,
     options::Options,
     overlay::plan::Desired,
 };

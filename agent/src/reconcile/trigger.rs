@@ -15,11 +15,12 @@ use weir_netlink::{
 };
 
 use super::echo::is_as_desired;
+use weir_model::Nodes;
+
 use crate::{
     masquerade,
-    model::Nodes,
     overlay::{ROUTE_PROTOCOL, plan::Desired},
-    source::Published,
+
 };
 
 /// Changes come in bursts: one that follows within this time belongs to the same pass …

@@ -52,7 +52,7 @@ mod tests {
     use tokio::sync::watch;
 
     use super::*;
-    use crate::source::Published;
+    use weir_cluster::Published;
 
     const RESYNC: Duration = Duration::from_secs(10);
 

@@ -9,10 +9,10 @@ use weir_datapath::common::{V4, V6};
 use weir_datapath::maps::{Backends, Family, Services, Slots, Table};
 use weir_datapath::{Error, Pins};
 
-use super::diff::Op;
-use super::ledger::Capacity;
-use super::maps;
-use super::tables::{BackendId, Frontend, Range, Tables};
+use weir_services::diff::Op;
+use weir_services::allocator::Capacity;
+use weir_services::wire;
+use weir_services::tables::{BackendId, Frontend, Range, Tables};
 use crate::datapath::OfIp;
 
 /// An operation that came to nothing.
@@ -133,24 +133,24 @@ impl Maps {
     fn perform(&mut self, op: &Op) -> Result<(), Error> {
         match op {
             Op::PutBackend(id, backend) => match backend.ip {
-                IpAddr::V4(ip) => self.v4.backends.set(id, &maps::wire_backend(ip.into(), backend)),
-                IpAddr::V6(ip) => self.v6.backends.set(id, &maps::wire_backend(ip.into(), backend)),
+                IpAddr::V4(ip) => self.v4.backends.set(id, &wire::encode_backend(ip.into(), backend)),
+                IpAddr::V6(ip) => self.v6.backends.set(id, &wire::encode_backend(ip.into(), backend)),
             },
             Op::WriteSlots(offset, ids) => self.slots.set(*offset, ids),
             Op::PutFrontend(key, value) => {
-                let value = maps::service(value);
+                let value = wire::encode_frontend_value(value);
                 match key.ip {
                     IpAddr::V4(ip) => {
-                        self.v4.services.set(&maps::service_key(ip.into(), key), &value)
+                        self.v4.services.set(&wire::encode_frontend_key(ip.into(), key), &value)
                     }
                     IpAddr::V6(ip) => {
-                        self.v6.services.set(&maps::service_key(ip.into(), key), &value)
+                        self.v6.services.set(&wire::encode_frontend_key(ip.into(), key), &value)
                     }
                 }
             }
             Op::DeleteFrontend(key) => match key.ip {
-                IpAddr::V4(ip) => self.v4.services.remove(&maps::service_key(ip.into(), key)),
-                IpAddr::V6(ip) => self.v6.services.remove(&maps::service_key(ip.into(), key)),
+                IpAddr::V4(ip) => self.v4.services.remove(&wire::encode_frontend_key(ip.into(), key)),
+                IpAddr::V6(ip) => self.v6.services.remove(&wire::encode_frontend_key(ip.into(), key)),
             }
             .map(drop),
             // An id is of one family, and both are told: it does not say which.
@@ -174,7 +174,7 @@ impl<A: Family + Into<IpAddr>> OfFamily<A> {
         A: OfIp,
     {
         let of_op = |op: &Op| match op {
-            Op::PutBackend(id, to) => Some((*id, maps::wire_backend(A::of(to.ip)?, to))),
+            Op::PutBackend(id, to) => Some((*id, wire::encode_backend(A::of(to.ip)?, to))),
             _ => None,
         };
         put_run(ops, of_op, |keys, values| self.backends.set_all(keys, values))
@@ -187,7 +187,7 @@ impl<A: Family + Into<IpAddr>> OfFamily<A> {
     {
         let of_op = |op: &Op| match op {
             Op::PutFrontend(key, to) => {
-                Some((maps::service_key(A::of(key.ip)?, key), maps::service(to)))
+                Some((wire::encode_frontend_key(A::of(key.ip)?, key), wire::encode_frontend_value(to)))
             }
             _ => None,
         };
@@ -196,12 +196,12 @@ impl<A: Family + Into<IpAddr>> OfFamily<A> {
 
     fn read(&self, slots: &Slots, tables: &mut Tables) -> Result<(), Error> {
         for (id, backend) in self.backends.entries()? {
-            tables.backends.insert(id, maps::backend(&backend));
+            tables.backends.insert(id, wire::decode_backend(&backend));
         }
         for (key, value) in self.services.entries()? {
             // A key that this version does not know harms nobody, and stays.
-            let Some(key) = maps::frontend_key(&key) else { continue };
-            let value = maps::frontend_value(&value);
+            let Some(key) = wire::decode_frontend_key(&key) else { continue };
+            let value = wire::decode_frontend_value(&value);
             let slots = read_slots(slots, value.range)?;
             tables.frontends.insert(key, Frontend { value, slots });
         }

@@ -14,9 +14,9 @@ use weir_datapath::maps::{Family, Table};
 use weir_datapath::{Error, Pins};
 use weir_netlink::udp::{self, Connected};
 
-use super::diff::Op;
-use super::tables::BackendId;
-use crate::reconcile::causes;
+use weir_services::diff::Op;
+use weir_services::tables::BackendId;
+use crate::causes::causes;
 
 /// The maps of sockets.
 pub struct Sockets {
@@ -133,7 +133,7 @@ fn take<A: Family>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::services::tables::Backend;
+    use weir_services::tables::Backend;
 
     #[test]
     fn backends_that_stop_serving_and_those_that_are_deleted_are_gone() {

@@ -11,19 +11,19 @@ use rustix::thread::{UnshareFlags, unshare_unsafe};
 use tempfile::TempDir;
 use tokio::sync::watch;
 use weir_agent::health::Health;
-use weir_agent::model::{
+use weir_model::{
     Endpoint, EndpointSlice, ObjectName, Protocol, Service, ServicePort, SlicePort, TrafficPolicy,
     World,
 };
 use weir_agent::services::apply::{Failure, Maps};
-use weir_agent::services::compile::Terms;
-use weir_agent::services::debounce::Patience;
-use weir_agent::services::diff::{Op, diff};
-use weir_agent::services::engine::Engine;
-use weir_agent::services::ledger::{GRACE, Ledger};
-use weir_agent::services::reconcile::{Reconciler, Settings};
-use weir_agent::services::status::Status;
-use weir_agent::source::Published;
+use weir_services::compile::Terms;
+use weir_services::debounce::Patience;
+use weir_services::diff::{Op, diff};
+use weir_services::engine::Engine;
+use weir_services::allocator::{GRACE, Ledger};
+use weir_agent::services::sync_loop::{Reconciler, Settings};
+use weir_services::status::Status;
+use weir_cluster::Published;
 use weir_datapath::common::map;
 use weir_datapath::{Capacities, Pins, load};
 
@@ -289,7 +289,7 @@ fn what_needs_something_that_the_kernel_refused_is_not_done() {
         (1..=2).for_each(|number| put(&mut world, number, 2));
         // A ledger that believes in more room than there is.
         let capacity =
-            weir_agent::services::ledger::Capacity { backends: 1000, ..maps.capacity().unwrap() };
+            weir_services::allocator::Capacity { backends: 1000, ..maps.capacity().unwrap() };
         let mut engine = engine(Ledger::new(capacity, 0));
         let failures = maps.apply(&engine.update(&world, now));
         assert!(failures.iter().any(|failure| matches!(failure, Failure::Skipped(_))));

@@ -1,7 +1,9 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::{model::Node, overlay::peers::tests::node};
+use weir_model::Node;
+
+use crate::overlay::peers::tests::node;
 
 const TUNNEL: u32 = 9;
 

@@ -3,7 +3,7 @@
 use weir_netlink::notify::Filter;
 
 use super::*;
-use crate::model::{ObjectName, Service, TrafficPolicy, World};
+use weir_model::{ObjectName, Service, TrafficPolicy, World};
 use crate::overlay::peers::tests::node;
 
 const TUNNEL: u32 = 9;
