@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use crate::console;
 
 /// Where the shell would find `program`, if it would.
-pub(crate) fn find(program: &str) -> Option<PathBuf> {
+pub fn find(program: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH")?;
     env::split_paths(&path).map(|folder| folder.join(program)).find(|file| is_executable(file))
 }
@@ -21,12 +21,12 @@ fn is_executable(file: &Path) -> bool {
 
 /// Cargo of the toolchain that runs this task, also after `cargo +nightly xtask`: rustup passes its
 /// choice on to what cargo starts.
-pub(crate) fn cargo() -> Command {
+pub fn cargo() -> Command {
     Command::new("cargo")
 }
 
 /// Shows the command and runs it; its output goes where the task's own goes.
-pub(crate) fn run(command: &mut Command) -> Result<()> {
+pub fn run(command: &mut Command) -> Result<()> {
     console::echo(command);
     let name = name(command);
     let status = command.stdin(Stdio::null()).status().with_context(|| format!("start {name}"))?;
@@ -37,7 +37,7 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
 }
 
 /// Runs the command silently and gives its standard output; the error holds its standard error.
-pub(crate) fn output(command: &mut Command) -> Result<String> {
+pub fn output(command: &mut Command) -> Result<String> {
     let name = name(command);
     let output = command.stdin(Stdio::null()).output().with_context(|| format!("start {name}"))?;
     if !output.status.success() {

@@ -15,13 +15,13 @@ const ASIDE: Style = Style::new().dimmed();
 
 /// The steps of one task, with the time that each took.
 #[derive(Debug, Default)]
-pub(crate) struct Steps {
+pub struct Steps {
     done: Vec<(String, Duration)>,
 }
 
 impl Steps {
     /// Does one step. Its error says which step it was.
-    pub(crate) fn step<T>(&mut self, title: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    pub fn step<T>(&mut self, title: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
         announce(title);
         let start = Instant::now();
         let result = work().with_context(|| format!("step '{title}' failed"))?;
@@ -34,7 +34,7 @@ impl Steps {
     }
 
     /// Says how long each step took.
-    pub(crate) fn summary(&self) {
+    pub fn summary(&self) {
         announce("Done");
         let width = self.done.iter().map(|(title, _)| title.chars().count()).max().unwrap_or(0);
         for (title, took) in &self.done {
@@ -44,27 +44,27 @@ impl Steps {
 }
 
 /// The title of a step.
-pub(crate) fn announce(title: &str) {
+pub fn announce(title: &str) {
     eprintln!("{} {title}", styled("==>", STEP));
 }
 
 /// A line below a step.
-pub(crate) fn note(line: &str) {
+pub fn note(line: &str) {
     eprintln!("    {line}");
 }
 
 /// A less important line below a step.
-pub(crate) fn aside(line: &str) {
+pub fn aside(line: &str) {
     eprintln!("    {}", styled(line, ASIDE));
 }
 
 /// The command that is about to run, as one could type it.
-pub(crate) fn echo(command: &Command) {
+pub fn echo(command: &Command) {
     aside(&format!("$ {}", shell(command)));
 }
 
 /// The error that ended the task, with what caused it.
-pub(crate) fn failure(error: &Error) {
+pub fn failure(error: &Error) {
     eprintln!("{} {error}", styled("error:", FAILURE));
     for cause in error.chain().skip(1) {
         for line in cause.to_string().lines() {
@@ -81,12 +81,19 @@ fn styled(text: &str, style: Style) -> Cow<'_, str> {
     }
 }
 
-pub(crate) fn readable(duration: Duration) -> String {
+/// A duration, in the unit that is easiest to read.
+pub fn readable(duration: Duration) -> String {
     let seconds = duration.as_secs();
     match seconds {
         0..60 => format!("{:.1} s", duration.as_secs_f64()),
         _ => format!("{} min {:02} s", seconds / 60, seconds % 60),
     }
+}
+
+/// A number of bytes, in the unit that is easiest to read.
+pub fn size(bytes: usize) -> String {
+    let kib = bytes.div_ceil(1024);
+    if kib < 10_000 { format!("{kib} KiB") } else { format!("{} MiB", kib.div_ceil(1024)) }
 }
 
 fn shell(command: &Command) -> String {
@@ -131,6 +138,13 @@ mod tests {
         let mut steps = Steps::default();
         let error = steps.step::<()>("build", || anyhow::bail!("no compiler")).unwrap_err();
         assert_eq!(format!("{error:#}"), "step 'build' failed: no compiler");
+    }
+
+    #[test]
+    fn sizes_are_in_the_unit_that_is_easiest_to_read() {
+        assert_eq!(size(1), "1 KiB");
+        assert_eq!(size(1_048_576), "1024 KiB");
+        assert_eq!(size(20 * 1_048_576), "20 MiB");
     }
 
     #[test]

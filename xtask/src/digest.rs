@@ -3,7 +3,7 @@
 use sha2::{Digest, Sha256};
 
 /// Eight hexadecimal digits, which are others when one of the texts changes.
-pub(crate) fn of(texts: &[&str]) -> String {
+pub fn of(texts: &[&str]) -> String {
     let mut digest = Sha256::new();
     for text in texts {
         digest.update(text.len().to_be_bytes());

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Result, bail};
 
-use crate::command;
+use xtask::command;
 
 /// Something that a kernel can be built without.
 struct Feature {

@@ -5,7 +5,9 @@ use std::process::Command;
 
 use anyhow::{Result, anyhow, bail};
 
-use crate::{command, elf, root};
+use xtask::command;
+
+use crate::{elf, root};
 
 /// A package, and what shows that its programs are there although another package brought them:
 /// a containerd from elsewhere is as good, and Debian's would push it out.

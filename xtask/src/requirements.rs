@@ -2,8 +2,9 @@
 
 use anyhow::{Result, bail};
 
-use crate::command;
-use crate::console::{self, Steps};
+use xtask::command;
+use xtask::console::{self, Steps};
+
 use crate::packages::{self, Package};
 use crate::toolchain::{self, Component};
 use crate::tools::{self, Tool, Upstream};

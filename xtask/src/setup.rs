@@ -2,7 +2,8 @@
 
 use anyhow::Result;
 
-use crate::console::Steps;
+use xtask::console::Steps;
+
 use crate::requirements::{
     self, BENCH_CNI, BUILD, DEMO, E2E_CLUSTER, IMAGE, KERNELS, LINT, Report, TEST,
 };

@@ -7,8 +7,10 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::command;
-use crate::workspace::{MUSL, Workspace};
+use xtask::command;
+use xtask::released::TARGET;
+
+use crate::workspace::Workspace;
 
 /// A part of the toolchain that not every installation has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +31,7 @@ impl Component {
             Self::Clippy => "clippy",
             Self::Rustfmt => "rustfmt",
             Self::RustSrc => "rust-src",
-            Self::Musl => MUSL,
+            Self::Musl => TARGET,
         }
     }
 
@@ -38,7 +40,7 @@ impl Component {
     fn is_listed_as(self, line: &str) -> bool {
         match self {
             Self::RustSrc => line == "rust-src",
-            Self::Musl => line.strip_prefix("rust-std-") == Some(MUSL),
+            Self::Musl => line.strip_prefix("rust-std-") == Some(TARGET),
             Self::Clippy | Self::Rustfmt => {
                 line.strip_prefix(self.name()).is_some_and(|rest| rest.starts_with('-'))
             }

@@ -6,10 +6,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use crate::command;
-
-/// What the released programs are built for: static, so they run on any distribution.
-pub(crate) const MUSL: &str = "x86_64-unknown-linux-musl";
+use xtask::command;
+use xtask::released::TARGET;
 
 /// The folders that tasks work in.
 #[derive(Debug)]
@@ -40,7 +38,7 @@ impl Workspace {
 
     /// Where [`crate::build`] leaves the released programs.
     pub(crate) fn release(&self) -> PathBuf {
-        self.target.join(MUSL).join("release")
+        self.target.join(TARGET).join("release")
     }
 
     /// Where the tools that [`crate::tools`] keeps can be started from.

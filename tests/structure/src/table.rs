@@ -55,12 +55,11 @@ pub(crate) const CRATES: &[Crate] = &[
     krate("weir-api-tests", &["weir-tests"]),
     krate("weir-e2e", &[]),
     krate("weir-bench", &["weir-api-tests", "weir-datapath", "weir-ebpf-common", "weir-tests"]),
-    // They start, and can say what is wrong, also when the others do not build.
-    krate("weir-console", &[]),
-    krate("weir-images", &["weir-console"]),
-    krate("weir-kernels", &["weir-console"]),
     krate("weir-structure", &[]),
+    // It starts, and can say what is wrong, also when the others do not build.
     krate("xtask", &[]),
+    krate("weir-images", &["xtask"]),
+    krate("weir-kernels", &["weir-images", "xtask"]),
 ];
 
 /// What a pure crate must not be built of, with the crates whose names begin so: `kube-client`.

@@ -5,9 +5,9 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::Result;
+use xtask::command;
 
-use super::make_folder;
-use crate::command;
+use super::files::make_folder;
 
 pub(super) const VERSION: &str = "v1.3.0";
 

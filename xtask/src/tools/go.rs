@@ -5,8 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-
-use crate::console;
+use xtask::console;
 
 /// How often it is worth a line that the work goes on.
 const INTERVAL: Duration = Duration::from_secs(20);

@@ -5,14 +5,15 @@
 //! program while it compiles the next.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result};
+use xtask::{command, digest};
 
-use super::{go, make_folder};
+use super::files::make_folder;
+use super::go;
 use crate::workspace::Workspace;
-use crate::{command, digest};
 
 const KUBERNETES: &str = "k8s.io/kubernetes";
 const GO_MOD: &str = include_str!("../../../tests/upstream/go.mod");
@@ -175,16 +176,6 @@ fn name_of(package: &str) -> &str {
         !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
     };
     package.rsplit('/').find(|element| !is_version(element)).unwrap_or(package)
-}
-
-/// Where the source of Kubernetes is, of which the images hold a few files.
-pub(crate) fn kubernetes_source(workspace: &Workspace) -> Result<PathBuf> {
-    let folder = command::output(
-        Command::new("go")
-            .args(["list", "-mod=readonly", "-m", "-f", "{{.Dir}}", KUBERNETES])
-            .current_dir(workspace.root.join("tests/upstream")),
-    )?;
-    Ok(folder.trim().into())
 }
 
 /// Fails unless there is a Go that takes the pinned modules, without which none of this can be built.

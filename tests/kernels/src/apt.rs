@@ -6,20 +6,20 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, anyhow};
+use xtask::command;
 
-use super::series::Series;
-use crate::command;
+use crate::series::Series;
 
 /// The package whose newest version of a series depends on the kernel's package.
 const NEWEST: &str = "linux-image-cloud-amd64";
 
-pub(super) struct Apt {
+pub(crate) struct Apt {
     folder: PathBuf,
 }
 
 impl Apt {
     /// In an empty folder, with the sources that are given as lines of a `sources.list`.
-    pub(super) fn new(folder: &Path, sources: &str) -> Result<Self> {
+    pub(crate) fn new(folder: &Path, sources: &str) -> Result<Self> {
         for below in ["lists/partial", "archives/partial"] {
             let below = folder.join(below);
             fs::create_dir_all(&below).with_context(|| format!("create {}", below.display()))?;
@@ -34,7 +34,7 @@ impl Apt {
     }
 
     /// The kernel's package and version, as apt-get takes them.
-    pub(super) fn newest(&self, series: Series) -> Result<String> {
+    pub(crate) fn newest(&self, series: Series) -> Result<String> {
         // An archive may lack a suite that another has; what is found decides.
         let updated = command::run(self.command("apt-get").args(["update", "--quiet=2"]));
         let listing = command::output(self.command("apt-cache").args(["show", NEWEST]));
@@ -54,7 +54,7 @@ impl Apt {
     }
 
     /// Downloads the package, and gives the file.
-    pub(super) fn download(&self, package: &str) -> Result<PathBuf> {
+    pub(crate) fn download(&self, package: &str) -> Result<PathBuf> {
         let mut apt_get = self.command("apt-get");
         command::run(apt_get.args(["download", "--quiet=2", package]).current_dir(&self.folder))?;
         let files = fs::read_dir(&self.folder)

@@ -6,8 +6,8 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use super::initramfs;
-use super::kept::Kernel;
+use crate::initramfs;
+use crate::kept::Kernel;
 
 /// No guest may take longer, however slow the machine: ten times what it takes on two processors.
 const LIMIT: &str = "900";
@@ -17,15 +17,15 @@ const COMMAND_LINE: &str =
     "console=ttyS0 loglevel=5 panic=-1 mitigations=off tsc=reliable rdinit=/init";
 
 /// What a guest left behind.
-pub(super) struct Logs {
+pub(crate) struct Logs {
     /// What the suites wrote.
-    pub(super) suites: String,
+    pub(crate) suites: String,
     /// What the kernel wrote, with its last messages if a suite failed.
-    pub(super) console: String,
+    pub(crate) console: String,
 }
 
 /// Boots the kernel with the programs, and waits until the guest is switched off.
-pub(super) fn run(kernel: &Kernel, programs: &Path, folder: &Path) -> Result<Logs> {
+pub(crate) fn run(kernel: &Kernel, programs: &Path, folder: &Path) -> Result<Logs> {
     fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
     let (suites, console) = (folder.join("suites.log"), folder.join("console.log"));
     let initramfs = folder.join("initramfs.cpio");

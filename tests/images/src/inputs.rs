@@ -5,11 +5,10 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-
-use super::tree;
+use weir_images::tree;
 
 /// A line for each file, which changes when the file does.
-pub(super) fn describe(files: &[PathBuf]) -> Result<String> {
+pub(crate) fn describe(files: &[PathBuf]) -> Result<String> {
     let line = |file: &PathBuf| {
         let meta = fs::metadata(file).with_context(|| format!("read {}", file.display()))?;
         Ok(format!("{} {} {}.{}", file.display(), meta.len(), meta.mtime(), meta.mtime_nsec()))
@@ -18,12 +17,12 @@ pub(super) fn describe(files: &[PathBuf]) -> Result<String> {
 }
 
 /// Whether the archive is there and was made of the same.
-pub(super) fn are(archive: &Path, inputs: &str) -> bool {
+pub(crate) fn are(archive: &Path, inputs: &str) -> bool {
     archive.is_file() && fs::read_to_string(note(archive)).is_ok_and(|made| made == inputs)
 }
 
 /// Makes the archive of `inputs`. One that is broken off half-way counts as made of nothing.
-pub(super) fn make_of<T>(
+pub(crate) fn make_of<T>(
     archive: &Path,
     inputs: &str,
     make: impl FnOnce() -> Result<T>,
@@ -36,7 +35,7 @@ pub(super) fn make_of<T>(
 }
 
 /// For an archive that is about to be written, of whatever.
-pub(super) fn forget(archive: &Path) -> Result<()> {
+pub(crate) fn forget(archive: &Path) -> Result<()> {
     tree::remove(&note(archive))
 }
 
