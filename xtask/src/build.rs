@@ -35,7 +35,7 @@ pub(crate) fn programs(workspace: &Workspace, steps: &mut Steps) -> Result<()> {
 fn check(program: &Path) -> Result<()> {
     let file = fs::read(program).with_context(|| format!("read {}", program.display()))?;
     if !elf::is_static(&file).with_context(|| program.display().to_string())? {
-        bail!("{} is not static: it asks for a dynamic loader", program.display());
+        bail!("{} is not static: it names a dynamic loader", program.display());
     }
     console::note(&format!("{}  static, {}", program.display(), console::size(file.len())));
     Ok(())

@@ -25,22 +25,22 @@ pub(crate) enum Task {
     /// Install everything that any task needs
     ///
     /// Debian packages, components of the pinned Rust toolchain, and tools that are built from
-    /// source and kept in a cache folder of the project's own. What is there already is left as it
-    /// is, so a second run changes nothing. Other tasks install what they lack by themselves; this
-    /// one is for preparing a machine or an image ahead of time. Kubernetes' own programs are left
-    /// to `e2e`, which builds them for some minutes when it runs first.
+    /// source and kept in the project's own cache folder. What is installed already is left as it
+    /// is, so a second run changes nothing. Each task installs what it lacks; this one is for
+    /// preparing a machine or an image ahead of time. Kubernetes' own programs are left out: `e2e`
+    /// builds them at its first run, which takes some minutes.
     Setup,
 
     /// Build the released programs: static, for any Linux distribution
     ///
-    /// They are linked with musl, checked to need no dynamic loader, and left in
-    /// x86_64-unknown-linux-musl/release below the target directory.
+    /// They are linked with musl, checked to need no dynamic loader, and written to
+    /// x86_64-unknown-linux-musl/release in the target directory.
     Build,
 
     /// Make the agent's container image, an OCI archive (as root)
     ///
-    /// It holds the released programs and nft from this machine's package, and is left in
-    /// image/weir-agent.tar below the target directory. No registry is asked for anything.
+    /// It holds the released programs and nft from this machine's package, and is written to
+    /// image/weir-agent.tar in the target directory. No registry is used.
     Image,
 
     /// Lint, build, and run all tests, those in network namespaces too (as root)
@@ -54,9 +54,9 @@ pub(crate) enum Task {
 
     /// Test on other kernels too, emulated, and on this machine's (as root)
     ///
-    /// Boots Debian's kernels with the released programs and tests of what depends on the kernel.
-    /// They are fetched once, with apt but apart from what it knows of this machine, and kept in
-    /// the cache folder. Root is needed for this machine's kernel only: `--kernel` chooses others.
+    /// Boots Debian's kernels with the released programs and the tests that depend on the kernel.
+    /// The kernels are fetched once, with apt but separate from this machine's packages, and kept in
+    /// the cache folder. Only this machine's kernel needs root: `--kernel` chooses others.
     Kernels(kernels::Options),
 
     /// Show a cluster of two nodes with a few pods on this machine, and remove it again (as root)
@@ -70,8 +70,8 @@ pub(crate) enum Task {
 
     /// Run Weir with Kubernetes' own programs (as root)
     ///
-    /// All but `api` are about one cluster of real components on this machine, whose nodes are
-    /// namespaces: `up` starts it, `run` tests it, `down` removes it.
+    /// All commands but `api` work on one cluster of real components on this machine, whose nodes
+    /// are namespaces: `up` starts it, `run` tests it, `down` removes it.
     #[command(subcommand)]
     E2e(E2e),
 

@@ -1,4 +1,4 @@
-//! What a person reads while a task runs: steps, commands, durations, and the error at the end.
+//! What a task shows while it runs: steps, commands, durations, and the error at the end.
 
 use std::borrow::Cow;
 use std::env;
@@ -20,7 +20,10 @@ pub struct Steps {
 }
 
 impl Steps {
-    /// Does one step. Its error says which step it was.
+    /// Does one step.
+    ///
+    /// # Errors
+    /// That of `work`, with the title of the step.
     pub fn step<T>(&mut self, title: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
         announce(title);
         let start = Instant::now();
@@ -33,7 +36,7 @@ impl Steps {
         Ok(result)
     }
 
-    /// Says how long each step took.
+    /// Shows how long each step took.
     pub fn summary(&self) {
         announce("Done");
         let width = self.done.iter().map(|(title, _)| title.chars().count()).max().unwrap_or(0);
@@ -58,12 +61,12 @@ pub fn aside(line: &str) {
     eprintln!("    {}", styled(line, ASIDE));
 }
 
-/// The command that is about to run, as one could type it.
+/// The command that is about to run, as it could be typed into a shell.
 pub fn echo(command: &Command) {
     aside(&format!("$ {}", shell(command)));
 }
 
-/// The error that ended the task, with what caused it.
+/// The error that ended the task, with its causes.
 pub fn failure(error: &Error) {
     eprintln!("{} {error}", styled("error:", FAILURE));
     for cause in error.chain().skip(1) {
@@ -99,7 +102,7 @@ pub fn size(bytes: usize) -> String {
 fn shell(command: &Command) -> String {
     let mut words = Vec::new();
     for (name, value) in command.get_envs() {
-        // A changed search path is long, and never what the command is about.
+        // A changed search path is long, and rarely of interest.
         if let Some(value) = value.filter(|_| name != "PATH") {
             words.push(format!("{}={}", name.display(), quoted(&value.to_string_lossy())));
         }
@@ -123,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_command_is_shown_as_one_could_type_it() {
+    fn a_command_is_shown_as_it_could_be_typed() {
         let mut command = Command::new("cargo");
         command
             .args(["test", "--", "it's here"])
@@ -134,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_that_fails_names_itself_before_its_cause() {
+    fn an_error_names_the_step_before_its_cause() {
         let mut steps = Steps::default();
         let error = steps.step::<()>("build", || anyhow::bail!("no compiler")).unwrap_err();
         assert_eq!(format!("{error:#}"), "step 'build' failed: no compiler");

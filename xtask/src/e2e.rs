@@ -29,7 +29,7 @@ pub(crate) enum E2e {
 
     /// Start a cluster on this machine, with Weir as its network
     ///
-    /// Builds what it consists of first: Kubernetes' programs as tests/upstream/go.mod pins them
+    /// Builds its parts first: Kubernetes' programs as tests/upstream/go.mod pins them
     /// (with Go, for some minutes, once), Weir's, and the container images.
     #[command(disable_help_flag = true)]
     Up(Passed),
@@ -38,7 +38,7 @@ pub(crate) enum E2e {
     #[command(disable_help_flag = true)]
     Run(Passed),
 
-    /// Remove the cluster and all that it left on this machine
+    /// Remove the cluster, with everything that it left on this machine
     #[command(disable_help_flag = true)]
     Down(Passed),
 
@@ -50,35 +50,35 @@ pub(crate) enum E2e {
     #[command(disable_help_flag = true)]
     Exec(Passed),
 
-    /// Compare addresses, links and records on the nodes with the pods that there are
+    /// Compare addresses, links and records on the nodes with the running pods
     #[command(disable_help_flag = true)]
     Leaks(Passed),
 
-    /// Start a cluster, run a dozen tests that cover what can break, and remove it, as CI does
+    /// Start a cluster, run a dozen important tests, and remove the cluster, as CI does
     #[command(disable_help_flag = true)]
     Smoke(Passed),
 
-    /// See what goes on when agents, kubelets, containerd or a node go away
+    /// Test what still works when agents, kubelets, containerd or a node stop
     #[command(disable_help_flag = true)]
     Check(Passed),
 
-    /// Create and delete many pods at once, and measure that
+    /// Measure how long many pods take to be created and deleted at once
     #[command(disable_help_flag = true)]
     Churn(Passed),
 
-    /// Measure how soon a node that boots works, and what its agent takes
+    /// Measure how soon a node works after its boot, and the resources that its agent takes
     #[command(disable_help_flag = true)]
     Measure(Passed),
 
-    /// Say what runs, and how it is
+    /// Show what runs, and its state
     #[command(disable_help_flag = true)]
     Status(Passed),
 }
 
-/// What is passed on to another program as it is, `--help` too.
+/// Arguments that another program gets as they are, also `--help`.
 #[derive(Debug, Args)]
 pub(crate) struct Passed {
-    /// Arguments of the command; --help says which
+    /// Arguments of the command; --help lists them
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     pub(crate) args: Vec<OsString>,
 }
@@ -118,11 +118,11 @@ fn api(workspace: &Workspace, args: &[OsString]) -> Result<()> {
     Ok(())
 }
 
-/// A command that makes a cluster: everything that one consists of is made first.
+/// A command that starts a cluster. All parts of the cluster are built first.
 fn start(workspace: &Workspace, verb: &str, args: &[OsString]) -> Result<()> {
     root::demand(&format!("e2e {verb}"))?;
     if !asks_for_help(args) {
-        // What cannot be installed is said before anything is built, which takes minutes.
+        // First what cannot be installed: a build takes minutes.
         demand_go(workspace)?;
         let mut steps = Steps::default();
         requirements::ensure(workspace, &mut steps, E2E_CLUSTER, Report::OnlyMissing)?;
@@ -139,7 +139,7 @@ fn asks_for_help(args: &[OsString]) -> bool {
     args.iter().take_while(|arg| *arg != "--").any(|arg| arg == "--help" || arg == "-h")
 }
 
-/// A command for the cluster as it is, which needs nothing but the program that knows it.
+/// A command for a cluster that runs. Only the program itself is built.
 fn pass(workspace: &Workspace, verb: &str, args: &[OsString]) -> Result<()> {
     root::demand(&format!("e2e {verb}"))?;
     let args: Vec<_> = [OsString::from(verb)].iter().chain(args).cloned().collect();
@@ -156,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_is_built_for_a_call_for_help() {
+    fn nothing_is_built_to_show_the_help() {
         let args = |words: &[&str]| words.iter().map(OsString::from).collect::<Vec<_>>();
         assert!(asks_for_help(&args(&["--nodes", "3", "--help"])));
         assert!(asks_for_help(&args(&["-h"])));

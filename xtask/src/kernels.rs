@@ -28,11 +28,11 @@ pub(crate) struct Options {
     )]
     kernels: Vec<String>,
 
-    /// Say which kernels and tests there are, and do nothing
+    /// List the kernels and tests, and do nothing else
     #[arg(long)]
     list: bool,
 
-    /// Fetch the newest kernels, also where one is there
+    /// Fetch the newest kernels, also where one is kept
     #[arg(long)]
     update: bool,
 
@@ -45,7 +45,7 @@ pub(crate) struct Options {
 /// The names of the kernels, which `weir-kernels` has a table of.
 fn names() -> [PossibleValue; 4] {
     [
-        PossibleValue::new(HOST).help("The one that runs this machine, without an emulator"),
+        PossibleValue::new(HOST).help("The kernel of this machine, without an emulator"),
         PossibleValue::new("5.10").help("The oldest that Weir supports"),
         PossibleValue::new("6.1"),
         PossibleValue::new("6.12"),

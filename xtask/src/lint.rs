@@ -12,7 +12,7 @@ use crate::workspace::Workspace;
 /// Lints the test of `cargo xtask e2e` too, which needs this feature to be built.
 const E2E: &str = "--features=weir-api-tests/control-plane";
 
-/// The programs for the kernel, which are no member of the workspace.
+/// The programs for the kernel, which are a workspace of their own.
 const EBPF: &str = "ebpf/Cargo.toml";
 
 /// The program that checks the structure of the code; its package has the same name.

@@ -1,10 +1,10 @@
 //! The tasks of this repository, one command each: `cargo xtask --help`.
 //!
-//! A task first makes sure of what it needs ([`requirements`]) and installs what is missing, so a
-//! fresh clone has nothing to prepare. This crate uses no other crate of the workspace: it starts,
+//! A task first checks its needs ([`requirements`]) and installs what is missing, so that a fresh
+//! clone works without preparation. This crate uses no other crate of the workspace: it starts,
 //! and can say what is wrong, also when they do not build.
 //!
-//! Everything it says goes to standard error; standard output belongs to the programs it runs.
+//! All its messages go to standard error. Standard output belongs to the programs that it runs.
 
 mod bench;
 mod build;

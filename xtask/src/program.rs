@@ -40,7 +40,7 @@ pub(crate) fn become_program(program: &str, cargo: &mut Command) -> Result<()> {
     Err(error).with_context(|| format!("start {program}"))
 }
 
-/// Runs the program as one part of the task. It says itself what it does and why it failed.
+/// Runs the program as one part of the task. The program itself shows its steps and its error.
 pub(crate) fn run_part(program: &str, cargo: &mut Command) -> Result<()> {
     let status = cargo.stdin(Stdio::null()).status();
     let status = status.with_context(|| format!("start {program}"))?;

@@ -1,4 +1,4 @@
-//! `cargo xtask setup`: what all tasks need, ahead of time.
+//! `cargo xtask setup`: installs the needs of all tasks ahead of time.
 
 use anyhow::Result;
 

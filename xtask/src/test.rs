@@ -1,4 +1,4 @@
-//! `cargo xtask test`: everything that has to hold before a change is merged.
+//! `cargo xtask test`: all checks that must pass before a change is merged.
 
 use std::ffi::OsString;
 
@@ -42,7 +42,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     build::programs(workspace, &mut steps)?;
     steps.step("test", || {
         let mut cargo = command::cargo();
-        // One failure hides no other.
+        // All failures are shown, and not only the first.
         cargo.args(["test", "--no-fail-fast"]).current_dir(&workspace.root);
         if packages.is_empty() {
             cargo.arg("--workspace");

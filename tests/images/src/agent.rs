@@ -89,11 +89,11 @@ fn nft() -> Result<PathBuf> {
 /// Finds out here, and not on a node, what the image lacks.
 fn try_programs(files: &Path) -> Result<()> {
     for words in [["/usr/sbin/nft", "--version"], [AGENT, "--help"], [TOOL, "--help"]] {
-        let said = command::output(Command::new("chroot").arg(files).args(words))?;
+        let output = command::output(Command::new("chroot").arg(files).args(words))?;
         console::note(&format!(
             "{}: {}",
             words.join(" "),
-            said.lines().next().unwrap_or("started")
+            output.lines().next().unwrap_or("started")
         ));
     }
     Ok(())

@@ -1,6 +1,6 @@
-//! Images from files, with buildah. It keeps everything in a folder of its own, apart from the
-//! machine's images, and works in a network namespace without links: it neither changes the
-//! machine's network nor asks a registry for anything.
+//! Images from files, with buildah. It keeps everything in a folder of its own, separate from the
+//! machine's images, and works in a network namespace without links: it does not change the machine's
+//! network, and uses no registry.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -23,7 +23,7 @@ impl Buildah {
         let mut buildah = Self { folder: folder.to_owned(), container: String::new() };
         tree::clear(&buildah.storage())?;
         let settings = buildah.settings();
-        // It makes this folder, in /etc unless it is told.
+        // It makes this folder, by default in /etc.
         let networks = format!("[network]\nnetwork_config_dir = {:?}\n", folder.join("networks"));
         fs::write(&settings, networks).with_context(|| format!("write {}", settings.display()))?;
         let container = command::output(buildah.run("from").arg("scratch"))?;
@@ -32,7 +32,7 @@ impl Buildah {
         Ok(buildah)
     }
 
-    /// Sets what the next image says of itself: flags of `buildah config`.
+    /// Sets the configuration of the next image: flags of `buildah config`.
     pub(crate) fn configure(&self, flags: &[String]) -> Result<()> {
         let mut config = self.run("config");
         config.args(["--arch=amd64", "--os=linux"]).args(flags).arg(&self.container);

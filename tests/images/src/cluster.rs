@@ -32,10 +32,10 @@ const SOURCES: [&str; 4] = [
     include_str!("tree.rs"),
 ];
 const KUBERNETES: &str = "kubernetes.tar";
-/// The sandbox's image, as the nodes' containerd is told.
+/// The sandbox's image, in the configuration of the nodes' containerd.
 const PAUSE: &str = "localhost/weir-e2e/pause:1";
 
-/// What an image starts when a pod names no command. All have the same files.
+/// What an image starts when a pod names no command. All images have the same files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Start {
     entrypoint: &'static str,
@@ -57,11 +57,11 @@ fn start(name: &str) -> Option<Start> {
     Some(Start { entrypoint, command })
 }
 
-/// Makes the archives again that are made of something that has changed.
+/// Makes the archives whose inputs have changed.
 pub(crate) fn make(folders: &Folders, steps: &mut Steps) -> Result<()> {
     let agent = agent::archive(folders);
     let made_of = agent::made_of(folders)?;
-    if !inputs::are(&agent, &made_of) {
+    if !inputs::are_unchanged(&agent, &made_of) {
         inputs::make_of(&agent, &made_of, || agent::make(folders, steps))?;
     }
 
@@ -69,7 +69,7 @@ pub(crate) fn make(folders: &Folders, steps: &mut Steps) -> Result<()> {
     let names = upstream_names(folders)?;
     let programs = toolbox::programs()?;
     let made_of = upstream_inputs(folders, &names, &programs)?;
-    if !inputs::are(&kubernetes, &made_of) {
+    if !inputs::are_unchanged(&kubernetes, &made_of) {
         steps.step("make the images of Kubernetes and its tests", || {
             inputs::make_of(&kubernetes, &made_of, || {
                 upstream(folders, &names, &programs, &kubernetes)
@@ -101,7 +101,7 @@ fn upstream_names(folders: &Folders) -> Result<Vec<String>> {
     let kubeadm = folders.tool("kubeadm");
     let version = command::output(Command::new(&kubeadm).args(["version", "--output", "short"]))?;
     let cluster = command::output(
-        // A version of which it need not find out whether there is a newer one.
+        // With a version, so that it does not look for a newer one.
         Command::new(&kubeadm).args([
             "config",
             "images",
@@ -119,7 +119,7 @@ fn upstream_names(folders: &Folders) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Those names in a listing that stand for images which can be made, each once.
+/// The names in a listing of images that can be made here, each once.
 fn wanted(listing: &str) -> Vec<String> {
     let lines = listing.lines().map(str::trim).filter(|line| !line.contains(char::is_whitespace));
     let mut names: Vec<_> = lines.filter(|line| start(line).is_some()).map(str::to_owned).collect();
@@ -144,7 +144,7 @@ fn upstream(
     let buildah = Buildah::with_files(&folder, &files)?;
     for name in names {
         let Start { entrypoint, command } =
-            start(name).with_context(|| format!("no image is called {name}"))?;
+            start(name).with_context(|| format!("{name} is not the name of an image"))?;
         buildah.configure(&[
             format!("--entrypoint={entrypoint}"),
             format!("--cmd={command}"),

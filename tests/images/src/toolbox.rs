@@ -2,7 +2,7 @@
 //! differ in their base and share what tests call in them, and a node unpacks one tree once.
 //!
 //! The shell is bash and not busybox, which would run its own applets instead of the programs that
-//! the tests mean (`nc` with netcat-openbsd's flags, `wget -T`).
+//! the tests expect (`nc` with netcat-openbsd's flags, `wget -T`).
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};

@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_loader_finds_is_read_and_what_the_kernel_brings_is_not() {
+    fn libraries_are_those_that_the_loader_finds_in_files() {
         let listing = "\tlinux-vdso.so.1 (0x00007fc30dbb6000)\n\
                        \tlibc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x00007fc30d8a7000)\n\
                        \t/lib64/ld-linux-x86-64.so.2 (0x00007fc30dbb8000)\n";
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_package_is_named_by_what_it_owns() {
+    fn a_package_is_found_by_its_files() {
         let listing = "diversion by dash from: /bin/sh\n\
                        coreutils: /bin/ls\nlibc6:amd64: /lib/x86_64-linux-gnu/libc.so.6\n\
                        coreutils: /bin/cat\n";

@@ -1,5 +1,5 @@
-//! An apt of its own: other sources, and a folder for all that it keeps. The machine's sources,
-//! lists and packages are neither read nor changed, and root is not needed.
+//! A separate apt, with other sources and a folder of its own. The machine's sources, lists and
+//! packages are not read and not changed, and root is not needed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -35,7 +35,7 @@ impl Apt {
 
     /// The kernel's package and version, as apt-get takes them.
     pub(crate) fn newest(&self, series: Series) -> Result<String> {
-        // An archive may lack a suite that another has; what is found decides.
+        // An archive may lack a suite that another one has, so a failure alone decides nothing.
         let updated = command::run(self.command("apt-get").args(["update", "--quiet=2"]));
         let listing = command::output(self.command("apt-cache").args(["show", NEWEST]));
         listing.ok().and_then(|listing| newest(&listing, series)).ok_or_else(|| {
@@ -72,7 +72,7 @@ impl Apt {
     }
 }
 
-/// What the machine's configuration says of proxies and the like stays in force.
+/// The machine's own configuration, of proxies for example, stays in force.
 fn configuration(folder: &str) -> String {
     let settings = [
         ("Dir::Etc::SourceList", &*format!("{folder}/sources.list")),

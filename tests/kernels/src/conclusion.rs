@@ -1,4 +1,4 @@
-//! How the tests ended on each kernel, and what a person sees of it.
+//! How the tests ended on each kernel, and how that is shown.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -35,7 +35,7 @@ impl Conclusion {
             conclusion.verdict(),
             readable(conclusion.took)
         ));
-        // The first one says most: behind the end of a kernel nothing began.
+        // The first failure matters most: when a kernel ends, the suites behind it do not start.
         let failed = conclusion.outcomes.iter().find(|(_, outcome)| *outcome != Outcome::Passed);
         if let Some((suite, _)) = failed {
             show(&format!("{}, {release}", suite.name), &verdict::output(suite, &logs.suites));

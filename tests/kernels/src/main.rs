@@ -44,15 +44,15 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Say which kernels and tests there are
+    /// List the kernels and tests
     List(Choice),
 
-    /// Fetch the kernels that are not there yet
+    /// Fetch the kernels that are not kept yet
     Fetch {
         #[command(flatten)]
         choice: Choice,
 
-        /// Fetch the newest kernels, also where one is there
+        /// Fetch the newest kernels, also where one is kept
         #[arg(long)]
         update: bool,
 

@@ -1,4 +1,4 @@
-//! Where Debian's packages come from: from where this machine's own come, or from where one says.
+//! Where Debian's packages come from: the mirror of this machine's own packages, or a given one.
 
 use std::collections::BTreeSet;
 use std::process::Command;

@@ -1,11 +1,11 @@
-//! The kernels: series that Debian builds for clouds, and the one that runs this machine.
+//! The kernels: series that Debian builds for clouds, and the kernel of this machine.
 
 use clap::ValueEnum;
 
-/// A kernel that Weir is proved on.
+/// A kernel that Weir is tested on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Series {
-    /// The one that runs this machine, without an emulator.
+    /// The kernel of this machine, without an emulator.
     Host,
     /// The oldest that Weir supports.
     #[value(name = "5.10")]
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn the_command_line_calls_a_series_as_the_table_does() {
+    fn the_command_line_and_the_table_use_the_same_names() {
         for series in Series::ALL {
             assert_eq!(series.to_possible_value().unwrap().get_name(), series.name());
         }

@@ -160,7 +160,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_that_no_test_has_is_found() {
+    fn a_name_without_a_test_is_found() {
         let listing = "gc::nothing_to_do: test\nroutes::one: test\n\n2 tests, 0 benchmarks\n";
         assert_eq!(unknown(listing, &["gc::nothing_to_do", "routes::"]), None);
         assert_eq!(unknown(listing, &["gc::nothing", "routes::"]), Some("gc::nothing"));
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn suites_have_names_that_the_guest_can_read() {
+    fn names_of_suites_and_tests_have_no_spaces() {
         for suite in SUITES {
             let words = [&[suite.name], &*suite.arguments()].concat();
             assert!(words.iter().all(|word| !word.contains(char::is_whitespace)), "{suite:?}");

@@ -42,7 +42,7 @@ mod tests {
     use crate::suites::SUITES;
 
     #[test]
-    fn a_suite_that_never_ended_has_not_passed() {
+    fn a_suite_without_an_end_has_not_passed() {
         let [first, second] = [&SUITES[0], &SUITES[1]];
         let log = format!(
             "{RUN}{0}\r\none\r\n{END}{0} 0\r\n{RUN}{1}\r\ntwo\r\n",
@@ -55,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn a_suite_that_failed_says_with_which_status() {
+    fn a_failed_suite_has_its_exit_status() {
         let log = format!("{END}{} 101\n", SUITES[0].name);
         assert_eq!(of(&SUITES[0], &log), Outcome::Failed("101".to_owned()));
     }

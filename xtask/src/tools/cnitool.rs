@@ -1,5 +1,5 @@
 //! cnitool is the reference library's own client. It is written in Go, which the project does not
-//! ask for: where Go is not installed, containerd alone stands for the real clients.
+//! require: where Go is not installed, containerd is the only real client that is tested.
 
 use std::path::Path;
 use std::process::Command;

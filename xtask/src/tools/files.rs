@@ -24,7 +24,8 @@ pub(super) fn remove_folder(folder: &Path) -> Result<()> {
     }
 }
 
-/// Lets `link` point to `target`, whatever it was before; at no instant is there no link.
+/// Makes `link` point to `target`. A link that was there is replaced in one step, so that the link
+/// always exists.
 pub(super) fn replace_link(link: &Path, target: &Path) -> Result<()> {
     let context = || format!("link {} to {}", link.display(), target.display());
     if let Some(folder) = link.parent() {
@@ -45,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_link_is_replaced_also_when_a_replacement_was_broken_off() {
+    fn a_link_is_replaced_also_after_an_interrupted_replacement() {
         let folder = tempfile::tempdir().unwrap();
         let link = folder.path().join("bin/tool");
         replace_link(&link, Path::new("/old")).unwrap();

@@ -3,12 +3,12 @@
 //! ```text
 //! <cache>/tools/<name>-<version>[-<compiler>]/bin/<name>   one edition of a tool, complete
 //! <cache>/bin/<name>                                       a link to the edition in use
-//! <cache>/partial/<name>-...                               an installation under way or broken off
+//! <cache>/partial/<name>-...                               an installation that runs or was interrupted
 //! <cache>/llvm/<compiler>/lib/                             what bpf-linker is linked with
 //! ```
 //!
-//! An edition is built in `partial` and renamed when it is finished, so what is in `tools` is
-//! complete; an installation that was broken off goes on where it stopped. Another version, or for
+//! An edition is built in `partial` and renamed when it is finished, so every edition in `tools` is
+//! complete. An interrupted installation continues where it stopped. Another version, or for
 //! bpf-linker another compiler, is another edition. The whole folder can be deleted at any time.
 
 mod bpf_linker;
@@ -40,17 +40,17 @@ pub(crate) enum Tool {
     CargoDeny,
     /// Calls a CNI plugin as a container runtime does, with the reference library.
     Cnitool,
-    /// Is one of Kubernetes' own programs.
+    /// One of Kubernetes' own programs.
     Upstream(Upstream),
 }
 
 impl Tool {
-    /// The tool and its version, for a person.
+    /// The tool and its version, to show.
     pub(crate) fn title(self) -> String {
         format!("{} {}", self.name(), self.version())
     }
 
-    /// Why this machine does without it, if it does.
+    /// Why this machine can do without it, if it can.
     pub(crate) fn left_out(self) -> Option<&'static str> {
         match self {
             Self::BpfLinker | Self::CargoDeny | Self::Upstream(_) => None,
@@ -184,7 +184,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_installation_that_was_broken_off_does_not_look_complete() {
+    fn an_interrupted_installation_is_not_complete() {
         let folder = tempfile::tempdir().unwrap();
         let workspace = Workspace {
             root: folder.path().to_owned(),

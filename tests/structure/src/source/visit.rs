@@ -59,7 +59,7 @@ impl Visitor<'_> {
         self.mention(path.to_vec(), line);
     }
 
-    /// The arguments of a macro are no syntax that is known here: every `a::b` in them is a path.
+    /// The syntax of a macro's arguments is not known here: every `a::b` in them counts as a path.
     fn tokens(&mut self, tokens: TokenStream) {
         let mut path: Vec<String> = Vec::new();
         let mut line = 0;
