@@ -5,13 +5,13 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
-use crate::console::{self, Steps};
-use crate::requirements::{self, BUILD, Report};
-use crate::workspace::{MUSL, Workspace};
-use crate::{command, elf};
+use xtask::command;
+use xtask::console::{self, Steps};
+use xtask::released::{PROGRAMS, TARGET};
 
-/// The released programs; each is a package of the same name.
-pub(crate) const PROGRAMS: &[&str] = &["weir", "weir-agent", "weir-cni"];
+use crate::elf;
+use crate::requirements::{self, BUILD, Report};
+use crate::workspace::Workspace;
 
 pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     let mut steps = Steps::default();
@@ -23,7 +23,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
 pub(crate) fn programs(workspace: &Workspace, steps: &mut Steps) -> Result<()> {
     steps.step("build the released programs", || {
         let mut cargo = command::cargo();
-        cargo.args(["build", "--release", "--target", MUSL]).current_dir(&workspace.root);
+        cargo.args(["build", "--release", "--target", TARGET]).current_dir(&workspace.root);
         for program in PROGRAMS {
             cargo.args(["--package", program]);
         }
@@ -35,25 +35,8 @@ pub(crate) fn programs(workspace: &Workspace, steps: &mut Steps) -> Result<()> {
 fn check(program: &Path) -> Result<()> {
     let file = fs::read(program).with_context(|| format!("read {}", program.display()))?;
     if !elf::is_static(&file).with_context(|| program.display().to_string())? {
-        bail!("{} is not static: it asks for a dynamic loader", program.display());
+        bail!("{} is not static: it names a dynamic loader", program.display());
     }
-    console::note(&format!("{}  static, {}", program.display(), size(file.len())));
+    console::note(&format!("{}  static, {}", program.display(), console::size(file.len())));
     Ok(())
-}
-
-pub(crate) fn size(bytes: usize) -> String {
-    let kib = bytes.div_ceil(1024);
-    if kib < 10_000 { format!("{kib} KiB") } else { format!("{} MiB", kib.div_ceil(1024)) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_are_in_the_unit_that_one_can_read() {
-        assert_eq!(size(1), "1 KiB");
-        assert_eq!(size(1_048_576), "1024 KiB");
-        assert_eq!(size(20 * 1_048_576), "20 MiB");
-    }
 }

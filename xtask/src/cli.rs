@@ -1,10 +1,12 @@
-//! The command line.
+//! The command line. A task with options of its own has them in its own file.
 
 use std::ffi::OsString;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
-use crate::kernels::Series;
+use crate::bench::Bench;
+use crate::e2e::E2e;
+use crate::{kernels, lint, test};
 
 /// The tasks of this repository. Each installs what it lacks before it starts.
 #[derive(Debug, Parser)]
@@ -23,39 +25,39 @@ pub(crate) enum Task {
     /// Install everything that any task needs
     ///
     /// Debian packages, components of the pinned Rust toolchain, and tools that are built from
-    /// source and kept in a cache folder of the project's own. What is there already is left as it
-    /// is, so a second run changes nothing. Other tasks install what they lack by themselves; this
-    /// one is for preparing a machine or an image ahead of time. Kubernetes' own programs are left
-    /// to `e2e`, which builds them for some minutes when it runs first.
+    /// source and kept in the project's own cache folder. What is installed already is left as it
+    /// is, so a second run changes nothing. Each task installs what it lacks; this one is for
+    /// preparing a machine or an image ahead of time. Kubernetes' own programs are left out: `e2e`
+    /// builds them at its first run, which takes some minutes.
     Setup,
 
     /// Build the released programs: static, for any Linux distribution
     ///
-    /// They are linked with musl, checked to need no dynamic loader, and left in
-    /// x86_64-unknown-linux-musl/release below the target directory.
+    /// They are linked with musl, checked to need no dynamic loader, and written to
+    /// x86_64-unknown-linux-musl/release in the target directory.
     Build,
 
     /// Make the agent's container image, an OCI archive (as root)
     ///
-    /// It holds the released programs and nft from this machine's package, and is left in
-    /// image/weir-agent.tar below the target directory. No registry is asked for anything.
+    /// It holds the released programs and nft from this machine's package, and is written to
+    /// image/weir-agent.tar in the target directory. No registry is used.
     Image,
 
     /// Lint, build, and run all tests, those in network namespaces too (as root)
     ///
-    /// Fails, and names what lacks, when it is not run as root or when the kernel has not what the
-    /// tests need: no test is skipped.
-    Test(Test),
+    /// Fails, and names what is missing, when it is not run as root or when the kernel lacks what
+    /// the tests need: no test is skipped.
+    Test(test::Options),
 
-    /// Check formatting, clippy's warnings, and the dependencies' licences and sources
-    Lint(Lint),
+    /// Check formatting, clippy's warnings, the code's structure, and the dependencies
+    Lint(lint::Options),
 
     /// Test on other kernels too, emulated, and on this machine's (as root)
     ///
-    /// Boots Debian's kernels with the released programs and tests of what depends on the kernel.
-    /// They are fetched once, with apt but apart from what it knows of this machine, and kept in
-    /// the cache folder. Root is needed for this machine's kernel only: `--kernel` chooses others.
-    Kernels(Kernels),
+    /// Boots Debian's kernels with the released programs and the tests that depend on the kernel.
+    /// The kernels are fetched once, with apt but separate from this machine's packages, and kept in
+    /// the cache folder. Only this machine's kernel needs root: `--kernel` chooses others.
+    Kernels(kernels::Options),
 
     /// Show a cluster of two nodes with a few pods on this machine, and remove it again (as root)
     ///
@@ -68,8 +70,8 @@ pub(crate) enum Task {
 
     /// Run Weir with Kubernetes' own programs (as root)
     ///
-    /// All but `api` are about one cluster of real components on this machine, whose nodes are
-    /// namespaces: `up` starts it, `run` tests it, `down` removes it.
+    /// All commands but `api` work on one cluster of real components on this machine, whose nodes
+    /// are namespaces: `up` starts it, `run` tests it, `down` removes it.
     #[command(subcommand)]
     E2e(E2e),
 
@@ -78,161 +80,12 @@ pub(crate) enum Task {
     Bench(Bench),
 }
 
-#[derive(Debug, Args)]
-pub(crate) struct Test {
-    /// Only the tests of this package; can be given several times
-    #[arg(short, long = "package", value_name = "NAME")]
-    pub(crate) packages: Vec<String>,
-
-    /// Leave the lints out
-    #[arg(long)]
-    pub(crate) no_lint: bool,
-
-    /// Arguments for the test programs: a part of a test's name, --nocapture, ...
-    #[arg(last = true)]
-    pub(crate) args: Vec<OsString>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Kernels {
-    /// Only this kernel; can be given several times
-    #[arg(long = "kernel", value_name = "NAME", value_enum)]
-    pub(crate) kernels: Vec<Series>,
-
-    /// Say which kernels and tests there are, and do nothing
-    #[arg(long)]
-    pub(crate) list: bool,
-
-    /// Fetch the newest kernels, also where one is there
-    #[arg(long)]
-    pub(crate) update: bool,
-
-    /// Fetch from this mirror of Debian and, with `-security` behind it, of its security archive,
-    /// instead of from those that this machine's own packages come from
-    #[arg(long, value_name = "URI", env = "WEIR_DEBIAN_MIRROR")]
-    pub(crate) mirror: Option<String>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Lint {
-    /// Format the code, and apply the changes that clippy proposes
-    #[arg(long)]
-    pub(crate) fix: bool,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum E2e {
-    /// Agents that follow a real API server
-    ///
-    /// Builds etcd, kube-apiserver, kube-controller-manager and kubectl as tests/upstream/go.mod pins
-    /// them, once and with Go; that takes some minutes. They run in a network namespace.
-    Api {
-        /// Arguments for the test program: --nocapture, ...
-        #[arg(last = true)]
-        args: Vec<OsString>,
-    },
-
-    /// Start a cluster on this machine, with Weir as its network
-    ///
-    /// Builds what it consists of first: Kubernetes' programs as tests/upstream/go.mod pins them
-    /// (with Go, for some minutes, once), Weir's, and the container images.
-    #[command(disable_help_flag = true)]
-    Up(Passed),
-
-    /// Run upstream's [sig-network] tests on the cluster
-    #[command(disable_help_flag = true)]
-    Run(Passed),
-
-    /// Remove the cluster and all that it left on this machine
-    #[command(disable_help_flag = true)]
-    Down(Passed),
-
-    /// Run kubectl on the cluster
-    #[command(disable_help_flag = true)]
-    Kubectl(Passed),
-
-    /// Run a command on a node of the cluster
-    #[command(disable_help_flag = true)]
-    Exec(Passed),
-
-    /// Compare addresses, links and records on the nodes with the pods that there are
-    #[command(disable_help_flag = true)]
-    Leaks(Passed),
-
-    /// Start a cluster, run a dozen tests that cover what can break, and remove it, as CI does
-    #[command(disable_help_flag = true)]
-    Smoke(Passed),
-
-    /// See what goes on when agents, kubelets, containerd or a node go away
-    #[command(disable_help_flag = true)]
-    Check(Passed),
-
-    /// Create and delete many pods at once, and measure that
-    #[command(disable_help_flag = true)]
-    Churn(Passed),
-
-    /// Measure how soon a node that boots works, and what its agent takes
-    #[command(disable_help_flag = true)]
-    Measure(Passed),
-
-    /// Say what runs, and how it is
-    #[command(disable_help_flag = true)]
-    Status(Passed),
-}
-
-/// What is passed on to another program as it is, `--help` too.
-#[derive(Debug, Args)]
-pub(crate) struct Passed {
-    /// Arguments of the command; --help says which
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    pub(crate) args: Vec<OsString>,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Bench {
-    /// All of them, one after the other, on a machine that does nothing else
-    ///
-    /// Takes some twenty minutes, then puts the tables into docs/benchmarks.md, between markers, and
-    /// draws docs/benchmarks-services.svg. `cargo xtask bench all -- --help` shows its arguments.
-    All {
-        /// Arguments for the benchmark
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        args: Vec<OsString>,
-    },
-
-    /// ADD and DEL of the CNI plugin against the reference bridge and host-local plugins
-    ///
-    /// Arguments go to the benchmark: `cargo xtask bench cni -- --help` shows its own.
-    Cni {
-        /// Arguments for the benchmark
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        args: Vec<OsString>,
-    },
-
-    /// Services: connections and requests against kube-proxy's rules and a network without any
-    ///
-    /// Arguments go to the benchmark: `cargo xtask bench services -- --help` shows its own.
-    Services {
-        /// Arguments for the benchmark
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        args: Vec<OsString>,
-    },
-
-    /// The agent's overlay: start, changes, repair, and traffic against flannel's entries
-    ///
-    /// Arguments go to the benchmark: `cargo xtask bench overlay -- --help` shows its own.
-    Overlay {
-        /// Arguments for the benchmark
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        args: Vec<OsString>,
-    },
-}
-
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
 
     use super::*;
+    use crate::e2e::Passed;
 
     #[test]
     fn the_command_line_is_well_formed() {
@@ -240,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn what_follows_demo_belongs_to_the_demo() {
+    fn the_demo_and_the_benchmarks_get_the_arguments_behind_them() {
         let cli = Cli::try_parse_from(["xtask", "demo", "--pods", "5"]).unwrap();
         let Task::Demo { args } = cli.task else { panic!("{cli:?}") };
         assert_eq!(args, ["--pods", "5"]);
@@ -263,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn what_follows_a_command_of_e2e_is_passed_on_also_a_call_for_help() {
+    fn a_command_of_e2e_gets_all_arguments_behind_it_also_help() {
         let words = ["xtask", "e2e", "exec", "node1", "--", "ip", "-6", "route"];
         let Task::E2e(E2e::Exec(Passed { args })) = Cli::try_parse_from(words).unwrap().task else {
             panic!()
@@ -278,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn what_follows_two_dashes_belongs_to_the_test_programs() {
+    fn the_test_programs_get_the_arguments_behind_two_dashes() {
         let words = ["xtask", "test", "--no-lint", "-p", "weir-cni", "--", "--nocapture", "store"];
         let Task::Test(test) = Cli::try_parse_from(words).unwrap().task else { panic!() };
         assert!(test.no_lint);

@@ -1,4 +1,4 @@
-//! Other programs: where they are, and running them with an error that says what went wrong.
+//! Other programs: where they are, and running them with errors that say what went wrong.
 
 use std::env;
 use std::os::unix::fs::PermissionsExt;
@@ -9,8 +9,8 @@ use anyhow::{Context, Result, bail};
 
 use crate::console;
 
-/// Where the shell would find `program`, if it would.
-pub(crate) fn find(program: &str) -> Option<PathBuf> {
+/// The file that the shell would start for `program`.
+pub fn find(program: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH")?;
     env::split_paths(&path).map(|folder| folder.join(program)).find(|file| is_executable(file))
 }
@@ -21,12 +21,15 @@ fn is_executable(file: &Path) -> bool {
 
 /// Cargo of the toolchain that runs this task, also after `cargo +nightly xtask`: rustup passes its
 /// choice on to what cargo starts.
-pub(crate) fn cargo() -> Command {
+pub fn cargo() -> Command {
     Command::new("cargo")
 }
 
-/// Shows the command and runs it; its output goes where the task's own goes.
-pub(crate) fn run(command: &mut Command) -> Result<()> {
+/// Shows the command and runs it. Its output goes where the task's own goes.
+///
+/// # Errors
+/// When it does not start, or fails.
+pub fn run(command: &mut Command) -> Result<()> {
     console::echo(command);
     let name = name(command);
     let status = command.stdin(Stdio::null()).status().with_context(|| format!("start {name}"))?;
@@ -36,15 +39,18 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Runs the command silently and gives its standard output; the error holds its standard error.
-pub(crate) fn output(command: &mut Command) -> Result<String> {
+/// Runs the command silently and gives its standard output.
+///
+/// # Errors
+/// When it does not start, or fails; the error holds its standard error.
+pub fn output(command: &mut Command) -> Result<String> {
     let name = name(command);
     let output = command.stdin(Stdio::null()).output().with_context(|| format!("start {name}"))?;
     if !output.status.success() {
         let stderr = String::from_utf8_lossy(&output.stderr);
         bail!("{name} failed: {}\n{}", output.status, stderr.trim());
     }
-    String::from_utf8(output.stdout).with_context(|| format!("{name} wrote no UTF-8"))
+    String::from_utf8(output.stdout).with_context(|| format!("the output of {name} is not UTF-8"))
 }
 
 /// The program with its first argument: `cargo build`, `apt-get install`.
@@ -59,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_failed_command_is_named_with_its_verb_and_what_it_said() {
+    fn an_error_has_the_command_its_verb_and_its_standard_error() {
         let mut command = Command::new("/bin/sh");
         let error = output(command.args(["-c", "echo no such thing >&2; exit 3"])).unwrap_err();
         assert_eq!(error.to_string(), "sh -c failed: exit status: 3\nno such thing");

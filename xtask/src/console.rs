@@ -1,4 +1,4 @@
-//! What a person reads while a task runs: steps, commands, durations, and the error at the end.
+//! What a task shows while it runs: steps, commands, durations, and the error at the end.
 
 use std::borrow::Cow;
 use std::env;
@@ -15,13 +15,16 @@ const ASIDE: Style = Style::new().dimmed();
 
 /// The steps of one task, with the time that each took.
 #[derive(Debug, Default)]
-pub(crate) struct Steps {
+pub struct Steps {
     done: Vec<(String, Duration)>,
 }
 
 impl Steps {
-    /// Does one step. Its error says which step it was.
-    pub(crate) fn step<T>(&mut self, title: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    /// Does one step.
+    ///
+    /// # Errors
+    /// That of `work`, with the title of the step.
+    pub fn step<T>(&mut self, title: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
         announce(title);
         let start = Instant::now();
         let result = work().with_context(|| format!("step '{title}' failed"))?;
@@ -33,8 +36,8 @@ impl Steps {
         Ok(result)
     }
 
-    /// Says how long each step took.
-    pub(crate) fn summary(&self) {
+    /// Shows how long each step took.
+    pub fn summary(&self) {
         announce("Done");
         let width = self.done.iter().map(|(title, _)| title.chars().count()).max().unwrap_or(0);
         for (title, took) in &self.done {
@@ -44,27 +47,27 @@ impl Steps {
 }
 
 /// The title of a step.
-pub(crate) fn announce(title: &str) {
+pub fn announce(title: &str) {
     eprintln!("{} {title}", styled("==>", STEP));
 }
 
 /// A line below a step.
-pub(crate) fn note(line: &str) {
+pub fn note(line: &str) {
     eprintln!("    {line}");
 }
 
 /// A less important line below a step.
-pub(crate) fn aside(line: &str) {
+pub fn aside(line: &str) {
     eprintln!("    {}", styled(line, ASIDE));
 }
 
-/// The command that is about to run, as one could type it.
-pub(crate) fn echo(command: &Command) {
+/// The command that is about to run, as it could be typed into a shell.
+pub fn echo(command: &Command) {
     aside(&format!("$ {}", shell(command)));
 }
 
-/// The error that ended the task, with what caused it.
-pub(crate) fn failure(error: &Error) {
+/// The error that ended the task, with its causes.
+pub fn failure(error: &Error) {
     eprintln!("{} {error}", styled("error:", FAILURE));
     for cause in error.chain().skip(1) {
         for line in cause.to_string().lines() {
@@ -81,7 +84,8 @@ fn styled(text: &str, style: Style) -> Cow<'_, str> {
     }
 }
 
-pub(crate) fn readable(duration: Duration) -> String {
+/// A duration, in the unit that is easiest to read.
+pub fn readable(duration: Duration) -> String {
     let seconds = duration.as_secs();
     match seconds {
         0..60 => format!("{:.1} s", duration.as_secs_f64()),
@@ -89,10 +93,16 @@ pub(crate) fn readable(duration: Duration) -> String {
     }
 }
 
+/// A number of bytes, in the unit that is easiest to read.
+pub fn size(bytes: usize) -> String {
+    let kib = bytes.div_ceil(1024);
+    if kib < 10_000 { format!("{kib} KiB") } else { format!("{} MiB", kib.div_ceil(1024)) }
+}
+
 fn shell(command: &Command) -> String {
     let mut words = Vec::new();
     for (name, value) in command.get_envs() {
-        // A changed search path is long, and never what the command is about.
+        // A changed search path is long, and rarely of interest.
         if let Some(value) = value.filter(|_| name != "PATH") {
             words.push(format!("{}={}", name.display(), quoted(&value.to_string_lossy())));
         }
@@ -116,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_command_is_shown_as_one_could_type_it() {
+    fn a_command_is_shown_as_it_could_be_typed() {
         let mut command = Command::new("cargo");
         command
             .args(["test", "--", "it's here"])
@@ -127,10 +137,17 @@ mod tests {
     }
 
     #[test]
-    fn a_step_that_fails_names_itself_before_its_cause() {
+    fn an_error_names_the_step_before_its_cause() {
         let mut steps = Steps::default();
         let error = steps.step::<()>("build", || anyhow::bail!("no compiler")).unwrap_err();
         assert_eq!(format!("{error:#}"), "step 'build' failed: no compiler");
+    }
+
+    #[test]
+    fn sizes_are_in_the_unit_that_is_easiest_to_read() {
+        assert_eq!(size(1), "1 KiB");
+        assert_eq!(size(1_048_576), "1024 KiB");
+        assert_eq!(size(20 * 1_048_576), "20 MiB");
     }
 
     #[test]

@@ -1,9 +1,9 @@
-//! Short names for texts, where a longer one would only say the same.
+//! Short names for texts, which change when a text changes.
 
 use sha2::{Digest, Sha256};
 
-/// Eight hexadecimal digits, which are others when one of the texts changes.
-pub(crate) fn of(texts: &[&str]) -> String {
+/// Eight hexadecimal digits of the SHA-256 of all texts and their lengths.
+pub fn of(texts: &[&str]) -> String {
     let mut digest = Sha256::new();
     for text in texts {
         digest.update(text.len().to_be_bytes());
@@ -17,7 +17,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_changes_with_each_text_and_with_where_one_ends() {
+    fn a_digest_changes_with_each_text_and_with_the_ends_of_the_texts() {
         assert_eq!(of(&["a", "b"]), of(&["a", "b"]));
         assert_eq!(of(&["a", "b"]).len(), 8);
         assert_ne!(of(&["a", "b"]), of(&["a", "c"]));

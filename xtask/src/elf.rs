@@ -5,7 +5,7 @@ use object::elf::{FileHeader64, PT_INTERP};
 use object::endian::Endianness;
 use object::read::elf::{FileHeader, ProgramHeader};
 
-/// True for a program that asks for no loader (`PT_INTERP`), and so for no shared library.
+/// True for a program that names no dynamic loader (`PT_INTERP`), and so needs no shared library.
 pub(crate) fn is_static(file: &[u8]) -> Result<bool> {
     let header = FileHeader64::<Endianness>::parse(file).context("read the ELF header")?;
     let endian = header.endian().context("read the ELF header")?;
@@ -31,13 +31,13 @@ mod tests {
     }
 
     #[test]
-    fn a_program_is_static_when_it_names_no_loader() {
+    fn a_program_that_names_no_loader_is_static() {
         assert!(is_static(&program(object::elf::PT_LOAD)).unwrap());
         assert!(!is_static(&program(PT_INTERP)).unwrap());
     }
 
     #[test]
-    fn what_is_no_program_is_an_error() {
+    fn a_file_that_is_not_a_program_is_an_error() {
         assert!(is_static(b"#!/bin/sh\n").is_err());
         assert!(is_static(b"").is_err());
     }

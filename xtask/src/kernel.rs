@@ -1,11 +1,11 @@
-//! What the tests need of the kernel, found out by trying: each probe runs in a namespace of its
-//! own that ends with it, so nothing of it is left on the machine.
+//! The features of the kernel that the tests need. A probe tries each one in a namespace of its own,
+//! which ends with the probe, so that nothing is left on the machine.
 
 use std::process::Command;
 
 use anyhow::{Result, bail};
 
-use crate::command;
+use xtask::command;
 
 /// Something that a kernel can be built without.
 struct Feature {
@@ -58,7 +58,7 @@ const FEATURES: &[Feature] = &[
     },
 ];
 
-/// What a cluster needs besides: kubelets, containers and Services.
+/// What kubelets, containers and Services in a cluster need in addition.
 const CLUSTER_FEATURES: &[Feature] = &[
     Feature {
         name: "control groups, version 2 of them mounted beside or instead of version 1",
@@ -92,25 +92,26 @@ const CLUSTER_FEATURES: &[Feature] = &[
     },
 ];
 
-/// Fails unless the running kernel has what tests need; the error names each feature that it lacks.
+/// Fails unless the running kernel has what the tests need. The error names each missing feature.
 pub(crate) fn demand_features() -> Result<()> {
     demand(FEATURES.iter())
 }
 
-/// The same for what a cluster needs.
+/// The same for a cluster.
 pub(crate) fn demand_for_cluster() -> Result<()> {
     demand(FEATURES.iter().chain(CLUSTER_FEATURES))
 }
 
 fn demand(features: impl Iterator<Item = &'static Feature>) -> Result<()> {
-    let lacks: Vec<_> = features.filter_map(lack).collect();
-    if lacks.is_empty() {
+    let missing: Vec<_> = features.filter_map(find_missing).collect();
+    if missing.is_empty() {
         return Ok(());
     }
-    bail!("this machine lacks what the tests need:\n{}", lacks.join("\n"));
+    bail!("this machine lacks features that the tests need:\n{}", missing.join("\n"));
 }
 
-fn lack(Feature { name, option, probe }: &Feature) -> Option<String> {
+/// What to say about the feature, if it is missing.
+fn find_missing(Feature { name, option, probe }: &Feature) -> Option<String> {
     let error = command::output(Command::new("unshare").args(*probe)).err()?;
     let reason = format!("{error:#}").replace('\n', " ");
     Some(format!("{name} ({option}): {reason}"))
@@ -121,11 +122,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_lack_names_the_feature_and_the_option_and_says_why() {
+    fn a_missing_feature_is_named_with_its_option_and_the_reason() {
         let feature =
             Feature { name: "time travel", option: "CONFIG_TARDIS", probe: &["--no-such-option"] };
-        let said = lack(&feature).unwrap();
-        assert!(said.starts_with("time travel (CONFIG_TARDIS): unshare"), "{said}");
-        assert!(said.contains("no-such-option"), "{said}");
+        let line = find_missing(&feature).unwrap();
+        assert!(line.starts_with("time travel (CONFIG_TARDIS): unshare"), "{line}");
+        assert!(line.contains("no-such-option"), "{line}");
     }
 }

@@ -1,20 +1,31 @@
-//! `cargo xtask lint`: formatting, clippy, and the dependencies.
+//! `cargo xtask lint`: formatting, structure, clippy, and the dependencies.
 
 use anyhow::Result;
+use clap::Args;
+use xtask::command;
+use xtask::console::Steps;
 
-use crate::cli::Lint;
-use crate::command;
-use crate::console::Steps;
+use crate::program;
 use crate::requirements::{self, LINT, Report};
 use crate::workspace::Workspace;
 
 /// Lints the test of `cargo xtask e2e` too, which needs this feature to be built.
 const E2E: &str = "--features=weir-api-tests/control-plane";
 
-/// The programs for the kernel, which are no member of the workspace.
+/// The programs for the kernel, which are a workspace of their own.
 const EBPF: &str = "ebpf/Cargo.toml";
 
-pub(crate) fn run(workspace: &Workspace, options: &Lint) -> Result<()> {
+/// The program that checks the structure of the code; its package has the same name.
+const STRUCTURE: &str = "weir-structure";
+
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// Format the code, and apply the changes that clippy proposes
+    #[arg(long)]
+    fix: bool,
+}
+
+pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     let mut steps = Steps::default();
     requirements::ensure(workspace, &mut steps, LINT, Report::OnlyMissing)?;
     if options.fix {
@@ -45,6 +56,10 @@ pub(crate) fn checks(workspace: &Workspace, steps: &mut Steps) -> Result<()> {
     steps.step("formatting", || {
         cargo(workspace, &["fmt", "--all", "--check"])?;
         cargo(workspace, &["fmt", "--manifest-path", EBPF, "--check"])
+    })?;
+    steps.step("structure", || {
+        let root = [workspace.root.clone().into_os_string()];
+        command::run(&mut program::of_package(workspace, STRUCTURE, STRUCTURE, &root))
     })?;
     steps.step("clippy", || {
         let lints = ["clippy", "--workspace", "--all-targets", E2E, "--", "--deny", "warnings"];

@@ -5,10 +5,12 @@ use std::process::Command;
 
 use anyhow::{Result, anyhow, bail};
 
-use crate::{command, elf, root};
+use xtask::command;
 
-/// A package, and what shows that its programs are there although another package brought them:
-/// a containerd from elsewhere is as good, and Debian's would push it out.
+use crate::{elf, root};
+
+/// A package, and what proves that its programs are installed from elsewhere: another containerd is
+/// as good, and Debian's package would replace it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Package {
     name: &'static str,
@@ -99,7 +101,7 @@ pub(crate) fn install(packages: &[Package]) -> Result<()> {
     if command::find("apt-get").is_none() {
         bail!(
             "{list}: missing, and this system has no apt-get; \
-             install what it calls these Debian packages by its own means"
+             install the packages that it has in their place"
         );
     }
     if !root::is_root() {
@@ -144,21 +146,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_package_of_which_only_the_configuration_is_left_is_not_installed() {
+    fn a_removed_package_with_configuration_left_is_not_installed() {
         let listing = "installed runc\nconfig-files containerd\nnot-installed busybox-static\n";
         assert_eq!(installed(listing), ["runc"]);
         assert!(installed("").is_empty());
     }
 
     #[test]
-    fn a_program_from_elsewhere_stands_for_its_package() {
+    fn a_program_from_elsewhere_replaces_its_package() {
         let shell = Package::of("no-package-has-this-name", Proof::Program("sh"));
         let nothing = Package::of("no-package-has-this-name", Proof::File("/no/such/file"));
         assert_eq!(missing(&[shell, nothing]), [nothing]);
     }
 
     #[test]
-    fn a_program_that_needs_a_loader_does_not_stand_for_a_static_one() {
+    fn a_program_that_needs_a_loader_is_not_a_static_one() {
         assert!(!Proof::StaticProgram("no-program-has-this-name").holds());
         assert!(Proof::Program("ls").holds());
         assert!(!Proof::StaticProgram("ls").holds());

@@ -2,8 +2,9 @@
 
 use anyhow::{Result, bail};
 
-use crate::command;
-use crate::console::{self, Steps};
+use xtask::command;
+use xtask::console::{self, Steps};
+
 use crate::packages::{self, Package};
 use crate::toolchain::{self, Component};
 use crate::tools::{self, Tool, Upstream};
@@ -12,15 +13,15 @@ use crate::workspace::Workspace;
 /// One thing that a task needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Need {
-    /// `cc`, which links Rust programs. The one thing that is not installed by itself: whoever has
-    /// cargo has chosen a C compiler.
+    /// `cc`, which links Rust programs. It is the only need that is not installed: cargo itself needs
+    /// a C compiler, which the user has chosen.
     CCompiler,
     Component(Component),
     Package(Package),
     Tool(Tool),
 }
 
-/// What building needs, and more.
+/// The needs of building, and others.
 macro_rules! to_build_and {
     ($($need:expr),* $(,)?) => {
         &[
@@ -143,7 +144,7 @@ pub(crate) const E2E_UPSTREAM: &[Need] = &[
     Need::Tool(Tool::Upstream(Upstream::Coredns)),
 ];
 
-/// Whether things that are there already are worth a line.
+/// Whether what is there already is reported too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Report {
     Everything,
@@ -158,7 +159,7 @@ pub(crate) fn ensure(
     report: Report,
 ) -> Result<()> {
     let Sorted { c_compiler, components, packages, tools } = Sorted::of(needs);
-    let say_there = |title: &str| {
+    let report_present = |title: &str| {
         if report == Report::Everything {
             console::announce(title);
             console::aside("there");
@@ -172,7 +173,7 @@ pub(crate) fn ensure(
     if !packages.is_empty() {
         let missing = packages::missing(&packages);
         if missing.is_empty() {
-            say_there(&list("packages", &packages, |package| package.name()));
+            report_present(&list("packages", &packages, |package| package.name()));
         } else {
             let title = list("install packages", &missing, |package| package.name());
             steps.step(&title, || packages::install(&missing))?;
@@ -182,7 +183,7 @@ pub(crate) fn ensure(
     if !components.is_empty() {
         let missing = toolchain::missing(workspace, &components)?;
         if missing.is_empty() {
-            say_there(&list("Rust components", &components, |component| component.name()));
+            report_present(&list("Rust components", &components, |component| component.name()));
         } else {
             let title = list("add Rust components", &missing, |component| component.name());
             steps.step(&title, || toolchain::add(workspace, &missing))?;
@@ -198,7 +199,7 @@ pub(crate) fn ensure(
             }
         }
         if missing.is_empty() {
-            say_there(&list("Kubernetes' programs", &upstream, Upstream::name));
+            report_present(&list("Kubernetes' programs", &upstream, Upstream::name));
         } else {
             let title = list("build Kubernetes' programs", &missing, Upstream::name);
             steps.step(&title, || tools::install_upstream(workspace, &missing))?;
@@ -210,7 +211,7 @@ pub(crate) fn ensure(
             console::announce(&tool.title());
             console::note(reason);
         } else if tool.is_there(workspace)? {
-            say_there(&tool.title());
+            report_present(&tool.title());
         } else {
             steps.step(&format!("install {}", tool.title()), || tool.install(workspace))?;
         }
@@ -270,7 +271,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_task_that_builds_asks_for_what_building_needs() {
+    fn every_task_that_builds_has_the_needs_of_building() {
         for (name, task) in [
             ("demo", DEMO),
             ("bench overlay", BENCH_OVERLAY),
@@ -288,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn every_task_that_runs_an_agent_asks_for_nft() {
+    fn every_task_that_runs_an_agent_needs_nft() {
         for (name, task) in [
             ("demo", DEMO),
             ("bench overlay", BENCH_OVERLAY),
@@ -303,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn what_two_tasks_need_is_asked_for_once() {
+    fn a_need_of_two_tasks_is_checked_once() {
         let sorted = Sorted::of(&[BUILD, DEMO, BENCH_CNI].concat());
         assert!(sorted.c_compiler);
         assert_eq!(sorted.components, [Component::Musl, Component::RustSrc]);

@@ -1,4 +1,4 @@
-//! Tasks that make network namespaces are root's.
+//! Tasks that make network namespaces must run as root.
 
 use anyhow::{Result, bail};
 

@@ -1,8 +1,9 @@
-//! `cargo xtask setup`: what all tasks need, ahead of time.
+//! `cargo xtask setup`: installs the needs of all tasks ahead of time.
 
 use anyhow::Result;
 
-use crate::console::Steps;
+use xtask::console::Steps;
+
 use crate::requirements::{
     self, BENCH_CNI, BUILD, DEMO, E2E_CLUSTER, IMAGE, KERNELS, LINT, Report, TEST,
 };

@@ -1,14 +1,16 @@
 //! The Rust toolchain that `rust-toolchain.toml` pins: its components, and what it is.
 //!
-//! That file lists the components too, and rustup then adds them by itself where automatic
-//! installation is on. Where it is off, cargo starts without them, and this module adds them.
+//! That file lists the components too. Where automatic installation is on, rustup adds them. Where it
+//! is off, cargo starts without them, and this module adds them.
 
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::command;
-use crate::workspace::{MUSL, Workspace};
+use xtask::command;
+use xtask::released::TARGET;
+
+use crate::workspace::Workspace;
 
 /// A part of the toolchain that not every installation has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,16 +31,16 @@ impl Component {
             Self::Clippy => "clippy",
             Self::Rustfmt => "rustfmt",
             Self::RustSrc => "rust-src",
-            Self::Musl => MUSL,
+            Self::Musl => TARGET,
         }
     }
 
-    /// Whether a line of `rustup component list --installed` is this one. Components that differ
-    /// by platform have it in their name.
+    /// Whether a line of `rustup component list --installed` names this component. The name of a
+    /// component that differs by platform ends with the platform.
     fn is_listed_as(self, line: &str) -> bool {
         match self {
             Self::RustSrc => line == "rust-src",
-            Self::Musl => line.strip_prefix("rust-std-") == Some(MUSL),
+            Self::Musl => line.strip_prefix("rust-std-") == Some(TARGET),
             Self::Clippy | Self::Rustfmt => {
                 line.strip_prefix(self.name()).is_some_and(|rest| rest.starts_with('-'))
             }
@@ -46,7 +48,7 @@ impl Component {
     }
 }
 
-/// Those of `wanted` that the pinned toolchain has not.
+/// The components of `wanted` that the pinned toolchain lacks.
 pub(crate) fn missing(workspace: &Workspace, wanted: &[Component]) -> Result<Vec<Component>> {
     if command::find("rustup").is_none() {
         let names: Vec<_> = wanted.iter().map(|component| component.name()).collect();
@@ -57,8 +59,9 @@ pub(crate) fn missing(workspace: &Workspace, wanted: &[Component]) -> Result<Vec
         );
     }
     let listing = command::output(rustup(workspace).args(["component", "list", "--installed"]))?;
-    let there = |component: &Component| listing.lines().any(|line| component.is_listed_as(line));
-    Ok(wanted.iter().copied().filter(|component| !there(component)).collect())
+    let is_installed =
+        |component: &Component| listing.lines().any(|line| component.is_listed_as(line));
+    Ok(wanted.iter().copied().filter(|component| !is_installed(component)).collect())
 }
 
 /// Adds components to the pinned toolchain.
@@ -74,7 +77,7 @@ pub(crate) fn add(workspace: &Workspace, components: &[Component]) -> Result<()>
     Ok(())
 }
 
-/// In the repository rustup goes by its `rust-toolchain.toml`.
+/// In the repository's folder rustup uses its `rust-toolchain.toml`.
 fn rustup(workspace: &Workspace) -> Command {
     let mut rustup = Command::new("rustup");
     rustup.current_dir(&workspace.root);
@@ -84,7 +87,7 @@ fn rustup(workspace: &Workspace) -> Command {
 /// The pinned compiler.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Rustc {
-    /// `rustc-1.95.0-59807616e`: the release, and the commit that tells nightlies apart.
+    /// `rustc-1.95.0-59807616e`: the release, and the commit, which differs between nightlies.
     pub(crate) id: String,
     /// The major version of the LLVM inside of it.
     pub(crate) llvm: u32,
@@ -94,8 +97,9 @@ impl Rustc {
     pub(crate) fn of(workspace: &Workspace) -> Result<Self> {
         let description =
             command::output(Command::new("rustc").arg("-vV").current_dir(&workspace.root))?;
-        Self::parse(&description)
-            .with_context(|| format!("rustc -vV says not what it is:\n{description}"))
+        Self::parse(&description).with_context(|| {
+            format!("rustc -vV does not name its release, commit and LLVM:\n{description}")
+        })
     }
 
     fn parse(description: &str) -> Option<Self> {
@@ -125,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_compiler_is_told_by_release_and_commit() {
+    fn a_compiler_is_identified_by_release_and_commit() {
         let description = "rustc 1.95.0 (59807616e 2026-04-14)\nbinary: rustc\n\
             commit-hash: 59807616e1fa2540724bfbac14d7976d7e4a3860\n\
             host: x86_64-unknown-linux-gnu\nrelease: 1.95.0\nLLVM version: 22.1.2\n";

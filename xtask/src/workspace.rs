@@ -6,17 +6,15 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use crate::command;
-
-/// What the released programs are built for: static, so they run on any distribution.
-pub(crate) const MUSL: &str = "x86_64-unknown-linux-musl";
+use xtask::command;
+use xtask::released::TARGET;
 
 /// The folders that tasks work in.
 #[derive(Debug)]
 pub(crate) struct Workspace {
     /// The repository.
     pub(crate) root: PathBuf,
-    /// Cargo's target directory, whatever sets it.
+    /// Cargo's target directory.
     pub(crate) target: PathBuf,
     /// The project's own cache folder, outside of the repository and of cargo's home.
     pub(crate) cache: PathBuf,
@@ -27,7 +25,7 @@ impl Workspace {
         // Set by `cargo xtask`; the other is for starting the program by hand.
         let package = env::var_os("CARGO_MANIFEST_DIR");
         let package = package.as_deref().unwrap_or(env!("CARGO_MANIFEST_DIR").as_ref());
-        let root = Path::new(package).parent().context("xtask lies in no repository")?.to_owned();
+        let root = Path::new(package).parent().context("xtask is not in a repository")?.to_owned();
         let metadata = command::output(
             command::cargo()
                 .args(["metadata", "--no-deps", "--format-version=1", "--manifest-path"])
@@ -40,7 +38,7 @@ impl Workspace {
 
     /// Where [`crate::build`] leaves the released programs.
     pub(crate) fn release(&self) -> PathBuf {
-        self.target.join(MUSL).join("release")
+        self.target.join(TARGET).join("release")
     }
 
     /// Where the tools that [`crate::tools`] keeps can be started from.
@@ -81,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn the_cache_is_the_most_specific_folder_that_is_set() {
+    fn the_most_specific_variable_names_the_cache_folder() {
         let all = [("HOME", "/h"), ("XDG_CACHE_HOME", "/x"), ("WEIR_CACHE_DIR", "/w")];
         assert_eq!(cache_with(&all).unwrap(), Path::new("/w"));
         assert_eq!(cache_with(&all[..2]).unwrap(), Path::new("/x/weir"));
@@ -95,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn the_target_directory_is_cargos() {
+    fn the_target_directory_is_that_of_cargo_metadata() {
         let metadata = r#"{"packages": [], "target_directory": "/t", "workspace_root": "/r"}"#;
         assert_eq!(target_directory(metadata).unwrap(), Path::new("/t"));
         assert!(target_directory("{}").is_err());

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use xtask::command;
 
-use super::{cargo_install, make_folder, replace_link};
-use crate::command;
+use super::files::{make_folder, replace_link};
+use super::install::cargo_install;
 use crate::toolchain::Rustc;
 use crate::workspace::Workspace;
 

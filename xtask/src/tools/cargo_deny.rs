@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use anyhow::Result;
+use xtask::command;
 
-use super::cargo_install;
-use crate::command;
+use super::install::cargo_install;
 
 pub(super) const VERSION: &str = "0.20.2";
 

@@ -1,13 +1,13 @@
 //! cnitool is the reference library's own client. It is written in Go, which the project does not
-//! ask for: where Go is not installed, containerd alone stands for the real clients.
+//! require: where Go is not installed, containerd is the only real client that is tested.
 
 use std::path::Path;
 use std::process::Command;
 
 use anyhow::Result;
+use xtask::command;
 
-use super::make_folder;
-use crate::command;
+use super::files::make_folder;
 
 pub(super) const VERSION: &str = "v1.3.0";
 

@@ -1,14 +1,14 @@
-//! `go` at work: it says nothing for minutes, or names each of thousands of packages.
+//! Running `go`, with progress: by itself it prints nothing for minutes, or each of thousands of
+//! packages.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use xtask::console;
 
-use crate::console;
-
-/// How often it is worth a line that the work goes on.
+/// How often progress is shown.
 const INTERVAL: Duration = Duration::from_secs(20);
 
 /// A line of what `go build -v` writes to standard error.
@@ -34,13 +34,13 @@ impl<'a> Line<'a> {
     }
 }
 
-/// Shows and runs a `go … -v …` that compiles, and says every now and then how far it is.
+/// Shows and runs a `go … -v …` that compiles, and shows its progress.
 pub(super) fn compile(command: &mut Command) -> Result<()> {
     console::echo(command);
     let verb = command.get_args().next().unwrap_or_default().to_owned();
     let mut child =
         command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().context("start go")?;
-    let (mut packages, mut modules, mut told) = (0, 0, Instant::now());
+    let (mut packages, mut modules, mut shown) = (0, 0, Instant::now());
     let stderr = child.stderr.take().context("go has no standard error")?;
     for line in BufReader::new(stderr).lines() {
         match Line::of(&line.context("read what go writes")?) {
@@ -48,8 +48,8 @@ pub(super) fn compile(command: &mut Command) -> Result<()> {
             Line::Module => modules += 1,
             Line::Message(message) => console::note(message),
         }
-        if told.elapsed() >= INTERVAL {
-            told = Instant::now();
+        if shown.elapsed() >= INTERVAL {
+            shown = Instant::now();
             console::aside(&format!("{modules} modules fetched, {packages} packages compiled"));
         }
     }
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn progress_is_told_from_messages() {
+    fn progress_and_messages_are_told_apart() {
         assert_eq!(Line::of("k8s.io/api/core/v1"), Line::Package);
         assert_eq!(Line::of("go: downloading k8s.io/api v0.36.3"), Line::Module);
         for message in ["# k8s.io/api/core/v1", "types.go:3:1: syntax error", "go: no such tool"] {

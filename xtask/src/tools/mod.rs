@@ -3,33 +3,33 @@
 //! ```text
 //! <cache>/tools/<name>-<version>[-<compiler>]/bin/<name>   one edition of a tool, complete
 //! <cache>/bin/<name>                                       a link to the edition in use
-//! <cache>/partial/<name>-...                               an installation under way or broken off
+//! <cache>/partial/<name>-...                               an installation that runs or was interrupted
 //! <cache>/llvm/<compiler>/lib/                             what bpf-linker is linked with
 //! ```
 //!
-//! An edition is built in `partial` and renamed when it is finished, so what is in `tools` is
-//! complete; an installation that was broken off goes on where it stopped. Another version, or for
+//! An edition is built in `partial` and renamed when it is finished, so every edition in `tools` is
+//! complete. An interrupted installation continues where it stopped. Another version, or for
 //! bpf-linker another compiler, is another edition. The whole folder can be deleted at any time.
 
 mod bpf_linker;
 mod cargo_deny;
 mod cnitool;
+mod files;
 mod go;
+mod install;
 mod upstream;
 
-use std::env;
-use std::fs::{self, File, TryLockError};
-use std::io;
-use std::os::unix::fs::symlink;
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context, Result};
+use xtask::lock;
 
+use self::files::{make_folder, remove_folder, rename, replace_link};
+use self::install::BUILD_FOLDER;
 use crate::workspace::Workspace;
-use crate::{command, console};
 
-pub(crate) use upstream::{Upstream, demand_go, kubernetes_source};
+pub(crate) use self::upstream::{Upstream, demand_go};
 
 /// A tool that the project builds for itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,17 +40,17 @@ pub(crate) enum Tool {
     CargoDeny,
     /// Calls a CNI plugin as a container runtime does, with the reference library.
     Cnitool,
-    /// Is one of Kubernetes' own programs.
+    /// One of Kubernetes' own programs.
     Upstream(Upstream),
 }
 
 impl Tool {
-    /// The tool and its version, for a person.
+    /// The tool and its version, to show.
     pub(crate) fn title(self) -> String {
         format!("{} {}", self.name(), self.version())
     }
 
-    /// Why this machine does without it, if it does.
+    /// Why this machine can do without it, if it can.
     pub(crate) fn left_out(self) -> Option<&'static str> {
         match self {
             Self::BpfLinker | Self::CargoDeny | Self::Upstream(_) => None,
@@ -111,7 +111,7 @@ impl Tool {
 
     /// Builds the wanted edition unless it is there, and puts it to use.
     pub(crate) fn install(self, workspace: &Workspace) -> Result<()> {
-        let _lock = lock(workspace)?;
+        let _lock = lock::acquire(&workspace.cache)?;
         // Another task may have built it while this one waited.
         if !self.is_complete(workspace)? {
             let partial = self.partial(workspace)?;
@@ -158,7 +158,7 @@ impl Tool {
 
 /// [`Tool::install`] for many of Kubernetes' programs, which are built together.
 pub(crate) fn install_upstream(workspace: &Workspace, programs: &[Upstream]) -> Result<()> {
-    let _lock = lock(workspace)?;
+    let _lock = lock::acquire(&workspace.cache)?;
     let mut absent = Vec::new();
     for program in programs {
         if !Tool::Upstream(*program).is_complete(workspace)? {
@@ -179,92 +179,12 @@ pub(crate) fn install_upstream(workspace: &Workspace, programs: &[Upstream]) -> 
     programs.iter().try_for_each(|program| Tool::Upstream(*program).put_to_use(workspace))
 }
 
-/// Where a build keeps its intermediate files, below the edition that is being built.
-const BUILD_FOLDER: &str = "build";
-
-/// `cargo install` of one pinned program into `prefix`.
-fn cargo_install(prefix: &Path, name: &str, version: &str) -> Result<Command> {
-    let mut cargo = command::cargo();
-    cargo.args(["install", name, "--version", version, "--locked", "--force"]);
-    cargo.arg("--root").arg(prefix);
-    cargo.arg("--target-dir").arg(prefix.join(BUILD_FOLDER));
-    // Nobody debugs these; they are built faster and are smaller without.
-    cargo.env("CARGO_PROFILE_RELEASE_DEBUG", "false");
-    cargo.env("CARGO_PROFILE_RELEASE_STRIP", "symbols");
-    // Or cargo advises to add this folder, which is about to be renamed.
-    let path = env::var_os("PATH").unwrap_or_default();
-    let folders = env::split_paths(&path).chain([prefix.join("bin")]);
-    cargo.env("PATH", env::join_paths(folders).context("extend PATH")?);
-    Ok(cargo)
-}
-
-/// Held while the cache is written; given back when the task ends, however it ends.
-pub(crate) fn lock(workspace: &Workspace) -> Result<File> {
-    make_folder(&workspace.cache)?;
-    let path = workspace.cache.join("lock");
-    let file = File::create(&path).with_context(|| format!("create {}", path.display()))?;
-    let locked = match file.try_lock() {
-        Err(TryLockError::WouldBlock) => {
-            console::note("waiting for another task that installs tools");
-            file.lock()
-        }
-        Err(TryLockError::Error(error)) => Err(error),
-        Ok(()) => Ok(()),
-    };
-    locked.with_context(|| format!("lock {}", path.display()))?;
-    Ok(file)
-}
-
-fn make_folder(folder: &Path) -> Result<()> {
-    fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))
-}
-
-fn rename(from: &Path, to: &Path) -> Result<()> {
-    fs::rename(from, to).with_context(|| format!("move {} to {}", from.display(), to.display()))
-}
-
-fn remove_folder(folder: &Path) -> Result<()> {
-    match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("remove {}", folder.display()))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Lets `link` point to `target`, whatever it was before; at no instant is there no link.
-fn replace_link(link: &Path, target: &Path) -> Result<()> {
-    let context = || format!("link {} to {}", link.display(), target.display());
-    if let Some(folder) = link.parent() {
-        make_folder(folder)?;
-    }
-    let new = link.with_extension("new");
-    match fs::remove_file(&new) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(error).with_context(context);
-        }
-        _ => {}
-    }
-    symlink(target, &new).and_then(|()| fs::rename(&new, link)).with_context(context)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_link_is_replaced_also_when_a_replacement_was_broken_off() {
-        let folder = tempfile::tempdir().unwrap();
-        let link = folder.path().join("bin/tool");
-        replace_link(&link, Path::new("/old")).unwrap();
-        symlink("/left/behind", link.with_extension("new")).unwrap();
-        replace_link(&link, Path::new("/new")).unwrap();
-        assert_eq!(fs::read_link(&link).unwrap(), Path::new("/new"));
-        assert_eq!(fs::read_dir(folder.path().join("bin")).unwrap().count(), 1);
-    }
-
-    #[test]
-    fn an_installation_that_was_broken_off_does_not_look_complete() {
+    fn an_interrupted_installation_is_not_complete() {
         let folder = tempfile::tempdir().unwrap();
         let workspace = Workspace {
             root: folder.path().to_owned(),

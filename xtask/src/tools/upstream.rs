@@ -5,14 +5,15 @@
 //! program while it compiles the next.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result};
+use xtask::{command, digest};
 
-use super::{go, make_folder};
+use super::files::make_folder;
+use super::go;
 use crate::workspace::Workspace;
-use crate::{command, digest};
 
 const KUBERNETES: &str = "k8s.io/kubernetes";
 const GO_MOD: &str = include_str!("../../../tests/upstream/go.mod");
@@ -104,7 +105,7 @@ impl Upstream {
         }
     }
 
-    /// CoreDNS is another program also with other plugins.
+    /// CoreDNS is another program when its plugins change.
     pub(super) fn edition(self, edition: String) -> String {
         if self != Self::Coredns {
             return edition;
@@ -168,7 +169,8 @@ fn go(verb: &[&str], output: &Path) -> Command {
     go
 }
 
-/// What `go build` calls the program of a package: the last element of the path that is no version.
+/// The name that `go build` gives to the program of a package: the last element of the path that is
+/// not a version.
 fn name_of(package: &str) -> &str {
     let is_version = |element: &str| {
         let digits = element.strip_prefix('v').unwrap_or_default();
@@ -177,23 +179,13 @@ fn name_of(package: &str) -> &str {
     package.rsplit('/').find(|element| !is_version(element)).unwrap_or(package)
 }
 
-/// Where the source of Kubernetes is, of which the images hold a few files.
-pub(crate) fn kubernetes_source(workspace: &Workspace) -> Result<PathBuf> {
-    let folder = command::output(
-        Command::new("go")
-            .args(["list", "-mod=readonly", "-m", "-f", "{{.Dir}}", KUBERNETES])
-            .current_dir(workspace.root.join("tests/upstream")),
-    )?;
-    Ok(folder.trim().into())
-}
-
-/// Fails unless there is a Go that takes the pinned modules, without which none of this can be built.
+/// Fails unless a Go is installed that can build the pinned modules.
 pub(crate) fn demand_go(workspace: &Workspace) -> Result<()> {
     command::find("go").context(
         "there is no `go` on PATH, which Kubernetes' programs are built with; \
          see https://go.dev/doc/install",
     )?;
-    // In the module's folder: it asks for a version of Go, and `go` says there if it is older.
+    // In the module's folder, whose go.mod requires a version: an older `go` fails there.
     let folder = workspace.root.join("tests/upstream");
     command::output(Command::new("go").arg("version").current_dir(folder))
         .map(drop)

@@ -1,15 +1,15 @@
-//! What an archive was made of, noted beside it, so that it is made again only when that changes.
+//! The inputs of an archive, written to a file beside it, so that it is made again only when they
+//! change.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-
-use super::tree;
+use weir_images::tree;
 
 /// A line for each file, which changes when the file does.
-pub(super) fn describe(files: &[PathBuf]) -> Result<String> {
+pub(crate) fn describe(files: &[PathBuf]) -> Result<String> {
     let line = |file: &PathBuf| {
         let meta = fs::metadata(file).with_context(|| format!("read {}", file.display()))?;
         Ok(format!("{} {} {}.{}", file.display(), meta.len(), meta.mtime(), meta.mtime_nsec()))
@@ -17,13 +17,13 @@ pub(super) fn describe(files: &[PathBuf]) -> Result<String> {
     Ok(files.iter().map(line).collect::<Result<Vec<_>>>()?.join("\n"))
 }
 
-/// Whether the archive is there and was made of the same.
-pub(super) fn are(archive: &Path, inputs: &str) -> bool {
+/// Whether the archive exists and was made of the same inputs.
+pub(crate) fn are_unchanged(archive: &Path, inputs: &str) -> bool {
     archive.is_file() && fs::read_to_string(note(archive)).is_ok_and(|made| made == inputs)
 }
 
-/// Makes the archive of `inputs`. One that is broken off half-way counts as made of nothing.
-pub(super) fn make_of<T>(
+/// Makes the archive of `inputs`. When this is interrupted, the archive counts as out of date.
+pub(crate) fn make_of<T>(
     archive: &Path,
     inputs: &str,
     make: impl FnOnce() -> Result<T>,
@@ -35,8 +35,8 @@ pub(super) fn make_of<T>(
     Ok(made)
 }
 
-/// For an archive that is about to be written, of whatever.
-pub(super) fn forget(archive: &Path) -> Result<()> {
+/// Makes the archive count as out of date, before it is written.
+pub(crate) fn forget(archive: &Path) -> Result<()> {
     tree::remove(&note(archive))
 }
 
@@ -57,15 +57,15 @@ mod tests {
         fs::write(&archive, "").unwrap();
         fs::write(&program, "one").unwrap();
         let inputs = || describe(std::slice::from_ref(&program)).unwrap();
-        assert!(!are(&archive, &inputs()), "nobody said what it is made of");
+        assert!(!are_unchanged(&archive, &inputs()), "the inputs are not written down");
         make_of(&archive, &inputs(), || Ok(())).unwrap();
-        assert!(are(&archive, &inputs()));
+        assert!(are_unchanged(&archive, &inputs()));
         fs::write(&program, "three").unwrap();
-        assert!(!are(&archive, &inputs()));
+        assert!(!are_unchanged(&archive, &inputs()));
     }
 
     #[test]
-    fn an_archive_whose_making_was_broken_off_is_made_again() {
+    fn an_archive_is_made_again_after_an_interruption() {
         let folder = tempfile::tempdir().unwrap();
         let archive = folder.path().join("a.tar");
         make_of(&archive, "same", || Ok(fs::write(&archive, "whole")?)).unwrap();
@@ -74,6 +74,6 @@ mod tests {
             anyhow::bail!("no space left")
         })
         .unwrap_err();
-        assert!(!are(&archive, "same"));
+        assert!(!are_unchanged(&archive, "same"));
     }
 }

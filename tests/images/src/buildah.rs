@@ -1,30 +1,29 @@
-//! Images from files, with buildah. It keeps everything in a folder of its own, apart from the
-//! machine's images, and works in a network namespace without links: it neither changes the
-//! machine's network nor asks a registry for anything.
+//! Images from files, with buildah. It keeps everything in a folder of its own, separate from the
+//! machine's images, and works in a network namespace without links: it does not change the machine's
+//! network, and uses no registry.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
-
-use super::tree;
-use crate::command;
+use weir_images::tree;
+use xtask::command;
 
 /// Buildah with one container, from which images are committed.
 #[derive(Debug)]
-pub(super) struct Buildah {
+pub(crate) struct Buildah {
     folder: PathBuf,
     container: String,
 }
 
 impl Buildah {
     /// A container that consists of `files` and nothing else. Its storage is in `folder`.
-    pub(super) fn with_files(folder: &Path, files: &Path) -> Result<Self> {
+    pub(crate) fn with_files(folder: &Path, files: &Path) -> Result<Self> {
         let mut buildah = Self { folder: folder.to_owned(), container: String::new() };
         tree::clear(&buildah.storage())?;
         let settings = buildah.settings();
-        // It makes this folder, in /etc unless it is told.
+        // It makes this folder, by default in /etc.
         let networks = format!("[network]\nnetwork_config_dir = {:?}\n", folder.join("networks"));
         fs::write(&settings, networks).with_context(|| format!("write {}", settings.display()))?;
         let container = command::output(buildah.run("from").arg("scratch"))?;
@@ -33,8 +32,8 @@ impl Buildah {
         Ok(buildah)
     }
 
-    /// Sets what the next image says of itself: flags of `buildah config`.
-    pub(super) fn configure(&self, flags: &[String]) -> Result<()> {
+    /// Sets the configuration of the next image: flags of `buildah config`.
+    pub(crate) fn configure(&self, flags: &[String]) -> Result<()> {
         let mut config = self.run("config");
         config.args(["--arch=amd64", "--os=linux"]).args(flags).arg(&self.container);
         command::output(&mut config).map(drop)
@@ -42,14 +41,14 @@ impl Buildah {
 
     /// Writes an image to where `destination` says. The same files of the same time (in seconds
     /// since 1970) make the same image.
-    pub(super) fn commit(&self, time: &str, flags: &[&str], destination: &str) -> Result<()> {
+    pub(crate) fn commit(&self, time: &str, flags: &[&str], destination: &str) -> Result<()> {
         let mut commit = self.run("commit");
         commit.args(["--quiet", "--format=oci", "--timestamp", time]).args(flags);
         command::output(commit.arg(&self.container).arg(destination)).map(drop)
     }
 
     /// Removes what buildah stored, but not the images that it wrote.
-    pub(super) fn clear(self) -> Result<()> {
+    pub(crate) fn clear(self) -> Result<()> {
         tree::clear(&self.storage())
     }
 

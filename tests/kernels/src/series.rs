@@ -1,11 +1,11 @@
-//! The kernels: series that Debian builds for clouds, and the one that runs this machine.
+//! The kernels: series that Debian builds for clouds, and the kernel of this machine.
 
 use clap::ValueEnum;
 
-/// A kernel that Weir is proved on.
+/// A kernel that Weir is tested on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Series {
-    /// The one that runs this machine, without an emulator.
+    /// The kernel of this machine, without an emulator.
     Host,
     /// The oldest that Weir supports.
     #[value(name = "5.10")]
@@ -18,15 +18,15 @@ pub(crate) enum Series {
 
 /// The archive that has a suite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Archive {
+pub(crate) enum Archive {
     Main,
     Security,
 }
 
 impl Series {
-    pub(super) const ALL: [Self; 4] = [Self::Host, Self::V5_10, Self::V6_1, Self::V6_12];
+    pub(crate) const ALL: [Self; 4] = [Self::Host, Self::V5_10, Self::V6_1, Self::V6_12];
 
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Host => "host",
             Self::V5_10 => "5.10",
@@ -37,7 +37,7 @@ impl Series {
 
     /// Where the newest kernel of the series may be. A release that is no longer supported keeps
     /// its last kernels in the security archive.
-    pub(super) fn suites(self) -> &'static [(Archive, &'static str)] {
+    pub(crate) fn suites(self) -> &'static [(Archive, &'static str)] {
         match self {
             Self::Host => &[],
             Self::V5_10 => &[(Archive::Security, "bullseye-security"), (Archive::Main, "bullseye")],
@@ -47,7 +47,7 @@ impl Series {
     }
 
     /// Whether a package of this version has a kernel of the series.
-    pub(super) fn has(self, version: &str) -> bool {
+    pub(crate) fn has(self, version: &str) -> bool {
         version.strip_prefix(self.name()).is_some_and(|rest| rest.starts_with('.'))
     }
 }
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn the_command_line_calls_a_series_as_the_table_does() {
+    fn the_command_line_and_the_table_use_the_same_names() {
         for series in Series::ALL {
             assert_eq!(series.to_possible_value().unwrap().get_name(), series.name());
         }

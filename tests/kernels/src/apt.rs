@@ -1,25 +1,25 @@
-//! An apt of its own: other sources, and a folder for all that it keeps. The machine's sources,
-//! lists and packages are neither read nor changed, and root is not needed.
+//! A separate apt, with other sources and a folder of its own. The machine's sources, lists and
+//! packages are not read and not changed, and root is not needed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, anyhow};
+use xtask::command;
 
-use super::series::Series;
-use crate::command;
+use crate::series::Series;
 
 /// The package whose newest version of a series depends on the kernel's package.
 const NEWEST: &str = "linux-image-cloud-amd64";
 
-pub(super) struct Apt {
+pub(crate) struct Apt {
     folder: PathBuf,
 }
 
 impl Apt {
     /// In an empty folder, with the sources that are given as lines of a `sources.list`.
-    pub(super) fn new(folder: &Path, sources: &str) -> Result<Self> {
+    pub(crate) fn new(folder: &Path, sources: &str) -> Result<Self> {
         for below in ["lists/partial", "archives/partial"] {
             let below = folder.join(below);
             fs::create_dir_all(&below).with_context(|| format!("create {}", below.display()))?;
@@ -34,8 +34,8 @@ impl Apt {
     }
 
     /// The kernel's package and version, as apt-get takes them.
-    pub(super) fn newest(&self, series: Series) -> Result<String> {
-        // An archive may lack a suite that another has; what is found decides.
+    pub(crate) fn newest(&self, series: Series) -> Result<String> {
+        // An archive may lack a suite that another one has, so a failure alone decides nothing.
         let updated = command::run(self.command("apt-get").args(["update", "--quiet=2"]));
         let listing = command::output(self.command("apt-cache").args(["show", NEWEST]));
         listing.ok().and_then(|listing| newest(&listing, series)).ok_or_else(|| {
@@ -54,7 +54,7 @@ impl Apt {
     }
 
     /// Downloads the package, and gives the file.
-    pub(super) fn download(&self, package: &str) -> Result<PathBuf> {
+    pub(crate) fn download(&self, package: &str) -> Result<PathBuf> {
         let mut apt_get = self.command("apt-get");
         command::run(apt_get.args(["download", "--quiet=2", package]).current_dir(&self.folder))?;
         let files = fs::read_dir(&self.folder)
@@ -72,7 +72,7 @@ impl Apt {
     }
 }
 
-/// What the machine's configuration says of proxies and the like stays in force.
+/// The machine's own configuration, of proxies for example, stays in force.
 fn configuration(folder: &str) -> String {
     let settings = [
         ("Dir::Etc::SourceList", &*format!("{folder}/sources.list")),

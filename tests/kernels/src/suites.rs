@@ -1,4 +1,4 @@
-//! What is proved on each kernel: tests that depend on what the kernel has and how it behaves, and
+//! What is tested on each kernel: tests that depend on what the kernel has and how it behaves, and
 //! those that show a cluster at work. The rest of the tests is about Weir alone.
 //!
 //! Processes of a lab's nodes are left to the data path's suite, which knows what kernels before 5.14
@@ -8,16 +8,15 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
-use serde_json::Value;
+use xtask::released::TARGET;
+use xtask::{command, console};
 
-use crate::command;
-use crate::console;
-use crate::workspace::{MUSL, Workspace};
+use serde_json::Value;
 
 /// Some tests of a test program.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Suite {
-    pub(super) name: &'static str,
+pub(crate) struct Suite {
+    pub(crate) name: &'static str,
     /// The package, and its folder in the repository.
     package: (&'static str, &'static str),
     /// The program's name in the package.
@@ -26,7 +25,7 @@ pub(super) struct Suite {
     tests: &'static [&'static str],
 }
 
-pub(super) const SUITES: &[Suite] = &[
+pub(crate) const SUITES: &[Suite] = &[
     Suite {
         name: "datapath",
         package: ("weir-datapath", "datapath"),
@@ -86,23 +85,29 @@ pub(super) const SUITES: &[Suite] = &[
 
 /// A suite with the program that was built for it.
 #[derive(Debug)]
-pub(super) struct Program {
-    pub(super) suite: &'static Suite,
-    pub(super) file: PathBuf,
+pub(crate) struct Program {
+    pub(crate) suite: &'static Suite,
+    pub(crate) file: PathBuf,
 }
 
 impl Suite {
     /// Arguments of the test program. One test at a time: a guest has one processor.
-    pub(super) fn arguments(&self) -> Vec<&'static str> {
+    pub(crate) fn arguments(&self) -> Vec<&'static str> {
         [&["--test-threads=1"], self.tests].concat()
     }
 }
 
 /// Builds the test programs, static as the released ones, so that they need nothing of a guest.
-pub(super) fn build(workspace: &Workspace) -> Result<Vec<Program>> {
+pub(crate) fn build(repository: &Path) -> Result<Vec<Program>> {
     let mut cargo = command::cargo();
-    cargo.args(["test", "--no-run", "--target", MUSL, "--message-format=json-render-diagnostics"]);
-    cargo.current_dir(&workspace.root);
+    cargo.args([
+        "test",
+        "--no-run",
+        "--target",
+        TARGET,
+        "--message-format=json-render-diagnostics",
+    ]);
+    cargo.current_dir(repository);
     for suite in SUITES {
         cargo.args(["--package", suite.package.0, "--test", suite.target]);
     }
@@ -110,7 +115,7 @@ pub(super) fn build(workspace: &Workspace) -> Result<Vec<Program>> {
     let messages = command::output(&mut cargo)?;
     let programs = SUITES.iter().map(|suite| {
         let (package, folder) = suite.package;
-        let manifest = workspace.root.join(folder).join("Cargo.toml");
+        let manifest = repository.join(folder).join("Cargo.toml");
         let file = executable(&messages, &manifest, suite.target)
             .with_context(|| format!("cargo built no test {} of {package}", suite.target))?;
         demand_tests(suite, &file)?;
@@ -136,11 +141,11 @@ fn demand_tests(suite: &Suite, program: &Path) -> Result<()> {
     let listing = command::output(Command::new(program).arg("--list"))?;
     match unknown(&listing, suite.tests) {
         None => Ok(()),
-        Some(name) => bail!("the suite {} names {name}, which is no test", suite.name),
+        Some(name) => bail!("the suite {} names {name}, which is not a test", suite.name),
     }
 }
 
-/// A name that is of no test in what a test program lists.
+/// A name that is not in what a test program lists.
 fn unknown(listing: &str, names: &[&'static str]) -> Option<&'static str> {
     let tests: Vec<_> = listing.lines().filter_map(|line| line.strip_suffix(": test")).collect();
     let is_there = |name: &str| match name.ends_with("::") {
@@ -155,7 +160,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_that_no_test_has_is_found() {
+    fn a_name_without_a_test_is_found() {
         let listing = "gc::nothing_to_do: test\nroutes::one: test\n\n2 tests, 0 benchmarks\n";
         assert_eq!(unknown(listing, &["gc::nothing_to_do", "routes::"]), None);
         assert_eq!(unknown(listing, &["gc::nothing", "routes::"]), Some("gc::nothing"));
@@ -185,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn suites_have_names_that_the_guest_can_read() {
+    fn names_of_suites_and_tests_have_no_spaces() {
         for suite in SUITES {
             let words = [&[suite.name], &*suite.arguments()].concat();
             assert!(words.iter().all(|word| !word.contains(char::is_whitespace)), "{suite:?}");

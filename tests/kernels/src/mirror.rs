@@ -1,26 +1,26 @@
-//! Where Debian's packages come from: from where this machine's own come, or from where one says.
+//! Where Debian's packages come from: the mirror of this machine's own packages, or a given one.
 
 use std::collections::BTreeSet;
 use std::process::Command;
 
 use anyhow::{Context, Result};
+use xtask::command;
 
-use super::series::{Archive, Series};
-use crate::command;
+use crate::series::{Archive, Series};
 
 /// What verifies the archives' signatures, also on machines that are not Debian's.
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// The archives' addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Mirror {
+pub(crate) struct Mirror {
     main: String,
     security: String,
 }
 
 impl Mirror {
     /// The given one, else that of this machine's own packages.
-    pub(super) fn find(given: Option<&str>) -> Result<Self> {
+    pub(crate) fn find(given: Option<&str>) -> Result<Self> {
         if let Some(main) = given {
             return Ok(Self::at(main));
         }
@@ -54,7 +54,7 @@ impl Mirror {
     }
 
     /// What apt reads to know the kernels of all these series.
-    pub(super) fn sources(&self, series: &[Series]) -> String {
+    pub(crate) fn sources(&self, series: &[Series]) -> String {
         let suites = series.iter().flat_map(|series| series.suites());
         let line = |(archive, suite): &(Archive, &str)| {
             let address = match archive {

@@ -6,39 +6,40 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use super::initramfs;
-use super::kept::Kernel;
+use crate::initramfs;
+use crate::kept::Kernel;
 
 /// No guest may take longer, however slow the machine: ten times what it takes on two processors.
 const LIMIT: &str = "900";
-/// What the kernel is told: to end the emulation when it panics, to trust the emulated clock, and
-/// not to spend instructions on attacks that nobody makes here.
+/// The kernel's command line: end the emulation at a panic, trust the emulated clock, and spend no
+/// instructions on mitigations.
 const COMMAND_LINE: &str =
     "console=ttyS0 loglevel=5 panic=-1 mitigations=off tsc=reliable rdinit=/init";
 
 /// What a guest left behind.
-pub(super) struct Logs {
+pub(crate) struct Logs {
     /// What the suites wrote.
-    pub(super) suites: String,
+    pub(crate) suites: String,
     /// What the kernel wrote, with its last messages if a suite failed.
-    pub(super) console: String,
+    pub(crate) console: String,
 }
 
 /// Boots the kernel with the programs, and waits until the guest is switched off.
-pub(super) fn run(kernel: &Kernel, programs: &Path, folder: &Path) -> Result<Logs> {
+pub(crate) fn run(kernel: &Kernel, programs: &Path, folder: &Path) -> Result<Logs> {
     fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
     let (suites, console) = (folder.join("suites.log"), folder.join("console.log"));
     let initramfs = folder.join("initramfs.cpio");
     initramfs::join(&[programs.to_owned(), kernel.modules()], &initramfs)?;
-    let said = folder.join("qemu.log");
+    let errors = folder.join("qemu.log");
     let mut qemu = machine(kernel, &initramfs, &console, &suites);
-    let said_file = File::create(&said).with_context(|| format!("create {}", said.display()))?;
-    let status = qemu.stdin(Stdio::null()).stdout(Stdio::null()).stderr(said_file).status();
+    let errors_file =
+        File::create(&errors).with_context(|| format!("create {}", errors.display()))?;
+    let status = qemu.stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors_file).status();
     let status = status.context("start qemu-system-x86_64")?;
     fs::remove_file(&initramfs).context("remove the guest's initramfs")?;
     // Exit status 124 is `timeout`'s: then the logs say how far the guest came.
     if !status.success() && status.code() != Some(124) {
-        bail!("qemu-system-x86_64 failed: {status}\n{}", read(&said)?.trim());
+        bail!("qemu-system-x86_64 failed: {status}\n{}", read(&errors)?.trim());
     }
     Ok(Logs { suites: read(&suites)?, console: read(&console)? })
 }

@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
+use weir_images::tree;
+use xtask::command;
+use xtask::released::PROGRAMS;
 
-use super::suites::Program;
-use crate::image::tree;
-use crate::workspace::Workspace;
-use crate::{build, command};
+use crate::suites::Program;
 
 const INIT: &str = include_str!("init.sh");
 /// Programs of this machine that Weir and its tests start, and where they are in the guest.
@@ -27,7 +27,7 @@ const TOOLS: &[(&str, &str)] = &[
 ];
 
 /// Makes the archive of programs, and of what to do with them.
-pub(super) fn programs(workspace: &Workspace, suites: &[Program], root: &Path) -> Result<PathBuf> {
+pub(crate) fn programs(released: &Path, suites: &[Program], root: &Path) -> Result<PathBuf> {
     tree::clear(root)?;
     for folder in ["dev", "proc", "run", "sys", "tmp"] {
         fs::create_dir(root.join(folder)).with_context(|| format!("create /{folder}"))?;
@@ -36,8 +36,8 @@ pub(super) fn programs(workspace: &Workspace, suites: &[Program], root: &Path) -
     let tools = TOOLS.iter().map(|(name, place)| Ok((find(name)?, PathBuf::from(place))));
     tree::put_with_libraries(&tools.collect::<Result<Vec<_>>>()?, root)?;
     tree::put(&find("busybox")?, root, Path::new("bin/busybox"))?;
-    for program in build::PROGRAMS {
-        tree::put(&workspace.release().join(program), root, &Path::new("weir").join(program))?;
+    for program in PROGRAMS {
+        tree::put(&released.join(program), root, &Path::new("weir").join(program))?;
     }
     let mut list = String::new();
     for program in suites {
@@ -63,7 +63,7 @@ fn find(program: &str) -> Result<PathBuf> {
 }
 
 /// Packs the folder as root's own files, in the format that the kernel unpacks.
-pub(super) fn pack(folder: &Path, archive: &Path) -> Result<()> {
+pub(crate) fn pack(folder: &Path, archive: &Path) -> Result<()> {
     let file = File::create(archive).with_context(|| format!("create {}", archive.display()))?;
     let script = "find . | busybox cpio -o -H newc -R 0:0";
     let status = Command::new("sh")
@@ -81,7 +81,7 @@ pub(super) fn pack(folder: &Path, archive: &Path) -> Result<()> {
 }
 
 /// Joins archives to one file; the kernel unpacks one after the other.
-pub(super) fn join(archives: &[PathBuf], file: &Path) -> Result<()> {
+pub(crate) fn join(archives: &[PathBuf], file: &Path) -> Result<()> {
     let mut joined = File::create(file).with_context(|| format!("create {}", file.display()))?;
     for archive in archives {
         let mut archived =

@@ -7,26 +7,24 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
 
-use super::guest::Logs;
-use super::suites::Program;
-use super::verdict;
-use crate::program;
-use crate::workspace::Workspace;
+use crate::guest::Logs;
+use crate::suites::Program;
+use crate::verdict;
 
 /// What `uname -r` says.
-pub(super) fn release() -> String {
+pub(crate) fn release() -> String {
     rustix::system::uname().release().to_string_lossy().into_owned()
 }
 
 /// Runs them one after the other, and writes what a guest's init does.
-pub(super) fn run(workspace: &Workspace, programs: &[Program], folder: &Path) -> Result<Logs> {
+pub(crate) fn run(released: &Path, programs: &[Program], folder: &Path) -> Result<Logs> {
     fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
     let path = folder.join("suites.log");
     let mut log = File::create(&path).with_context(|| format!("create {}", path.display()))?;
     for Program { suite, file } in programs {
         writeln!(log, "{}{}", verdict::RUN, suite.name).context("write the log")?;
         let mut command = Command::new(file);
-        program::environment(workspace, &mut command).args(suite.arguments());
+        command.env("WEIR_BIN_DIR", released).args(suite.arguments());
         // Errors say where they come from; a backtrace would push them out of what is shown.
         command.env("RUST_BACKTRACE", "0");
         let (out, err) = (log.try_clone()?, log.try_clone()?);

@@ -7,11 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
-
-use crate::{command, console};
+use xtask::{command, console};
 
 /// Makes the folder empty.
-pub(crate) fn clear(folder: &Path) -> Result<()> {
+pub fn clear(folder: &Path) -> Result<()> {
     match fs::remove_dir_all(folder) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             return Err(error).with_context(|| format!("remove {}", folder.display()));
@@ -22,7 +21,7 @@ pub(crate) fn clear(folder: &Path) -> Result<()> {
 }
 
 /// Copies a file to a place below `root`, with its mode.
-pub(crate) fn put(file: &Path, root: &Path, place: &Path) -> Result<()> {
+pub fn put(file: &Path, root: &Path, place: &Path) -> Result<()> {
     let copy = root.join(place);
     if let Some(folder) = copy.parent() {
         fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
@@ -33,7 +32,7 @@ pub(crate) fn put(file: &Path, root: &Path, place: &Path) -> Result<()> {
 }
 
 /// Removes a file, if it is there.
-pub(super) fn remove(file: &Path) -> Result<()> {
+pub fn remove(file: &Path) -> Result<()> {
     match fs::remove_file(file) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(error).with_context(|| format!("remove {}", file.display()))
@@ -44,7 +43,7 @@ pub(super) fn remove(file: &Path) -> Result<()> {
 
 /// Copies programs to their places, the libraries that the loader would find for them to where it
 /// would find them, and the copyright notices of the packages that all these came from.
-pub(crate) fn put_with_libraries(programs: &[(PathBuf, PathBuf)], root: &Path) -> Result<()> {
+pub fn put_with_libraries(programs: &[(PathBuf, PathBuf)], root: &Path) -> Result<()> {
     let mut shared = BTreeSet::new();
     for (program, place) in programs {
         put(program, root, place)?;
@@ -117,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_loader_finds_is_read_and_what_the_kernel_brings_is_not() {
+    fn libraries_are_those_that_the_loader_finds_in_files() {
         let listing = "\tlinux-vdso.so.1 (0x00007fc30dbb6000)\n\
                        \tlibc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x00007fc30d8a7000)\n\
                        \t/lib64/ld-linux-x86-64.so.2 (0x00007fc30dbb8000)\n";
@@ -132,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_package_is_named_by_what_it_owns() {
+    fn a_package_is_found_by_its_files() {
         let listing = "diversion by dash from: /bin/sh\n\
                        coreutils: /bin/ls\nlibc6:amd64: /lib/x86_64-linux-gnu/libc.so.6\n\
                        coreutils: /bin/cat\n";

@@ -4,12 +4,12 @@
 //! ```text
 //! <cache>/images/kubernetes.tar          an archive of all of upstream's images
 //! <cache>/images/kubernetes.tar.inputs   what it was made of; it is made again when that changes
-//! <target>/image/cluster/*.tar           links to the archives, for `ctr images import`
-//! <target>/image/cluster/index.json      the names in each archive, and which one is which
+//! <output>/cluster/*.tar           links to the archives, for `ctr images import`
+//! <output>/cluster/index.json      the names in each archive, and which one is which
 //! ```
 //!
-//! Registries are not known here: `kubeadm` and `e2e.test` say how the images are called in full, and
-//! each is recognised by the last element of its name.
+//! Registries are not known here: `kubeadm` and `e2e.test` print the full names of the images, and
+//! each image is recognised by the last element of its name.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -17,13 +17,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use weir_images::tree;
+use xtask::console::{self, Steps};
+use xtask::{command, digest, lock};
 
-use super::buildah::Buildah;
-use super::{ARCHIVE, NAME, VERSION, archive, file_size, inputs, make, nft, toolbox, tree};
-use crate::console::{self, Steps};
-use crate::tools::{self, Tool, Upstream};
-use crate::workspace::Workspace;
-use crate::{build, command, digest};
+use crate::buildah::Buildah;
+use crate::folders::Folders;
+use crate::{agent, inputs, toolbox};
 
 const SOURCES: [&str; 4] = [
     include_str!("buildah.rs"),
@@ -32,17 +32,17 @@ const SOURCES: [&str; 4] = [
     include_str!("tree.rs"),
 ];
 const KUBERNETES: &str = "kubernetes.tar";
-/// The sandbox's image, as the nodes' containerd is told.
+/// The sandbox's image, in the configuration of the nodes' containerd.
 const PAUSE: &str = "localhost/weir-e2e/pause:1";
 
-/// What an image starts when a pod names no command. All have the same files.
+/// What an image starts when a pod names no command. All images have the same files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Start {
     entrypoint: &'static str,
     command: &'static str,
 }
 
-/// How the image of this name starts, unless it is none that Weir's tests use.
+/// How the image of this name starts, if it is one that Weir's tests use.
 fn start(name: &str) -> Option<Start> {
     let base = name.rsplit('/').next()?.split(':').next()?;
     let (entrypoint, command) = match base {
@@ -57,62 +57,57 @@ fn start(name: &str) -> Option<Start> {
     Some(Start { entrypoint, command })
 }
 
-/// The folder with all archives.
-pub(crate) fn folder(workspace: &Workspace) -> PathBuf {
-    workspace.target.join("image/cluster")
-}
-
-/// Makes the archives again that are made of something that has changed.
-pub(crate) fn images(workspace: &Workspace, steps: &mut Steps) -> Result<()> {
-    let agent = archive(workspace);
-    let made_of = agent_inputs(workspace)?;
-    if !inputs::are(&agent, &made_of) {
-        inputs::make_of(&agent, &made_of, || make(workspace, steps))?;
+/// Makes the archives whose inputs have changed.
+pub(crate) fn make(folders: &Folders, steps: &mut Steps) -> Result<()> {
+    let agent = agent::archive(folders);
+    let made_of = agent::made_of(folders)?;
+    if !inputs::are_unchanged(&agent, &made_of) {
+        inputs::make_of(&agent, &made_of, || agent::make(folders, steps))?;
     }
 
-    let kubernetes = workspace.cache.join("images").join(KUBERNETES);
-    let names = upstream_names(workspace)?;
+    let kubernetes = folders.kept().join(KUBERNETES);
+    let names = upstream_names(folders)?;
     let programs = toolbox::programs()?;
-    let made_of = upstream_inputs(workspace, &names, &programs)?;
-    if !inputs::are(&kubernetes, &made_of) {
+    let made_of = upstream_inputs(folders, &names, &programs)?;
+    if !inputs::are_unchanged(&kubernetes, &made_of) {
         steps.step("make the images of Kubernetes and its tests", || {
             inputs::make_of(&kubernetes, &made_of, || {
-                upstream(workspace, &names, &programs, &kubernetes)
+                upstream(folders, &names, &programs, &kubernetes)
             })
         })?;
     }
 
-    let folder = folder(workspace);
+    let folder = folders.output.join("cluster");
     tree::clear(&folder)?;
     let link = |archive: &Path, name: &str| {
         symlink(archive, folder.join(name))
             .with_context(|| format!("link to {}", archive.display()))
     };
-    link(&agent, ARCHIVE)?;
+    link(&agent, agent::ARCHIVE)?;
     link(&kubernetes, KUBERNETES)?;
-    let agent = format!("{NAME}:{VERSION}");
+    let name = agent::name();
     let index = serde_json::json!({
-        "agent": agent,
+        "agent": name,
         "pause": PAUSE,
-        "archives": { ARCHIVE: [agent], KUBERNETES: names },
+        "archives": { agent::ARCHIVE: [name], KUBERNETES: names },
     });
     let file = folder.join("index.json");
     fs::write(&file, format!("{index:#}\n")).with_context(|| format!("write {}", file.display()))
 }
 
 /// The names that images are asked for by: the tests', kubeadm's, and the sandbox's.
-fn upstream_names(workspace: &Workspace) -> Result<Vec<String>> {
-    let tests =
-        command::output(Command::new(workspace.tools().join("e2e.test")).arg("--list-images"))?;
-    let version = Upstream::Kubeadm.version();
+fn upstream_names(folders: &Folders) -> Result<Vec<String>> {
+    let tests = command::output(Command::new(folders.tool("e2e.test")).arg("--list-images"))?;
+    let kubeadm = folders.tool("kubeadm");
+    let version = command::output(Command::new(&kubeadm).args(["version", "--output", "short"]))?;
     let cluster = command::output(
-        // A version of which it need not find out whether there is a newer one.
-        Command::new(workspace.tools().join("kubeadm")).args([
+        // With a version, so that it does not look for a newer one.
+        Command::new(&kubeadm).args([
             "config",
             "images",
             "list",
             "--kubernetes-version",
-            version,
+            version.trim(),
         ]),
     )?;
     let names = wanted(&[PAUSE, &tests, &cluster].join("\n"));
@@ -124,7 +119,7 @@ fn upstream_names(workspace: &Workspace) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Those names in a listing that stand for images which can be made, each once.
+/// The names in a listing of images that can be made here, each once.
 fn wanted(listing: &str) -> Vec<String> {
     let lines = listing.lines().map(str::trim).filter(|line| !line.contains(char::is_whitespace));
     let mut names: Vec<_> = lines.filter(|line| start(line).is_some()).map(str::to_owned).collect();
@@ -135,21 +130,21 @@ fn wanted(listing: &str) -> Vec<String> {
 
 /// Writes one archive with an image for each name.
 fn upstream(
-    workspace: &Workspace,
+    folders: &Folders,
     names: &[String],
     programs: &[(PathBuf, PathBuf)],
     archive: &Path,
 ) -> Result<()> {
-    let _lock = tools::lock(workspace)?;
-    let folder = workspace.cache.join("images/making");
+    let _lock = lock::acquire(&folders.cache)?;
+    let folder = folders.kept().join("making");
     let (files, layout) = (folder.join("root"), folder.join("layout"));
     tree::clear(&folder)?;
-    toolbox::gather(workspace, programs, &files)?;
+    toolbox::gather(folders, programs, &files)?;
     toolbox::try_programs(&files)?;
     let buildah = Buildah::with_files(&folder, &files)?;
     for name in names {
         let Start { entrypoint, command } =
-            start(name).with_context(|| format!("no image is called {name}"))?;
+            start(name).with_context(|| format!("{name} is not the name of an image"))?;
         buildah.configure(&[
             format!("--entrypoint={entrypoint}"),
             format!("--cmd={command}"),
@@ -170,25 +165,21 @@ fn upstream(
         "{}  {} images, {}",
         archive.display(),
         names.len(),
-        file_size(archive)?
+        agent::file_size(archive)?
     ));
     Ok(())
 }
 
-fn agent_inputs(workspace: &Workspace) -> Result<String> {
-    let mut files = vec![nft()?];
-    files.extend(build::PROGRAMS.iter().map(|program| workspace.release().join(program)));
-    Ok(format!("{NAME}:{VERSION}\n{}", inputs::describe(&files)?))
-}
-
 fn upstream_inputs(
-    workspace: &Workspace,
+    folders: &Folders,
     names: &[String],
     programs: &[(PathBuf, PathBuf)],
 ) -> Result<String> {
     let mut files: Vec<_> = programs.iter().map(|(program, _)| program.clone()).collect();
     for program in toolbox::UPSTREAM {
-        files.push(Tool::Upstream(*program).program(workspace)?);
+        // Where the link leads to has the program's version in its path.
+        let link = folders.tool(program);
+        files.push(fs::read_link(&link).with_context(|| format!("read {}", link.display()))?);
     }
     // And what is done with them.
     let sources = digest::of(&SOURCES);

@@ -2,7 +2,7 @@
 //! differ in their base and share what tests call in them, and a node unpacks one tree once.
 //!
 //! The shell is bash and not busybox, which would run its own applets instead of the programs that
-//! the tests mean (`nc` with netcat-openbsd's flags, `wget -T`).
+//! the tests expect (`nc` with netcat-openbsd's flags, `wget -T`).
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -10,11 +10,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
+use weir_images::tree;
+use xtask::command;
 
-use super::tree;
-use crate::command;
-use crate::tools::{self, Upstream};
-use crate::workspace::Workspace;
+use crate::folders::Folders;
 
 /// What tests call in pods, from this machine's packages.
 const PROGRAMS: &[&str] = &[
@@ -90,8 +89,7 @@ const PROGRAMS: &[&str] = &[
 /// Netcat, of which a machine can have several.
 const NETCAT: &str = "nc.openbsd";
 /// Kubernetes' own programs, at the root as in upstream's images.
-pub(super) const UPSTREAM: &[Upstream] =
-    &[Upstream::Agnhost, Upstream::Coredns, Upstream::RegressionIssue74839];
+pub(crate) const UPSTREAM: &[&str] = &["agnhost", "coredns", "regression-issue-74839"];
 
 /// Small files: what the C library looks for, and the user that upstream's image has.
 const FILES: &[(&str, &str)] = &[
@@ -110,7 +108,7 @@ const FILES: &[(&str, &str)] = &[
 ];
 
 /// The programs of this machine that the tree is made of, with their places in it.
-pub(super) fn programs() -> Result<Vec<(PathBuf, PathBuf)>> {
+pub(crate) fn programs() -> Result<Vec<(PathBuf, PathBuf)>> {
     let find = |name: &str| {
         // Not by PATH, whose folders can hold other programs of these names.
         ["/usr/bin", "/bin", "/usr/sbin", "/sbin"]
@@ -128,8 +126,8 @@ pub(super) fn programs() -> Result<Vec<(PathBuf, PathBuf)>> {
 }
 
 /// Puts the tree together.
-pub(super) fn gather(
-    workspace: &Workspace,
+pub(crate) fn gather(
+    folders: &Folders,
     programs: &[(PathBuf, PathBuf)],
     root: &Path,
 ) -> Result<()> {
@@ -148,13 +146,21 @@ pub(super) fn gather(
     make_folder(&root.join("tmp"), 0o1777)?;
     make_folder(&root.join("uploads"), 0o755)?;
     for program in UPSTREAM {
-        tree::put(&workspace.tools().join(program.name()), root, Path::new(program.name()))?;
+        tree::put(&folders.tool(program), root, Path::new(program))?;
     }
-    let source = tools::kubernetes_source(workspace)?;
+    let source = kubernetes_source(folders)?;
     for file in ["localhost.crt", "localhost.key"] {
         tree::put(&source.join("test/images/agnhost/porter").join(file), root, Path::new(file))?;
     }
     compile_pause(&source.join("build/pause/linux/pause.c"), &root.join("pause"))
+}
+
+/// Where the source of Kubernetes is, of which the images hold a few files.
+fn kubernetes_source(folders: &Folders) -> Result<PathBuf> {
+    let mut go = Command::new("go");
+    go.args(["list", "-mod=readonly", "-m", "-f", "{{.Dir}}", "k8s.io/kubernetes"]);
+    let folder = command::output(go.current_dir(folders.upstream()))?;
+    Ok(folder.trim().into())
 }
 
 /// Upstream's own, which holds a pod's namespaces in a few pages of memory.
@@ -170,8 +176,8 @@ fn make_folder(folder: &Path, mode: u32) -> Result<()> {
         .with_context(|| format!("create {}", folder.display()))
 }
 
-/// What is missing in the tree shows here, and not in a pod.
-pub(super) fn try_programs(root: &Path) -> Result<()> {
+/// Finds out here, and not in a pod, what the tree lacks.
+pub(crate) fn try_programs(root: &Path) -> Result<()> {
     for line in [
         "dig -v",
         "nslookup -version",

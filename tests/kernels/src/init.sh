@@ -1,6 +1,6 @@
 #!/bin/busybox sh
 # Runs the suites of /suites.list in a guest, and says how each ended. It is a child of the first
-# process: that one inherits what others leave behind, which is no work for a shell.
+# process, which inherits the orphans of all others: a shell would not reap them.
 # The first serial line is the kernel's, the second is for what is written here.
 
 if [ $$ = 1 ]; then
@@ -23,7 +23,7 @@ mount -t tmpfs run /run
 mount -t bpf bpf /sys/fs/bpf
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 ip link set lo up
-# Nothing loads it by itself: it belongs to no device and no rule.
+# Nothing else loads it: it belongs to no device and no rule.
 modprobe br_netfilter
 exec </dev/null >/dev/ttyS1 2>&1
 

@@ -1,13 +1,13 @@
 //! How the suites ended on one kernel, read from what init wrote.
 
-use super::suites::Suite;
+use crate::suites::Suite;
 
-pub(super) const RUN: &str = "weir-guest: run ";
-pub(super) const END: &str = "weir-guest: end ";
+pub(crate) const RUN: &str = "weir-guest: run ";
+pub(crate) const END: &str = "weir-guest: end ";
 
 /// How a suite ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(crate) enum Outcome {
     Passed,
     /// With this exit status.
     Failed(String),
@@ -16,7 +16,7 @@ pub(super) enum Outcome {
 }
 
 /// The outcome of a suite.
-pub(super) fn of(suite: &Suite, log: &str) -> Outcome {
+pub(crate) fn of(suite: &Suite, log: &str) -> Outcome {
     let mut ends =
         log.lines().filter_map(|line| line.trim_end().strip_prefix(END)?.split_once(' '));
     match ends.find(|(name, _)| *name == suite.name) {
@@ -27,7 +27,7 @@ pub(super) fn of(suite: &Suite, log: &str) -> Outcome {
 }
 
 /// What a suite wrote, up to its end if it came to one.
-pub(super) fn output<'a>(suite: &Suite, log: &'a str) -> Vec<&'a str> {
+pub(crate) fn output<'a>(suite: &Suite, log: &'a str) -> Vec<&'a str> {
     let is = |line: &str, marker: &str| {
         line.strip_prefix(marker).is_some_and(|name| name.split(' ').next() == Some(suite.name))
     };
@@ -38,11 +38,11 @@ pub(super) fn output<'a>(suite: &Suite, log: &'a str) -> Vec<&'a str> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::suites::SUITES;
     use super::*;
+    use crate::suites::SUITES;
 
     #[test]
-    fn a_suite_that_never_ended_has_not_passed() {
+    fn a_suite_without_an_end_has_not_passed() {
         let [first, second] = [&SUITES[0], &SUITES[1]];
         let log = format!(
             "{RUN}{0}\r\none\r\n{END}{0} 0\r\n{RUN}{1}\r\ntwo\r\n",
@@ -55,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn a_suite_that_failed_says_with_which_status() {
+    fn a_failed_suite_has_its_exit_status() {
         let log = format!("{END}{} 101\n", SUITES[0].name);
         assert_eq!(of(&SUITES[0], &log), Outcome::Failed("101".to_owned()));
     }

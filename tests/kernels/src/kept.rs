@@ -12,14 +12,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
+use weir_images::tree;
+use xtask::command;
 
-use super::apt::Apt;
-use super::initramfs;
-use super::mirror::Mirror;
-use super::series::Series;
-use crate::command;
-use crate::image::tree;
-use crate::workspace::Workspace;
+use crate::apt::Apt;
+use crate::initramfs;
+use crate::mirror::Mirror;
+use crate::series::Series;
 
 /// Folders of modules, below `kernel`, that a network may need: the guest has no disk, no screen
 /// and no sound.
@@ -27,31 +26,31 @@ const FOLDERS: &[&str] = &["arch", "crypto", "drivers/net", "lib", "net"];
 
 /// A kernel that is there.
 #[derive(Clone, Debug)]
-pub(super) struct Kernel {
-    pub(super) series: Series,
-    pub(super) release: String,
+pub(crate) struct Kernel {
+    pub(crate) series: Series,
+    pub(crate) release: String,
     folder: PathBuf,
 }
 
 impl Kernel {
-    pub(super) fn image(&self) -> PathBuf {
+    pub(crate) fn image(&self) -> PathBuf {
         self.folder.join("vmlinuz")
     }
 
-    pub(super) fn modules(&self) -> PathBuf {
+    pub(crate) fn modules(&self) -> PathBuf {
         self.folder.join("modules.cpio")
     }
 
     /// The kernel of the series, if it was fetched before.
-    pub(super) fn kept(workspace: &Workspace, series: Series) -> Option<Self> {
-        let folder = folder(workspace, series);
+    pub(crate) fn kept(cache: &Path, series: Series) -> Option<Self> {
+        let folder = folder(cache, series);
         let release = fs::read_to_string(folder.join("release")).ok()?.trim().to_owned();
         Some(Self { series, release, folder })
     }
 
     /// Fetches the newest kernel of the series, in place of one that is there.
-    pub(super) fn fetch(workspace: &Workspace, series: Series, mirror: &Mirror) -> Result<Self> {
-        let work = workspace.cache.join("partial").join(format!("kernel-{}", series.name()));
+    pub(crate) fn fetch(cache: &Path, series: Series, mirror: &Mirror) -> Result<Self> {
+        let work = cache.join("partial").join(format!("kernel-{}", series.name()));
         tree::clear(&work)?;
         let apt = Apt::new(&work, &mirror.sources(&[series]))?;
         let package = apt.download(&apt.newest(series)?)?;
@@ -67,7 +66,7 @@ impl Kernel {
         initramfs::pack(&modules, &made.join("modules.cpio"))?;
         fs::write(made.join("release"), &release).context("write the kernel's release")?;
 
-        let folder = folder(workspace, series);
+        let folder = folder(cache, series);
         tree::clear(&folder)?;
         fs::rename(&made, &folder).with_context(|| format!("move to {}", folder.display()))?;
         fs::remove_dir_all(&work).with_context(|| format!("remove {}", work.display()))?;
@@ -75,8 +74,8 @@ impl Kernel {
     }
 }
 
-fn folder(workspace: &Workspace, series: Series) -> PathBuf {
-    workspace.cache.join("kernels").join(series.name())
+fn folder(cache: &Path, series: Series) -> PathBuf {
+    cache.join("kernels").join(series.name())
 }
 
 /// What `uname -r` will say, which is how the folder of modules is called.
