@@ -11,7 +11,7 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::PostParams;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
-use weir_api_tests::{ControlPlane, machine, plug};
+use weir_api_tests::{ControlPlane, connect_node, create_machine};
 use weir_tests::lab::{Member, Node, Stack};
 
 use super::objects::Service;
@@ -35,7 +35,7 @@ pub(crate) struct Plug {
 impl Control {
     /// Starts it, with Nodes for the members of any cluster made by hand.
     pub(crate) fn start() -> Result<Self> {
-        let machine = machine()?;
+        let machine = create_machine()?;
         let plane = ControlPlane::start(&machine)?;
         for number in [1, 2] {
             let address = format!("172.31.70.{}", 10 + number);
@@ -52,7 +52,7 @@ impl Control {
     /// Lets a node reach the API server.
     pub(crate) fn plug(&self, member: &Member) -> Result<Plug> {
         self.hosts.set(self.hosts.get() + 1);
-        plug(&self.machine, member.machine(), Plug::LINK, self.hosts.get())?;
+        connect_node(&self.machine, member.machine(), Plug::LINK, self.hosts.get())?;
         Ok(Plug { node: member.machine().clone() })
     }
 
