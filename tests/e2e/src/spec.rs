@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 /// The options of `up`.
 #[derive(Args, Clone, Copy, Debug, Deserialize, Serialize)]
 pub(crate) struct ClusterSpec {
-    /// How many nodes
+    /// Number of nodes
     #[arg(long, default_value_t = Self::default().nodes, value_parser = clap::value_parser!(u8).range(1..=9))]
     pub(crate) nodes: u8,
 
@@ -21,7 +21,7 @@ pub(crate) struct ClusterSpec {
     #[arg(long, value_enum, default_value_t = Self::default().mode)]
     pub(crate) mode: Mode,
 
-    /// Who serves Services
+    /// Implementation of Services
     #[arg(long, value_enum, default_value_t = Self::default().proxy)]
     pub(crate) proxy: Proxy,
 
@@ -54,7 +54,7 @@ pub(crate) enum Mode {
     HostGw,
 }
 
-/// Who serves Services.
+/// Implementations of Services.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize, ValueEnum)]
 pub(crate) enum Proxy {
     /// kube-proxy
