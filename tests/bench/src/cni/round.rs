@@ -12,7 +12,7 @@ use super::worker::WorkerPool;
 /// Iterations that are not counted: they create the bridge and fill the page cache.
 const WARM_UP: u32 = 3;
 
-/// The circumstances.
+/// The circumstances of a round.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Round {
     pub(crate) families: Families,
