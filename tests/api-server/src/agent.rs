@@ -1,4 +1,4 @@
-//! The agent of a machine, the real binary.
+//! An agent on a machine: the real binary.
 
 use std::env;
 use std::fs;
@@ -10,23 +10,23 @@ use weir_tests::lab::Node;
 
 use crate::daemon::Daemon;
 
-/// A running agent, with everything that it writes below a folder of its own.
+/// A running agent. All its directories are below one folder.
 #[derive(Debug)]
 pub struct Agent {
     daemon: Daemon,
 }
 
-/// Where an agent learns what the cluster is.
+/// The source of an agent's snapshot of the cluster.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Knows<'a> {
-    /// From the API server that this kubelet.conf names.
+pub(crate) enum Source<'a> {
+    /// The API server that this kubelet.conf names.
     ApiServer(&'a Path),
-    /// From a directory of manifests.
+    /// A directory of manifests.
     Manifests(&'a Path),
 }
 
 impl Agent {
-    pub(crate) fn start(machine: &Node, name: &str, knows: Knows<'_>) -> Result<Self> {
+    pub(crate) fn start(machine: &Node, name: &str, source: Source<'_>) -> Result<Self> {
         let dir = machine.dir().join("agent");
         fs::create_dir_all(&dir)?;
         let program = env::var_os("WEIR_BIN_DIR").map(|dir| PathBuf::from(dir).join("weir-agent"));
@@ -44,39 +44,39 @@ impl Agent {
         ] {
             command.arg(flag).arg(dir.join(below));
         }
-        match knows {
-            Knows::ApiServer(kubelet_conf) => {
+        match source {
+            Source::ApiServer(kubelet_conf) => {
                 command.args(["--services", "true"]).arg("--kubelet-conf").arg(kubelet_conf)
             }
-            Knows::Manifests(folder) => command.arg("--manifests").arg(folder),
+            Source::Manifests(folder) => command.arg("--manifests").arg(folder),
         };
         Ok(Self { daemon: Daemon::start(machine, command, &dir.join("log"))? })
     }
 
-    /// Everything that it has logged.
+    /// Its log so far.
     #[must_use]
     pub fn log(&self) -> String {
         self.daemon.log()
     }
 
-    /// How often it has compared everything because nothing else had happened for a while.
+    /// The number of its periodic passes, which no change triggered.
     #[must_use]
     pub fn resyncs(&self) -> usize {
         self.log().matches("trigger=Resync").count()
     }
 
-    /// Whether it has not ended.
+    /// Whether it is running.
     ///
     /// # Errors
-    /// When the kernel does not tell.
+    /// When poll(2) fails.
     pub fn is_running(&self) -> Result<bool> {
         self.daemon.is_running()
     }
 
-    /// Ends it, as an upgrade does.
+    /// Ends it with SIGTERM, as an upgrade does.
     ///
     /// # Errors
-    /// When it does not end by itself.
+    /// When it must be killed.
     pub fn stop(self) -> Result<()> {
         self.daemon.stop()
     }

@@ -11,37 +11,38 @@ use weir_tests::lab::{Node, Stack, eventually};
 use crate::daemon::Daemon;
 use crate::kubectl::Kubectl;
 
-/// Where the API server listens, on the underlay.
+/// The API server's address on the underlay.
 pub const ADDRESS: &str = "172.31.77.1";
-/// Where nobody looks for it.
-const HIDDEN_PORT: u16 = 7443;
+/// A port that no agent connects to.
+const UNWATCHED_PORT: u16 = 7443;
 const PORT: u16 = 6443;
 const ADMIN_TOKEN: &str = "admin-token";
 const READY: Duration = Duration::from_secs(90);
 
-/// A machine for a control plane: it has [`ADDRESS`], on a bridge that others are plugged into.
+/// Makes a machine for a control plane. It has [`ADDRESS`] on a bridge, to which nodes are
+/// connected.
 ///
 /// # Errors
 /// Without root.
-pub fn machine() -> Result<Node> {
+pub fn create_machine() -> Result<Node> {
     let machine = Node::new()?;
     machine.sh("ip link add underlay type bridge")?;
     machine.sh(&format!("ip addr add {ADDRESS}/24 dev underlay"))?;
     machine.sh("ip link set underlay up")?;
-    // The API server wants to know which of the machine's addresses is its own.
+    // The API server takes its own address from the default route.
     machine.sh(&format!("ip route add default via {ADDRESS}"))?;
     Ok(machine)
 }
 
-/// Plugs `node` into such a machine's bridge by an interface `link` with a host's address, which it
-/// tells.
+/// Connects `node` to the bridge of a control plane's machine. The node's interface is `link`, and
+/// `host` is the last byte of its address, which is returned.
 ///
 /// # Errors
-/// When either has such an interface already.
-pub fn plug(machine: &Node, node: &Node, link: &str, host: u8) -> Result<String> {
-    let (there, port) = (node.namespaces()?.net_path(), format!("port{host}"));
+/// When either has an interface of this name already.
+pub fn connect_node(machine: &Node, node: &Node, link: &str, host: u8) -> Result<String> {
+    let (netns, port) = (node.namespaces()?.net_path(), format!("port{host}"));
     let address = format!("172.31.77.{host}");
-    machine.sh(&format!("ip link add {port} type veth peer name {link} netns {there}"))?;
+    machine.sh(&format!("ip link add {port} type veth peer name {link} netns {netns}"))?;
     machine.sh(&format!("ip link set {port} master underlay up"))?;
     node.sh(&format!("ip addr add {address}/24 dev {link}"))?;
     node.sh(&format!("ip link set {link} up"))?;
@@ -51,7 +52,7 @@ pub fn plug(machine: &Node, node: &Node, link: &str, host: u8) -> Result<String>
 /// A control plane on a machine of its own.
 #[derive(Debug)]
 pub struct ControlPlane {
-    // Ends before what it needs.
+    // Fields are dropped in this order: clients before their servers.
     controller_manager: Option<Daemon>,
     api_server: Option<Daemon>,
     etcd: Option<Daemon>,
@@ -60,17 +61,17 @@ pub struct ControlPlane {
 }
 
 impl ControlPlane {
-    /// Starts it on `machine`, which has [`ADDRESS`], and waits until it serves.
+    /// Starts it on `machine`, which has [`ADDRESS`], and waits until it is ready.
     ///
     /// # Errors
-    /// When a program is missing or does not get ready; the error holds its log.
+    /// When a program is missing or does not get ready; the error has its log.
     pub fn start(machine: &Node) -> Result<Self> {
         let tools = std::env::var_os("WEIR_TOOLS_DIR").map(PathBuf::from);
         let tools = tools.context("WEIR_TOOLS_DIR is not set: run this by cargo xtask e2e api")?;
         let dir = machine.dir();
         fs::write(dir.join("tokens.csv"), format!("{ADMIN_TOKEN},admin,0,system:masters\n"))?;
         let key = dir.join("service-account.key");
-        // The older format for keys: from it the API server can tell the public part too.
+        // The older format for keys, from which the API server can read the public part too.
         let generate = ["ecparam", "-name", "prime256v1", "-genkey", "-noout"];
         machine.command("openssl")?.args(generate).arg("-out").arg(&key).stdout()?;
 
@@ -87,13 +88,13 @@ impl ControlPlane {
         Ok(plane)
     }
 
-    /// The certificate that vouches for the API server.
+    /// The certificate with which the API server is verified.
     #[must_use]
     pub fn authority(&self) -> PathBuf {
         self.machine.dir().join("certificates/apiserver.crt")
     }
 
-    /// kubectl for the API server where it belongs.
+    /// kubectl for the API server at its normal port.
     #[must_use]
     pub fn kubectl(&self) -> Kubectl {
         Kubectl {
@@ -103,32 +104,32 @@ impl ControlPlane {
         }
     }
 
-    /// Kills the API server, and the controller manager with it. Asked to end, it would serve its
+    /// Kills the API server and the controller manager. On SIGTERM the API server would serve its
     /// watches for another minute.
     pub fn kill_api_server(&mut self) {
         (self.controller_manager, self.api_server) = (None, None);
     }
 
-    /// Starts both again, on the state that was left.
+    /// Starts both again, with the state in etcd.
     ///
     /// # Errors
-    /// When it does not get ready.
+    /// When the API server does not get ready.
     pub fn restart(&mut self) -> Result<()> {
         self.start_api_server()?;
         self.start_controller_manager()
     }
 
-    /// While the API server is killed: changes its state behind everybody's back, by an API server
-    /// on another port.
+    /// While the API server is down: changes its state without any watch, through an API server on
+    /// another port.
     ///
     /// # Errors
-    /// When it does not get ready, or what `change` returned.
-    pub fn change_hidden(&self, change: impl FnOnce(&Kubectl) -> Result<()>) -> Result<()> {
+    /// When it does not get ready, and those of `change`.
+    pub fn change_unwatched(&self, change: impl FnOnce(&Kubectl) -> Result<()>) -> Result<()> {
         ensure!(self.api_server.is_none(), "the API server still runs");
-        let hidden = self.api_server(HIDDEN_PORT)?;
-        let kubectl = Kubectl { kubeconfig: self.kubeconfig(HIDDEN_PORT), ..self.kubectl() };
+        let unwatched = self.api_server(UNWATCHED_PORT)?;
+        let kubectl = Kubectl { kubeconfig: self.kubeconfig(UNWATCHED_PORT), ..self.kubectl() };
         let changed = change(&kubectl);
-        drop(hidden);
+        drop(unwatched);
         changed
     }
 
@@ -140,7 +141,7 @@ impl ControlPlane {
         self.with_stopped_etcd(|plane| plane.sh("cp -r etcd etcd.saved"))
     }
 
-    /// Puts the state back that was saved.
+    /// Restores the saved state.
     ///
     /// # Errors
     /// When there is none, or the control plane does not get ready again.

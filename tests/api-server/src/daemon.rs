@@ -1,4 +1,4 @@
-//! A program that runs inside of namespaces until it is stopped, or until the test ends.
+//! A program that runs in namespaces until it is stopped, or until the test ends.
 
 use std::fs::{self, File};
 use std::os::fd::OwnedFd;
@@ -16,24 +16,25 @@ use rustix::process::{
 };
 use weir_tests::lab::{Namespaces, Stack};
 
-/// Longer than any of them needs to end.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Longer than any program needs to end.
+const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A running program with its log. Dropped, it is killed.
+/// A running program with its log. Dropping it kills the program.
 #[derive(Debug)]
 pub struct Daemon {
     name: String,
     log: PathBuf,
     pidfd: OwnedFd,
-    keeper: Option<JoinHandle<()>>,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl Daemon {
-    /// Starts `command` in the namespaces of `place`; both its outputs are added to `log`.
+    /// Starts `command` in the namespaces of `stack`. Its standard output and error are appended to
+    /// `log`.
     ///
     /// # Errors
     /// When it cannot be started.
-    pub fn start(place: &impl Stack, mut command: Command, log: &Path) -> Result<Self> {
+    pub fn start(stack: &impl Stack, mut command: Command, log: &Path) -> Result<Self> {
         let name = command.get_program().to_string_lossy().into_owned();
         let output = File::options().create(true).append(true).open(log)?;
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
@@ -42,49 +43,53 @@ impl Daemon {
         unsafe {
             command.pre_exec(|| Ok(set_parent_process_death_signal(Some(Signal::KILL))?));
         }
-        let namespaces = place.namespaces()?.clone();
+        let namespaces = stack.namespaces()?.clone();
         let (sender, started) = mpsc::channel();
-        // The signal above comes when the thread that started the program ends: this one stays.
-        let keeper = thread::spawn(move || keep(&namespaces, command, &sender));
-        let pidfd = started.recv().context("the keeper died")?.with_context(|| name.clone())?;
-        Ok(Self { name, log: log.to_owned(), pidfd, keeper: Some(keeper) })
+        // The kernel sends the signal above when the thread that started the program ends. This
+        // thread waits for the program.
+        let thread = thread::spawn(move || run_to_end(&namespaces, command, &sender));
+        let pidfd = started
+            .recv()
+            .context("the thread of the program panicked")?
+            .with_context(|| name.clone())?;
+        Ok(Self { name, log: log.to_owned(), pidfd, thread: Some(thread) })
     }
 
-    /// Whether it has not ended.
+    /// Whether it is running.
     ///
     /// # Errors
-    /// When the kernel does not tell.
+    /// When poll(2) fails.
     pub fn is_running(&self) -> Result<bool> {
         Ok(!self.ends_within(Duration::ZERO)?)
     }
 
-    /// Everything that it has printed.
+    /// Its output so far.
     #[must_use]
     pub fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    /// Asks it to end, and waits until it has.
+    /// Sends SIGTERM and waits for the end.
     ///
     /// # Errors
-    /// When it has to be killed in the end.
+    /// When it must be killed.
     pub fn stop(mut self) -> Result<()> {
         pidfd_send_signal(&self.pidfd, Signal::TERM).context("send SIGTERM")?;
-        let ended = self.ends_within(PATIENCE)?;
+        let ended = self.ends_within(TIMEOUT)?;
         self.end();
         ended.then_some(()).with_context(|| format!("{} does not end:\n{}", self.name, self.log()))
     }
 
     fn ends_within(&self, time: Duration) -> Result<bool> {
-        let limit = Timespec::try_from(time).context("too long a time")?;
+        let limit = Timespec::try_from(time).context("the time is too long")?;
         Ok(poll(&mut [PollFd::new(&self.pidfd, PollFlags::IN)], Some(&limit))? > 0)
     }
 
     fn end(&mut self) {
         // It may have ended by itself.
         let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
-        if let Some(keeper) = self.keeper.take() {
-            let _ = keeper.join();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
         }
     }
 }
@@ -95,9 +100,13 @@ impl Drop for Daemon {
     }
 }
 
-fn keep(namespaces: &Namespaces, mut command: Command, sender: &mpsc::Sender<Result<OwnedFd>>) {
+fn run_to_end(
+    namespaces: &Namespaces,
+    mut command: Command,
+    sender: &mpsc::Sender<Result<OwnedFd>>,
+) {
     let outcome = namespaces.run(|| {
-        let mut child = command.spawn().context("start it")?;
+        let mut child = command.spawn().context("start the program")?;
         let pidfd = pidfd_open(Pid::from_child(&child), PidfdFlags::empty());
         if sender.send(pidfd.map_err(|errno| anyhow!(errno).context("pidfd_open"))).is_err() {
             child.kill()?;
@@ -106,7 +115,7 @@ fn keep(namespaces: &Namespaces, mut command: Command, sender: &mpsc::Sender<Res
         Ok(())
     });
     if let Err(error) = outcome {
-        // If it had been started before, nobody waits for this any more.
+        // After a successful start, the receiver is gone already.
         let _ = sender.send(Err(error));
     }
 }

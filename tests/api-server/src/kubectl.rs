@@ -1,4 +1,4 @@
-//! kubectl, as the cluster's administrator.
+//! kubectl, run as the cluster's administrator.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use weir_tests::lab::{Node, Stack, Tool};
 
-/// Calls of kubectl from the control plane's machine.
+/// Runs kubectl on the control plane's machine.
 #[derive(Clone, Debug)]
 pub struct Kubectl {
     pub(crate) machine: Node,
@@ -16,20 +16,20 @@ pub struct Kubectl {
 }
 
 impl Kubectl {
-    /// A call with these arguments.
+    /// The command of a call.
     ///
     /// # Errors
     /// When the machine is gone.
     pub fn call(&self, arguments: &[&str]) -> Result<Tool> {
         let tool = self.machine.command(&self.program)?.arg("--kubeconfig").arg(&self.kubeconfig);
-        // Its cache is the test's.
+        // Its cache is removed with the test.
         Ok(tool.env("HOME", self.machine.dir()).deadline(Duration::from_secs(60)).args(arguments))
     }
 
-    /// Runs it and gives what it prints.
+    /// Runs kubectl and gives its standard output.
     ///
     /// # Errors
-    /// When it fails; the error holds why.
+    /// When it fails; the error has its message.
     pub fn run(&self, arguments: &[&str]) -> Result<String> {
         self.call(arguments)?.stdout()
     }
@@ -45,7 +45,7 @@ impl Kubectl {
     /// Creates a Node with an address, as a kubelet would.
     ///
     /// # Errors
-    /// When there is one of that name.
+    /// When a Node of this name exists.
     pub fn create_node(&self, name: &str, address: &str) -> Result<()> {
         self.create(&json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}}))?;
         self.set_address(name, address)
@@ -72,28 +72,28 @@ impl Kubectl {
             .map(drop)
     }
 
-    /// A Node.
+    /// Gets a Node.
     ///
     /// # Errors
-    /// When there is none of that name.
+    /// When there is no such Node.
     pub fn node(&self, name: &str) -> Result<Value> {
         let text = self.run(&["get", "node", name, "-o", "json"])?;
-        serde_json::from_str(&text).context("kubectl printed no JSON")
+        serde_json::from_str(&text).context("parse the output of kubectl")
     }
 
-    /// The objects of a kind, as one list.
+    /// Gets the objects of a kind, as one list.
     ///
     /// # Errors
-    /// When the API server does not answer.
+    /// When kubectl fails.
     pub fn list(&self, kind: &str) -> Result<Value> {
         let text = self.run(&["get", kind, "-o", "json"])?;
-        serde_json::from_str(&text).context("kubectl printed no JSON")
+        serde_json::from_str(&text).context("parse the output of kubectl")
     }
 
-    /// The subnets of all Nodes that have some, by name.
+    /// The subnets of all Nodes that have some, with the Nodes' names.
     ///
     /// # Errors
-    /// When the API server does not answer.
+    /// When kubectl fails.
     pub fn pod_cidrs(&self) -> Result<Vec<(String, Vec<String>)>> {
         let list = self.list("nodes")?;
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();

@@ -1,17 +1,17 @@
 //! A Kubernetes control plane in a network namespace, and agents that follow it.
 //!
-//! etcd, kube-apiserver and kube-controller-manager run in the namespace `control`, which is also
-//! the nodes' underlay. No kubelet runs: the tests make the Node objects, the controller manager
-//! gives them their subnets. The agents' RBAC comes from `manifests/`.
+//! etcd, kube-apiserver and kube-controller-manager run on a machine whose bridge is the nodes'
+//! underlay. No kubelet runs: the tests create the Node objects, and the controller manager assigns
+//! their subnets. The agents' RBAC comes from `manifests/`.
 
 mod agent;
+mod cluster;
 mod control_plane;
 mod daemon;
 mod kubectl;
-mod scene;
 
 pub use agent::Agent;
-pub use control_plane::{ADDRESS, ControlPlane, machine, plug};
+pub use cluster::{Machine, TestCluster};
+pub use control_plane::{ADDRESS, ControlPlane, connect_node, create_machine};
 pub use daemon::Daemon;
 pub use kubectl::Kubectl;
-pub use scene::{Machine, Scene};

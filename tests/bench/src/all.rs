@@ -1,4 +1,4 @@
-//! One benchmark after the other, and the page that tells their figures.
+//! All benchmarks one after the other, with their tables in a page of documentation.
 
 use std::env;
 use std::path::PathBuf;
@@ -10,10 +10,10 @@ use k8s_openapi::jiff::Timestamp;
 
 use crate::page;
 
-/// All benchmarks, one after the other, with their tables put into a page
+/// All benchmarks one after the other, with their tables written into a page
 #[derive(Args, Debug)]
 pub(crate) struct Options {
-    /// Which of them
+    /// The benchmarks to run
     #[arg(
         long,
         value_enum,
@@ -23,16 +23,16 @@ pub(crate) struct Options {
     )]
     only: Vec<Subject>,
 
-    /// The page with `<!-- SUBJECT: generated -->` and `<!-- SUBJECT: end -->`, between which a
-    /// subject's tables go once all have been measured; else they are only printed
+    /// Page whose text between `<!-- SUBJECT: generated -->` and `<!-- SUBJECT: end -->` is
+    /// replaced by the subject's tables once all have been measured [default: only print them]
     #[arg(long, value_name = "FILE")]
     page: Option<PathBuf>,
 
-    /// Where to draw the rate of connections over the number of Services, as SVG
+    /// Draw the rate of connections over the number of Services into this file, as SVG
     #[arg(long, value_name = "FILE")]
     plot: Option<PathBuf>,
 
-    /// Measure so little that it takes a minute or two: to see that it works
+    /// Measure for a minute or two only, to see that everything works
     #[arg(long)]
     quick: bool,
 }
@@ -57,7 +57,7 @@ impl Subject {
         }
     }
 
-    fn quickly(self) -> &'static [&'static str] {
+    fn quick_arguments(self) -> &'static [&'static str] {
         match self {
             Self::Cni => &["--samples", "100", "--pods", "0"],
             Self::Overlay => {
@@ -76,7 +76,7 @@ impl Subject {
     }
 }
 
-/// Measures, prints, and writes the page.
+/// Measures, prints the tables, and writes the page.
 pub(crate) fn measure(options: &Options) -> Result<()> {
     let names: Vec<_> = options.only.iter().map(|subject| subject.name()).collect();
     if let Some(file) = &options.page {
@@ -95,13 +95,13 @@ pub(crate) fn measure(options: &Options) -> Result<()> {
     }
 }
 
-/// In a process of its own: what one leaves in this one's memory, or where it lets it run, is none
-/// of the next one's.
+/// Runs a benchmark in a process of its own, so that its memory and its processor affinity do not
+/// affect the next one.
 fn run(subject: Subject, options: &Options) -> Result<String> {
     let mut command = Command::new(env::current_exe().context("find this program")?);
     command.arg(subject.name()).stdout(Stdio::piped());
     if options.quick {
-        command.args(subject.quickly());
+        command.args(subject.quick_arguments());
     }
     if let (Subject::Services, Some(file)) = (subject, &options.plot) {
         command.arg("--plot").arg(file);
@@ -109,5 +109,5 @@ fn run(subject: Subject, options: &Options) -> Result<String> {
     let ended = command.spawn().and_then(std::process::Child::wait_with_output);
     let ended = ended.with_context(|| format!("run the benchmark {}", subject.name()))?;
     ensure!(ended.status.success(), "the benchmark {} failed", subject.name());
-    String::from_utf8(ended.stdout).context("its tables are no UTF-8")
+    String::from_utf8(ended.stdout).context("the tables are not UTF-8")
 }

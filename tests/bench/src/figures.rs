@@ -1,4 +1,4 @@
-//! What is told of many measurements.
+//! The statistics of many measurements.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ impl Figures {
     }
 }
 
-/// The smallest measurement that is not below `percent` of them.
+/// The smallest measurement that is not below `percent` % of them.
 fn nearest_rank(sorted: &[f64], percent: usize) -> f64 {
     let rank = (sorted.len() * percent).div_ceil(100);
     sorted.get(rank.saturating_sub(1)).copied().unwrap_or_default()
@@ -30,13 +30,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_a_hundred_the_fiftieth_is_the_median_and_one_is_above_the_99th_percentile() {
+    fn the_nearest_rank_is_the_percentile() {
         let measured: Vec<_> = (1..=100).rev().map(Duration::from_micros).collect();
         assert_eq!(Figures::of(&measured), Figures { median: 50.0, p99: 99.0 });
     }
 
     #[test]
-    fn nothing_measured_is_zero() {
+    fn figures_of_no_measurement_are_zero() {
         assert_eq!(Figures::of(&[]), Figures::default());
     }
 }

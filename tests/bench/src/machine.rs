@@ -1,4 +1,4 @@
-//! The machine that figures are from.
+//! The machine that the figures were measured on.
 
 use std::fs;
 use std::thread::available_parallelism;
@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use rustix::system::uname;
 use serde::Serialize;
 
-/// What a reader needs to know of it.
+/// What a reader needs to know about it.
 #[derive(Debug, Serialize)]
 pub(crate) struct Machine {
     pub(crate) kernel: String,

@@ -1,9 +1,9 @@
-//! Threads that stay on a processor.
+//! Threads pinned to a processor.
 
 use anyhow::{Context, Result};
 use rustix::thread::{CpuSet, sched_setaffinity};
 
-/// Keeps the calling thread on one processor.
+/// Pins the calling thread to a processor.
 pub(crate) fn pin(cpu: usize) -> Result<()> {
     let mut processors = CpuSet::new();
     processors.set(cpu);

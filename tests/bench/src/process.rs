@@ -1,4 +1,4 @@
-//! What a process takes, from `/proc`.
+//! The memory and the processor time of a process, from `/proc`.
 
 use std::fs;
 use std::time::Duration;
@@ -15,16 +15,18 @@ pub(crate) struct Memory {
 
 /// The memory of a process.
 pub(crate) fn memory(pid: u32) -> Result<Memory> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).context("read its status")?;
+    let status =
+        fs::read_to_string(format!("/proc/{pid}/status")).context("read the process' status")?;
     Ok(Memory {
         now: size(&status, "VmRSS:").context("no resident size")?,
         peak: size(&status, "VmHWM:").context("no peak of the resident size")?,
     })
 }
 
-/// The processor time of a process so far, in its own code and in the kernel.
+/// The processor time of a process so far, in user and kernel mode.
 pub(crate) fn processor_time(pid: u32) -> Result<Duration> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).context("read its times")?;
+    let stat =
+        fs::read_to_string(format!("/proc/{pid}/stat")).context("read the process' times")?;
     let ticks = ticks(&stat).context("no times")?;
     Ok(Duration::from_secs(ticks) / u32::try_from(clock_ticks_per_second())?)
 }
@@ -36,7 +38,7 @@ fn size(status: &str, key: &str) -> Option<u64> {
     Some(kibibytes * 1024)
 }
 
-/// The 14th and 15th field together; the second may have spaces, in parentheses.
+/// The sum of the 14th and 15th field. The second one is in parentheses and may contain spaces.
 fn ticks(stat: &str) -> Option<u64> {
     let (_, fields) = stat.rsplit_once(')')?;
     let mut fields = fields.split_whitespace().skip(11);
@@ -56,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_found_behind_a_name_with_spaces() {
+    fn times_are_read_past_a_name_with_spaces() {
         let stat = "7 (a b) c) S 1 7 7 0 -1 4194304 100 0 0 0 21 4 0 0 20 0 1 0";
         assert_eq!(ticks(stat), Some(25));
     }

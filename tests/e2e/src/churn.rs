@@ -1,4 +1,4 @@
-//! Many pods at once, created and deleted, a few times over.
+//! Pod churn: many pods are created at once and deleted again, in some rounds.
 
 use std::time::{Duration, Instant};
 
@@ -10,21 +10,21 @@ use serde_json::{Value, json};
 
 use crate::console::{self, step};
 use crate::environment::Environment;
-use crate::kubectl::Kubectl;
+use crate::kubectl::{Kubectl, condition};
 use crate::leaks;
 use crate::state::State;
 use crate::wait;
 
 const NAMESPACE: &str = "weir-churn";
-const PATIENCE: Duration = Duration::from_secs(300);
+const TIMEOUT: Duration = Duration::from_secs(300);
 
-/// How many, and how often.
+/// The options of `churn`.
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct Churn {
-    /// Pods that are created, and deleted, at once
+    /// Pods that are created at once and deleted at once
     #[arg(long, default_value_t = 50)]
     pods: u32,
-    /// How often
+    /// Rounds of creating and deleting them
     #[arg(long, default_value_t = 3)]
     rounds: u32,
     /// Print JSON
@@ -32,14 +32,14 @@ pub(crate) struct Churn {
     json: bool,
 }
 
-/// How long one round took, in seconds.
+/// The times of a round, in seconds.
 #[derive(Debug, Serialize)]
 struct Round {
     ready: f64,
     gone: f64,
 }
 
-/// The result.
+/// The times of all rounds.
 #[derive(Debug, Serialize)]
 pub(crate) struct Outcome {
     cni: String,
@@ -48,28 +48,28 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
-    /// How many pods there were.
+    /// The number of pods of all rounds.
     pub(crate) fn total(&self) -> u32 {
         (1..).zip(&self.rounds).last().map_or(0, |(rounds, _)| rounds) * self.pods
     }
 }
 
-/// Runs it, and looks for what the pods left.
+/// Measures the rounds, prints the times, and checks that the pods left nothing behind.
 ///
 /// # Errors
-/// When a pod does not get Ready, or something of one stays.
+/// When a pod does not get Ready, or leaves something behind.
 pub(crate) fn run(environment: &Environment, churn: &Churn) -> Result<()> {
     let state = State::load(environment)?;
     let kubectl = Kubectl::new(environment, &state)?;
     let outcome = measure(&kubectl, &state, churn.pods, churn.rounds)?;
-    step("look for what pods left", || leaks::demand_none(environment, &state))?;
+    step("find leftovers of pods", || leaks::ensure_none(environment, &state))?;
     console::result(&if churn.json { serde_json::to_string(&outcome)? } else { table(&outcome) })
 }
 
-/// Does the rounds. What pods left is not looked for.
+/// Measures the rounds, without looking for leftovers.
 ///
 /// # Errors
-/// When a pod does not get Ready, or does not go.
+/// When a pod does not get Ready, or is not deleted.
 pub(crate) fn measure(kubectl: &Kubectl, state: &State, pods: u32, rounds: u32) -> Result<Outcome> {
     let outcome = all_rounds(kubectl, state, pods, rounds);
     let removed = kubectl.run(&["delete", "namespace", NAMESPACE, "--ignore-not-found"]);
@@ -81,8 +81,8 @@ pub(crate) fn measure(kubectl: &Kubectl, state: &State, pods: u32, rounds: u32) 
 fn all_rounds(kubectl: &Kubectl, state: &State, pods: u32, count: u32) -> Result<Outcome> {
     kubectl
         .apply(&format!("{{apiVersion: v1, kind: Namespace, metadata: {{name: {NAMESPACE}}}}}"))?;
-    // A namespace's pods need its ServiceAccount.
-    wait::until("the namespace is ready", PATIENCE, || {
+    // Pods need the ServiceAccount of their namespace.
+    wait::until("the namespace is ready", TIMEOUT, || {
         kubectl.run(&["-n", NAMESPACE, "get", "serviceaccount", "default"])
     })?;
     let mut rounds = Vec::new();
@@ -90,7 +90,7 @@ fn all_rounds(kubectl: &Kubectl, state: &State, pods: u32, count: u32) -> Result
         let title = format!("round {number}: {pods} pods");
         rounds.push(step(&title, || round(kubectl, pods))?);
     }
-    Ok(Outcome { cni: format!("{:?}", state.shape.cni), pods, rounds })
+    Ok(Outcome { cni: format!("{:?}", state.spec.cni), pods, rounds })
 }
 
 fn round(kubectl: &Kubectl, count: u32) -> Result<Round> {
@@ -98,7 +98,7 @@ fn round(kubectl: &Kubectl, count: u32) -> Result<Round> {
     let items: Vec<_> = (0..count).map(pod).collect();
     let list = json!({"apiVersion": "v1", "kind": "List", "items": items});
     kubectl.apply(&list.to_string())?;
-    wait::until("all pods are Ready", PATIENCE, || {
+    wait::until("all pods are Ready", TIMEOUT, || {
         let pods = kubectl.list(&["-n", NAMESPACE, "pods"])?;
         let ready = pods.iter().filter(|pod| is_ready(pod)).count();
         ensure!(ready == pods.len(), "{ready} of {} are Ready", pods.len());
@@ -124,7 +124,7 @@ fn pod(number: u32) -> Value {
 }
 
 fn is_ready(pod: &Value) -> bool {
-    crate::deploy::condition(pod, "Ready").is_some_and(|ready| ready["status"] == "True")
+    condition(pod, "Ready").is_some_and(|ready| ready["status"] == "True")
 }
 
 /// A table for people.

@@ -1,4 +1,4 @@
-//! What a person reads while something is under way: its steps, and how long each took.
+//! Progress on standard error: each step and its duration.
 
 use std::env;
 use std::io::{self, IsTerminal, Write, stderr};
@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-/// Does one step. Its error says which step it was.
+/// Runs a step and prints its title and duration.
 ///
 /// # Errors
-/// That of the step.
+/// That of the step; it names the step.
 pub(crate) fn step<T>(title: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
     let start = Instant::now();
     eprint!("{} {title} ... ", styled("==>", "1;32"));
@@ -22,20 +22,20 @@ pub(crate) fn step<T>(title: &str, work: impl FnOnce() -> Result<T>) -> Result<T
     result.with_context(|| format!("step '{title}' failed"))
 }
 
-/// A line below a step.
+/// Prints a line below a step.
 pub(crate) fn note(line: &str) {
     eprintln!("    {line}");
 }
 
-/// The result of a task, on standard output.
+/// Prints the result of a task on standard output.
 ///
 /// # Errors
-/// When nobody reads it.
+/// When standard output is closed.
 pub(crate) fn result(text: &str) -> Result<()> {
     writeln!(io::stdout(), "{}", text.trim_end()).context("write the result")
 }
 
-/// A duration as a person reads it.
+/// A duration in seconds, for people.
 pub(crate) fn seconds(duration: Duration) -> String {
     format!("{:.1} s", duration.as_secs_f64())
 }

@@ -1,11 +1,11 @@
-//! Where the programs, images and manifests are, and where the cluster may leave its files.
+//! The folders of programs, images and manifests, and that of the cluster's files.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 
-/// Set by `cargo xtask e2e`; every folder can be given by hand too.
+/// The folders. `cargo xtask e2e` sets their variables; each has a flag too.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Environment {
     /// Programs of Kubernetes, etcd and CoreDNS
@@ -16,7 +16,7 @@ pub(crate) struct Environment {
     #[arg(long, env = "WEIR_IMAGES_DIR", value_name = "DIR", global = true)]
     images_dir: Option<PathBuf>,
 
-    /// The product's manifests
+    /// Weir's manifests
     #[arg(long, env = "WEIR_MANIFESTS_DIR", value_name = "DIR", global = true)]
     manifests_dir: Option<PathBuf>,
 
@@ -37,26 +37,32 @@ impl Environment {
     }
 
     /// The folder of the images' archives.
+    ///
+    /// # Errors
+    /// When none was given.
     pub(crate) fn images(&self) -> Result<&Path> {
         given(self.images_dir.as_deref(), "WEIR_IMAGES_DIR")
     }
 
     /// The folder with `base` and `overlays`.
+    ///
+    /// # Errors
+    /// When none was given.
     pub(crate) fn manifests(&self) -> Result<&Path> {
         given(self.manifests_dir.as_deref(), "WEIR_MANIFESTS_DIR")
     }
 
-    /// The folder that is the cluster's while it is up, and gone afterwards.
+    /// The folder of the cluster's files, which `down` removes.
     ///
     /// # Errors
-    /// When it is where the nodes have a view of their own.
+    /// When it is below a path where each node has its own mount.
     pub(crate) fn state(&self) -> Result<&Path> {
         let dir = given(self.e2e_dir.as_deref(), "WEIR_E2E_DIR")?;
         ensure!(dir.is_absolute(), "WEIR_E2E_DIR {} is not absolute", dir.display());
         for private in ["/etc", "/opt", "/var", "/run", "/sys"] {
             ensure!(
                 !dir.starts_with(private),
-                "WEIR_E2E_DIR {} is below {private}, of which each node has its own",
+                "WEIR_E2E_DIR {} is below {private}, where each node has its own mount",
                 dir.display()
             );
         }

@@ -1,5 +1,6 @@
-//! kubectl, as the cluster's administrator, on the hub.
+//! kubectl, run on the hub as the cluster's administrator, and what its output says.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -7,14 +8,14 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 
 use crate::environment::Environment;
-use crate::place::Place;
+use crate::machine::Machine;
 use crate::process;
 use crate::state::State;
 
-/// Calls of kubectl.
+/// Runs kubectl.
 #[derive(Clone, Debug)]
 pub(crate) struct Kubectl {
-    hub: Place,
+    hub: Machine,
     program: PathBuf,
     config: PathBuf,
     home: PathBuf,
@@ -26,19 +27,19 @@ pub(crate) fn admin_config(dir: &Path) -> PathBuf {
 }
 
 impl Kubectl {
-    /// For a cluster.
+    /// kubectl on the hub of a cluster.
     ///
     /// # Errors
-    /// When it has no hub, or there is no kubectl.
+    /// When the cluster has no hub, or kubectl is missing.
     pub(crate) fn new(environment: &Environment, state: &State) -> Result<Self> {
-        Self::on(environment, &state.hub()?.place)
+        Self::on(environment, &state.hub()?.machine)
     }
 
-    /// From a hub.
+    /// kubectl on a hub.
     ///
     /// # Errors
-    /// When there is no kubectl.
-    pub(crate) fn on(environment: &Environment, hub: &Place) -> Result<Self> {
+    /// When kubectl is missing.
+    pub(crate) fn on(environment: &Environment, hub: &Machine) -> Result<Self> {
         let dir = environment.state()?;
         Ok(Self {
             hub: hub.clone(),
@@ -48,21 +49,21 @@ impl Kubectl {
         })
     }
 
-    /// A call.
+    /// The command of a call.
     ///
     /// # Errors
     /// When the hub is gone.
     pub(crate) fn command(&self, arguments: &[&str]) -> Result<Command> {
         let mut command = self.hub.command(&self.program)?;
-        // What it keeps of the cluster's API goes with the cluster.
+        // Its cache of the cluster's API is removed with the cluster.
         command.env("KUBECONFIG", &self.config).env("HOME", &self.home).args(arguments);
         Ok(command)
     }
 
-    /// Runs it and gives what it prints.
+    /// Runs kubectl and gives its standard output.
     ///
     /// # Errors
-    /// When it fails; the error holds why.
+    /// When it fails; the error has its message.
     pub(crate) fn run(&self, arguments: &[&str]) -> Result<String> {
         process::output(&mut self.command(arguments)?)
     }
@@ -73,26 +74,46 @@ impl Kubectl {
     /// When the API server refuses them.
     pub(crate) fn apply(&self, manifests: &str) -> Result<()> {
         let mut command = self.command(&["apply", "-f", "-"])?;
-        process::output_of_input(&mut command, manifests).map(drop)
+        process::output_with_input(&mut command, manifests).map(drop)
     }
 
-    /// Objects, as the API server has them.
+    /// Gets an object, or a list of them.
     ///
     /// # Errors
-    /// When they cannot be had.
+    /// When kubectl fails.
     pub(crate) fn get(&self, arguments: &[&str]) -> Result<Value> {
         let all = [&["get", "-o", "json"], arguments].concat();
-        serde_json::from_str(&self.run(&all)?).context("read what kubectl printed")
+        serde_json::from_str(&self.run(&all)?).context("parse the output of kubectl")
     }
 
-    /// A list of objects.
+    /// Gets the items of a list.
     ///
     /// # Errors
-    /// When it cannot be had.
+    /// When kubectl fails.
     pub(crate) fn list(&self, arguments: &[&str]) -> Result<Vec<Value>> {
         match self.get(arguments)?.get_mut("items").map(Value::take) {
             Some(Value::Array(items)) => Ok(items),
             _ => Ok(Vec::new()),
         }
     }
+
+    /// The subnets of all nodes that have some, by the nodes' names.
+    ///
+    /// # Errors
+    /// When kubectl fails.
+    pub(crate) fn pod_cidrs(&self) -> Result<BTreeMap<String, Vec<String>>> {
+        let nodes = self.list(&["nodes"])?;
+        let subnets = nodes.iter().filter_map(|node| {
+            let name = node["metadata"]["name"].as_str()?.to_owned();
+            let cidrs = node["spec"]["podCIDRs"].as_array()?;
+            Some((name, cidrs.iter().filter_map(Value::as_str).map(str::to_owned).collect()))
+        });
+        Ok(subnets.collect())
+    }
+}
+
+/// A condition in an object's status.
+pub(crate) fn condition<'a>(object: &'a Value, kind: &str) -> Option<&'a Value> {
+    let mut conditions = object["status"]["conditions"].as_array()?.iter();
+    conditions.find(|condition| condition["type"] == kind)
 }

@@ -12,15 +12,16 @@ mod deploy;
 mod environment;
 mod kubectl;
 mod leaks;
+mod machine;
 mod measure;
+mod member;
 mod node;
-mod place;
 mod pods;
 mod process;
 mod requirements;
 mod runs;
-mod shape;
 mod smoke;
+mod spec;
 mod state;
 mod underlay;
 mod wait;
@@ -38,7 +39,7 @@ use crate::environment::Environment;
 use crate::kubectl::Kubectl;
 use crate::measure::Measure;
 use crate::runs::Run;
-use crate::shape::Shape;
+use crate::spec::ClusterSpec;
 use crate::state::State;
 
 /// A Kubernetes cluster on one machine, with Weir as its network.
@@ -54,24 +55,24 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Task {
     /// Make a cluster and deploy Weir on it
-    Up(Shape),
-    /// End the cluster: nothing of it stays
+    Up(ClusterSpec),
+    /// End the cluster and remove everything of it
     Down,
-    /// Show what is up
+    /// Show the state of the cluster
     Status,
     /// Run upstream's tests
     Run(Run),
-    /// Check what goes on when agents, kubelets, containerd or a node go away
+    /// Check that pods keep talking when agents, kubelets, containerd or a node go away
     Check(Check),
-    /// Create and delete many pods at once, and say how long it takes
+    /// Create and delete many pods at once, and measure how long it takes
     Churn(Churn),
-    /// Measure how soon a node that boots works, and what its agent takes
+    /// Measure how soon the network of a booting node works, and how much its agent uses
     Measure(Measure),
-    /// Look for what pods have left on the nodes; fails if there is anything
+    /// Find leftovers of deleted pods on the nodes; fails if there are any
     Leaks,
-    /// A cluster from up to down, with a dozen of upstream's tests
-    Smoke(Shape),
-    /// Call kubectl as the cluster's administrator
+    /// Make a cluster, run a dozen of upstream's tests and end it
+    Smoke(ClusterSpec),
+    /// Run kubectl as the cluster's administrator
     Kubectl {
         /// Its arguments
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -105,17 +106,17 @@ fn main() -> ExitCode {
 
 fn run(Cli { environment, task }: Cli) -> Result<()> {
     match task {
-        Task::Up(shape) => cluster::up(&environment, shape),
+        Task::Up(spec) => cluster::up(&environment, spec),
         Task::Down => cluster::down(&environment),
         Task::Run(run) => runs::run(&environment, &run).map(drop),
         Task::Check(check) => check::run(&environment, &check),
         Task::Churn(churn) => churn::run(&environment, &churn),
         Task::Measure(measure) => measure::run(&environment, &measure),
         Task::Leaks => {
-            leaks::demand_none(&environment, &State::load(&environment)?)?;
+            leaks::ensure_none(&environment, &State::load(&environment)?)?;
             console::result("0 differences")
         }
-        Task::Smoke(shape) => smoke::run(&environment, shape),
+        Task::Smoke(spec) => smoke::run(&environment, spec),
         Task::Status => console::result(&cluster::status(&environment)?),
         Task::Kubectl { args } => {
             let kubectl = Kubectl::new(&environment, &State::load(&environment)?)?;
@@ -124,12 +125,12 @@ fn run(Cli { environment, task }: Cli) -> Result<()> {
         }
         Task::Exec { machine, command } => {
             let state = State::load(&environment)?;
-            let place = &state.machine(&machine)?.place;
+            let machine = &state.member(&machine)?.machine;
             let (program, arguments) = match command.split_first() {
                 Some((program, arguments)) => (program.clone(), arguments),
                 None => ("bash".into(), &[][..]),
             };
-            let error = place.command(&program)?.args(arguments).exec();
+            let error = machine.command(&program)?.args(arguments).exec();
             Err(error).with_context(|| format!("start {}", program.display()))
         }
     }
@@ -147,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn what_follows_kubectl_is_for_kubectl() {
+    fn arguments_after_kubectl_are_passed_to_kubectl() {
         let words = ["weir-e2e", "kubectl", "get", "pods", "-A", "--watch"];
         let Task::Kubectl { args } = Cli::try_parse_from(words).unwrap().task else { panic!() };
         assert_eq!(args, ["get", "pods", "-A", "--watch"]);

@@ -1,21 +1,21 @@
-//! Pods of this program's own, for what is checked beside upstream's tests.
+//! Pods of this program's own checks, which upstream's tests do not cover.
 
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 
-use crate::deploy::condition;
-use crate::kubectl::Kubectl;
+use crate::kubectl::{Kubectl, condition};
+use crate::member::Member;
 use crate::process;
-use crate::state::{Machine, State};
+use crate::state::State;
 use crate::wait;
 
-/// Where they are.
+/// The pods' namespace.
 pub(crate) const NAMESPACE: &str = "weir-e2e";
 const READY: Duration = Duration::from_secs(60);
 
-/// Pods in a namespace that goes with them.
+/// Pods in a namespace that is deleted with them.
 #[derive(Clone, Debug)]
 pub(crate) struct Pods {
     pub(crate) kubectl: Kubectl,
@@ -23,10 +23,10 @@ pub(crate) struct Pods {
 }
 
 impl Pods {
-    /// An empty namespace.
+    /// Creates the namespace, without pods.
     ///
     /// # Errors
-    /// When the nodes have no image for pods, or the API server refuses.
+    /// When the nodes have no image for pods, or the API server refuses the namespace.
     pub(crate) fn new(kubectl: Kubectl, state: &State) -> Result<Self> {
         let pods = Self { kubectl, image: image(state.nodes.first().context("no nodes")?)? };
         pods.clear()?;
@@ -39,10 +39,10 @@ impl Pods {
         Ok(pods)
     }
 
-    /// Creates a pod on a node that runs a program of the image.
+    /// Creates a pod on a node. It runs a program of the test image.
     ///
     /// # Errors
-    /// When the API server refuses.
+    /// When the API server refuses the pod.
     pub(crate) fn create(&self, name: &str, node: &str, command: &[&str]) -> Result<()> {
         let pod = json!({
             "apiVersion": "v1", "kind": "Pod",
@@ -50,8 +50,8 @@ impl Pods {
             "spec": {
                 "nodeName": node,
                 "terminationGracePeriodSeconds": 1,
-                // On a node without a network the kubelet refuses a token's volume first, and then
-                // waits for seconds before it tries again.
+                // On a node without a network the kubelet first fails to mount the token's volume,
+                // and retries after some seconds only.
                 "automountServiceAccountToken": false,
                 "containers": [{"name": "main", "image": self.image, "command": command}],
             },
@@ -59,10 +59,10 @@ impl Pods {
         self.kubectl.apply(&pod.to_string())
     }
 
-    /// Creates a pod that answers requests by HTTP on port 8080.
+    /// Creates a pod with an HTTP server on port 8080.
     ///
     /// # Errors
-    /// When the API server refuses.
+    /// When the API server refuses the pod.
     pub(crate) fn create_server(&self, name: &str, node: &str) -> Result<()> {
         self.create(name, node, &["/agnhost", "netexec", "--http-port=8080"])
     }
@@ -70,7 +70,7 @@ impl Pods {
     /// Waits until a pod is Ready, and gives its address.
     ///
     /// # Errors
-    /// When it is not in time.
+    /// When it is not Ready in time.
     pub(crate) fn ready(&self, name: &str) -> Result<String> {
         let waited = wait::until(&format!("pod {name} is Ready"), READY, || {
             let pod = self.kubectl.get(&["-n", NAMESPACE, "pod", name])?;
@@ -83,10 +83,10 @@ impl Pods {
         })
     }
 
-    /// Runs a program in a pod and gives what it prints.
+    /// Runs a program in a pod and gives its standard output.
     ///
     /// # Errors
-    /// When it fails.
+    /// When the program fails.
     pub(crate) fn exec(&self, name: &str, command: &[&str]) -> Result<String> {
         self.kubectl.run(&[&["-n", NAMESPACE, "exec", name, "--"], command].concat())
     }
@@ -94,16 +94,16 @@ impl Pods {
     /// Deletes the namespace and all pods in it.
     ///
     /// # Errors
-    /// When they stay.
+    /// When they are not gone in time.
     pub(crate) fn clear(&self) -> Result<()> {
         let delete = ["delete", "namespace", NAMESPACE, "--ignore-not-found", "--timeout=60s"];
         self.kubectl.run(&delete).map(drop)
     }
 }
 
-/// The image with programs for tests, by the name that the nodes know.
-fn image(node: &Machine) -> Result<String> {
-    let mut ctr = node.place.command("ctr")?;
+/// The name of the test image on the nodes.
+fn image(node: &Member) -> Result<String> {
+    let mut ctr = node.machine.command("ctr")?;
     let images = process::output(ctr.args(["-n", "k8s.io", "images", "list", "-q"]))?;
     let mut found = images.lines().filter(|name| name.contains("e2e-test-images/agnhost:"));
     found.next_back().map(str::to_owned).context("no image of agnhost has been imported")

@@ -1,4 +1,4 @@
-//! What must be there before anything starts.
+//! The requirements of a cluster, checked before anything starts.
 
 use std::env;
 use std::path::Path;
@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 
 use crate::environment::Environment;
 
-/// Programs of Kubernetes and what belongs to it.
+/// Programs that `cargo xtask e2e` builds.
 const TOOLS: [&str; 9] = [
     "etcd",
     "kube-apiserver",
@@ -19,14 +19,14 @@ const TOOLS: [&str; 9] = [
     "kubeadm",
     "coredns",
 ];
-/// Programs of the machine.
+/// Programs of the host.
 const PROGRAMS: [&str; 9] =
     ["containerd", "ctr", "runc", "ip", "nft", "iptables", "nsenter", "unshare", "mount"];
 
-/// Names everything that is missing.
+/// Checks all requirements.
 ///
 /// # Errors
-/// When something is.
+/// When some are not met; the error lists them all.
 pub(crate) fn check(environment: &Environment) -> Result<()> {
     let mut missing = Vec::new();
     if !rustix::process::geteuid().is_root() {

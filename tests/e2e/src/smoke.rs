@@ -1,5 +1,4 @@
-//! The smoke test: from nothing to a cluster on which the pod network, DNS and Services work, and
-//! back to nothing.
+//! The smoke test: makes a cluster, tests the pod network, DNS and Services on it, and ends it.
 
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use crate::kubectl::Kubectl;
 use crate::leaks;
 use crate::pods::Pods;
 use crate::runs::{self, Run};
-use crate::shape::Shape;
+use crate::spec::ClusterSpec;
 use crate::state::State;
 use crate::wait;
 
@@ -31,18 +30,18 @@ const TESTS: [&str; 12] = [
     "Services should have session affinity work for service with type clusterIP [LinuxOnly]",
     "EndpointSlice should create Endpoints and EndpointSlices for Pods matching a Service",
 ];
-const RESOLVED: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Runs it. A cluster that does not come up gets a second chance, a failed test does not.
+/// Runs the smoke test. Making the cluster is tried twice, a failed test is not repeated.
 ///
 /// # Errors
-/// When something does not work. The cluster has ended all the same.
-pub(crate) fn run(environment: &Environment, shape: Shape) -> Result<()> {
-    if let Err(error) = cluster::up(environment, shape) {
+/// When the cluster cannot be made or a test fails. The cluster is ended in any case.
+pub(crate) fn run(environment: &Environment, spec: ClusterSpec) -> Result<()> {
+    if let Err(error) = cluster::up(environment, spec) {
         note(&format!("the cluster did not come up: {error:#}"));
         cluster::down(environment)?;
-        note("once more");
-        if let Err(error) = cluster::up(environment, shape) {
+        note("trying once more");
+        if let Err(error) = cluster::up(environment, spec) {
             cluster::down(environment)?;
             return Err(error);
         }
@@ -55,12 +54,12 @@ pub(crate) fn run(environment: &Environment, shape: Shape) -> Result<()> {
 fn test(environment: &Environment) -> Result<()> {
     let state = State::load(environment)?;
     step("resolve names in pods on every node", || resolve(environment, &state))?;
-    let focus: Vec<_> = TESTS.iter().map(|test| runs::escaped(test)).collect();
+    let focus: Vec<_> = TESTS.iter().map(|test| runs::escape_regex(test)).collect();
     let run = Run { focus: focus.join("|"), skip: Vec::new(), procs: 4, timeout: 10, report: None };
     let passed =
-        runs::run(environment, &run).with_context(|| cluster::troubles(environment, &state))?;
+        runs::run(environment, &run).with_context(|| cluster::diagnostics(environment, &state))?;
     ensure!(passed >= TESTS.len(), "only {passed} tests ran: upstream has renamed some");
-    step("look for what pods left", || leaks::demand_none(environment, &state))
+    step("find leftovers of pods", || leaks::ensure_none(environment, &state))
 }
 
 fn resolve(environment: &Environment, state: &State) -> Result<()> {
@@ -71,7 +70,7 @@ fn resolve(environment: &Environment, state: &State) -> Result<()> {
     for node in &state.nodes {
         let name = format!("on-{}", node.name());
         pods.ready(&name)?;
-        wait::until("a name is resolved", RESOLVED, || {
+        wait::until("a name is resolved", TIMEOUT, || {
             pods.exec(&name, &["nslookup", "kubernetes.default.svc.cluster.local"])
         })
         .with_context(|| format!("from a pod on {}", node.name()))?;

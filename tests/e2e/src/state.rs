@@ -1,68 +1,38 @@
 //! The record of a cluster, in its folder: enough for every other call of this program.
 //!
-//! It is written before what it tells of is needed, and a cluster ends without it too: `down` goes
-//! by the cgroups.
+//! It is written before anything that needs it is made. A cluster can be ended without the record:
+//! `down` finds it by its cgroups.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::ErrorKind;
-use std::net::IpAddr;
-use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::environment::Environment;
-use crate::place::Place;
-use crate::process::Process;
-use crate::shape::Shape;
+use crate::member::Member;
+use crate::spec::ClusterSpec;
 
 const FILE: &str = "cluster.json";
 
-/// A cluster, or what has been made of it.
+/// A cluster, or the part of it that has been made.
 #[derive(Debug, Deserialize, Serialize)]
 pub(crate) struct State {
     /// What was asked for.
-    pub(crate) shape: Shape,
-    /// Whether `up` got to its end.
+    pub(crate) spec: ClusterSpec,
+    /// Whether `up` succeeded.
     pub(crate) complete: bool,
-    /// The machine with the underlay and the control plane.
-    pub(crate) hub: Option<Machine>,
+    /// The member with the underlay and the control plane.
+    pub(crate) hub: Option<Member>,
     /// The nodes.
-    pub(crate) nodes: Vec<Machine>,
-}
-
-/// A place, and the programs that were started in it.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-pub(crate) struct Machine {
-    pub(crate) place: Place,
-    /// From 1; the hub has 0.
-    pub(crate) number: u8,
-    pub(crate) addresses: Vec<IpAddr>,
-    pub(crate) programs: BTreeMap<String, Process>,
-}
-
-impl Machine {
-    /// Its name.
-    pub(crate) fn name(&self) -> &str {
-        &self.place.name
-    }
-
-    /// A program that was started.
-    ///
-    /// # Errors
-    /// When it was not.
-    pub(crate) fn program(&self, name: &str) -> Result<Process> {
-        let found = self.programs.get(name).copied();
-        found.with_context(|| format!("there is no {name} on {}", self.name()))
-    }
+    pub(crate) nodes: Vec<Member>,
 }
 
 impl State {
     /// The cluster that is up.
     ///
     /// # Errors
-    /// When there is none.
+    /// When no cluster is up.
     pub(crate) fn load(environment: &Environment) -> Result<Self> {
         match Self::find(environment)? {
             Some(state) => Ok(state),
@@ -85,7 +55,7 @@ impl State {
         }
     }
 
-    /// Writes it down.
+    /// Writes the record.
     ///
     /// # Errors
     /// When the folder cannot be written.
@@ -98,28 +68,23 @@ impl State {
             .with_context(|| format!("write {}", path.display()))
     }
 
-    /// The machine with the control plane.
+    /// The member with the control plane.
     ///
     /// # Errors
-    /// When `up` did not get that far.
-    pub(crate) fn hub(&self) -> Result<&Machine> {
+    /// When `up` failed before it made one.
+    pub(crate) fn hub(&self) -> Result<&Member> {
         self.hub.as_ref().context("the cluster has no control plane: down, then up")
     }
 
-    /// The machine of this name.
+    /// The member of this name.
     ///
     /// # Errors
-    /// When there is none; the error has all names.
-    pub(crate) fn machine(&self, name: &str) -> Result<&Machine> {
+    /// When there is none; the error lists all names.
+    pub(crate) fn member(&self, name: &str) -> Result<&Member> {
         let all: Vec<_> = self.hub.iter().chain(&self.nodes).collect();
-        let names: Vec<_> = all.iter().map(|machine| machine.name()).collect();
+        let names: Vec<_> = all.iter().map(|member| member.name()).collect();
         let names = names.join(", ");
-        let mut matching = all.into_iter().filter(|machine| machine.name() == name);
+        let mut matching = all.into_iter().filter(|member| member.name() == name);
         matching.next().with_context(|| format!("there is no machine {name}; there are {names}"))
     }
-}
-
-/// Where logs of a machine are.
-pub(crate) fn log(dir: &Path, machine: &str, program: &str) -> PathBuf {
-    dir.join("logs").join(machine).join(format!("{program}.log"))
 }

@@ -1,22 +1,23 @@
-//! The network between the machines of the cluster: a bridge on the hub, a link for each node.
+//! The network between the machines of the cluster: a bridge on the hub and a veth pair for each
+//! node.
 //!
-//! Nothing of it is in the machine's own network namespace. The hub does not forward: a packet
-//! between nodes' pods that the pod network does not carry is lost, and does not find its way by
-//! the hub's routes.
+//! Nothing of it is in the host's own network namespace. The hub does not forward packets: those
+//! between pods of different nodes must be carried by the pod network, and are never routed by the
+//! hub.
 
 use std::fmt::Write;
 use std::net::IpAddr;
 
 use anyhow::Result;
 
-use crate::place::Place;
-use crate::shape::prefix;
+use crate::machine::Machine;
+use crate::spec::prefix_length;
 
 /// Configures the hub.
 ///
 /// # Errors
-/// When the kernel refuses.
-pub(crate) fn prepare_hub(hub: &Place, addresses: &[IpAddr]) -> Result<()> {
+/// When a command fails.
+pub(crate) fn prepare_hub(hub: &Machine, addresses: &[IpAddr]) -> Result<()> {
     let mut lines = String::from(
         "mount -t sysfs sysfs /sys\n\
          echo 0 >/proc/sys/net/ipv4/ip_forward\n\
@@ -28,19 +29,19 @@ pub(crate) fn prepare_hub(hub: &Place, addresses: &[IpAddr]) -> Result<()> {
     hub.run(&lines).map(drop)
 }
 
-/// Connects a node to the hub and configures its side.
+/// Connects a node to the hub and configures the node's interface.
 ///
 /// # Errors
-/// When the kernel refuses.
+/// When a command fails.
 pub(crate) fn connect(
-    hub: &Place,
-    node: &Place,
+    hub: &Machine,
+    node: &Machine,
     number: u8,
     addresses: &[IpAddr],
     gateways: &[IpAddr],
 ) -> Result<()> {
     let (port, pid) = (format!("port{number}"), node.anchor.pid);
-    // That of a node that has ended is perhaps still on its way out.
+    // The kernel may not have removed the interface of a node that has just been powered off.
     hub.run(&format!(
         "ip link del {port} 2>/dev/null || true\n\
          ip link add {port} type veth peer name eth0 netns {pid}\n\
@@ -56,18 +57,18 @@ pub(crate) fn connect(
     );
     address_lines(&mut lines, "eth0", addresses)?;
     lines.push_str("ip link set eth0 up\n");
-    // Leads nowhere, but a Service's address needs a way out before it is translated.
+    // The route leads nowhere, but a packet to a ClusterIP needs one before its DNAT.
     for gateway in gateways {
         writeln!(lines, "ip route add default via {gateway}")?;
     }
     node.run(&lines).map(drop)
 }
 
-/// Tells the hub which node has a subnet: the API server talks to pods.
+/// Adds a route to a node's subnet on the hub, for the API server's connections to pods.
 ///
 /// # Errors
-/// When the kernel refuses.
-pub(crate) fn route(hub: &Place, subnet: &str, node: &[IpAddr]) -> Result<()> {
+/// When a command fails.
+pub(crate) fn route(hub: &Machine, subnet: &str, node: &[IpAddr]) -> Result<()> {
     let is_v6 = subnet.contains(':');
     let Some(via) = node.iter().find(|address| address.is_ipv6() == is_v6) else { return Ok(()) };
     hub.run(&format!("ip route replace {subnet} via {via}")).map(drop)
@@ -75,9 +76,9 @@ pub(crate) fn route(hub: &Place, subnet: &str, node: &[IpAddr]) -> Result<()> {
 
 fn address_lines(lines: &mut String, device: &str, addresses: &[IpAddr]) -> Result<()> {
     for address in addresses {
-        // Nobody else can have it: no need to ask around first.
+        // No other machine can have the address: duplicate address detection would only cost time.
         let nodad = if address.is_ipv6() { " nodad" } else { "" };
-        writeln!(lines, "ip addr add {address}/{} dev {device}{nodad}", prefix(address))?;
+        writeln!(lines, "ip addr add {address}/{} dev {device}{nodad}", prefix_length(address))?;
     }
     Ok(())
 }

@@ -1,51 +1,31 @@
-//! Waiting for a condition instead of sleeping and hoping.
+//! Waiting for a condition of the cluster: the lab's loops, slow enough for checks that start a
+//! kubectl or a ctr, which take a processor from the cluster.
 
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
+use weir_tests::lab::{poll, retry};
 
-/// Tries `check` until it succeeds.
+/// Calls `check` until it succeeds.
 ///
 /// # Errors
-/// That of the last try, when none succeeds within `deadline`.
+/// That of the last call, when none succeeds within `deadline`.
 pub(crate) fn until<T>(
     what: &str,
     deadline: Duration,
-    mut check: impl FnMut() -> Result<T>,
+    check: impl FnMut() -> Result<T>,
 ) -> Result<T> {
-    let end = Instant::now() + deadline;
-    loop {
-        // Asked once more after the deadline: a slow machine must not turn a truth into a failure.
-        let late = Instant::now() >= end;
-        match check() {
-            Ok(value) => return Ok(value),
-            Err(error) if late => {
-                return Err(error.context(format!("not within {deadline:?}: {what}")));
-            }
-            Err(_) => thread::sleep(Duration::from_millis(100)),
-        }
-    }
+    retry(what, deadline, Duration::from_millis(100), check)
 }
 
-/// Asks `condition` until it holds.
+/// Calls `condition` until it holds.
 ///
 /// # Errors
-/// When it does not hold within `deadline`, and at once when asking fails.
+/// When it does not hold within `deadline`, and at once when `condition` fails.
 pub(crate) fn holds(
     what: &str,
     deadline: Duration,
     mut condition: impl FnMut() -> Result<bool>,
 ) -> Result<()> {
-    let end = Instant::now() + deadline;
-    loop {
-        let late = Instant::now() >= end;
-        if condition()? {
-            return Ok(());
-        }
-        if late {
-            bail!("not within {deadline:?}: {what}");
-        }
-        thread::sleep(Duration::from_millis(50));
-    }
+    poll(what, deadline, Duration::from_millis(50), || Ok(condition()?.then_some(())))
 }

@@ -56,4 +56,4 @@ pub use server::{Conversation, Server, Who, ask_tcp, ask_tcp_within, ask_udp, as
 pub use start::close;
 pub use tool::{Finished, Tool};
 pub use traffic::{ping, seen_from, tcp_echo, tcp_transfer, udp_echo};
-pub use wait::{eventually, until};
+pub use wait::{eventually, poll, retry, until};

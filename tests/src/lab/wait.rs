@@ -5,44 +5,77 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-/// Asks `condition` until it holds.
+/// Between two checks of this machine's own kernel, which cost next to nothing.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// Longer than anything that is waited for takes on a busy machine.
+const TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Calls `check` until it gives a value, with `pause` between two calls.
 ///
 /// # Errors
-/// When it does not hold within `deadline`, and at once when asking fails.
+/// When it gives none within `deadline`, and at once when it fails.
+pub fn poll<T>(
+    what: &str,
+    deadline: Duration,
+    pause: Duration,
+    mut check: impl FnMut() -> Result<Option<T>>,
+) -> Result<T> {
+    let end = Instant::now() + deadline;
+    loop {
+        // Checked once more after the deadline: a slow machine must not turn a success into a
+        // failure.
+        let late = Instant::now() >= end;
+        if let Some(value) = check()? {
+            return Ok(value);
+        }
+        if late {
+            bail!("not within {deadline:?}: {what}");
+        }
+        thread::sleep(pause);
+    }
+}
+
+/// Calls `check` until it succeeds, with `pause` between two calls.
+///
+/// # Errors
+/// That of the last call, when none succeeds within `deadline`.
+pub fn retry<T>(
+    what: &str,
+    deadline: Duration,
+    pause: Duration,
+    mut check: impl FnMut() -> Result<T>,
+) -> Result<T> {
+    let mut last = None;
+    let polled = poll(what, deadline, pause, || match check() {
+        Ok(value) => Ok(Some(value)),
+        Err(error) => {
+            last = Some(error);
+            Ok(None)
+        }
+    });
+    polled.map_err(|late| match last {
+        Some(error) => error.context(late.to_string()),
+        None => late,
+    })
+}
+
+/// Calls `condition` until it holds.
+///
+/// # Errors
+/// When it does not hold within `deadline`, and at once when `condition` fails.
 pub fn eventually(
     what: &str,
     deadline: Duration,
     mut condition: impl FnMut() -> Result<bool>,
 ) -> Result<()> {
-    let end = Instant::now() + deadline;
-    loop {
-        // Asked once more after the deadline: a slow machine must not turn a truth into a failure.
-        let late = Instant::now() >= end;
-        if condition()? {
-            return Ok(());
-        }
-        if late {
-            bail!("not within {deadline:?}: {what}");
-        }
-        thread::sleep(Duration::from_millis(5));
-    }
+    poll(what, deadline, PAUSE, || Ok(condition()?.then_some(())))
 }
 
-/// Longer than anything that is waited for takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// Tries `check` until it succeeds.
+/// Calls `check` until it succeeds.
 ///
 /// # Errors
-/// That of the last try, when none succeeds in time.
-pub fn until(what: &str, mut check: impl FnMut() -> Result<()>) -> Result<()> {
-    let mut last = None;
-    eventually(what, PATIENCE, || {
-        last = check().err();
-        Ok(last.is_none())
-    })
-    .map_err(|late| match last.take() {
-        Some(error) => error.context(late.to_string()),
-        None => late,
-    })
+/// That of the last call, when none succeeds in time.
+pub fn until(what: &str, check: impl FnMut() -> Result<()>) -> Result<()> {
+    retry(what, TIMEOUT, PAUSE, check)
 }

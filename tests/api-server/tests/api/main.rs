@@ -1,100 +1,103 @@
 //! Agents against a real API server: `cargo xtask e2e api`.
 //!
-//! One test, because a control plane takes longer to start than all of this to check; each function
-//! is a sentence about the agents and leaves the scene to the next.
+//! All checks share one test, because starting a control plane takes longer than the checks. The
+//! name of each check is a sentence, and each leaves the cluster as it was.
 
 use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
-use weir_api_tests::{Agent, Kubectl, Scene};
+use weir_api_tests::{Agent, Kubectl, TestCluster};
 use weir_tests::lab::eventually;
 
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
+const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
 const CONDITION: &str = "NetworkUnavailable";
 
 #[test]
 fn agents_follow_a_real_api_server() -> Result<()> {
-    let mut scene = Scene::new()?;
-    scene.create_nodes()?;
-    the_world_is_the_same_as_from_a_directory(&scene).context("same world")?;
-    agents_outlive_the_api_server_and_follow_it_to_another_world(&mut scene)
-        .context("server away and back")?;
-    a_cluster_that_is_restored_from_a_backup_is_believed(&mut scene).context("restored")?;
-    a_node_that_has_a_network_is_said_to_have_one(&scene).context("condition")?;
-    services_are_followed_but_for_those_of_another_proxy(&scene).context("services")?;
-    a_denied_verb_is_a_clear_error(&scene).context("denied verb")
+    let mut cluster = TestCluster::new()?;
+    cluster.create_nodes()?;
+    a_directory_of_manifests_gives_the_same_network(&cluster).context("same network")?;
+    agents_keep_the_network_without_the_api_server_and_apply_changes_once_it_is_back(&mut cluster)
+        .context("API server down and back")?;
+    agents_apply_the_state_of_a_restored_backup(&mut cluster).context("restored")?;
+    the_agent_sets_network_unavailable_to_false(&cluster).context("condition")?;
+    services_of_another_proxy_are_ignored(&cluster).context("services")?;
+    a_denied_verb_is_named_in_the_log(&cluster).context("denied verb")
 }
 
-fn the_world_is_the_same_as_from_a_directory(scene: &Scene) -> Result<()> {
-    let agents = scene.start_agents()?;
-    have_peers(scene, &agents, 2)?;
-    let from_api = state(scene)?;
+fn a_directory_of_manifests_gives_the_same_network(cluster: &TestCluster) -> Result<()> {
+    let agents = cluster.start_agents()?;
+    wait_for_peers(cluster, &agents, 2)?;
+    let from_api = state(cluster)?;
     for agent in agents {
         agent.stop()?;
     }
-    for machine in &scene.machines {
-        // Nothing of the first agent can pass for what the second one made.
-        machine.forget_routes()?;
+    for machine in &cluster.machines {
+        // Entries of the first agent must not count as those of the second one.
+        machine.remove_routes()?;
     }
-    let agents = scene.start_agents_from_directory()?;
-    have_peers(scene, &agents, 2)?;
-    let from_directory = state(scene)?;
+    let agents = cluster.start_agents_from_directory()?;
+    wait_for_peers(cluster, &agents, 2)?;
+    let from_directory = state(cluster)?;
     ensure!(from_api == from_directory, "{from_api:#?}\nis not\n{from_directory:#?}");
     agents.into_iter().try_for_each(Agent::stop)
 }
 
-fn agents_outlive_the_api_server_and_follow_it_to_another_world(scene: &mut Scene) -> Result<()> {
-    let agents = scene.start_agents()?;
-    have_peers(scene, &agents, 2)?;
-    let before = state(scene)?;
+fn agents_keep_the_network_without_the_api_server_and_apply_changes_once_it_is_back(
+    cluster: &mut TestCluster,
+) -> Result<()> {
+    let agents = cluster.start_agents()?;
+    wait_for_peers(cluster, &agents, 2)?;
+    let before = state(cluster)?;
 
-    scene.plane.kill_api_server();
-    eventually("the agents say that the API server is away", PATIENCE, || {
+    cluster.plane.kill_api_server();
+    eventually("the agents log that the API server is unreachable", TIMEOUT, || {
         Ok(agents.iter().all(|agent| agent.log().contains("has not been reachable since")))
     })?;
-    ensure!(state(scene)? == before, "the network changed while the API server was away");
+    ensure!(state(cluster)? == before, "the network changed while the API server was down");
 
-    scene.plane.change_hidden(|kubectl| {
+    cluster.plane.change_unwatched(|kubectl| {
         kubectl.run(&["delete", "node", "node3"])?;
         kubectl.set_address("node2", "172.31.77.22")
     })?;
-    scene.plane.restart()?;
-    eventually("the agents know the other world", PATIENCE, || {
-        let routes = scene.machines[0].routes()?;
-        let forwarding = scene.machines[0].forwarding()?;
-        let moved = forwarding.iter().any(|entry| entry.contains("dst 172.31.77.22"));
+    cluster.plane.restart()?;
+    eventually("the agents have applied the changes", TIMEOUT, || {
+        let routes = cluster.machines[0].routes()?;
+        let fdb = cluster.machines[0].fdb()?;
+        let moved = fdb.iter().any(|entry| entry.contains("dst 172.31.77.22"));
         Ok(routes.len() == 2 && moved)
     })
     .with_context(|| agents[0].log())?;
-    scene.plane.kubectl().create_node("node3", "172.31.77.13")?;
-    scene.plane.kubectl().set_address("node2", "172.31.77.12")?;
-    have_peers(scene, &agents, 2)?;
+    cluster.plane.kubectl().create_node("node3", "172.31.77.13")?;
+    cluster.plane.kubectl().set_address("node2", "172.31.77.12")?;
+    wait_for_peers(cluster, &agents, 2)?;
     agents.into_iter().try_for_each(Agent::stop)
 }
 
-/// Its versions are lower than those that the agents have seen: a watch from there would be silent.
-fn a_cluster_that_is_restored_from_a_backup_is_believed(scene: &mut Scene) -> Result<()> {
-    scene.plane.save_state()?;
-    let agents = scene.start_agents()?;
-    have_peers(scene, &agents, 2)?;
-    let saved = state(scene)?;
-    // Others write too, and move the count of versions on.
+/// The resource versions are lower than those that the agents have seen: a watch from the last seen
+/// version would give no event.
+fn agents_apply_the_state_of_a_restored_backup(cluster: &mut TestCluster) -> Result<()> {
+    cluster.plane.save_state()?;
+    let agents = cluster.start_agents()?;
+    wait_for_peers(cluster, &agents, 2)?;
+    let saved = state(cluster)?;
+    // Further writes increase the resource version beyond that of the backup.
     for address in ["172.31.77.23", "172.31.77.24", "172.31.77.22"] {
         for _ in 0..5 {
-            scene.plane.kubectl().set_address("node2", "172.31.77.21")?;
-            scene.plane.kubectl().set_address("node2", address)?;
+            cluster.plane.kubectl().set_address("node2", "172.31.77.21")?;
+            cluster.plane.kubectl().set_address("node2", address)?;
         }
     }
-    eventually("the agents follow", PATIENCE, || Ok(state(scene)? != saved))?;
-    scene.plane.restore_state()?;
-    eventually("the agents are back at the saved state", PATIENCE, || Ok(state(scene)? == saved))
+    eventually("the agents follow", TIMEOUT, || Ok(state(cluster)? != saved))?;
+    cluster.plane.restore_state()?;
+    eventually("the agents are back at the saved state", TIMEOUT, || Ok(state(cluster)? == saved))
         .with_context(|| agents[0].log())?;
     agents.into_iter().try_for_each(Agent::stop)
 }
 
-/// A Service without a selector, whose endpoints nobody else writes.
+/// A Service without a selector: no controller writes its endpoints.
 const SERVICE: &str = "\
 apiVersion: v1
 kind: Service
@@ -109,20 +112,20 @@ ports: [{port: 8080}]
 endpoints: [{addresses: [10.244.1.2]}]
 ";
 
-/// At first there is the API server's own Service.
-fn services_are_followed_but_for_those_of_another_proxy(scene: &Scene) -> Result<()> {
-    let kubectl = scene.plane.kubectl();
+/// The API server's own Service exists from the start.
+fn services_of_another_proxy_are_ignored(cluster: &TestCluster) -> Result<()> {
+    let kubectl = cluster.plane.kubectl();
     let manifest = Path::new(env!("CARGO_TARGET_TMPDIR")).join("service.yaml");
     fs::write(&manifest, SERVICE)?;
-    let manifest = manifest.to_str().context("the target directory's path is no UTF-8")?;
-    let agents = scene.start_agents()?;
+    let manifest = manifest.to_str().context("the target directory's path is not UTF-8")?;
+    let agents = cluster.start_agents()?;
     let know = |services: usize, slices: usize| {
-        let known = format!("services={services} slices={slices}");
-        eventually(&format!("the agents know {known}"), PATIENCE, || {
+        let counts = format!("services={services} slices={slices}");
+        eventually(&format!("the agents know {counts}"), TIMEOUT, || {
             let last = |log: String| {
-                let mut worlds =
+                let mut changes =
                     log.lines().filter(|line| line.contains("the cluster has changed"));
-                worlds.next_back().is_some_and(|line| line.contains(&known))
+                changes.next_back().is_some_and(|line| line.contains(&counts))
             };
             Ok(agents.iter().all(|agent| last(agent.log())))
         })
@@ -140,11 +143,11 @@ fn services_are_followed_but_for_those_of_another_proxy(scene: &Scene) -> Result
     agents.into_iter().try_for_each(Agent::stop)
 }
 
-fn a_denied_verb_is_a_clear_error(scene: &Scene) -> Result<()> {
-    let kubectl = scene.plane.kubectl();
+fn a_denied_verb_is_named_in_the_log(cluster: &TestCluster) -> Result<()> {
+    let kubectl = cluster.plane.kubectl();
     kubectl.run(&["delete", "clusterrolebinding", "weir-agent"])?;
-    let agents = scene.start_agents()?;
-    eventually("the agents say which verb is denied", PATIENCE, || {
+    let agents = cluster.start_agents()?;
+    eventually("the agents log which verb is denied", TIMEOUT, || {
         Ok(agents.iter().all(|agent| {
             let log = agent.log();
             let denied = |what| log.contains(&format!("denied the verb `watch` on `{what}`"));
@@ -156,21 +159,21 @@ fn a_denied_verb_is_a_clear_error(scene: &Scene) -> Result<()> {
     for agent in &agents {
         ensure!(agent.is_running()?, "the agent ended:\n{}", agent.log());
     }
-    scene.apply_manifests()?;
-    have_peers(scene, &agents, 2)?;
-    eventually("the agents say that it is over", PATIENCE, || {
+    cluster.apply_manifests()?;
+    wait_for_peers(cluster, &agents, 2)?;
+    eventually("the agents log that the failure is over", TIMEOUT, || {
         Ok(agents.iter().all(|agent| agent.log().contains("known in full again")))
     })?;
     agents.into_iter().try_for_each(Agent::stop)
 }
 
-fn a_node_that_has_a_network_is_said_to_have_one(scene: &Scene) -> Result<()> {
-    let kubectl = scene.plane.kubectl();
-    let agents = scene.start_agents()?;
-    have_peers(scene, &agents, 2)?;
+fn the_agent_sets_network_unavailable_to_false(cluster: &TestCluster) -> Result<()> {
+    let kubectl = cluster.plane.kubectl();
+    let agents = cluster.start_agents()?;
+    wait_for_peers(cluster, &agents, 2)?;
     for round in 1..=2 {
         kubectl.set_condition("node1", CONDITION, "True")?;
-        eventually("the condition is False", PATIENCE, || {
+        eventually("the condition is False", TIMEOUT, || {
             let found = condition(&kubectl.node("node1")?);
             Ok(found.is_some_and(|found| {
                 found["status"] == "False"
@@ -180,28 +183,28 @@ fn a_node_that_has_a_network_is_said_to_have_one(scene: &Scene) -> Result<()> {
         })
         .with_context(|| format!("round {round}:\n{}", agents[0].log()))?;
     }
-    nothing_is_written(&kubectl, &agents)?;
+    wait_for_no_write(&kubectl, &agents)?;
     ensure!(condition(&kubectl.node("node2")?).is_none(), "node2 was given the condition");
 
-    // What others wrote stays.
+    // Conditions of other writers stay.
     kubectl.set_condition("node1", CONDITION, "False")?;
     kubectl.set_condition("node1", "Ready", "True")?;
-    nothing_is_written(&kubectl, &agents)?;
-    let found = condition(&kubectl.node("node1")?).context("it is gone")?;
+    wait_for_no_write(&kubectl, &agents)?;
+    let found = condition(&kubectl.node("node1")?).context("the condition is gone")?;
     ensure!(found["reason"] == "NoRouteCreated", "{found}");
 
     let without = r#"[{"op": "test", "path": "/rules/1/resources", "value": ["nodes/status"]},
         {"op": "remove", "path": "/rules/1"}]"#;
     kubectl.run(&["patch", "clusterrole", "weir-agent", "--type=json", "-p", without])?;
     kubectl.set_condition("node1", CONDITION, "True")?;
-    eventually("the agent says which verb is denied", PATIENCE, || {
+    eventually("the agent logs which verb is denied", TIMEOUT, || {
         let log = agents[0].log();
         Ok(log.contains("denied the verb `patch` on `nodes/status`")
             && log.contains("manifests/base/cluster-role.yaml"))
     })
     .with_context(|| agents[0].log())?;
-    scene.apply_manifests()?;
-    eventually("the condition is False again", PATIENCE, || {
+    cluster.apply_manifests()?;
+    eventually("the condition is False again", TIMEOUT, || {
         Ok(condition(&kubectl.node("node1")?).is_some_and(|found| found["status"] == "False"))
     })
     .with_context(|| agents[0].log())?;
@@ -213,15 +216,15 @@ fn condition(node: &Value) -> Option<Value> {
     conditions.iter().find(|condition| condition["type"] == CONDITION).cloned()
 }
 
-/// That the Nodes are the same after two more looks at everything.
-fn nothing_is_written(kubectl: &Kubectl, agents: &[Agent]) -> Result<()> {
+/// Checks that no Node has been written after two more periodic passes of each agent.
+fn wait_for_no_write(kubectl: &Kubectl, agents: &[Agent]) -> Result<()> {
     let versions = || -> Result<Vec<Value>> {
         let names = ["node1", "node2", "node3"].into_iter();
         names.map(|name| Ok(kubectl.node(name)?["metadata"]["resourceVersion"].clone())).collect()
     };
     let before = versions()?;
     let resyncs: Vec<usize> = agents.iter().map(Agent::resyncs).collect();
-    eventually("two more resyncs", PATIENCE, || {
+    eventually("two more resyncs", TIMEOUT, || {
         Ok(agents.iter().zip(&resyncs).all(|(agent, before)| agent.resyncs() >= before + 2))
     })?;
     let after = versions()?;
@@ -229,21 +232,22 @@ fn nothing_is_written(kubectl: &Kubectl, agents: &[Agent]) -> Result<()> {
     Ok(())
 }
 
-/// Waits until each machine has routes of both families to `peers` others.
-fn have_peers(scene: &Scene, agents: &[Agent], peers: usize) -> Result<()> {
-    for (machine, agent) in scene.machines.iter().zip(agents) {
-        eventually("the agent made its routes", PATIENCE, || {
-            ensure!(agent.is_running()?, "it ended");
-            Ok(machine.routes()?.len() == 2 * peers && machine.forwarding()?.len() == peers)
+/// Waits until each machine has routes of both families to `peers` other nodes.
+fn wait_for_peers(cluster: &TestCluster, agents: &[Agent], peers: usize) -> Result<()> {
+    for (machine, agent) in cluster.machines.iter().zip(agents) {
+        eventually("the agent has made its routes", TIMEOUT, || {
+            ensure!(agent.is_running()?, "the agent ended");
+            Ok(machine.routes()?.len() == 2 * peers && machine.fdb()?.len() == peers)
         })
         .with_context(|| format!("{:?}\n{}", machine.routes(), agent.log()))?;
     }
     Ok(())
 }
 
+/// Routes and FDB entries of each machine.
 type State = Vec<[std::collections::BTreeSet<String>; 2]>;
 
-fn state(scene: &Scene) -> Result<State> {
-    let machines = scene.machines.iter();
-    machines.map(|machine| Ok([machine.routes()?, machine.forwarding()?])).collect()
+fn state(cluster: &TestCluster) -> Result<State> {
+    let machines = cluster.machines.iter();
+    machines.map(|machine| Ok([machine.routes()?, machine.fdb()?])).collect()
 }

@@ -1,4 +1,4 @@
-//! A plugin to be measured: its program, its configuration and its node.
+//! A measured plugin: its program, its configuration and its node.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -41,8 +41,8 @@ impl Contender {
         })
     }
 
-    /// The same on a node whose agent has loaded the eBPF programs of Services: ADD attaches two and
-    /// enters the pod into their maps.
+    /// Weir's plugin on a node with the eBPF programs of Services: ADD attaches two of them and
+    /// adds the pod to their maps.
     pub(crate) fn weir_with_programs(families: Families) -> Result<Self> {
         let mut contender = Self::weir(families)?;
         let folder = contender.node.dir().join("bpf");
@@ -69,11 +69,12 @@ impl Contender {
         })
     }
 
-    /// What the configurations have in common is all that matters for the work to be done.
+    /// Makes the node and the configuration. Every option that changes the work of ADD is the same
+    /// for both plugins.
     fn new(
         program: PathBuf,
         families: Families,
-        differ: impl FnOnce(&mut Value, &Path),
+        customize: impl FnOnce(&mut Value, &Path),
     ) -> Result<Self> {
         let node = Node::new()?;
         let mut ranges = vec![json!([{ "subnet": "10.42.0.0/24" }])];
@@ -93,8 +94,8 @@ impl Contender {
                 "dataDir": node.dir().join("networks"),
             },
         });
-        differ(&mut config, node.dir());
-        let cni_path = program.parent().context("the plugin is in no folder")?.to_owned();
+        customize(&mut config, node.dir());
+        let cni_path = program.parent().context("the plugin has no folder")?.to_owned();
         Ok(Self { node, program, cni_path, config })
     }
 
@@ -103,12 +104,12 @@ impl Contender {
         (0..count).map(|number| self.node.pod(&format!("{prefix}{number}"))).collect()
     }
 
-    /// An ADD for this sandbox; `attempt` tells containers in the same sandbox apart.
+    /// The ADD of a sandbox; `attempt` makes the container ID unique within the sandbox.
     pub(crate) fn add(&self, pod: &Pod, attempt: u32) -> Job {
         self.job("ADD", pod, attempt, &self.config)
     }
 
-    /// The DEL that belongs to it. As libcni does, it hands the result of the ADD back.
+    /// The DEL after that ADD. As with libcni, it gets the result of the ADD.
     pub(crate) fn del(&self, pod: &Pod, attempt: u32, added: &[u8]) -> Result<Job> {
         let mut config = self.config.clone();
         config["prevResult"] = serde_json::from_slice(added).context("parse the result of ADD")?;

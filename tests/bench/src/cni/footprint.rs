@@ -1,4 +1,4 @@
-//! What a plugin takes of memory and of the disk.
+//! The memory of a plugin and the size of its programs.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -16,22 +16,22 @@ use super::sample::Job;
 /// Sizes in bytes.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Footprint {
-    /// The most that one process of a call had in memory: the plugin itself or its children.
+    /// The largest resident set of a process of a call: the plugin or its children.
     pub(crate) peak_memory: u64,
-    /// The files of the programs.
+    /// The size of the program files.
     pub(crate) programs: u64,
 }
 
-/// The footprints of both.
+/// The footprints of both contenders.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Footprints {
     pub(crate) weir: Footprint,
     pub(crate) reference: Footprint,
-    /// What this way of measuring tells of a program that does nothing.
+    /// The peak memory of a program that does nothing, measured in the same way.
     pub(crate) memory_floor: u64,
 }
 
-/// Calls both, and looks at their files.
+/// Calls both plugins, and reads the sizes of their files.
 pub(crate) fn of_both(reference: &Path) -> Result<Footprints> {
     let bridge = size(&reference.join("bridge"))? + size(&reference.join("host-local"))?;
     Ok(Footprints {
@@ -53,7 +53,7 @@ fn size(program: &Path) -> Result<u64> {
     Ok(metadata.len())
 }
 
-/// The most that an ADD or a DEL took.
+/// The peak of an ADD or a DEL.
 fn peak_memory(contender: &Contender) -> Result<u64> {
     let pod = contender.node.pod("memory")?;
     let (added, for_add) = usage(contender, &contender.add(&pod, 0))?;
@@ -65,10 +65,10 @@ fn usage(contender: &Contender, job: &Job) -> Result<(Vec<u8>, u64)> {
     contender.node.run(|| run(&mut job.command(), &job.stdin).with_context(|| job.describe()))
 }
 
-/// Runs a program; gives its output and the most memory that it or a child of it had, in bytes.
+/// Runs a program and gives its output and the peak memory of it and its children, in bytes.
 fn run(command: &mut Command, stdin: &[u8]) -> Result<(Vec<u8>, u64)> {
-    // A new process counts what it had before it became the program. Any closure here makes the
-    // standard library fork, which begins with little, instead of sharing this process's memory.
+    // The peak of a new process includes the time before exec. Any closure here makes the standard
+    // library fork, which starts with little memory, instead of sharing this process's memory.
     //
     // SAFETY: the closure does nothing.
     unsafe { command.pre_exec(|| Ok(())) };
@@ -79,14 +79,14 @@ fn run(command: &mut Command, stdin: &[u8]) -> Result<(Vec<u8>, u64)> {
     }
     let mut stdout = Vec::new();
     if let Some(mut pipe) = child.stdout.take() {
-        pipe.read_to_end(&mut stdout).context("read its answer")?;
+        pipe.read_to_end(&mut stdout).context("read the output")?;
     }
     let (status, peak) = wait(child.id())?;
     ensure!(status.success(), "{status}: {}", String::from_utf8_lossy(&stdout));
     Ok((stdout, peak))
 }
 
-/// Waits for a child and asks what the largest of it and its own children had in memory.
+/// Waits for a child and gives the peak memory of it and its own children.
 fn wait(pid: u32) -> Result<(ExitStatus, u64)> {
     let pid = libc::pid_t::try_from(pid).context("the process ID is too large")?;
     let mut status = 0;

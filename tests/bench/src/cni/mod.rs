@@ -1,9 +1,9 @@
 //! ADD and DEL of the CNI plugin against the reference plugins bridge and host-local.
 //!
-//! Both plugins work on nodes of their own with equivalent configurations, in sandboxes that exist
-//! already. What is measured is what a runtime waits for: from starting the process to its end,
-//! with its output read. The two take turns within each iteration, and in turn go first, so that
-//! whatever else happens on the machine happens to both.
+//! Both plugins have nodes of their own with equivalent configurations, and sandboxes that exist
+//! beforehand. A time is what a runtime waits for: from the start of the process to its end, with
+//! its output read. Both run in each iteration and alternate in going first, so that other work on
+//! the machine affects both.
 
 mod contender;
 mod footprint;
@@ -27,7 +27,7 @@ use round::Round;
 /// ADD and DEL of the CNI plugin against the reference bridge and host-local plugins
 #[derive(Args, Debug)]
 pub(crate) struct Options {
-    /// How often each operation is measured in each row
+    /// Samples of each operation in each row
     #[arg(short = 'n', long, default_value_t = 200, value_name = "N",
         value_parser = value_parser!(u32).range(100..))]
     samples: u32,
@@ -41,24 +41,24 @@ pub(crate) struct Options {
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
     output: Format,
 
-    /// Run this program and all plugins on one processor
+    /// Run this program and all plugins on this processor
     #[arg(long, value_name = "NUMBER")]
     cpu: Option<usize>,
 
-    /// Where the reference plugins are
+    /// Folder of the reference plugins
     #[arg(long, value_name = "FOLDER", default_value = "/usr/lib/cni")]
     reference: PathBuf,
 }
 
-/// Measures and prints.
+/// Measures and prints the figures.
 pub(crate) fn measure(options: &Options) -> Result<()> {
     if let Some(cpu) = options.cpu {
         pin(cpu)?;
     }
-    // First of all: a process that is measured begins as a copy of this one, which only grows.
+    // Measured first: the measured process begins as a copy of this one, whose memory only grows.
     let footprints = footprint::of_both(&options.reference)?;
-    // Removing namespaces is work that the kernel does in the background: neither a node nor a
-    // sandbox goes before the last figure is there.
+    // The kernel removes namespaces in the background, which would disturb later rounds: all nodes
+    // and sandboxes are kept until the end.
     let mut kept = Vec::new();
     let mut rows = Vec::new();
     for round in rounds(options) {
@@ -103,7 +103,7 @@ fn rounds(options: &Options) -> Vec<Round> {
     rounds
 }
 
-/// Keeps this process and those that it starts on one processor.
+/// Pins this process, and the processes that it starts, to a processor.
 fn pin(cpu: usize) -> Result<()> {
     let mut processors = CpuSet::new();
     processors.set(cpu);

@@ -8,13 +8,13 @@ use super::footprint::Footprints;
 use super::round::{Round, Times, Verb};
 use crate::figures::Figures;
 use crate::machine::Machine;
-use crate::output::{aligned, mebibytes, milliseconds, table};
+use crate::output::{align_numbers, mebibytes, milliseconds, table};
 
-/// At most this much of the reference's median.
+/// The largest ratio of Weir's median to the reference's.
 const ADD_TARGET: f64 = 0.4;
 const DEL_TARGET: f64 = 0.5;
 
-/// Everything that one run tells.
+/// The figures of a run.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
     machine: Machine,
@@ -24,7 +24,7 @@ pub(crate) struct Report {
     footprints: Footprints,
 }
 
-/// One operation under the same circumstances.
+/// An operation of both contenders under the same circumstances.
 #[derive(Debug, Serialize)]
 pub(crate) struct Row {
     operation: String,
@@ -37,12 +37,12 @@ pub(crate) struct Row {
     reference: Figures,
     /// Weir's figure divided by the reference's.
     ratio: Figures,
-    /// The largest ratio of medians that is good enough.
+    /// The largest ratio of medians that meets the target.
     target: f64,
 }
 
 impl Row {
-    /// The rows of a round; with parallel calls there is one for whole batches too.
+    /// The rows of a round. With parallel calls, there are rows for whole batches too.
     pub(crate) fn of(round: &Round, times: &[Times; 2]) -> Vec<Self> {
         let [weir, reference] = times;
         let mut rows = Vec::new();
@@ -136,12 +136,12 @@ impl Report {
         Self { machine, rows, footprints }
     }
 
-    /// For programs.
+    /// The figures as JSON, for programs.
     pub(crate) fn json(&self) -> Result<String> {
         serde_json::to_string_pretty(self).context("write the report as JSON")
     }
 
-    /// For people, and as it is for a document in Markdown.
+    /// The figures as Markdown tables, for people.
     pub(crate) fn table(&self) -> String {
         let Machine { kernel, processor, processors } = &self.machine;
         let mut times = table(&[
@@ -157,7 +157,7 @@ impl Report {
             "ratio p99",
         ]);
         times.add_rows(self.rows.iter().map(Row::cells));
-        let times = aligned(times, 2);
+        let times = align_numbers(times, 2);
         let Footprints { weir, reference, memory_floor } = self.footprints;
         let mut sizes = table(&["", "weir", "reference", "ratio"]);
         for (name, weir, reference) in [

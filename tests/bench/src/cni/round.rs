@@ -1,4 +1,4 @@
-//! A row's worth of measuring: the two contenders in turn, under the same circumstances.
+//! A round: the measurements of both contenders, in turns, under the same circumstances.
 
 use std::fmt;
 use std::time::Duration;
@@ -7,12 +7,12 @@ use anyhow::Result;
 use weir_tests::lab::Pod;
 
 use super::contender::{Contender, Families};
-use super::worker::Crew;
+use super::worker::WorkerPool;
 
-/// Untimed iterations before: they make the bridge and bring the files into memory.
+/// Iterations that are not counted: they create the bridge and fill the page cache.
 const WARM_UP: u32 = 3;
 
-/// The circumstances.
+/// The circumstances of a round.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Round {
     pub(crate) families: Families,
@@ -26,14 +26,14 @@ pub(crate) struct Round {
     pub(crate) samples: u32,
 }
 
-/// What one contender took.
+/// The times of a contender.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Times {
     pub(crate) add: Verb,
     pub(crate) del: Verb,
 }
 
-/// What one contender took for one verb.
+/// The times of a contender for one verb.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Verb {
     /// Each call.
@@ -53,66 +53,67 @@ impl fmt::Display for Round {
     }
 }
 
-/// A contender with its threads and its sandboxes.
-struct Stand<'a> {
+/// A contender with its worker threads, its sandboxes and its times so far.
+struct Station<'a> {
     contender: &'a Contender,
-    crew: Crew,
+    workers: WorkerPool,
     pods: Vec<Pod>,
     times: Times,
 }
 
 impl Round {
-    /// Measures both; what they took comes in their order, with the sandboxes that were used.
+    /// Measures both contenders. Gives their times in the same order, and the sandboxes that were
+    /// used.
     pub(crate) fn measure(&self, contenders: &[Contender; 2]) -> Result<([Times; 2], Vec<Pod>)> {
         let [first, second] = contenders;
-        let mut stands = [self.stand(first)?, self.stand(second)?];
-        let mut used = self.populate(&stands[0])?;
-        used.extend(self.populate(&stands[1])?);
+        let mut stations = [self.station(first)?, self.station(second)?];
+        let mut used = self.populate(&stations[0])?;
+        used.extend(self.populate(&stations[1])?);
         for attempt in 0..WARM_UP + self.samples.div_ceil(self.parallel) {
-            // Whoever goes second works while the kernel cleans up behind the first.
-            stands.rotate_left(1);
+            // The second contender of an iteration runs while the kernel cleans up after the first.
+            stations.rotate_left(1);
             let mut added = Vec::new();
-            for stand in &mut stands {
-                added.push(stand.add(attempt)?);
+            for station in &mut stations {
+                added.push(station.add(attempt)?);
             }
-            for (stand, added) in stands.iter_mut().zip(added) {
-                stand.del(attempt, &added)?;
+            for (station, added) in stations.iter_mut().zip(added) {
+                station.del(attempt, &added)?;
             }
         }
-        if !std::ptr::eq(stands[0].contender, first) {
-            stands.rotate_left(1);
+        if !std::ptr::eq(stations[0].contender, first) {
+            stations.rotate_left(1);
         }
-        let times = stands.map(|Stand { contender: _, crew: _, pods, times }| {
+        let times = stations.map(|Station { contender: _, workers: _, pods, times }| {
             used.extend(pods);
             times
         });
         Ok((times, used))
     }
 
-    fn stand<'a>(&self, contender: &'a Contender) -> Result<Stand<'a>> {
-        Ok(Stand {
+    fn station<'a>(&self, contender: &'a Contender) -> Result<Station<'a>> {
+        Ok(Station {
             contender,
-            crew: Crew::new(&contender.node, self.parallel as usize),
+            workers: WorkerPool::new(&contender.node, self.parallel as usize),
             pods: contender.sandboxes("pod", self.parallel)?,
             times: Times::default(),
         })
     }
 
-    /// Attaches the other pods, which stay as long as the returned sandboxes.
-    fn populate(&self, stand: &Stand<'_>) -> Result<Vec<Pod>> {
-        let others = stand.contender.sandboxes("other", self.pods)?;
+    /// Adds the other pods, which exist as long as the returned sandboxes.
+    fn populate(&self, station: &Station<'_>) -> Result<Vec<Pod>> {
+        let others = station.contender.sandboxes("other", self.pods)?;
         for pod in &others {
-            stand.crew.run(vec![stand.contender.add(pod, 0)])?;
+            station.workers.run(vec![station.contender.add(pod, 0)])?;
         }
         Ok(others)
     }
 }
 
-impl Stand<'_> {
-    /// One ADD in each sandbox; gives the results.
+impl Station<'_> {
+    /// Runs one ADD in each sandbox and gives the results.
     fn add(&mut self, attempt: u32) -> Result<Vec<Vec<u8>>> {
         let jobs = self.pods.iter().map(|pod| self.contender.add(pod, attempt)).collect();
-        let (samples, total) = self.crew.run(jobs)?;
+        let (samples, total) = self.workers.run(jobs)?;
         if attempt >= WARM_UP {
             self.times.add.calls.extend(samples.iter().map(|sample| sample.took));
             self.times.add.batches.push(total);
@@ -124,7 +125,7 @@ impl Stand<'_> {
         let pairs = self.pods.iter().zip(added);
         let jobs: Result<Vec<_>> =
             pairs.map(|(pod, added)| self.contender.del(pod, attempt, added)).collect();
-        let (samples, total) = self.crew.run(jobs?)?;
+        let (samples, total) = self.workers.run(jobs?)?;
         if attempt >= WARM_UP {
             self.times.del.calls.extend(samples.iter().map(|sample| sample.took));
             self.times.del.batches.push(total);

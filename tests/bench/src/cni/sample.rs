@@ -1,4 +1,4 @@
-//! One measured run of a plugin.
+//! A measured call of a plugin.
 
 use std::ffi::OsString;
 use std::io::{Read, Write};
@@ -16,7 +16,7 @@ pub(crate) struct Job {
     pub(crate) stdin: Vec<u8>,
 }
 
-/// What a call took and printed.
+/// The duration and the output of a call.
 #[derive(Debug)]
 pub(crate) struct Sample {
     pub(crate) took: Duration,
@@ -24,7 +24,7 @@ pub(crate) struct Sample {
 }
 
 impl Job {
-    /// Starts the plugin where the calling thread is, and waits for its end.
+    /// Starts the plugin in the namespaces of the calling thread, and waits for its end.
     pub(crate) fn run(&self) -> Result<Sample> {
         let mut command = self.command();
         let mut stdout = Vec::with_capacity(4096);
@@ -34,7 +34,7 @@ impl Job {
             stdin.write_all(&self.stdin).context("write the plugin's configuration")?;
         }
         if let Some(mut pipe) = child.stdout.take() {
-            pipe.read_to_end(&mut stdout).context("read the plugin's answer")?;
+            pipe.read_to_end(&mut stdout).context("read the plugin's output")?;
         }
         let status = child.wait().context("wait for the plugin")?;
         let took = started.elapsed();

@@ -1,4 +1,4 @@
-//! Threads that have entered a node once and for all: entering is no part of what is measured.
+//! Threads that have entered a node's namespaces, so that entering them is not measured.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
@@ -9,9 +9,9 @@ use weir_tests::lab::{Node, Stack};
 
 use super::sample::{Job, Sample};
 
-/// Threads inside of one node, each with a job at a time.
+/// Threads in the namespaces of one node. Each runs one job at a time.
 #[derive(Debug)]
-pub(crate) struct Crew {
+pub(crate) struct WorkerPool {
     workers: Vec<Worker>,
 }
 
@@ -22,19 +22,19 @@ struct Worker {
     thread: Option<JoinHandle<Result<()>>>,
 }
 
-impl Crew {
-    /// `size` threads inside of `node`.
+impl WorkerPool {
+    /// Starts `size` threads on `node`.
     pub(crate) fn new(node: &Node, size: usize) -> Self {
         Self { workers: (0..size).map(|_| Worker::new(node.clone())).collect() }
     }
 
-    /// Runs the jobs, no more than there are threads, at the same time; gives what each took, and
-    /// what all of them took together.
+    /// Runs the jobs at the same time, each on a thread of its own. Gives each job's sample, and
+    /// the duration of all.
     pub(crate) fn run(&self, jobs: Vec<Job>) -> Result<(Vec<Sample>, Duration)> {
         let busy = self.workers.get(..jobs.len()).context("more jobs than threads")?;
         let started = Instant::now();
         for (worker, job) in busy.iter().zip(jobs) {
-            let jobs = worker.jobs.as_ref().context("the worker has been dismissed")?;
+            let jobs = worker.jobs.as_ref().context("the worker has ended")?;
             jobs.send(job).context("a worker could not enter its node")?;
         }
         let samples: Result<Vec<_>> = busy.iter().map(|worker| worker.samples.recv()?).collect();
@@ -49,7 +49,7 @@ impl Worker {
         let thread = std::thread::spawn(move || {
             node.run(move || {
                 for job in todo {
-                    // Nobody listens any more when another worker's job failed.
+                    // The receiver is gone when another worker's job failed.
                     let _ = done.send(job.run());
                 }
                 Ok(())

@@ -1,4 +1,4 @@
-//! A new agent on a node that has nothing yet.
+//! The first start of an agent on a node.
 
 use std::time::{Duration, Instant};
 
@@ -6,15 +6,15 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 use weir_tests::lab::{Cluster, until};
 
-use super::notices::{Notice, Notices};
+use super::notifications::{NetlinkMonitor, Notification};
 use super::peers::{NETWORK, peer};
 use crate::process;
 
-/// A route, a neighbour and a forwarding entry.
+/// Entries of a peer: a route, a neighbour entry and an FDB entry.
 pub(crate) const ENTRIES: u32 = 3;
 
-/// One node, and many on paper.
-pub(crate) struct Scene {
+/// A node, with the manifests of many peers that do not exist.
+pub(crate) struct Fixture {
     pub(crate) cluster: Cluster,
     pub(crate) count: u32,
 }
@@ -27,18 +27,18 @@ pub(crate) struct ColdStart {
     pub(crate) total: f64,
     /// From the first entry to the last.
     pub(crate) programming: f64,
-    /// From the start of the process to being ready.
+    /// From the start of the process to readiness.
     pub(crate) ready: f64,
     pub(crate) memory: u64,
     pub(crate) peak_memory: u64,
 }
 
-impl Scene {
+impl Fixture {
     pub(crate) fn new(count: u32) -> Result<Self> {
         let cluster = Cluster::new(1).network(NETWORK).stopped().build()?;
-        let world = cluster.world()?;
+        let manifests = cluster.world()?;
         for number in 0..count {
-            world.put(&peer(number))?;
+            manifests.put(&peer(number))?;
         }
         Ok(Self { cluster, count })
     }
@@ -46,11 +46,12 @@ impl Scene {
     /// Starts the agent.
     pub(crate) fn start(&self) -> Result<ColdStart> {
         let node = self.cluster.node(1)?;
-        let mut notices = Notices::of(node)?;
+        let mut notifications = NetlinkMonitor::of(node)?;
         let started = Instant::now();
         node.start_agent()?;
-        let wanted = |notice| matches!(notice, Notice::Route | Notice::Neighbour);
-        let programmed = notices.wait(self.count * ENTRIES, wanted);
+        let wanted =
+            |notification| matches!(notification, Notification::Route | Notification::Neighbour);
+        let programmed = notifications.wait(self.count * ENTRIES, wanted);
         let (first, last) = programmed.with_context(|| node.log())?;
         until("the agent is ready", || node.ready())?;
         let ready = started.elapsed();
@@ -68,7 +69,7 @@ impl Scene {
 }
 
 impl ColdStart {
-    /// The one of which half of the others took longer.
+    /// The start with the median total time.
     pub(crate) fn median_of(mut measured: Vec<Self>) -> Option<Self> {
         measured.sort_by(|a, b| a.total.total_cmp(&b.total));
         measured.get(measured.len() / 2).copied()

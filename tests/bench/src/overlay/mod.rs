@@ -1,13 +1,13 @@
-//! The agent's overlay: how soon a node knows its peers, how soon it is repaired, and what packets
-//! through it cost.
+//! The agent's overlay: the delay until a node has the entries of its peers, the delay until they
+//! are repaired, and the rate of traffic through the tunnel.
 //!
-//! Times begin with a cause (an agent's start, a written manifest, the kernel's notice that the
-//! device is gone) and end with the kernel's notice of the last route, neighbour or forwarding
-//! entry: nothing is asked again and again. Traffic is compared with the same topology made by
-//! hand with the entries and rules that flannel makes, in turns, pinned to processors.
+//! Times begin with a cause (an agent's start, a written manifest, the kernel's notification that
+//! the device was removed) and end with the kernel's notification of the last route, neighbour
+//! entry or FDB entry: nothing is polled. Traffic is compared with a baseline, the same topology
+//! with flannel's entries and rules. The contenders take turns, pinned to processors.
 
 mod cold_start;
-mod notices;
+mod notifications;
 mod peer_added;
 mod peers;
 mod repair;
@@ -26,21 +26,21 @@ use report::{Change, Report};
 /// The agent's overlay: start, changes, repair, and traffic against flannel's entries
 #[derive(Args, Debug)]
 pub(crate) struct Options {
-    /// Peers in the rows about many of them
+    /// Numbers of peers
     #[arg(long, value_name = "N", value_delimiter = ',', default_value = "100,1000,5000",
         value_parser = value_parser!(u32).range(1..=10_000))]
     peers: Vec<u32>,
 
-    /// Starts that are measured for each number of peers (0 leaves out the rows about peers)
+    /// Starts to measure for each number of peers (0 leaves out the rows about peers)
     #[arg(long, value_name = "N", default_value_t = 3)]
     starts: u32,
 
-    /// How often a peer is added, and a tenth of how often the device is deleted
+    /// How often a peer is added; the device is deleted a tenth as often
     #[arg(short = 'n', long, value_name = "N", default_value_t = 100,
         value_parser = value_parser!(u32).range(10..))]
     samples: u32,
 
-    /// Turns of each contender in the rows about traffic (0 leaves them out)
+    /// Turns of each contender in the rows about traffic (0 leaves these rows out)
     #[arg(long, value_name = "N", default_value_t = 7)]
     turns: u32,
 
@@ -48,7 +48,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = value_parser!(u64).range(1..=30))]
     seconds: u64,
 
-    /// Processors of the client and of the server
+    /// Processors of the client and the server
     #[arg(long, value_name = "NUMBERS", value_delimiter = ',', num_args = 1..=2,
         default_value = "0,0")]
     cpus: Vec<usize>,
@@ -58,7 +58,7 @@ pub(crate) struct Options {
     output: Format,
 }
 
-/// Measures and prints.
+/// Measures and prints the figures.
 pub(crate) fn measure(options: &Options) -> Result<()> {
     let mut starts = Vec::new();
     let mut changes = Vec::new();
@@ -66,14 +66,14 @@ pub(crate) fn measure(options: &Options) -> Result<()> {
         let mut measured = Vec::new();
         for turn in 1..=options.starts {
             eprintln!("measuring: start {turn} of {} with {count} peers", options.starts);
-            let scene = cold_start::Scene::new(count)?;
-            measured.push(scene.start()?);
+            let fixture = cold_start::Fixture::new(count)?;
+            measured.push(fixture.start()?);
             if turn == options.starts {
                 eprintln!("measuring: a peer added to {count}");
-                let took = peer_added::measure(&scene, options.samples)?;
+                let took = peer_added::measure(&fixture, options.samples)?;
                 changes.push(Change::new("one peer added", count, &took, 100.0));
                 eprintln!("measuring: the device deleted with {count} peers");
-                let took = repair::measure(&scene, options.samples.div_ceil(10).max(5))?;
+                let took = repair::measure(&fixture, options.samples.div_ceil(10).max(5))?;
                 changes.push(Change::new("repair of a deleted device", count, &took, 1000.0));
             }
         }

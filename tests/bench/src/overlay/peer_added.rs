@@ -1,28 +1,31 @@
-//! One more peer: from its manifest to its entries.
+//! A peer is added: from its manifest to its last entry.
 
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use super::cold_start::{ENTRIES, Scene};
-use super::notices::{Notice, Notices};
+use super::cold_start::{ENTRIES, Fixture};
+use super::notifications::{NetlinkMonitor, Notification};
 use super::peers::peer;
 
-/// Adds a peer and removes it again, so many times.
-pub(crate) fn measure(scene: &Scene, samples: u32) -> Result<Vec<Duration>> {
-    let world = scene.cluster.world()?;
-    let mut notices = Notices::of(scene.cluster.node(1)?)?;
+/// Adds a peer and removes it again, `samples` times.
+pub(crate) fn measure(fixture: &Fixture, samples: u32) -> Result<Vec<Duration>> {
+    let manifests = fixture.cluster.world()?;
+    let mut notifications = NetlinkMonitor::of(fixture.cluster.node(1)?)?;
     let mut took = Vec::new();
     for sample in 0..samples {
-        let new = peer(scene.count + sample);
+        let new = peer(fixture.count + sample);
         let written = Instant::now();
-        world.put(&new)?;
-        let added = |notice| matches!(notice, Notice::Route | Notice::Neighbour);
-        let (_, last) = notices.wait(ENTRIES, added)?;
+        manifests.put(&new)?;
+        let added =
+            |notification| matches!(notification, Notification::Route | Notification::Neighbour);
+        let (_, last) = notifications.wait(ENTRIES, added)?;
         took.push(last - written);
-        world.remove(&new)?;
-        notices.wait(1, |notice| notice == Notice::RouteGone)?;
-        notices.wait(ENTRIES - 1, |notice| notice == Notice::NeighbourGone).map(drop)?;
+        manifests.remove(&new)?;
+        notifications.wait(1, |notification| notification == Notification::RouteRemoved)?;
+        notifications
+            .wait(ENTRIES - 1, |notification| notification == Notification::NeighbourRemoved)
+            .map(drop)?;
     }
     Ok(took)
 }

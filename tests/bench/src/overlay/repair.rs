@@ -1,30 +1,33 @@
-//! The tunnel's device is deleted: from the kernel's notice of that to the last entry.
+//! The VXLAN device is deleted: from the kernel's notification of that to the last repaired entry.
 
 use std::time::Duration;
 
 use anyhow::Result;
 use weir_tests::lab::{Stack, until};
 
-use super::cold_start::{ENTRIES, Scene};
-use super::notices::{Notice, Notices};
+use super::cold_start::{ENTRIES, Fixture};
+use super::notifications::{NetlinkMonitor, Notification};
 
-/// Deletes it so many times.
-pub(crate) fn measure(scene: &Scene, samples: u32) -> Result<Vec<Duration>> {
-    let node = scene.cluster.node(1)?;
+/// Deletes the device `samples` times.
+pub(crate) fn measure(fixture: &Fixture, samples: u32) -> Result<Vec<Duration>> {
+    let node = fixture.cluster.node(1)?;
     let mut took = Vec::new();
     for _ in 0..samples {
         until("the agent is ready", || node.ready())?;
-        let mut notices = Notices::of(node)?;
-        let deleted = std::thread::scope(|scope| -> Result<Duration> {
-            // It returns some time after the deletion.
+        let mut notifications = NetlinkMonitor::of(node)?;
+        let repaired_after = std::thread::scope(|scope| -> Result<Duration> {
+            // The command returns some time after the deletion.
             let deleting = scope.spawn(|| node.sh("ip link del weir.1"));
-            let (_, gone) = notices.wait(1, |notice| notice == Notice::LinkGone)?;
-            let back = |notice| matches!(notice, Notice::Route | Notice::Neighbour);
-            let (_, last) = notices.wait(scene.count * ENTRIES, back)?;
+            let (_, removed) =
+                notifications.wait(1, |notification| notification == Notification::LinkRemoved)?;
+            let restored = |notification| {
+                matches!(notification, Notification::Route | Notification::Neighbour)
+            };
+            let (_, last) = notifications.wait(fixture.count * ENTRIES, restored)?;
             deleting.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-            Ok(last - gone)
+            Ok(last - removed)
         })?;
-        took.push(deleted);
+        took.push(repaired_after);
     }
     Ok(took)
 }

@@ -10,16 +10,16 @@ use super::cold_start::ColdStart;
 use super::traffic::{Compared, Kind};
 use crate::figures::Figures;
 use crate::machine::Machine;
-use crate::output::{aligned, mebibytes, milliseconds, of_interest, table};
+use crate::output::{align_numbers, mebibytes, milliseconds, table, target_verdict};
 
-/// For 5,000 peers, in milliseconds.
+/// The cold start with 5,000 peers, in milliseconds.
 const START_TARGET: f64 = 2000.0;
-/// At 1,000 peers, in bytes.
+/// With 1,000 peers, in bytes.
 const MEMORY_TARGET: u64 = 40 << 20;
-/// Of flannel's rates.
+/// The ratio to flannel's rates.
 const TRAFFIC_TARGET: f64 = 1.0;
 
-/// Everything that one run tells.
+/// The figures of a run.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
     machine: Machine,
@@ -28,14 +28,14 @@ pub(crate) struct Report {
     traffic: Vec<Compared>,
 }
 
-/// Something that happened many times. Times are in microseconds.
+/// The times of an operation, in microseconds.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Change {
     operation: &'static str,
     peers: u32,
     samples: usize,
     took: Figures,
-    /// Of the 99th percentile.
+    /// For the 99th percentile.
     target: f64,
 }
 
@@ -62,12 +62,12 @@ impl Report {
         Self { machine, cold_starts, changes, traffic }
     }
 
-    /// For programs.
+    /// The figures as JSON, for programs.
     pub(crate) fn json(&self) -> Result<String> {
         serde_json::to_string_pretty(self).context("write the report as JSON")
     }
 
-    /// For people, and as it is for a document in Markdown.
+    /// The figures as Markdown tables, for people.
     pub(crate) fn table(&self) -> String {
         let Machine { kernel, processor, processors } = &self.machine;
         let mut text =
@@ -96,11 +96,11 @@ impl Report {
             table.add_row(vec![
                 format!("{peers} peers"),
                 milliseconds(total),
-                of_interest(peers == 5000, &format!("≤ {START_TARGET:.0}"), in_time),
+                target_verdict(peers == 5000, &format!("≤ {START_TARGET:.0}"), in_time),
                 milliseconds(programming),
                 milliseconds(ready),
                 mebibytes(memory),
-                of_interest(
+                target_verdict(
                     peers == 1000,
                     &format!("≤ {}", mebibytes(MEMORY_TARGET)),
                     memory <= MEMORY_TARGET,
@@ -108,7 +108,7 @@ impl Report {
                 mebibytes(peak_memory),
             ]);
         }
-        aligned(table, 1)
+        align_numbers(table, 1)
     }
 
     fn changes(&self) -> Table {
@@ -121,10 +121,10 @@ impl Report {
                 samples.to_string(),
                 milliseconds(took.median),
                 milliseconds(took.p99),
-                of_interest(true, &limit, took.p99 <= *target),
+                target_verdict(true, &limit, took.p99 <= *target),
             ]);
         }
-        aligned(table, 1)
+        align_numbers(table, 1)
     }
 
     fn traffic(&self) -> Table {
@@ -158,7 +158,7 @@ impl Report {
             let rate = |value: f64| format!("{:.2}", value / scale);
             let verdict = |ratio: f64| {
                 let limit = format!("≥ {TRAFFIC_TARGET:.2}");
-                of_interest(true, &limit, (ratio * 100.0).round() / 100.0 >= TRAFFIC_TARGET)
+                target_verdict(true, &limit, (ratio * 100.0).round() / 100.0 >= TRAFFIC_TARGET)
             };
             table.add_row(vec![
                 name.to_owned(),
@@ -173,6 +173,6 @@ impl Report {
                 format!("{ratio_to_bare:.2}"),
             ]);
         }
-        aligned(table, 1)
+        align_numbers(table, 1)
     }
 }

@@ -1,4 +1,4 @@
-//! TCP between two pods for a while: one stream, or one request at a time.
+//! TCP between two pods: a stream, or one request at a time.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, TcpListener, TcpStream};
@@ -12,14 +12,14 @@ use crate::pinning::pin;
 
 const DEADLINE: Duration = Duration::from_secs(5);
 
-/// Where client and server run.
+/// The processors of client and server.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Processors {
     pub(crate) client: usize,
     pub(crate) server: usize,
 }
 
-/// Bits per second of one stream.
+/// The throughput of one stream, in bits per second.
 pub(crate) fn throughput(
     client: &impl Stack,
     server: &impl Stack,
@@ -40,7 +40,7 @@ pub(crate) fn throughput(
                 }
             }
         });
-        pin_here_for(cpus.client, || {
+        run_pinned(cpus.client, || {
             let (bytes, end) = (vec![0x5a; 256 << 10], Instant::now() + time);
             while Instant::now() < end {
                 near.write_all(&bytes).context("the client writes")?;
@@ -51,7 +51,8 @@ pub(crate) fn throughput(
     })
 }
 
-/// Requests of a byte per second, each sent when the one before is answered.
+/// The rate of requests of one byte per second. Each request is sent after the reply to the last
+/// one.
 pub(crate) fn request_rate(
     client: &impl Stack,
     server: &impl Stack,
@@ -61,34 +62,34 @@ pub(crate) fn request_rate(
 ) -> Result<f64> {
     let (mut near, mut far) = connect(client, server, address)?;
     thread::scope(|scope| {
-        let answering = scope.spawn(move || -> Result<()> {
+        let server = scope.spawn(move || -> Result<()> {
             pin(cpus.server)?;
             let mut byte = [0];
             loop {
                 match far.read_exact(&mut byte) {
-                    Ok(()) => far.write_all(&byte).context("the server answers")?,
+                    Ok(()) => far.write_all(&byte).context("the server replies")?,
                     Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(()),
                     Err(error) => return Err(error).context("the server reads"),
                 }
             }
         });
-        let rate = pin_here_for(cpus.client, || {
-            let (started, mut byte, mut answered) = (Instant::now(), [1], 0_u64);
+        let rate = run_pinned(cpus.client, || {
+            let (started, mut byte, mut replies) = (Instant::now(), [1], 0_u64);
             while started.elapsed() < time {
-                near.write_all(&byte).context("the client asks")?;
+                near.write_all(&byte).context("the client sends a request")?;
                 near.read_exact(&mut byte).context("the client reads")?;
-                answered += 1;
+                replies += 1;
             }
             near.shutdown(std::net::Shutdown::Write).context("the client closes")?;
-            Ok(answered as f64 / started.elapsed().as_secs_f64())
+            Ok(replies as f64 / started.elapsed().as_secs_f64())
         })?;
-        answering.join().map_err(|_| anyhow!("the server panicked"))??;
+        server.join().map_err(|_| anyhow!("the server panicked"))??;
         Ok(rate)
     })
 }
 
-/// On a thread of its own: the caller's goes on where it likes.
-fn pin_here_for<R: Send>(cpu: usize, work: impl FnOnce() -> Result<R> + Send) -> Result<R> {
+/// Runs `work` on a pinned thread. The caller's thread is not pinned.
+fn run_pinned<R: Send>(cpu: usize, work: impl FnOnce() -> Result<R> + Send) -> Result<R> {
     let pinned = || {
         pin(cpu)?;
         work()

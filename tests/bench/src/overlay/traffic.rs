@@ -1,4 +1,4 @@
-//! Pods of two nodes, through Weir's tunnel and through the ones made by hand, in turns.
+//! Traffic between pods of two nodes, through Weir's tunnel and through the baselines, in turns.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use serde::Serialize;
 use weir_tests::lab::{Attached, Cluster, Stack};
 
 use super::stream::{Processors, request_rate, throughput};
-use crate::by_hand::{ByHand, Rules};
+use crate::baseline::{Baseline, Rules};
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -20,7 +20,7 @@ pub(crate) enum Kind {
     Requests,
 }
 
-/// Medians of all turns; ratios are those of a turn.
+/// The medians of all turns. A ratio is the median of the turns' ratios.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Compared {
     pub(crate) kind: Kind,
@@ -30,7 +30,7 @@ pub(crate) struct Compared {
     /// Flannel's entries and rules.
     pub(crate) flannel: f64,
     pub(crate) ratio: f64,
-    /// Of Weir with programs to flannel's rules.
+    /// Weir with programs to flannel's entries and rules.
     pub(crate) services_ratio: f64,
     /// Flannel's entries alone.
     pub(crate) bare: f64,
@@ -56,21 +56,21 @@ impl Weir {
     }
 }
 
-/// Measures both kinds.
+/// Measures both kinds of traffic.
 pub(crate) fn measure(turns: u32, seconds: u64, cpus: &[usize]) -> Result<Vec<Compared>> {
     let (Some(&client), Some(&server)) = (cpus.first(), cpus.last()) else {
-        anyhow::bail!("no processor to run on")
+        anyhow::bail!("no processor was given")
     };
     let (cpus, time) = (Processors { client, server }, Duration::from_secs(seconds));
     let (weir, services) = (Weir::new(false)?, Weir::new(true)?);
-    let (flannel, bare) = (ByHand::new(Rules::Flannel)?, ByHand::new(Rules::None)?);
+    let (flannel, bare) = (Baseline::new(Rules::Flannel)?, Baseline::new(Rules::None)?);
     let mut rows = Vec::new();
     for kind in [Kind::Throughput, Kind::Requests] {
         let mut rates: [Vec<f64>; 4] = Default::default();
         for turn in 0..turns {
             eprintln!("measuring: {kind:?}, turn {} of {turns}", turn + 1);
-            for place in 0..4 {
-                let contender = (turn + place) % 4;
+            for position in 0..4 {
+                let contender = (turn + position) % 4;
                 let rate = match contender {
                     0 => run(kind, weir.ends()?, time, cpus),
                     1 => run(kind, services.ends()?, time, cpus),

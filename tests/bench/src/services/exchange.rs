@@ -1,4 +1,4 @@
-//! What is measured: connections, requests and a stream, between threads that share a processor.
+//! Measured traffic: connections, requests or a stream, between threads that share a processor.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -12,58 +12,63 @@ use weir_tests::lab::Namespaces;
 
 use crate::pinning::pin;
 
-/// Far more than any answer between two namespaces takes.
+/// Far more than any reply between two namespaces takes.
 const DEADLINE: Duration = Duration::from_secs(5);
-/// A request, and the one after which the server ends.
-const ASK: [u8; 1] = [1];
+/// A request, and the request after which the server ends.
+const REQUEST: [u8; 1] = [1];
 const END: [u8; 1] = [0];
 
-/// What client and server do.
+/// The kind of traffic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Kind {
-    /// Connect, ask for a byte, get one, close; one connection after the other.
+    /// Connections one after the other: connect, send a byte, receive a byte, close.
     Connect,
-    /// Ask for a byte and get one, again and again on one connection.
+    /// Requests and replies of one byte, one after the other on one connection.
     Request,
     /// Send as much as possible on one connection.
     Stream,
 }
 
-/// Who talks to whom.
+/// Client and server.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ends<'a> {
     pub(crate) client: &'a Namespaces,
     pub(crate) server: &'a Namespaces,
-    /// Where the server listens.
+    /// The address that the server listens on.
     pub(crate) listens: SocketAddr,
-    /// Where the client finds it.
+    /// The address that the client connects to.
     pub(crate) target: SocketAddr,
 }
 
-/// What came of a turn.
+/// The result of a turn.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Turn {
-    /// Per second: connections, requests, or bits.
+    /// Connections, requests or bits per second.
     pub(crate) rate: f64,
-    /// Nanoseconds that each connection or request took.
+    /// The time of each connection or request, in nanoseconds.
     pub(crate) took: Vec<u32>,
 }
 
-/// Lets the two talk for a while, both on processor `cpu`.
-pub(crate) fn talk(kind: Kind, ends: &Ends<'_>, time: Duration, cpu: usize) -> Result<Turn> {
+/// Runs client and server for `time`, both on processor `cpu`.
+pub(crate) fn run_exchange(
+    kind: Kind,
+    ends: &Ends<'_>,
+    time: Duration,
+    cpu: usize,
+) -> Result<Turn> {
     let listener = ends.server.run(|| TcpListener::bind(ends.listens).context("listen"))?;
     thread::scope(|scope| {
         let server = scope.spawn(move || -> Result<f64> {
-            come_first_on(cpu)?;
+            run_with_highest_priority(cpu)?;
             match kind {
-                Kind::Connect => answer_connections(&listener).map(|()| 0.0),
-                Kind::Request => answer_requests(&listener).map(|()| 0.0),
+                Kind::Connect => serve_connections(&listener).map(|()| 0.0),
+                Kind::Request => serve_requests(&listener).map(|()| 0.0),
                 Kind::Stream => receive(&listener),
             }
         });
         let turn = ends.client.run(|| {
-            come_first_on(cpu)?;
+            run_with_highest_priority(cpu)?;
             match kind {
                 Kind::Connect => connections(ends.target, time),
                 Kind::Request => requests(ends.target, time),
@@ -71,9 +76,9 @@ pub(crate) fn talk(kind: Kind, ends: &Ends<'_>, time: Duration, cpu: usize) -> R
             }
         });
         if turn.is_err() {
-            // Wakes a server that nobody has reached.
-            let wake = || TcpStream::connect(ends.listens).context("wake the server");
-            drop(ends.server.run(wake));
+            // Ends the accept of a server that no client has reached.
+            let connect = || TcpStream::connect(ends.listens).context("connect to end the server");
+            drop(ends.server.run(connect));
         }
         let rate = server.join().map_err(|_| anyhow!("the server panicked"))?;
         let turn = turn?;
@@ -84,21 +89,21 @@ pub(crate) fn talk(kind: Kind, ends: &Ends<'_>, time: Duration, cpu: usize) -> R
     })
 }
 
-/// Whatever else the machine does on this processor waits for the calling thread.
-fn come_first_on(cpu: usize) -> Result<()> {
+/// Pins the calling thread to a processor and gives it priority over all other work there.
+fn run_with_highest_priority(cpu: usize) -> Result<()> {
     pin(cpu)?;
-    // Of the kernel's priorities, which are a thread's, none is higher.
+    // On Linux the nice value belongs to a thread, and -20 is the highest priority.
     setpriority_process(None, -20).context("raise the priority")
 }
 
-fn answer_connections(listener: &TcpListener) -> Result<()> {
+fn serve_connections(listener: &TcpListener) -> Result<()> {
     let mut byte = END;
     loop {
         let (mut far, _) = listener.accept().context("accept")?;
         if far.read(&mut byte).context("the server reads")? == 0 {
             return Ok(());
         }
-        far.write_all(&byte).context("the server answers")?;
+        far.write_all(&byte).context("the server replies")?;
         // The client closes first, as clients do, and keeps the port for a while.
         far.read(&mut [0]).context("the server waits for the end")?;
         if byte == END {
@@ -109,12 +114,12 @@ fn answer_connections(listener: &TcpListener) -> Result<()> {
 
 fn connections(target: SocketAddr, time: Duration) -> Result<Turn> {
     let once = |mut near: TcpStream, byte: [u8; 1]| -> Result<()> {
-        near.write_all(&byte).context("the client asks")?;
+        near.write_all(&byte).context("the client sends a request")?;
         near.read_exact(&mut [0]).context("the client reads")
     };
     let first = TcpStream::connect_timeout(&target, DEADLINE).context("connect")?;
     first.set_read_timeout(Some(DEADLINE))?;
-    once(first, ASK)?;
+    once(first, REQUEST)?;
 
     let mut took = Vec::with_capacity(1 << 20);
     let started = Instant::now();
@@ -122,7 +127,7 @@ fn connections(target: SocketAddr, time: Duration) -> Result<Turn> {
     while before - started < time {
         let near = TcpStream::connect(target)
             .with_context(|| format!("connection {} to {target}", took.len()))?;
-        once(near, ASK)?;
+        once(near, REQUEST)?;
         let now = Instant::now();
         took.push(nanoseconds(now - before));
         before = now;
@@ -131,13 +136,13 @@ fn connections(target: SocketAddr, time: Duration) -> Result<Turn> {
     Ok(Turn { rate: per_second(took.len(), before - started), took })
 }
 
-fn answer_requests(listener: &TcpListener) -> Result<()> {
+fn serve_requests(listener: &TcpListener) -> Result<()> {
     let (mut far, _) = listener.accept().context("accept")?;
     far.set_nodelay(true)?;
     let mut byte = END;
     loop {
         match far.read_exact(&mut byte) {
-            Ok(()) => far.write_all(&byte).context("the server answers")?,
+            Ok(()) => far.write_all(&byte).context("the server replies")?,
             Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(()),
             Err(error) => return Err(error).context("the server reads"),
         }
@@ -146,11 +151,11 @@ fn answer_requests(listener: &TcpListener) -> Result<()> {
 
 fn requests(target: SocketAddr, time: Duration) -> Result<Turn> {
     let mut near = connect(target)?;
-    let (mut took, mut byte) = (Vec::with_capacity(1 << 20), ASK);
+    let (mut took, mut byte) = (Vec::with_capacity(1 << 20), REQUEST);
     let started = Instant::now();
     let mut before = started;
     while before - started < time {
-        near.write_all(&byte).context("the client asks")?;
+        near.write_all(&byte).context("the client sends a request")?;
         near.read_exact(&mut byte).context("the client reads")?;
         let now = Instant::now();
         took.push(nanoseconds(now - before));
@@ -168,7 +173,7 @@ fn send(target: SocketAddr, time: Duration) -> Result<()> {
     Ok(())
 }
 
-/// Bits per second.
+/// Receives until the end, and gives the rate in bits per second.
 fn receive(listener: &TcpListener) -> Result<f64> {
     let (mut far, _) = listener.accept().context("accept")?;
     let (mut buffer, mut received) = (vec![0; 256 << 10], 0_u64);

@@ -1,4 +1,4 @@
-//! The rules of kube-proxy, made by itself.
+//! The rules of kube-proxy, made by the real program.
 
 use std::fmt::{self, Display, Formatter};
 use std::fs;
@@ -11,22 +11,23 @@ use serde_json::json;
 use weir_api_tests::Daemon;
 use weir_tests::lab::{Cluster, Member, Stack};
 
-use super::control::Control;
+use super::api_server::ApiServer;
 use super::objects::Service;
 
-/// How kube-proxy does it.
+/// The modes of kube-proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
     Iptables,
     Nftables,
 }
 
-/// What it took to have the rules on both nodes at once.
+/// The rules of kube-proxy on both nodes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Synced {
+    /// From the start of kube-proxy to the last rule.
     pub(crate) took: Duration,
-    /// Where the measured Service's rule is among those that a packet is compared with, beginning
-    /// with 1, at the client's node of the worse place; only of iptables.
+    /// The position of the measured Service's rule among those that a packet is compared with. It
+    /// begins with 1, is that of the node with the later rule, and exists with iptables only.
     pub(crate) position: Option<usize>,
 }
 
@@ -39,21 +40,21 @@ impl Display for Mode {
     }
 }
 
-/// Lets kube-proxy make its rules on both nodes, and ends it: rules stay. None when they are not
-/// complete after `patience`.
+/// Runs kube-proxy on both nodes until the rules are complete, and ends it: the rules stay. Gives
+/// `None` when they are not complete within `timeout`.
 pub(crate) fn program(
-    control: &Control,
+    api_server: &ApiServer,
     cluster: &Cluster,
     mode: Mode,
     measured: &Service,
     services: u32,
-    patience: Duration,
+    timeout: Duration,
 ) -> Result<Option<Synced>> {
     let started = Instant::now();
     let mut running = Vec::new();
     for node in cluster.nodes() {
-        let plug = control.plug(node)?;
-        running.push((start(control, node, mode)?, plug));
+        let link = api_server.connect(node)?;
+        running.push((start(api_server, node, mode)?, link));
     }
     let wanted = usize::try_from(services)?;
     loop {
@@ -66,18 +67,18 @@ pub(crate) fn program(
         if missing == 0 {
             let mut position = None;
             for node in cluster.nodes() {
-                position = position.max(find(node, mode, measured)?);
+                position = position.max(rule_position(node, mode, measured)?);
             }
             return Ok(Some(Synced { took, position }));
         }
-        if took > patience {
+        if took > timeout {
             return Ok(None);
         }
         std::thread::sleep(Duration::from_millis(200));
     }
 }
 
-fn start(control: &Control, node: &Member, mode: Mode) -> Result<Daemon> {
+fn start(api_server: &ApiServer, node: &Member, mode: Mode) -> Result<Daemon> {
     let dir = node.machine().dir();
     let config = dir.join("kube-proxy.yaml");
     let text = json!({
@@ -85,10 +86,10 @@ fn start(control: &Control, node: &Member, mode: Mode) -> Result<Daemon> {
         "kind": "KubeProxyConfiguration",
         "mode": mode.to_string(),
         "hostnameOverride": node.name(),
-        "clientConnection": {"kubeconfig": control.kubeconfig()},
+        "clientConnection": {"kubeconfig": api_server.kubeconfig()},
         "clusterCIDR": "10.244.0.0/16",
         "detectLocalMode": "ClusterCIDR",
-        // The size of the table is the machine's.
+        // The conntrack table belongs to the host.
         "conntrack": {"maxPerCore": 0, "min": 0},
     });
     fs::write(&config, text.to_string()).context("configure kube-proxy")?;
@@ -99,7 +100,7 @@ fn start(control: &Control, node: &Member, mode: Mode) -> Result<Daemon> {
     Daemon::start(node, command, &dir.join("kube-proxy.log"))
 }
 
-/// For how many Services there are rules.
+/// The number of Services that have rules.
 fn count(node: &Member, mode: Mode) -> Result<usize> {
     Ok(match mode {
         Mode::Iptables => {
@@ -108,13 +109,13 @@ fn count(node: &Member, mode: Mode) -> Result<usize> {
         Mode::Nftables => {
             let list = ["list", "map", "ip", "kube-proxy", "service-ips"];
             let listed = node.command("nft")?.args(list).finish()?;
-            // It is not there at first.
+            // The map does not exist at first.
             String::from_utf8_lossy(&listed.stdout).matches(" : goto service-").count()
         }
     })
 }
 
-fn find(node: &Member, mode: Mode, measured: &Service) -> Result<Option<usize>> {
+fn rule_position(node: &Member, mode: Mode, measured: &Service) -> Result<Option<usize>> {
     if mode == Mode::Nftables {
         return Ok(None);
     }

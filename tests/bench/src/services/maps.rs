@@ -1,4 +1,4 @@
-//! What is in Weir's maps of Services.
+//! The Services in Weir's maps.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -17,12 +17,13 @@ pub(crate) struct Frontends(Table<ServiceKey<V4>, Service>);
 
 impl Frontends {
     pub(crate) fn of(node: &Member) -> Result<Self> {
-        // A descriptor is good everywhere, but the path is only in the node's file systems.
+        // The descriptor works in any namespace, but the path exists in the node's mount namespace
+        // only.
         let table = node.run(|| Ok(Table::open(&Pins::new(node.pin_dir()), SERVICES_V4)?));
         table.map(Self).context("open the map of Services")
     }
 
-    /// What packets to a Service's port are told.
+    /// The map's entry for a Service's port.
     pub(crate) fn get(&self, service: &objects::Service) -> Result<Option<Service>> {
         let address = service.address.into();
         let key =
@@ -30,17 +31,18 @@ impl Frontends {
         Ok(self.0.get(&key)?)
     }
 
-    /// How many Services have a port there.
+    /// The number of Services in the map.
     pub(crate) fn count(&self) -> Result<usize> {
         let entries = self.0.entries()?;
         Ok(entries.iter().filter(|(key, _)| key.protocol == protocol::TCP).count())
     }
 }
 
-/// Waits until a node's map has so many Services; tells whether it has in time. There may be no room.
-pub(crate) fn wait_for(node: &Member, services: u32, patience: Duration) -> Result<bool> {
+/// Waits until a node's map has `services` Services. Gives false when it has not within `timeout`,
+/// or when the agent reports that they do not fit.
+pub(crate) fn wait_for(node: &Member, services: u32, timeout: Duration) -> Result<bool> {
     let (frontends, wanted) = (Frontends::of(node)?, usize::try_from(services)?);
-    let end = Instant::now() + patience;
+    let end = Instant::now() + timeout;
     while frontends.count()? < wanted {
         let unfit = node.get("/metrics")?.metric("weir_services_unfit");
         if unfit.is_some_and(|unfit| unfit > 0.0) || Instant::now() >= end {

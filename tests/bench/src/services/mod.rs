@@ -1,14 +1,14 @@
-//! Services: what connections, requests and a stream cost through Weir, through kube-proxy's rules,
-//! and without either.
+//! Services: the rates of connections, requests and a stream through Weir, through kube-proxy's
+//! rules, and through neither.
 //!
-//! Each contender is a cluster of its own. Client, server and all work of the kernel between them
-//! share one processor, on which nothing else of the benchmark runs; the contenders take turns
-//! within each round, and what is compared is turns of the same round.
+//! Each contender has a cluster of its own. Client, server and all work of the kernel between them
+//! share one processor, on which nothing else of the benchmark runs. The contenders take turns
+//! within each round, and only turns of the same round are compared.
 
-mod control;
+mod api_server;
+mod contender;
 mod exchange;
 mod kube_proxy;
-mod lane;
 mod maps;
 mod objects;
 mod plot;
@@ -17,6 +17,7 @@ mod programs;
 mod report;
 mod rounds;
 mod targets;
+mod testbed;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -28,24 +29,25 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::machine::Machine;
 use crate::output::Format;
+use contender::{Contender, Place};
 use exchange::Kind;
-use lane::{Contender, Lane, Place, Workshop};
-use programming::{Effort, Size};
+use programming::{ProgrammingOptions, Size};
 use report::{GivenUp, Report, Sync};
 use rounds::Plan;
+use testbed::{Testbed, TestbedBuilder};
 
 /// A part of the benchmark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Part {
-    /// Connect, ask for a byte, get one, close; one connection after the other
+    /// Connections one after the other: connect, send a byte, receive a byte, close
     Connect,
-    /// Ask for a byte and get one, again and again on one connection
+    /// Requests and replies of one byte, one after the other on one connection
     Request,
     /// Send as much as possible on one connection
     Stream,
-    /// What Weir's programs take for each packet
+    /// The time of Weir's programs for each packet
     Programs,
-    /// How soon Weir's maps hold what is written
+    /// The delay from written manifests to Weir's maps
     Programming,
 }
 
@@ -60,15 +62,15 @@ impl Part {
     }
 }
 
-/// Services: connections and requests against kube-proxy's rules and a network without any
+/// Services: connections and requests through Weir, kube-proxy's rules, and neither
 #[derive(Args, Debug)]
 pub(crate) struct Options {
-    /// Services that there are, the measured one among them
+    /// Numbers of Services, which include the measured one
     #[arg(long, value_name = "N", value_delimiter = ',', default_value = "1,1000,10000,50000",
         value_parser = value_parser!(u32).range(1..=60_000))]
     services: Vec<u32>,
 
-    /// What is measured
+    /// The parts to measure
     #[arg(
         long,
         value_enum,
@@ -78,7 +80,7 @@ pub(crate) struct Options {
     )]
     only: Vec<Part>,
 
-    /// Through what
+    /// The contenders to measure
     #[arg(
         long,
         value_enum,
@@ -88,7 +90,7 @@ pub(crate) struct Options {
     )]
     through: Vec<Contender>,
 
-    /// Where the client is
+    /// The node that the client is on
     #[arg(
         long,
         value_enum,
@@ -107,12 +109,12 @@ pub(crate) struct Options {
         value_parser = value_parser!(u64).range(10..=30_000))]
     milliseconds: u64,
 
-    /// Sizes that the agent is loaded with, as Services x endpoints of each
+    /// Sizes of the agent's load, as Services x endpoints of each
     #[arg(long, value_name = "NxN", value_delimiter = ',', num_args = 0..,
         default_value = "1000x10,10000x10")]
     sizes: Vec<Size>,
 
-    /// Starts that are measured for each size; the median counts
+    /// Starts to measure for each size; the median counts
     #[arg(long, value_name = "N", default_value_t = 3)]
     starts: u32,
 
@@ -120,19 +122,19 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N", default_value_t = 200, value_parser = value_parser!(u32).range(10..))]
     changes: u32,
 
-    /// Seconds for which a hundred endpoints change each second (0: not at all)
+    /// Seconds of changing a hundred endpoints each second (0 leaves this out)
     #[arg(long, value_name = "N", default_value_t = 60)]
     churn: u64,
 
-    /// The largest number of Services that kube-proxy is measured with
+    /// Largest number of Services to measure kube-proxy with
     #[arg(long, value_name = "N", default_value_t = 10_000)]
     kube_proxy_up_to: u32,
 
-    /// Seconds that rules and maps for all Services may take
+    /// Seconds after which a contender whose rules or maps are incomplete is given up
     #[arg(long, value_name = "N", default_value_t = 180)]
     patience: u64,
 
-    /// The processor of client and server; everything else runs on others
+    /// Processor of client and server; everything else runs on others
     #[arg(long, value_name = "NUMBER", default_value_t = 0)]
     cpu: usize,
 
@@ -145,11 +147,11 @@ pub(crate) struct Options {
     output: Format,
 }
 
-/// Measures and prints.
+/// Measures and prints the figures.
 pub(crate) fn measure(options: &Options) -> Result<()> {
     let machine = Machine::describe()?;
-    leave(options.cpu)?;
-    let (lanes, given_up) = lanes(options)?;
+    avoid_processor(options.cpu)?;
+    let (testbeds, given_up) = build_testbeds(options)?;
     let plan = Plan {
         kinds: options.only.iter().filter_map(|part| part.kind()).collect(),
         places: options.places.clone(),
@@ -158,21 +160,22 @@ pub(crate) fn measure(options: &Options) -> Result<()> {
         cpu: options.cpu,
     };
     let has = |part| options.only.contains(&part);
-    let traffic = rounds::measure(&lanes, &plan)?;
-    let programs = if has(Part::Programs) { programs::measure(&lanes, &plan)? } else { Vec::new() };
-    let syncs = lanes.iter().filter_map(Sync::of).collect();
-    drop(lanes);
+    let traffic = rounds::measure(&testbeds, &plan)?;
+    let programs =
+        if has(Part::Programs) { programs::measure(&testbeds, &plan)? } else { Vec::new() };
+    let syncs = testbeds.iter().filter_map(Sync::of).collect();
+    drop(testbeds);
     let mut programming = Vec::new();
     if has(Part::Programming) {
-        let effort = Effort {
+        let programming_options = ProgrammingOptions {
             starts: options.starts,
             changes: options.changes,
             churn: Duration::from_secs(options.churn),
-            patience: Duration::from_secs(options.patience),
+            timeout: Duration::from_secs(options.patience),
             cpu: options.cpu,
         };
         for &size in &options.sizes {
-            programming.push(programming::measure(size, &effort)?);
+            programming.push(programming::measure(size, &programming_options)?);
         }
     }
     let report = Report { machine, traffic, syncs, given_up, programs, programming };
@@ -186,24 +189,25 @@ pub(crate) fn measure(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Everybody who takes turns, and whose rules were not complete in time.
-fn lanes(options: &Options) -> Result<(Vec<Lane>, Vec<GivenUp>)> {
-    let (mut lanes, mut given_up) = (Vec::new(), Vec::new());
+/// Builds the testbeds. The contenders whose rules or maps were not complete in time are given up.
+fn build_testbeds(options: &Options) -> Result<(Vec<Testbed>, Vec<GivenUp>)> {
+    let (mut testbeds, mut given_up) = (Vec::new(), Vec::new());
     if options.only == [Part::Programming] {
-        return Ok((lanes, given_up));
+        return Ok((testbeds, given_up));
     }
-    let workshop = Workshop::new(Duration::from_secs(options.patience), options.cpu);
+    let builder = TestbedBuilder::new(Duration::from_secs(options.patience), options.cpu);
     for (contender, services) in wanted(options) {
         eprintln!("preparing: {contender}, {services} Services");
-        match workshop.make(contender, services)? {
-            Some(lane) => lanes.push(lane),
+        match builder.build(contender, services)? {
+            Some(testbed) => testbeds.push(testbed),
             None => given_up.push(GivenUp { contender, services, seconds: options.patience }),
         }
     }
-    Ok((lanes, given_up))
+    Ok((testbeds, given_up))
 }
 
-/// The lanes, those with the fewest Services first: they only ever become more.
+/// The contenders with their numbers of Services. Those with the fewest come first, because the
+/// control plane's Services are never deleted.
 fn wanted(options: &Options) -> Vec<(Contender, u32)> {
     let counts: BTreeSet<_> = options.services.iter().copied().collect();
     let mut wanted = Vec::new();
@@ -218,13 +222,13 @@ fn wanted(options: &Options) -> Vec<(Contender, u32)> {
     wanted
 }
 
-/// Keeps this thread, and whatever it starts, off the processor that is measured on.
-fn leave(cpu: usize) -> Result<()> {
+/// Keeps this thread, and everything that it starts, off the processor of the measurements.
+fn avoid_processor(cpu: usize) -> Result<()> {
     let mut processors: CpuSet = sched_getaffinity(None).context("ask for the processors")?;
     ensure!(processors.is_set(cpu), "there is no processor {cpu}");
     processors.unset(cpu);
     if processors.count() > 0 {
-        sched_setaffinity(None, &processors).context("leave a processor")?;
+        sched_setaffinity(None, &processors).context("avoid the processor of the measurements")?;
     }
     Ok(())
 }

@@ -1,36 +1,37 @@
-//! Services as Kubernetes has them: the one that is measured, and others around it.
+//! Service and EndpointSlice objects: of the measured Service and of the others.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use serde_json::{Value, json};
 
-/// The measured Service's port, and that of all pods.
+/// The port of all Services.
 pub(crate) const PORT: u16 = 80;
+/// The port of all endpoints.
 pub(crate) const TARGET_PORT: u16 = 8080;
 
-/// A Service with one port, and one slice with its endpoints.
+/// A Service with one port and one EndpointSlice.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Service {
     pub(crate) name: String,
     pub(crate) address: Ipv4Addr,
-    /// Addresses and the nodes that they are on.
+    /// The endpoints' addresses and nodes.
     pub(crate) endpoints: Vec<(IpAddr, String)>,
 }
 
 impl Service {
-    /// The one that is measured, with one endpoint.
+    /// The measured Service, with one endpoint.
     pub(crate) fn measured(server: IpAddr) -> Self {
         let address = Ipv4Addr::new(10, 96, 1, 1);
         let endpoints = vec![(server, "node1".to_owned())];
         Self { name: "measured".to_owned(), address, endpoints }
     }
 
-    /// One of up to 60,000 others, with so many endpoints, which exist on paper only.
+    /// One of up to 60,000 other Services, with a number of endpoints that do not exist.
     pub(crate) fn other(number: u32, endpoints: u32) -> Self {
         let [_, high, middle, low] = (number + 512).to_be_bytes();
         let endpoint = |index: u32| {
             let [_, b, c, d] = (number * endpoints + index).to_be_bytes();
-            // Far more pods than any cluster's network of the lab has room for.
+            // A range of its own: the pod network of the lab's clusters is too small.
             (Ipv4Addr::new(100 + b, c, d / 2 * 2, 1 + d % 2).into(), "elsewhere".to_owned())
         };
         Self {
@@ -40,12 +41,12 @@ impl Service {
         }
     }
 
-    /// Where clients find it.
+    /// The address and port that clients connect to.
     pub(crate) fn target(&self) -> SocketAddr {
         SocketAddr::new(self.address.into(), PORT)
     }
 
-    /// The Service's object.
+    /// The Service object.
     pub(crate) fn service(&self) -> Value {
         let Self { name, address, .. } = self;
         json!({
@@ -63,7 +64,7 @@ impl Service {
         })
     }
 
-    /// The object with its endpoints.
+    /// The EndpointSlice object.
     pub(crate) fn slice(&self) -> Value {
         let Self { name, endpoints, .. } = self;
         let endpoint = |(address, node): &(IpAddr, String)| json!({"addresses": [address], "nodeName": node, "conditions": {"ready": true}});
@@ -78,7 +79,7 @@ impl Service {
         })
     }
 
-    /// Both as YAML (which JSON is).
+    /// Both objects as YAML documents. JSON is YAML.
     pub(crate) fn yaml(&self) -> String {
         format!("{}\n---\n{}\n", self.service(), self.slice())
     }
@@ -91,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_two_services_share_an_address_and_no_two_endpoints_either() {
+    fn services_and_endpoints_have_different_addresses() {
         let mut services: Vec<_> = (0..50_000).map(|number| Service::other(number, 2)).collect();
         services.push(Service::measured(IpAddr::from([10, 244, 1, 2])));
         let addresses: BTreeSet<_> = services.iter().map(|service| service.address).collect();
@@ -100,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn all_services_are_in_one_network_of_16_bits() {
+    fn cluster_ips_are_in_one_range_of_16_bits() {
         for number in [0, 49_999] {
             let [a, b, ..] = Service::other(number, 1).address.octets();
             assert_eq!((a, b), (10, 96), "{number}");

@@ -1,4 +1,4 @@
-//! The rate of connections over the number of Services, as a picture.
+//! A plot of the rate of connections over the number of Services.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -10,19 +10,19 @@ use anyhow::{Context, Result, anyhow, ensure};
 use plotters::coord::Shift;
 use plotters::prelude::*;
 
+use super::contender::{Contender, Place};
 use super::exchange::Kind;
-use super::lane::{Contender, Place};
 use super::rounds::Row;
 
 const SIZE: (u32, u32) = (960, 400);
-/// Room for axes and their labels, in pixels.
+/// The space for axes and their labels, in pixels.
 const LEFT: u32 = 56;
 const BELOW: u32 = 40;
 
 /// A contender's points: Services, and thousands of connections a second.
 type Line = (Contender, Vec<(f64, f64)>);
 
-/// Draws a chart for each place into `file`, which is replaced as a whole.
+/// Draws a chart for each place into `file`, which is replaced atomically.
 pub(crate) fn draw(file: &Path, rows: &[Row]) -> Result<()> {
     let mut charts = Vec::new();
     for place in Place::ALL {
@@ -33,9 +33,9 @@ pub(crate) fn draw(file: &Path, rows: &[Row]) -> Result<()> {
     }
     ensure!(!charts.is_empty(), "no connections were measured: there is nothing to draw");
     let svg = svg(&charts)?;
-    let beside = file.with_extension("svg.new");
-    fs::write(&beside, svg).with_context(|| format!("write {}", beside.display()))?;
-    fs::rename(&beside, file).with_context(|| format!("write {}", file.display()))
+    let new = file.with_extension("svg.new");
+    fs::write(&new, svg).with_context(|| format!("write {}", new.display()))?;
+    fs::rename(&new, file).with_context(|| format!("write {}", file.display()))
 }
 
 fn lines(rows: &[Row], place: Place) -> Vec<Line> {
@@ -53,11 +53,11 @@ fn svg(charts: &[(Place, Vec<Line>)]) -> Result<String> {
     let mut svg = String::new();
     {
         let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
-        area.fill(&WHITE).map_err(said)?;
+        area.fill(&WHITE).map_err(draw_error)?;
         for ((place, lines), area) in charts.iter().zip(area.split_evenly((1, charts.len()))) {
             chart(&area, *place, lines)?;
         }
-        area.present().map_err(said)?;
+        area.present().map_err(draw_error)?;
     }
     Ok(svg)
 }
@@ -72,7 +72,7 @@ fn chart(area: &DrawingArea<SVGBackend<'_>, Shift>, place: Place, lines: &[Line]
         .x_label_area_size(BELOW)
         .y_label_area_size(LEFT)
         .build_cartesian_2d(services.log_scale(), 0.0..most * 1.35)
-        .map_err(said)?;
+        .map_err(draw_error)?;
     chart
         .configure_mesh()
         .x_desc("Services")
@@ -80,13 +80,13 @@ fn chart(area: &DrawingArea<SVGBackend<'_>, Shift>, place: Place, lines: &[Line]
         .x_label_formatter(&|services| format!("{services:.0}"))
         .light_line_style(WHITE)
         .draw()
-        .map_err(said)?;
+        .map_err(draw_error)?;
     for (contender, points) in lines {
         let color = color(*contender);
         let line = LineSeries::new(points.iter().copied(), color.stroke_width(2)).point_size(3);
         chart
             .draw_series(line)
-            .map_err(said)?
+            .map_err(draw_error)?
             .label(contender.to_string())
             .legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], color.stroke_width(2)));
     }
@@ -95,10 +95,10 @@ fn chart(area: &DrawingArea<SVGBackend<'_>, Shift>, place: Place, lines: &[Line]
         .position(SeriesLabelPosition::UpperRight)
         .background_style(WHITE)
         .draw()
-        .map_err(said)
+        .map_err(draw_error)
 }
 
-/// From the smallest to the largest, which differ.
+/// The range from the smallest to the largest value. It is never empty.
 fn extent(values: impl Iterator<Item = f64>) -> Range<f64> {
     let (least, most) = values
         .fold((f64::INFINITY, 1.0_f64), |(least, most), value| (least.min(value), most.max(value)));
@@ -115,8 +115,8 @@ fn color(contender: Contender) -> RGBColor {
     }
 }
 
-/// The library's errors borrow what is drawn on.
-fn said(error: impl Display) -> anyhow::Error {
+/// An owned error: the library's errors borrow the drawing area.
+fn draw_error(error: impl Display) -> anyhow::Error {
     anyhow!("draw: {error}")
 }
 
@@ -125,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_picture_has_a_line_for_each_contender_and_the_place_above_it() {
+    fn a_plot_has_a_line_for_each_contender_and_the_place_as_caption() {
         let line = |contender| (contender, vec![(1.0, 9.0), (1000.0, 8.0), (50_000.0, 8.5)]);
         let lines = vec![line(Contender::Iptables), line(Contender::Fast)];
         let svg = svg(&[(Place::SameNode, lines.clone()), (Place::AcrossNodes, lines)]).unwrap();
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn one_number_of_services_still_has_an_axis() {
+    fn a_single_number_of_services_has_a_range() {
         assert_eq!(extent([1.0].into_iter()), 1.0..10.0);
         assert_eq!(extent([1.0, 50_000.0].into_iter()), 1.0..50_000.0);
     }

@@ -1,7 +1,7 @@
-//! What Weir's programs take for each packet, as the kernel counts it.
+//! The time of Weir's programs for each packet, from the kernel's statistics.
 //!
-//! Counting costs time itself, so it is on for turns of its own only: as long as the descriptor is
-//! open that asks for it.
+//! The statistics cost time themselves, and are enabled for turns of their own only: as long as the
+//! descriptor of BPF_ENABLE_STATS (Linux 5.8) is open.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,23 +13,24 @@ use serde::Serialize;
 use weir_datapath::{Hook, Pins};
 use weir_tests::lab::{Member, Stack};
 
-use super::exchange::{Kind, talk};
-use super::lane::{Contender, Lane, Place};
+use super::contender::{Contender, Place};
+use super::exchange::{Kind, run_exchange};
 use super::rounds::Plan;
+use super::testbed::Testbed;
 
-/// What one program took.
+/// The cost of a program.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Cost {
     pub(crate) program: String,
-    /// Runs for each connection or request.
+    /// Runs per connection or request.
     pub(crate) runs: f64,
-    /// In nanoseconds, of each run.
+    /// The time of a run, in nanoseconds.
     pub(crate) time: f64,
-    /// What the verifier looked at.
+    /// Instructions that the verifier processed.
     pub(crate) instructions: Option<u32>,
 }
 
-/// What all programs took while two pods talked.
+/// The costs of all programs during one kind of traffic.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Costs {
     pub(crate) contender: Contender,
@@ -46,29 +47,30 @@ struct Count {
     instructions: Option<u32>,
 }
 
-/// Measures in each lane of Weir's with the fewest Services.
-pub(crate) fn measure(lanes: &[Lane], plan: &Plan) -> Result<Vec<Costs>> {
+/// Measures in each of Weir's testbeds with the fewest Services.
+pub(crate) fn measure(testbeds: &[Testbed], plan: &Plan) -> Result<Vec<Costs>> {
     let mut all = Vec::new();
-    let fewest = lanes.iter().map(|lane| lane.services).min();
-    for lane in lanes.iter().filter(|lane| Some(lane.services) == fewest) {
-        let Some(cluster) = lane.weir_cluster() else { continue };
+    let fewest = testbeds.iter().map(|testbed| testbed.services).min();
+    for testbed in testbeds.iter().filter(|testbed| Some(testbed.services) == fewest) {
+        let Some(cluster) = testbed.weir_cluster() else { continue };
         for &place in &plan.places {
             for kind in [Kind::Connect, Kind::Request] {
-                eprintln!("measuring: programs, {}, {place}, {kind:?}", lane.contender);
+                eprintln!("measuring: programs, {}, {place}, {kind:?}", testbed.contender);
                 let before = counts(cluster.nodes())?;
-                let counting = enable_stats(Stats::RunTime).context("count programs' time")?;
-                let turn = talk(kind, &lane.ends(place), plan.time, plan.cpu)?;
-                drop(counting);
+                let statistics =
+                    enable_stats(Stats::RunTime).context("enable the statistics of programs")?;
+                let turn = run_exchange(kind, &testbed.ends(place), plan.time, plan.cpu)?;
+                drop(statistics);
                 let after = counts(cluster.nodes())?;
                 let costs = difference(&before, &after, turn.took.len());
-                all.push(Costs { contender: lane.contender, place, kind, costs });
+                all.push(Costs { contender: testbed.contender, place, kind, costs });
             }
         }
     }
     Ok(all)
 }
 
-/// The counters of all nodes' programs at devices, together.
+/// The sums of the counters of all nodes' programs at devices.
 fn counts(nodes: &[Member]) -> Result<BTreeMap<&'static str, Count>> {
     let mut counts: BTreeMap<_, Count> = BTreeMap::new();
     for node in nodes {
@@ -76,7 +78,8 @@ fn counts(nodes: &[Member]) -> Result<BTreeMap<&'static str, Count>> {
         for hook in Hook::ALL {
             let name = hook.program();
             let info = node.run(|| Ok(ProgramInfo::from_pin(pins.program(name))?));
-            let info = info.with_context(|| format!("look at {name} of {}", node.name()))?;
+            let info =
+                info.with_context(|| format!("read the counters of {name} on {}", node.name()))?;
             let count = counts.entry(name).or_default();
             count.time += info.run_time();
             count.runs += info.run_count();
@@ -110,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_ran_before_does_not_count_and_what_did_not_run_is_left_out() {
+    fn earlier_runs_are_subtracted_and_programs_without_runs_are_left_out() {
         let count = |nanoseconds, runs| Count {
             time: Duration::from_nanos(nanoseconds),
             runs,

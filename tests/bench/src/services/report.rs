@@ -4,16 +4,17 @@ use anyhow::{Context, Result};
 use comfy_table::Table;
 use serde::Serialize;
 
+use super::contender::Contender;
 use super::exchange::Kind;
-use super::lane::{Contender, Lane};
 use super::programming::{Churn, Programming};
 use super::programs::{Cost, Costs};
 use super::rounds::Row;
 use super::targets;
+use super::testbed::Testbed;
 use crate::machine::Machine;
-use crate::output::{aligned, mebibytes, milliseconds, table};
+use crate::output::{align_numbers, mebibytes, milliseconds, table};
 
-/// Everything that one run tells.
+/// The figures of a run.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
     pub(crate) machine: Machine,
@@ -24,14 +25,15 @@ pub(crate) struct Report {
     pub(crate) programming: Vec<Programming>,
 }
 
-/// How kube-proxy came by its rules.
+/// The time and the result of kube-proxy's first sync.
 #[derive(Debug, Serialize)]
 pub(crate) struct Sync {
     contender: Contender,
     services: u32,
-    /// From the start of two of them, one on each node, to the last rule.
+    /// From the start of kube-proxy on both nodes to the last rule.
     seconds: f64,
-    /// Of the measured Service's rule, beginning with 1, on the node where it is later.
+    /// The position of the measured Service's rule, beginning with 1, on the node where it is
+    /// later.
     position: Option<usize>,
 }
 
@@ -44,11 +46,11 @@ pub(crate) struct GivenUp {
 }
 
 impl Sync {
-    pub(crate) fn of(lane: &Lane) -> Option<Self> {
-        let synced = lane.synced?;
+    pub(crate) fn of(testbed: &Testbed) -> Option<Self> {
+        let synced = testbed.synced?;
         Some(Self {
-            contender: lane.contender,
-            services: lane.services,
+            contender: testbed.contender,
+            services: testbed.services,
             seconds: synced.took.as_secs_f64(),
             position: synced.position,
         })
@@ -56,12 +58,12 @@ impl Sync {
 }
 
 impl Report {
-    /// For programs.
+    /// The figures as JSON, for programs.
     pub(crate) fn json(&self) -> Result<String> {
         serde_json::to_string_pretty(self).context("write the report as JSON")
     }
 
-    /// For people, and as it is for a document in Markdown.
+    /// The figures as Markdown tables, for people.
     pub(crate) fn table(&self) -> String {
         let Machine { kernel, processor, processors } = &self.machine;
         let mut parts = vec![format!("Linux {kernel}, {processors} processors ({processor})")];
@@ -104,7 +106,7 @@ impl Report {
             };
             table.add_row(vec![contender.to_string(), services.to_string(), never, String::new()]);
         }
-        aligned(table, 1)
+        align_numbers(table, 1)
     }
 }
 
@@ -153,7 +155,7 @@ fn traffic(kind: Kind, rows: &[&Row]) -> Table {
             format!("{:+.0} … {:+.0} %", (least - 1.0) * 100.0, (most - 1.0) * 100.0),
         ]);
     }
-    aligned(table, 3)
+    align_numbers(table, 3)
 }
 
 fn programs(all: &[Costs]) -> Table {
@@ -185,7 +187,7 @@ fn programs(all: &[Costs]) -> Table {
             ]);
         }
     }
-    aligned(table, 4)
+    align_numbers(table, 4)
 }
 
 fn programming(sizes: &[Programming]) -> Table {
@@ -215,7 +217,7 @@ fn programming(sizes: &[Programming]) -> Table {
             targets::change(one),
         ]);
     }
-    aligned(table, 1)
+    align_numbers(table, 1)
 }
 
 fn churn(sizes: &[Programming]) -> Table {
@@ -243,5 +245,5 @@ fn churn(sizes: &[Programming]) -> Table {
             milliseconds(behind),
         ]);
     }
-    aligned(table, 1)
+    align_numbers(table, 1)
 }

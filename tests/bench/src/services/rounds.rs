@@ -1,4 +1,4 @@
-//! The lanes take turns, and each turn is compared with the others of its round.
+//! The contenders take turns, and each turn is compared with the others of its round.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -6,10 +6,11 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use serde::Serialize;
 
-use super::exchange::{Kind, Turn, talk};
-use super::lane::{Contender, Lane, Place};
+use super::contender::{Contender, Place};
+use super::exchange::{Kind, Turn, run_exchange};
+use super::testbed::Testbed;
 
-/// What is measured, and for how long.
+/// What to measure, and for how long.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) kinds: Vec<Kind>,
@@ -19,31 +20,31 @@ pub(crate) struct Plan {
     pub(crate) cpu: usize,
 }
 
-/// Medians of all rounds; a ratio is that of two turns of a round, and of these the median.
+/// The medians of all rounds. A ratio is the median of the ratios of two turns of the same round.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Row {
     pub(crate) place: Place,
     pub(crate) kind: Kind,
     pub(crate) contender: Contender,
     pub(crate) services: u32,
-    /// Whether no lane of the contender has fewer Services.
+    /// Whether this is the contender's testbed with the fewest Services.
     pub(crate) is_with_fewest: bool,
-    /// Per second: connections, requests, or bits.
+    /// Connections, requests or bits per second.
     pub(crate) rate: f64,
-    /// In microseconds.
+    /// The time of a connection or request, in microseconds.
     pub(crate) median: f64,
     pub(crate) p99: f64,
-    /// To the rate of the bare network.
+    /// Ratio to the rate of the bare network.
     pub(crate) to_bare: Option<f64>,
-    /// To the rate of iptables with the fewest Services.
+    /// Ratio to the rate of iptables with the fewest Services.
     pub(crate) to_iptables: Option<f64>,
-    /// To the rate of the same contender with the fewest Services.
+    /// Ratio to the rate of the same contender with the fewest Services.
     pub(crate) to_fewest: Option<f64>,
     /// The smallest and the largest rate, divided by the median.
     pub(crate) spread: (f64, f64),
 }
 
-/// A lane's turns of one kind at one place.
+/// The turns of a testbed, of one kind at one place.
 #[derive(Default)]
 struct Turns {
     rates: Vec<f64>,
@@ -52,44 +53,48 @@ struct Turns {
 }
 
 /// Measures everything.
-pub(crate) fn measure(lanes: &[Lane], plan: &Plan) -> Result<Vec<Row>> {
+pub(crate) fn measure(testbeds: &[Testbed], plan: &Plan) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for &place in &plan.places {
         for &kind in &plan.kinds {
-            let lanes = who_takes_part(lanes, kind);
-            let turns = take_turns(&lanes, place, kind, plan)?;
-            rows.extend(compare(place, kind, &lanes, &turns));
+            let testbeds = participants(testbeds, kind);
+            let turns = take_turns(&testbeds, place, kind, plan)?;
+            rows.extend(compare(place, kind, &testbeds, &turns));
         }
     }
     Ok(rows)
 }
 
-/// How many Services there are says nothing of a stream, whose packets belong to one connection.
-fn who_takes_part(lanes: &[Lane], kind: Kind) -> Vec<&Lane> {
-    let fewest = |lane: &Lane| {
-        let of_same = lanes.iter().filter(|other| other.contender == lane.contender);
-        of_same.map(|other| other.services).min() == Some(lane.services)
+/// The testbeds that are measured with this kind. A stream is measured with the fewest Services
+/// only: its packets belong to one connection, which the number of Services does not affect.
+fn participants(testbeds: &[Testbed], kind: Kind) -> Vec<&Testbed> {
+    let fewest = |testbed: &Testbed| {
+        let of_same = testbeds.iter().filter(|other| other.contender == testbed.contender);
+        of_same.map(|other| other.services).min() == Some(testbed.services)
     };
-    lanes.iter().filter(|lane| kind != Kind::Stream || fewest(lane)).collect()
+    testbeds.iter().filter(|testbed| kind != Kind::Stream || fewest(testbed)).collect()
 }
 
-fn take_turns(lanes: &[&Lane], place: Place, kind: Kind, plan: &Plan) -> Result<Vec<Turns>> {
-    let turn = |lane: &Lane, time| {
-        let turn = talk(kind, &lane.ends(place), time, plan.cpu);
-        turn.with_context(|| format!("{} with {} Services, {place}", lane.contender, lane.services))
+fn take_turns(testbeds: &[&Testbed], place: Place, kind: Kind, plan: &Plan) -> Result<Vec<Turns>> {
+    let turn = |testbed: &Testbed, time| {
+        let turn = run_exchange(kind, &testbed.ends(place), time, plan.cpu);
+        turn.with_context(|| {
+            format!("{} with {} Services, {place}", testbed.contender, testbed.services)
+        })
     };
-    // Neighbours are known and caches are warm from the first turn that counts.
-    for lane in lanes {
-        turn(lane, plan.time / 5)?;
+    // A turn that is not counted fills neighbour tables and caches.
+    for testbed in testbeds {
+        turn(testbed, plan.time / 5)?;
     }
-    let mut turns: Vec<Turns> = lanes.iter().map(|_| Turns::default()).collect();
+    let mut turns: Vec<Turns> = testbeds.iter().map(|_| Turns::default()).collect();
     for round in 0..plan.rounds {
         eprintln!("measuring: {kind:?}, {place}, round {} of {}", round + 1, plan.rounds);
-        for step in 0..lanes.len() {
-            // Another one begins each round.
-            let index = (round + step) % lanes.len();
-            let (lane, turns) = lanes.get(index).zip(turns.get_mut(index)).context("a lane")?;
-            turns.add(turn(lane, plan.time)?);
+        for step in 0..testbeds.len() {
+            // Each round begins with another contender.
+            let index = (round + step) % testbeds.len();
+            let (testbed, turns) =
+                testbeds.get(index).zip(turns.get_mut(index)).context("a testbed")?;
+            turns.add(turn(testbed, plan.time)?);
         }
     }
     Ok(turns)
@@ -112,37 +117,37 @@ impl Turns {
     }
 }
 
-fn compare(place: Place, kind: Kind, lanes: &[&Lane], turns: &[Turns]) -> Vec<Row> {
+fn compare(place: Place, kind: Kind, testbeds: &[&Testbed], turns: &[Turns]) -> Vec<Row> {
     let mut fewest: BTreeMap<Contender, (u32, &Turns)> = BTreeMap::new();
-    for (lane, turns) in lanes.iter().zip(turns) {
-        let entry = fewest.entry(lane.contender).or_insert((lane.services, turns));
-        if lane.services < entry.0 {
-            *entry = (lane.services, turns);
+    for (testbed, turns) in testbeds.iter().zip(turns) {
+        let entry = fewest.entry(testbed.contender).or_insert((testbed.services, turns));
+        if testbed.services < entry.0 {
+            *entry = (testbed.services, turns);
         }
     }
     let to = |turns: &Turns, contender| fewest.get(&contender).map(|(_, base)| turns.ratio(base));
-    let row = |(lane, turns): (&&Lane, &Turns)| {
+    let row = |(testbed, turns): (&&Testbed, &Turns)| {
         let rate = median(turns.rates.iter().copied());
         let least = turns.rates.iter().copied().fold(f64::INFINITY, f64::min);
         let most = turns.rates.iter().copied().fold(0.0, f64::max);
         Row {
             place,
             kind,
-            contender: lane.contender,
-            services: lane.services,
+            contender: testbed.contender,
+            services: testbed.services,
             is_with_fewest: fewest
-                .get(&lane.contender)
-                .is_some_and(|(services, _)| *services == lane.services),
+                .get(&testbed.contender)
+                .is_some_and(|(services, _)| *services == testbed.services),
             rate,
             median: median(turns.medians.iter().copied()),
             p99: median(turns.p99s.iter().copied()),
             to_bare: to(turns, Contender::Bare),
             to_iptables: to(turns, Contender::Iptables),
-            to_fewest: to(turns, lane.contender),
+            to_fewest: to(turns, testbed.contender),
             spread: (least / rate, most / rate),
         }
     };
-    lanes.iter().zip(turns).map(row).collect()
+    testbeds.iter().zip(turns).map(row).collect()
 }
 
 fn median(values: impl Iterator<Item = f64>) -> f64 {

@@ -1,26 +1,26 @@
-//! What is good enough.
+//! The targets, and whether a figure meets them.
 
+use super::contender::Contender;
 use super::exchange::Kind;
-use super::lane::Contender;
 use super::programming::Programming;
 use super::programs::Costs;
 use super::rounds::Row;
-use crate::output::{mebibytes, of_interest};
+use crate::output::{mebibytes, target_verdict};
 
-/// Of the fast path's rate of connections and requests, with one Service.
+/// Ratios of the fast path's rates of connections and requests, with one Service.
 const TO_IPTABLES: f64 = 1.25;
 const TO_BARE: f64 = 1.0;
-/// Of the slow path's.
+/// The slow path's ratio.
 const SLOW_TO_IPTABLES: f64 = 1.0;
-/// How far the rate with many Services may be from that with one.
+/// The largest relative difference between the rate with many Services and that with one.
 const FLAT: f64 = 0.03;
-/// Of an established flow, in nanoseconds.
+/// The programs' time for a packet of an established flow, in nanoseconds.
 const PROGRAMS: f64 = 500.0;
-/// For 10,000 Services of 10 endpoints, in microseconds.
+/// The load of 10,000 Services with 10 endpoints each, in microseconds.
 const LOAD: f64 = 1e6;
-/// In microseconds.
+/// The 99th percentile of a change, in microseconds.
 const CHANGE_P99: f64 = 1e4;
-/// In bytes, for so many Services.
+/// Numbers of Services, and the largest memory in bytes.
 const MEMORY: [(u32, u64); 2] = [(1000, 40 << 20), (10_000, 250 << 20)];
 
 pub(super) fn to_bare(row: &Row) -> String {
@@ -45,7 +45,11 @@ pub(super) fn to_fewest(row: &Row) -> String {
     let is_weir = matches!(row.contender, Contender::Slow | Contender::Fast);
     let has_target = is_weir && row.kind != Kind::Stream && !row.is_with_fewest;
     let (Some(ratio), true) = (row.to_fewest, has_target) else { return String::new() };
-    of_interest(true, &format!("1.00 ± {FLAT:.2}"), (hundredths(ratio) - 1.0).abs() <= FLAT + 1e-9)
+    target_verdict(
+        true,
+        &format!("1.00 ± {FLAT:.2}"),
+        (round_to_hundredths(ratio) - 1.0).abs() <= FLAT + 1e-9,
+    )
 }
 
 /// The time of both programs of a pod's device together.
@@ -56,31 +60,35 @@ pub(super) fn programs(costs: &Costs) -> String {
     let sum: f64 = costs_of_a_pod.map(|cost| cost.time).sum();
     let limit = format!("{sum:.0} ns, ≤ {PROGRAMS:.0}");
     let is_fast = matches!(costs.contender, Contender::Fast | Contender::Direct);
-    if is_fast { of_interest(true, &limit, sum <= PROGRAMS) } else { format!("{sum:.0} ns") }
+    if is_fast { target_verdict(true, &limit, sum <= PROGRAMS) } else { format!("{sum:.0} ns") }
 }
 
 pub(super) fn load(one: &Programming) -> String {
     let limit = format!("≤ {:.0}", LOAD / 1e3);
-    of_interest(one.size.services == 10_000 && one.size.endpoints == 10, &limit, one.load <= LOAD)
+    target_verdict(
+        one.size.services == 10_000 && one.size.endpoints == 10,
+        &limit,
+        one.load <= LOAD,
+    )
 }
 
 pub(super) fn change(one: &Programming) -> String {
-    of_interest(true, &format!("≤ {:.0}", CHANGE_P99 / 1e3), one.change.p99 <= CHANGE_P99)
+    target_verdict(true, &format!("≤ {:.0}", CHANGE_P99 / 1e3), one.change.p99 <= CHANGE_P99)
 }
 
 pub(super) fn memory(one: &Programming) -> String {
     let Some((_, most)) = MEMORY.iter().find(|(services, _)| *services == one.size.services) else {
         return String::new();
     };
-    of_interest(true, &format!("≤ {}", mebibytes(*most)), one.memory <= *most)
+    target_verdict(true, &format!("≤ {}", mebibytes(*most)), one.memory <= *most)
 }
 
 fn at_least(has_target: bool, ratio: Option<f64>, target: f64) -> String {
     let Some(ratio) = ratio else { return String::new() };
-    of_interest(has_target, &format!("≥ {target:.2}"), hundredths(ratio) >= target)
+    target_verdict(has_target, &format!("≥ {target:.2}"), round_to_hundredths(ratio) >= target)
 }
 
-/// As it is printed.
-fn hundredths(ratio: f64) -> f64 {
+/// The ratio as it is printed.
+fn round_to_hundredths(ratio: f64) -> f64 {
     (ratio * 100.0).round() / 100.0
 }

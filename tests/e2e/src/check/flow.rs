@@ -1,4 +1,4 @@
-//! Requests from a pod on one node to a pod on another, all the time.
+//! Continuous HTTP requests from a pod on one node to a pod on another.
 
 use std::time::Duration;
 
@@ -8,19 +8,19 @@ use crate::kubectl::Kubectl;
 use crate::pods::{NAMESPACE, Pods};
 use crate::wait;
 
-/// A line for each request, some ten in a second. One that was lost takes a second.
-const ASK: &str = "while :; do \
+/// Prints a line for each request, about ten a second. A lost request takes a second.
+const CLIENT: &str = "while :; do \
     if curl --silent --max-time 1 --output /dev/null \"$0\"; then echo answered; else echo lost; fi; \
     sleep 0.1; done";
-const GOES_ON: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Two pods, of which one asks the other.
+/// A client pod and a server pod.
 #[derive(Debug)]
 pub(super) struct Flow {
     pods: Pods,
 }
 
-/// How many requests ended how.
+/// The numbers of requests by their outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Count {
     answered: usize,
@@ -28,7 +28,7 @@ struct Count {
 }
 
 impl Flow {
-    /// Starts it between two nodes, and sees it go.
+    /// Starts the pods on two nodes and waits for the first replies.
     ///
     /// # Errors
     /// When the pods do not start or do not reach each other.
@@ -36,41 +36,45 @@ impl Flow {
         pods.create_server("server", to)?;
         let address = pods.ready("server")?;
         let host = if address.contains(':') { format!("[{address}]") } else { address };
-        pods.create("client", from, &["sh", "-c", ASK, &format!("http://{host}:8080/hostname")])?;
+        pods.create(
+            "client",
+            from,
+            &["sh", "-c", CLIENT, &format!("http://{host}:8080/hostname")],
+        )?;
         pods.ready("client")?;
         let flow = Self { pods: pods.clone() };
-        flow.goes_on()?;
+        flow.wait_for_replies()?;
         Ok(flow)
     }
 
-    /// Waits for some more answers.
+    /// Waits for ten more replies.
     ///
     /// # Errors
-    /// When none come.
-    pub(super) fn goes_on(&self) -> Result<()> {
+    /// When they do not come in time.
+    fn wait_for_replies(&self) -> Result<()> {
         let before = self.count()?.answered;
-        wait::until("requests between nodes are answered", GOES_ON, || {
+        wait::until("requests between nodes are answered", TIMEOUT, || {
             let more = self.count()?.answered.saturating_sub(before);
-            ensure!(more >= 10, "{more} answers");
+            ensure!(more >= 10, "{more} replies");
             Ok(())
         })
     }
 
-    /// Fails if a request of it has ever been lost.
+    /// Checks that no request has been lost since the start.
     ///
     /// # Errors
-    /// Then.
-    pub(super) fn demand_nothing_lost(&self) -> Result<()> {
-        self.goes_on()?;
+    /// When one has been lost.
+    pub(super) fn ensure_nothing_lost(&self) -> Result<()> {
+        self.wait_for_replies()?;
         let Count { answered, lost } = self.count()?;
         ensure!(lost == 0, "{lost} requests were lost, {answered} were answered");
         Ok(())
     }
 
     fn count(&self) -> Result<Count> {
-        // Not while the kubelet that has the log restarts.
+        // The kubelet that serves the log may be restarting.
         let log =
-            wait::until("the client's log can be read", GOES_ON, || read(&self.pods.kubectl))?;
+            wait::until("the client's log can be read", TIMEOUT, || read(&self.pods.kubectl))?;
         let count = |word| log.lines().filter(|line| *line == word).count();
         Ok(Count { answered: count("answered"), lost: count("lost") })
     }

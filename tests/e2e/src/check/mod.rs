@@ -1,5 +1,5 @@
-//! Checks of what happens to a running cluster's pods when something below them goes away. Each has
-//! a sentence for a name, and leaves the cluster as whole as it was.
+//! Checks that pods of a running cluster keep working when a component below them goes away. The
+//! name of each check is a sentence, and each leaves the cluster as it was.
 
 mod flow;
 mod scenarios;
@@ -16,26 +16,26 @@ use crate::leaks;
 use crate::state::State;
 use scenarios::{SCENARIOS, Scenario};
 
-/// Which checks.
+/// The options of `check`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Check {
-    /// Only those whose names contain this
+    /// Run only the checks whose names contain this text
     name: Option<String>,
-    /// Only show the names
+    /// List the names without running anything
     #[arg(long)]
     list: bool,
 }
 
-/// Runs them one after the other.
+/// Runs the checks one after the other.
 ///
 /// # Errors
-/// When one fails; the others run all the same.
+/// When a check fails; the others still run.
 pub(crate) fn run(environment: &Environment, check: &Check) -> Result<()> {
     let wanted = |scenario: &&Scenario| {
         check.name.as_ref().is_none_or(|part| scenario.name.contains(part.as_str()))
     };
     let scenarios: Vec<_> = SCENARIOS.iter().filter(wanted).collect();
-    ensure!(!scenarios.is_empty(), "no check has such a name");
+    ensure!(!scenarios.is_empty(), "no check has this name");
     if check.list {
         let names: Vec<_> = scenarios.iter().map(|scenario| scenario.name).collect();
         return console::result(&names.join("\n"));
@@ -45,7 +45,7 @@ pub(crate) fn run(environment: &Environment, check: &Check) -> Result<()> {
     let mut errors = Vec::new();
     for scenario in scenarios {
         let start = Instant::now();
-        let outcome = step(scenario.name, || one(environment, scenario));
+        let outcome = step(scenario.name, || run_one(environment, scenario));
         let word = if outcome.is_ok() { "passed" } else { "failed" };
         table.add_row([word, &seconds(start.elapsed()), scenario.name]);
         errors.extend(outcome.err().map(|error| format!("{error:#}")));
@@ -57,8 +57,8 @@ pub(crate) fn run(environment: &Environment, check: &Check) -> Result<()> {
     Ok(())
 }
 
-fn one(environment: &Environment, scenario: &Scenario) -> Result<()> {
+fn run_one(environment: &Environment, scenario: &Scenario) -> Result<()> {
     let mut state = State::load(environment)?;
     (scenario.run)(environment, &mut state)?;
-    leaks::demand_none(environment, &state).context("afterwards")
+    leaks::ensure_none(environment, &state).context("afterwards")
 }

@@ -1,4 +1,4 @@
-//! What goes away, and what must go on meanwhile.
+//! The scenarios: a component goes away while pods must keep talking.
 
 use std::time::Duration;
 
@@ -18,12 +18,12 @@ use crate::wait;
 /// A check.
 #[derive(Debug)]
 pub(super) struct Scenario {
-    /// A sentence.
+    /// A sentence about Weir.
     pub(super) name: &'static str,
     pub(super) run: fn(&Environment, &mut State) -> Result<()>,
 }
 
-/// All of them.
+/// All checks.
 pub(super) const SCENARIOS: [Scenario; 7] = [
     Scenario { name: "pods keep talking while agent pods are deleted", run: agents_deleted },
     Scenario { name: "pods keep talking while the agents are upgraded", run: agents_upgraded },
@@ -34,7 +34,7 @@ pub(super) const SCENARIOS: [Scenario; 7] = [
     Scenario { name: "pods are back after their node has booted", run: node_booted },
 ];
 
-const PATIENCE: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_secs(120);
 const CLAIMANT: &str = "claimant";
 const AGENTS: [&str; 4] = ["-n", "weir-system", "-l", "app.kubernetes.io/component=agent"];
 
@@ -58,7 +58,7 @@ fn agent_killed(environment: &Environment, state: &mut State) -> Result<()> {
         let node = state.nodes.first().context("no nodes")?;
         let agent = node::agent(node)?.context("no agent runs on the node")?;
         agent.signal(Signal::KILL)?;
-        wait::holds("the agent has ended", PATIENCE, || Ok(!agent.is_alive()))?;
+        wait::holds("the agent has ended", TIMEOUT, || Ok(!agent.is_alive()))?;
         deploy::wait_for_agents(kubectl)
     })
 }
@@ -80,11 +80,11 @@ fn program_restarted(environment: &Environment, state: &mut State, name: &str) -
     })
 }
 
-/// A Node that stands for no machine, with the subnet of the node that is asked.
+/// Adds a Node object without a machine, which claims the subnet of the server's node.
 fn subnet_claimed(environment: &Environment, state: &mut State) -> Result<()> {
     while_pods_talk(environment, state, |kubectl, state| {
-        let (_, second) = two(state)?;
-        let subnets = deploy::pod_cidrs(kubectl)?.remove(&second).context("it has no subnet")?;
+        let (_, second) = first_two_nodes(state)?;
+        let subnets = kubectl.pod_cidrs()?.remove(&second).context("the node has no subnet")?;
         let claimant = json!({
             "apiVersion": "v1", "kind": "Node", "metadata": {"name": CLAIMANT},
             "spec": {"podCIDR": subnets.first(), "podCIDRs": subnets, "unschedulable": true},
@@ -93,21 +93,21 @@ fn subnet_claimed(environment: &Environment, state: &mut State) -> Result<()> {
         let addresses = json!([{"type": "InternalIP", "address": "172.31.77.99"}]);
         let status = json!({"status": {"addresses": addresses}}).to_string();
         let patch = ["patch", "node", CLAIMANT, "--subresource=status", "-p", &status];
-        let told = kubectl.run(&patch).and_then(|_| {
+        let reported = kubectl.run(&patch).and_then(|_| {
             let reason = "--field-selector=reason=PodCIDROverlap";
-            wait::until("an Event tells of it", PATIENCE, || {
+            wait::until("an Event reports the overlap", TIMEOUT, || {
                 let events = kubectl.list(&["events", "--all-namespaces", reason])?;
-                ensure!(!events.is_empty(), "none does");
+                ensure!(!events.is_empty(), "there is no such Event");
                 Ok(())
             })
         });
         kubectl.run(&["delete", "node", CLAIMANT])?;
-        told
+        reported
     })
 }
 
-/// Does `work` while a pod on the first node asks one on the second, and sees that nothing is lost
-/// and that both nodes still get new pods to work.
+/// Runs `work` while a pod on the first node sends requests to a pod on the second. Checks that no
+/// request is lost and that new pods on both nodes work afterwards.
 fn while_pods_talk(
     environment: &Environment,
     state: &mut State,
@@ -115,10 +115,10 @@ fn while_pods_talk(
 ) -> Result<()> {
     let kubectl = Kubectl::new(environment, state)?;
     let pods = Pods::new(kubectl.clone(), state)?;
-    let (first, second) = two(state)?;
+    let (first, second) = first_two_nodes(state)?;
     let flow = Flow::start(&pods, &first, &second)?;
     work(&kubectl, state)?;
-    flow.demand_nothing_lost()?;
+    flow.ensure_nothing_lost()?;
     new_pods_talk(&pods, &first, &second)?;
     pods.clear()
 }
@@ -130,24 +130,23 @@ fn new_pods_talk(pods: &Pods, first: &str, second: &str) -> Result<()> {
     let host = if address.contains(':') { format!("[{address}]") } else { address };
     pods.ready("late-client")?;
     let url = format!("http://{host}:8080/hostname");
-    wait::until("new pods reach each other", PATIENCE, || {
+    wait::until("new pods reach each other", TIMEOUT, || {
         pods.exec("late-client", &["curl", "--silent", "--max-time", "2", &url]).map(drop)
     })
 }
 
-/// The second node loses its power and boots again, with its disk as it was. Its pod is gone
-/// meanwhile and comes back, perhaps with another address; those of other nodes notice nothing but
-/// that.
+/// Powers the second node off and boots it again, with its disk as it was. Its pod comes back,
+/// perhaps with another address, and new pods reach each other afterwards.
 fn node_booted(environment: &Environment, state: &mut State) -> Result<()> {
     let kubectl = Kubectl::new(environment, state)?;
     let pods = Pods::new(kubectl.clone(), state)?;
-    let (first, second) = two(state)?;
+    let (first, second) = first_two_nodes(state)?;
     pods.create_server("booted", &second)?;
     pods.ready("booted")?;
     let index = state.nodes.iter().position(|node| node.name() == second).context("no node")?;
     node::power_off(&state.nodes[index])?;
     node::boot_again(environment, state, index, |_| Ok(()))?;
-    restarted(&kubectl, "booted")?;
+    wait_for_restart(&kubectl, "booted")?;
     deploy::wait_ready(environment, state)?;
     deploy::wait_for_agents(&kubectl)?;
     pods.ready("booted")?;
@@ -155,10 +154,10 @@ fn node_booted(environment: &Environment, state: &mut State) -> Result<()> {
     pods.clear()
 }
 
-/// Waits until the pod's container has been started again: until then the API server tells of the
-/// one before the boot.
-fn restarted(kubectl: &Kubectl, pod: &str) -> Result<()> {
-    wait::until("the pod has been started again", PATIENCE, || {
+/// Waits until the pod's container has been started again. Until then the API server shows the
+/// status from before the boot.
+fn wait_for_restart(kubectl: &Kubectl, pod: &str) -> Result<()> {
+    wait::until("the pod has been started again", TIMEOUT, || {
         let pod = kubectl.get(&["-n", crate::pods::NAMESPACE, "pod", pod])?;
         let restarts = pod["status"]["containerStatuses"][0]["restartCount"].as_u64();
         ensure!(restarts.is_some_and(|count| count > 0), "not yet");
@@ -166,7 +165,7 @@ fn restarted(kubectl: &Kubectl, pod: &str) -> Result<()> {
     })
 }
 
-fn two(state: &State) -> Result<(String, String)> {
+fn first_two_nodes(state: &State) -> Result<(String, String)> {
     let [first, second, ..] = state.nodes.as_slice() else {
         anyhow::bail!("the cluster has fewer than two nodes");
     };

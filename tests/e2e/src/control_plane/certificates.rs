@@ -1,4 +1,4 @@
-//! Certificates and kubeconfigs, which kubeadm makes.
+//! Certificates and kubeconfigs, made by kubeadm.
 
 use std::fs;
 use std::net::IpAddr;
@@ -7,19 +7,19 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use crate::environment::Environment;
-use crate::place::Place;
+use crate::machine::Machine;
 use crate::process;
-use crate::shape::{API_PORT, Shape};
+use crate::spec::{API_PORT, ClusterSpec};
 
-/// Makes all that the control plane needs.
+/// Makes the certificates and kubeconfigs of the control plane.
 ///
 /// # Errors
-/// When kubeadm refuses.
-pub(crate) fn make(environment: &Environment, hub: &Place, shape: &Shape) -> Result<()> {
+/// When kubeadm fails.
+pub(crate) fn make(environment: &Environment, hub: &Machine, spec: &ClusterSpec) -> Result<()> {
     let dir = environment.state()?;
     let kubeadm = environment.tool("kubeadm")?;
     let version = process::output(hub.command(&kubeadm)?.args(["version", "-o", "short"]))?;
-    let text = config(dir, shape, version.trim())?;
+    let text = config(dir, spec, version.trim())?;
     let path = config_path(dir);
     fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
     let kubeconfigs = dir.join("kubeconfigs");
@@ -47,13 +47,13 @@ pub(crate) fn make(environment: &Environment, hub: &Place, shape: &Shape) -> Res
     Ok(())
 }
 
-/// A kubeconfig for a user of its own certificate.
+/// A kubeconfig with a client certificate for a user.
 ///
 /// # Errors
-/// When kubeadm refuses.
+/// When kubeadm fails.
 pub(crate) fn kubeconfig(
     environment: &Environment,
-    hub: &Place,
+    hub: &Machine,
     user: &str,
     group: Option<&str>,
 ) -> Result<String> {
@@ -67,28 +67,28 @@ pub(crate) fn kubeconfig(
 /// The manifests of CoreDNS as kubeadm would deploy them.
 ///
 /// # Errors
-/// When kubeadm refuses.
-pub(crate) fn dns_manifests(environment: &Environment, hub: &Place) -> Result<String> {
+/// When kubeadm fails.
+pub(crate) fn dns_manifests(environment: &Environment, hub: &Machine) -> Result<String> {
     let mut command = hub.command(environment.tool("kubeadm")?)?;
     command.args(["init", "phase", "addon", "coredns", "--print-manifest", "--config"]);
     process::output(command.arg(config_path(environment.state()?)))
 }
 
-/// Where the API server is.
+/// The API server's address.
 ///
 /// # Errors
 /// When the hub has no address.
-pub(crate) fn server_address(shape: &Shape) -> Result<IpAddr> {
-    shape.ip_family.hub().first().copied().context("the hub has no address")
+pub(crate) fn server_address(spec: &ClusterSpec) -> Result<IpAddr> {
+    spec.ip_family.hub().first().copied().context("the hub has no address")
 }
 
 fn config_path(dir: &Path) -> PathBuf {
     dir.join("kubeadm.yaml")
 }
 
-fn config(dir: &Path, shape: &Shape, version: &str) -> Result<String> {
-    let (address, pki) = (server_address(shape)?, dir.join("pki"));
-    let (pods, services) = (shape.ip_family.pod_cidrs(), shape.ip_family.service_cidrs());
+fn config(dir: &Path, spec: &ClusterSpec, version: &str) -> Result<String> {
+    let (address, pki) = (server_address(spec)?, dir.join("pki"));
+    let (pods, services) = (spec.ip_family.pod_cidrs(), spec.ip_family.service_cidrs());
     Ok(format!(
         "apiVersion: kubeadm.k8s.io/v1beta4
 kind: InitConfiguration

@@ -2,7 +2,7 @@
 //! hub, with kubeadm's certificates.
 
 pub(crate) mod certificates;
-mod names;
+mod dns;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -12,14 +12,13 @@ use anyhow::{Result, bail};
 
 use crate::environment::Environment;
 use crate::kubectl::Kubectl;
-use crate::place::Place;
+use crate::member::Member;
 use crate::process;
-use crate::shape::{API_PORT, Shape};
-use crate::state::{Machine, log};
+use crate::spec::{API_PORT, ClusterSpec};
 use crate::wait;
 
 const READY: Duration = Duration::from_secs(120);
-/// Allows what the API server's certificate for kubelets has no organization for.
+/// Lets the API server use the kubelets' API: its certificate has no organization that allows it.
 const KUBELET_ACCESS: &str = "\
 apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRoleBinding
@@ -31,44 +30,31 @@ subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: kube-apiserve
 /// Starts everything on the hub and waits until the API server is ready.
 ///
 /// # Errors
-/// When a program is missing or ends; the error holds the end of its log.
-pub(crate) fn start(environment: &Environment, hub: &mut Machine, shape: &Shape) -> Result<()> {
+/// When a program is missing or ends; the error has the end of its log.
+pub(crate) fn start(environment: &Environment, hub: &mut Member, spec: &ClusterSpec) -> Result<()> {
     let dir = environment.state()?.to_owned();
     let programs = [
         ("etcd", etcd(&dir)),
-        ("kube-apiserver", api_server(&dir, shape)?),
-        ("kube-controller-manager", controller_manager(&dir, shape)),
+        ("kube-apiserver", api_server(&dir, spec)?),
+        ("kube-controller-manager", controller_manager(&dir, spec)),
         ("kube-scheduler", scheduler(&dir)),
     ];
     for (name, flags) in programs {
-        launch(environment, hub, name, &flags)?;
+        hub.launch(environment, name, &environment.tool(name)?, &flags)?;
         if name == "kube-apiserver" {
             wait_ready(environment, hub)?;
         }
     }
-    names::start(environment, hub, shape)?;
-    Kubectl::on(environment, &hub.place)?.apply(KUBELET_ACCESS)
+    dns::start(environment, hub, spec)?;
+    Kubectl::on(environment, &hub.machine)?.apply(KUBELET_ACCESS)
 }
 
-fn launch(
-    environment: &Environment,
-    hub: &mut Machine,
-    name: &str,
-    flags: &[String],
-) -> Result<()> {
-    let log = log(environment.state()?, hub.name(), name);
-    let mut command = hub.place.command(environment.tool(name)?)?;
-    let process = Place::start(command.args(flags), &log)?;
-    hub.programs.insert(name.to_owned(), process);
-    Ok(())
-}
-
-fn wait_ready(environment: &Environment, hub: &Machine) -> Result<()> {
-    let kubectl = Kubectl::on(environment, &hub.place)?;
+fn wait_ready(environment: &Environment, hub: &Member) -> Result<()> {
+    let kubectl = Kubectl::on(environment, &hub.machine)?;
     wait::holds("the API server is ready", READY, || {
         for (name, process) in &hub.programs {
             if !process.is_alive() {
-                let log = log(environment.state()?, hub.name(), name);
+                let log = hub.log(environment, name)?;
                 bail!("{name} has ended; {}", process::log_tail(&log));
             }
         }
@@ -79,15 +65,15 @@ fn wait_ready(environment: &Environment, hub: &Machine) -> Result<()> {
 fn etcd(dir: &Path) -> Vec<String> {
     vec![
         flag("--data-dir", dir.join("etcd")),
-        // A machine that loses power loses the cluster anyway.
+        // The cluster does not survive a crash of the host anyway.
         "--unsafe-no-fsync".to_owned(),
         "--logger=zap".to_owned(),
     ]
 }
 
-fn api_server(dir: &Path, shape: &Shape) -> Result<Vec<String>> {
+fn api_server(dir: &Path, spec: &ClusterSpec) -> Result<Vec<String>> {
     let pki = |file: &str| dir.join("pki").join(file);
-    let family = shape.ip_family;
+    let family = spec.ip_family;
     let mut flags: Vec<_> = [
         ("--client-ca-file", "ca.crt"),
         ("--kubelet-client-certificate", "apiserver-kubelet-client.crt"),
@@ -115,18 +101,18 @@ fn api_server(dir: &Path, shape: &Shape) -> Result<Vec<String>> {
             "--requestheader-group-headers=X-Remote-Group",
             "--requestheader-username-headers=X-Remote-User",
             "--service-account-issuer=https://kubernetes.default.svc.cluster.local",
-            // Asked to end, it does.
+            // It ends at once when it is asked to.
             "--shutdown-delay-duration=0s",
         ]
         .map(str::to_owned),
     );
-    flags.push(format!("--advertise-address={}", certificates::server_address(shape)?));
+    flags.push(format!("--advertise-address={}", certificates::server_address(spec)?));
     flags.push(format!("--secure-port={API_PORT}"));
     flags.push(format!("--service-cluster-ip-range={}", family.service_cidrs()));
     Ok(flags)
 }
 
-fn controller_manager(dir: &Path, shape: &Shape) -> Vec<String> {
+fn controller_manager(dir: &Path, spec: &ClusterSpec) -> Vec<String> {
     let pki = |file: &str| dir.join("pki").join(file);
     let config = dir.join("kubeconfigs/controller-manager.conf");
     vec![
@@ -143,8 +129,8 @@ fn controller_manager(dir: &Path, shape: &Shape) -> Vec<String> {
         "--bind-address=127.0.0.1".to_owned(),
         "--leader-elect=false".to_owned(),
         "--use-service-account-credentials=true".to_owned(),
-        format!("--cluster-cidr={}", shape.ip_family.pod_cidrs()),
-        format!("--service-cluster-ip-range={}", shape.ip_family.service_cidrs()),
+        format!("--cluster-cidr={}", spec.ip_family.pod_cidrs()),
+        format!("--service-cluster-ip-range={}", spec.ip_family.service_cidrs()),
     ]
 }
 

@@ -1,4 +1,4 @@
-//! Cluster DNS: CoreDNS, as kubeadm deploys it, from an image that was imported.
+//! Cluster DNS: CoreDNS as kubeadm deploys it, with the imported image.
 
 use std::time::Duration;
 
@@ -13,12 +13,12 @@ use crate::wait;
 
 const READY: Duration = Duration::from_secs(120);
 
-/// Deploys it.
+/// Deploys CoreDNS.
 ///
 /// # Errors
-/// When there is no image of it, or the API server refuses.
+/// When its image has not been imported, or the API server refuses a manifest.
 pub(crate) fn deploy(environment: &Environment, state: &State) -> Result<()> {
-    let manifests = certificates::dns_manifests(environment, &state.hub()?.place)?;
+    let manifests = certificates::dns_manifests(environment, &state.hub()?.machine)?;
     let image = image(state)?;
     let lines = manifests.lines().map(|line| match line.split_once("image: ") {
         Some((indent, name)) if name.contains("coredns") => format!("{indent}image: {image}\n"),
@@ -27,10 +27,10 @@ pub(crate) fn deploy(environment: &Environment, state: &State) -> Result<()> {
     Kubectl::new(environment, state)?.apply(&lines.collect::<String>())
 }
 
-/// Waits until it answers on all nodes that it runs on.
+/// Waits until all pods of CoreDNS are ready.
 ///
 /// # Errors
-/// When it does not in time.
+/// When they are not ready in time.
 pub(crate) fn wait(environment: &Environment, state: &State) -> Result<()> {
     let kubectl = Kubectl::new(environment, state)?;
     wait::until("CoreDNS is ready", READY, || {
@@ -43,10 +43,10 @@ pub(crate) fn wait(environment: &Environment, state: &State) -> Result<()> {
     .with_context(|| kubectl.run(&["get", "pods", "-A", "-o", "wide"]).unwrap_or_default())
 }
 
-/// The name that the image has on the nodes.
+/// The name of CoreDNS' image on the nodes.
 fn image(state: &State) -> Result<String> {
     let node = state.nodes.first().context("the cluster has no nodes")?;
-    let mut ctr = node.place.command("ctr")?;
+    let mut ctr = node.machine.command("ctr")?;
     let images = process::output(ctr.args(["-n", "k8s.io", "images", "list", "-q"]))?;
     let found = images.lines().find(|name| name.contains("/coredns:"));
     found.map(str::to_owned).context("no image of CoreDNS has been imported")

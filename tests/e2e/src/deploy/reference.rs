@@ -1,4 +1,4 @@
-//! The reference plugins with static routes: what Weir is compared with.
+//! The reference plugins with static routes, to compare Weir with.
 
 use std::fmt::Write;
 use std::fs;
@@ -6,17 +6,17 @@ use std::fs;
 use anyhow::{Context, Result};
 use serde_json::json;
 
-use super::pod_cidrs;
 use crate::environment::Environment;
 use crate::kubectl::Kubectl;
-use crate::state::{Machine, State};
+use crate::member::Member;
+use crate::state::State;
 
-/// Configures each node by hand.
+/// Writes routes, masquerading and the conflist on each node.
 ///
 /// # Errors
-/// When a node refuses it.
+/// When a command fails on a node.
 pub(super) fn deploy(environment: &Environment, state: &State) -> Result<()> {
-    let subnets = pod_cidrs(&Kubectl::new(environment, state)?)?;
+    let subnets = Kubectl::new(environment, state)?.pod_cidrs()?;
     for node in &state.nodes {
         let mut lines = masquerade(state);
         for peer in state.nodes.iter().filter(|peer| peer.name() != node.name()) {
@@ -26,17 +26,18 @@ pub(super) fn deploy(environment: &Environment, state: &State) -> Result<()> {
                 writeln!(lines, "ip route replace {subnet} via {via}")?;
             }
         }
-        node.place.run(&lines)?;
+        node.machine.run(&lines)?;
         let own = subnets.get(node.name()).map(Vec::as_slice).unwrap_or_default();
         write_conflist(node, own)?;
     }
     Ok(())
 }
 
-/// The plugin's own masquerading rewrites what pods send to pods of other nodes.
+/// Masquerading of packets that leave the pod network. The `ipMasq` of the plugin would also
+/// masquerade packets to pods of other nodes.
 fn masquerade(state: &State) -> String {
     let mut rules = String::new();
-    for cidr in state.shape.ip_family.pod_cidrs().split(',') {
+    for cidr in state.spec.ip_family.pod_cidrs().split(',') {
         let family = if cidr.contains(':') { "ip6" } else { "ip" };
         rules += &format!(
             "add rule inet reference post {family} saddr {cidr} {family} daddr != {cidr} masquerade\n"
@@ -48,7 +49,7 @@ fn masquerade(state: &State) -> String {
     )
 }
 
-fn write_conflist(node: &Machine, subnets: &[String]) -> Result<()> {
+fn write_conflist(node: &Member, subnets: &[String]) -> Result<()> {
     let ranges: Vec<_> = subnets.iter().map(|subnet| json!([{ "subnet": subnet }])).collect();
     let routes: Vec<_> = subnets
         .iter()
@@ -66,7 +67,7 @@ fn write_conflist(node: &Machine, subnets: &[String]) -> Result<()> {
             {"type": "portmap", "capabilities": {"portMappings": true}},
         ],
     });
-    let folder = node.place.view("/etc/cni/net.d");
+    let folder = node.machine.path_from_outside("/etc/cni/net.d");
     fs::create_dir_all(&folder)
         .and_then(|()| fs::write(folder.join("10-reference.conflist"), conflist.to_string()))
         .context("write the conflist")

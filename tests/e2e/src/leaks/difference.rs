@@ -1,17 +1,17 @@
-//! Where the places of a node do not agree.
+//! Differences between the pods, reservations, records and ports of a node.
 
 use std::collections::BTreeSet;
 
 use super::inventory::Inventory;
 
-/// One thing that is somewhere and not elsewhere.
+/// An item of one list that has no counterpart in another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Difference {
     /// The node.
     pub(crate) node: String,
-    /// What is wrong.
+    /// The kind of the difference.
     pub(crate) what: &'static str,
-    /// With what.
+    /// The item: an address, a pod or a port.
     pub(crate) subject: String,
 }
 
@@ -23,7 +23,7 @@ pub(super) fn all(node: &str, inventory: &Inventory) -> Vec<Difference> {
         found.push(Difference { node: node.to_owned(), what, subject });
     };
     for (ip, container) in reservations.iter().filter(|(ip, _)| !pods.contains_key(ip)) {
-        report("a reserved address of no pod", format!("{ip} {container:.13}"));
+        report("a reserved address without a pod", format!("{ip} {container:.13}"));
     }
     for (ip, pod) in pods.iter().filter(|(ip, _)| !reservations.contains_key(ip)) {
         report("a pod without a reservation", format!("{ip} {pod}"));
@@ -36,17 +36,17 @@ pub(super) fn all(node: &str, inventory: &Inventory) -> Vec<Difference> {
         return found;
     };
     for (ip, port) in records.iter().filter(|(ip, _)| !pods.contains_key(ip)) {
-        report("a record of no pod", format!("{ip} {port}"));
+        report("a record without a pod", format!("{ip} {port}"));
     }
     for (ip, pod) in pods.iter().filter(|(ip, _)| !records.contains_key(ip)) {
         report("a pod without a record", format!("{ip} {pod}"));
     }
     let recorded: BTreeSet<_> = records.values().cloned().collect();
     for port in ports.difference(&recorded) {
-        report("a port of no record", port.clone());
+        report("a port without a record", port.clone());
     }
     for port in recorded.difference(ports) {
-        report("a record of no port", port.clone());
+        report("a record without a port", port.clone());
     }
     found
 }
@@ -72,21 +72,21 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_that_is_everywhere_is_no_difference() {
+    fn a_pod_that_is_in_all_lists_is_not_a_difference() {
         assert!(all("node1", &pod()).is_empty());
         assert!(all("node1", &Inventory::default()).is_empty());
     }
 
     #[test]
-    fn what_is_missing_in_one_place_is_told() {
+    fn an_item_that_is_missing_in_one_list_is_a_difference() {
         let none = Inventory { pods: Default::default(), ..pod() };
-        assert_eq!(what(&none), ["a reserved address of no pod", "a record of no pod"]);
+        assert_eq!(what(&none), ["a reserved address without a pod", "a record without a pod"]);
         let unreserved = Inventory { reservations: Default::default(), ..pod() };
         assert_eq!(what(&unreserved), ["a pod without a reservation"]);
         let unconnected = Inventory { ports: Default::default(), ..pod() };
-        assert_eq!(what(&unconnected), ["a record of no port"]);
+        assert_eq!(what(&unconnected), ["a record without a port"]);
         let unrecorded = Inventory { records: Some(Default::default()), ..pod() };
-        assert_eq!(what(&unrecorded), ["a pod without a record", "a port of no record"]);
+        assert_eq!(what(&unrecorded), ["a pod without a record", "a port without a record"]);
     }
 
     #[test]

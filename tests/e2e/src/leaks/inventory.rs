@@ -1,4 +1,4 @@
-//! What is on a node, in each of the places that must agree.
+//! The pods, reservations, records and ports of a node, which must agree.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -8,35 +8,37 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use crate::shape::Cni;
-use crate::state::Machine;
+use crate::member::Member;
+use crate::spec::Cni;
 
-/// Everything by address, but for the bridge's ports, which have names only.
+/// All lists are keyed by address, except the bridge's ports, which have names only.
 #[derive(Debug, Default)]
 pub(super) struct Inventory {
     /// Pods that the API server knows on the node.
     pub(super) pods: BTreeMap<IpAddr, String>,
-    /// Addresses that the plugin has given away, with the containers.
+    /// Addresses that the plugin has reserved, with the containers' ids.
     pub(super) reservations: BTreeMap<IpAddr, String>,
-    /// Endpoint records, with the ports that they name; the reference plugin has none.
+    /// Endpoint records with the names of their ports. The reference plugin writes none.
     pub(super) records: Option<BTreeMap<IpAddr, String>>,
     /// Ports of the bridge.
     pub(super) ports: BTreeSet<String>,
 }
 
-/// Looks at everything on a node.
+/// Reads all lists of a node.
 ///
 /// # Errors
-/// When it does not answer.
-pub(super) fn of(node: &Machine, pods: &[Value], cni: Cni) -> Result<Inventory> {
+/// When one cannot be read.
+pub(super) fn of(node: &Member, pods: &[Value], cni: Cni) -> Result<Inventory> {
     let (network, bridge) = match cni {
         Cni::Weir => ("weir", "weir0"),
         Cni::Reference => ("reference", "cni0"),
     };
-    let records = node.place.view("/run/weir/endpoints");
+    let records = node.machine.path_from_outside("/run/weir/endpoints");
     Ok(Inventory {
         pods: of_api_server(node.name(), pods),
-        reservations: reservations(&node.place.view("/var/lib/cni/networks").join(network))?,
+        reservations: reservations(
+            &node.machine.path_from_outside("/var/lib/cni/networks").join(network),
+        )?,
         records: (cni == Cni::Weir).then(|| self::records(&records)).transpose()?,
         ports: ports(node, bridge)?,
     })
@@ -83,12 +85,12 @@ fn records(folder: &Path) -> Result<BTreeMap<IpAddr, String>> {
     Ok(found)
 }
 
-fn ports(node: &Machine, bridge: &str) -> Result<BTreeSet<String>> {
-    // A node that had no pods yet has no bridge.
+fn ports(node: &Member, bridge: &str) -> Result<BTreeSet<String>> {
+    // A node that has had no pods has no bridge.
     let list = format!(
         "if ip link show {bridge} >/dev/null 2>&1; then ip -j link show master {bridge}; fi"
     );
-    let listed = node.place.run(&list)?;
+    let listed = node.machine.run(&list)?;
     if listed.trim().is_empty() {
         return Ok(BTreeSet::new());
     }
@@ -98,7 +100,8 @@ fn ports(node: &Machine, bridge: &str) -> Result<BTreeSet<String>> {
     Ok(names.map(str::to_owned).collect())
 }
 
-/// Names and contents; a folder that is not there is empty, and a file may go meanwhile.
+/// Names and contents of a folder's files. A missing folder counts as empty, and a file that is
+/// deleted meanwhile is left out.
 fn files(folder: &Path) -> Result<Vec<(String, String)>> {
     if !folder.exists() {
         return Ok(Vec::new());
@@ -122,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pods_of_other_nodes_of_the_host_network_and_those_that_ended_have_no_address_of_the_node() {
+    fn pods_of_other_nodes_of_the_host_network_and_ended_ones_are_left_out() {
         let pod = |name: &str, node: &str, host: bool, phase: &str| {
             json!({
                 "metadata": {"namespace": "a", "name": name},
@@ -142,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn files_of_the_store_that_are_no_addresses_are_not_reservations() {
+    fn files_of_the_store_whose_names_are_not_addresses_are_left_out() {
         let store = tempfile::tempdir().unwrap();
         for (name, content) in [("10.0.0.7", "abc\neth0"), ("lock", ""), ("boot_id", "x")] {
             fs::write(store.path().join(name), content).unwrap();

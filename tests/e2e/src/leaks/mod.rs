@@ -1,5 +1,5 @@
-//! What pods leave behind: on each node the pods of the API server, the ports of the bridge, the
-//! reserved addresses and the endpoint records must tell the same.
+//! Leftovers of deleted pods. On each node, the pods of the API server, the ports of the bridge,
+//! the reserved addresses and the endpoint records must agree.
 
 mod difference;
 mod inventory;
@@ -16,21 +16,21 @@ use crate::kubectl::Kubectl;
 use crate::state::State;
 use crate::wait;
 
-/// A pod that ends takes a moment.
-const SETTLED: Duration = Duration::from_secs(60);
+/// For pods that are still being deleted.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Waits until nothing differs, for a while, and tells what still does.
+/// Waits until nothing differs and gives the differences that remain after the timeout.
 ///
 /// # Errors
-/// When a node or the API server does not answer.
+/// When a node or the API server cannot be read.
 pub(crate) fn find(environment: &Environment, state: &State) -> Result<Vec<Difference>> {
     let kubectl = Kubectl::new(environment, state)?;
     let mut found = Vec::new();
-    let settled = wait::holds("nothing differs", SETTLED, || {
+    let settled = wait::holds("nothing differs", TIMEOUT, || {
         found.clear();
         let pods = kubectl.list(&["pods", "--all-namespaces"])?;
         for node in &state.nodes {
-            let inventory = inventory::of(node, &pods, state.shape.cni)?;
+            let inventory = inventory::of(node, &pods, state.spec.cni)?;
             found.extend(difference::all(node.name(), &inventory));
         }
         Ok(found.is_empty())
@@ -41,11 +41,11 @@ pub(crate) fn find(environment: &Environment, state: &State) -> Result<Vec<Diffe
     }
 }
 
-/// Fails with a table if anything differs.
+/// Checks that nothing differs.
 ///
 /// # Errors
-/// Then.
-pub(crate) fn demand_none(environment: &Environment, state: &State) -> Result<()> {
+/// When something differs; the error is a table of the differences.
+pub(crate) fn ensure_none(environment: &Environment, state: &State) -> Result<()> {
     let found = find(environment, state)?;
     if found.is_empty() {
         return Ok(());

@@ -1,8 +1,9 @@
-//! Figures of a running cluster: how soon a node that boots has its network, how soon what is written
-//! to the API server has an effect, and what agents take meanwhile and afterwards.
+//! Measurements on a running cluster: the delay from a node's boot to its network, the delay from a
+//! write to the API server to its effect, and the memory and processor time of agents.
 
+mod boots;
 mod effects;
-mod starts;
+mod figures;
 mod tables;
 mod usage;
 mod watch;
@@ -13,7 +14,6 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
-use serde::Serialize;
 
 use crate::churn;
 use crate::console::{self, step};
@@ -21,42 +21,41 @@ use crate::deploy;
 use crate::environment::Environment;
 use crate::kubectl::Kubectl;
 use crate::leaks;
+use crate::member::Member;
 use crate::node;
 use crate::process::Process;
-use crate::shape::Cni;
+use crate::spec::Cni;
 use crate::state::State;
-use effects::Effects;
-use starts::Start;
-use usage::Spent;
+use figures::Figures;
 
-/// What is measured; 0 leaves a part out.
+/// The options of `measure`; 0 leaves a part out.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Measure {
-    /// Boots of the last node, which takes it away from its pods
+    /// Boots of the last node, which end the pods on it
     #[arg(long, default_value_t = 5)]
     boots: u32,
-    /// Seconds for which agents are watched while nothing happens
+    /// Seconds for which idle agents are observed
     #[arg(long, default_value_t = 30)]
     idle: u64,
-    /// Pods that are created, and deleted, at once
+    /// Pods that are created at once and deleted at once
     #[arg(long, default_value_t = 50)]
     pods: u32,
-    /// How often
+    /// Rounds of creating and deleting them
     #[arg(long, default_value_t = 3)]
     rounds: u32,
-    /// How often a Service is created, and an endpoint changed
+    /// How often a Service is created, and how often an endpoint is changed
     #[arg(long, default_value_t = 20)]
     changes: u32,
-    /// With so many Services
+    /// Numbers of Services to measure these changes with
     #[arg(long, value_name = "N", value_delimiter = ',', default_value = "1,5000",
         value_parser = clap::value_parser!(u32).range(1..=40_000))]
     services: Vec<u32>,
-    /// How the figures are printed
+    /// How to print the figures
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
     output: Format,
 }
 
-/// For whom.
+/// The format of the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Format {
     /// For people
@@ -65,30 +64,15 @@ enum Format {
     Json,
 }
 
-/// The result.
-#[derive(Debug, Default, Serialize)]
-struct Figures {
-    /// The machine's load average of a minute, before and after.
-    load: [f64; 2],
-    boots: Vec<Start>,
-    /// By node.
-    idle: Vec<Spent>,
-    /// By node.
-    busy: Vec<Spent>,
-    churn: Option<churn::Outcome>,
-    /// By the number of Services.
-    effects: Vec<Effects>,
-}
-
-/// Measures, and looks for what pods left.
+/// Measures, prints the figures, and checks that pods left nothing behind.
 ///
 /// # Errors
-/// When the cluster does not do what is measured.
+/// When the cluster does not do what is measured, or pods leave something behind.
 pub(crate) fn run(environment: &Environment, measure: &Measure) -> Result<()> {
     let mut state = State::load(environment)?;
     let kubectl = Kubectl::new(environment, &state)?;
-    // Nodes of the reference have no agent: what remains is the churn.
-    let has_agents = state.shape.cni == Cni::Weir;
+    // Nodes with the reference plugins have no agent: only the churn is measured there.
+    let has_agents = state.spec.cni == Cni::Weir;
     let mut figures = Figures::default();
     figures.load[0] = load()?;
     if has_agents && measure.idle > 0 {
@@ -98,7 +82,7 @@ pub(crate) fn run(environment: &Environment, measure: &Measure) -> Result<()> {
             Ok(())
         };
         let agents = agents(&state)?;
-        (_, figures.idle) = step("watch idle agents", || usage::during(&agents, wait))?;
+        (_, figures.idle) = step("observe idle agents", || usage::during(&agents, wait))?;
     }
     if measure.pods > 0 && measure.rounds > 0 {
         let agents = if has_agents { agents(&state)? } else { Vec::new() };
@@ -111,25 +95,24 @@ pub(crate) fn run(environment: &Environment, measure: &Measure) -> Result<()> {
         figures.effects = effects::measure(environment, &state, services, changes)?;
     }
     if has_agents && measure.boots > 0 {
-        figures.boots = starts::measure(environment, &mut state, measure.boots)?;
+        figures.boots = boots::measure(environment, &mut state, measure.boots)?;
     }
     figures.load[1] = load()?;
     console::result(&match measure.output {
         Format::Table => tables::all(&figures),
         Format::Json => serde_json::to_string(&figures)?,
     })?;
-    // Others may have pods that come and go while agents are only watched.
+    // Without pods of its own, it must not fail because other pods come and go meanwhile.
     let had_pods = figures.churn.is_some() || !figures.effects.is_empty();
     if had_pods || !figures.boots.is_empty() {
-        step("look for what pods left", || leaks::demand_none(environment, &state))?;
+        step("find leftovers of pods", || leaks::ensure_none(environment, &state))?;
     }
     Ok(())
 }
 
-/// The agents by their nodes' names.
+/// The nodes' names with the processes of their agents.
 fn agents(state: &State) -> Result<Vec<(String, Process)>> {
-    let agent = |node| -> Result<(String, Process)> {
-        let node: &crate::state::Machine = node;
+    let agent = |node: &Member| -> Result<(String, Process)> {
         let agent = node::agent(node)?;
         let agent = agent.with_context(|| format!("no agent runs on {}", node.name()))?;
         Ok((node.name().to_owned(), agent))

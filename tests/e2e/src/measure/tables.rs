@@ -1,11 +1,11 @@
-//! The figures for people.
+//! The figures as tables for people.
 
 use comfy_table::Table;
 
-use super::Figures;
+use super::boots::BootTimes;
 use super::effects::Effects;
-use super::starts::Start;
-use super::usage::Spent;
+use super::figures::Figures;
+use super::usage::Usage;
 use crate::churn;
 
 /// A table for each part that was measured.
@@ -26,7 +26,7 @@ pub(super) fn all(figures: &Figures) -> String {
     parts.join("\n\n")
 }
 
-fn boots(starts: &[Start]) -> String {
+fn boots(starts: &[BootTimes]) -> String {
     let mut table = Table::new();
     let title = format!("agent's start to, {} boots", starts.len());
     table.set_header([title.as_str(), "median", "least", "most"]);
@@ -37,7 +37,7 @@ fn boots(starts: &[Start]) -> String {
     table.to_string()
 }
 
-/// In seconds, of the median.
+/// Targets for the medians, in seconds.
 const CREATED_TARGET: f64 = 0.050;
 const MOVED_TARGET: f64 = 0.020;
 
@@ -75,19 +75,19 @@ fn row(name: &str, values: impl Iterator<Item = f64>) -> [String; 4] {
     [name.to_owned(), show(Some(&middle)), show(values.first()), show(values.last())]
 }
 
-fn agents(idle: &[Spent], busy: &[Spent], pods: u32) -> String {
+fn agents(idle: &[Usage], busy: &[Usage], pods: u32) -> String {
     let mut table = Table::new();
     let header = ["agent of", "while", "memory", "peak memory", "processor", "CPU time per pod"];
     table.set_header(header);
-    let idle = idle.iter().map(|spent| ("idle", spent));
-    for (what, spent) in idle.chain(busy.iter().map(|spent| ("churn", spent))) {
-        let per_pod = spent.cpu * 1000.0 / f64::from(pods);
+    let idle = idle.iter().map(|usage| ("idle", usage));
+    for (what, usage) in idle.chain(busy.iter().map(|usage| ("churn", usage))) {
+        let per_pod = usage.cpu * 1000.0 / f64::from(pods);
         table.add_row([
-            spent.node.clone(),
-            format!("{what}, {:.0} s", spent.seconds),
-            mebibytes(spent.memory),
-            mebibytes(spent.peak_memory),
-            format!("{:.2} %", spent.cpu * 100.0 / spent.seconds),
+            usage.node.clone(),
+            format!("{what}, {:.0} s", usage.seconds),
+            mebibytes(usage.memory),
+            mebibytes(usage.peak_memory),
+            format!("{:.2} %", usage.cpu * 100.0 / usage.seconds),
             // The pods are those of all nodes.
             if what == "churn" { format!("{per_pod:.2} ms") } else { String::new() },
         ]);
@@ -100,7 +100,7 @@ fn mebibytes(bytes: u64) -> String {
     format!("{:.1} MiB", bytes as f64 / 1_048_576.0)
 }
 
-/// Of sorted values; of an even number of them the mean of those in the middle.
+/// The median of sorted values: of an even number of them the mean of the two in the middle.
 fn median(sorted: &[f64]) -> f64 {
     let half = sorted.len() / 2;
     match (sorted.get(half), sorted.len() % 2) {
@@ -122,8 +122,8 @@ mod tests {
     }
 
     #[test]
-    fn a_boot_is_told_by_its_median_and_its_extremes() {
-        let start = |ready| Start { conflist: 0.1, ready, answered: 7.0 };
+    fn boots_are_shown_by_their_median_and_extremes() {
+        let start = |ready| BootTimes { conflist: 0.1, ready, answered: 7.0 };
         let table = boots(&[start(3.0), start(1.0), start(2.0)]);
         let line = table.lines().find(|line| line.contains("Ready")).unwrap();
         let cells: Vec<_> = line.split_whitespace().filter(|word| word.contains('.')).collect();
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn an_effect_is_judged_by_its_median() {
+    fn the_target_of_an_effect_is_for_its_median() {
         let seen = Effects { services: 5, created: vec![0.9, 0.04, 0.03], moved: vec![0.03] };
         let table = effects(&[seen]);
         for cell in ["40.0 ms", "900.0 ms", "≤ 50 ms met", "≤ 20 ms MISSED"] {
@@ -140,21 +140,21 @@ mod tests {
     }
 
     #[test]
-    fn parts_that_were_not_measured_are_not_told_of() {
+    fn parts_that_were_not_measured_are_left_out() {
         let text = all(&Figures { load: [0.5, 1.0], ..Figures::default() });
         assert_eq!(text, "load average of a minute: 0.5 before, 1 after");
     }
 
     #[test]
-    fn an_agent_that_worked_for_a_hundredth_of_a_while_took_a_percent() {
-        let spent = Spent {
+    fn processor_time_is_shown_as_a_share_of_the_time_and_per_pod() {
+        let usage = Usage {
             node: "node1".to_owned(),
             memory: 8 << 20,
             peak_memory: 9 << 20,
             cpu: 0.3,
             seconds: 30.0,
         };
-        let table = agents(&[], &[spent], 150);
+        let table = agents(&[], &[usage], 150);
         for cell in ["8.0 MiB", "9.0 MiB", "1.00 %", "2.00 ms"] {
             assert!(table.contains(cell), "{table}");
         }

@@ -10,35 +10,35 @@ use serde::Serialize;
 
 use crate::process::{Process, ticks};
 
-/// How often memory is looked at.
-const SAMPLED: Duration = Duration::from_millis(100);
+/// Between two samples of the memory.
+const PERIOD: Duration = Duration::from_millis(100);
 
-/// What an agent took in a while.
+/// What an agent used during the work.
 #[derive(Debug, PartialEq, Serialize)]
-pub(super) struct Spent {
+pub(super) struct Usage {
     pub(super) node: String,
-    /// The resident set at the end.
+    /// The resident set at the end, in bytes.
     pub(super) memory: u64,
-    /// The largest one that was seen.
+    /// The largest resident set of all samples.
     pub(super) peak_memory: u64,
-    /// The processor's time, in user and kernel mode.
+    /// Processor time in user and kernel mode, in seconds.
     pub(super) cpu: f64,
-    /// How long the while was.
+    /// The duration of the work.
     pub(super) seconds: f64,
 }
 
-/// Does `work` and tells what agents took meanwhile.
+/// Runs `work` and gives what each agent used meanwhile.
 ///
 /// # Errors
 /// Those of the work, and when an agent has ended.
 pub(super) fn during<T>(
     agents: &[(String, Process)],
     work: impl FnOnce() -> Result<T>,
-) -> Result<(T, Vec<Spent>)> {
+) -> Result<(T, Vec<Usage>)> {
     let begin = Instant::now();
     let before: Vec<_> = agents.iter().map(|(_, agent)| cpu(agent)).collect::<Result<_>>()?;
     let (done, peaks) = thread::scope(|scope| {
-        // It ends as soon as the other end is gone.
+        // The sampler ends when the sender is dropped.
         let (end, ended) = mpsc::channel::<()>();
         let sampler = scope.spawn(move || {
             let mut peaks = vec![0; agents.len()];
@@ -46,7 +46,7 @@ pub(super) fn during<T>(
                 for (peak, (_, agent)) in peaks.iter_mut().zip(agents) {
                     *peak = memory(agent).unwrap_or(0).max(*peak);
                 }
-                if ended.recv_timeout(SAMPLED) != Err(RecvTimeoutError::Timeout) {
+                if ended.recv_timeout(PERIOD) != Err(RecvTimeoutError::Timeout) {
                     return peaks;
                 }
             }
@@ -57,13 +57,13 @@ pub(super) fn during<T>(
     });
     let done = done?;
     let seconds = begin.elapsed().as_secs_f64();
-    let spent = agents.iter().zip(before).zip(peaks).map(|(((node, agent), before), peak)| {
+    let usages = agents.iter().zip(before).zip(peaks).map(|(((node, agent), before), peak)| {
         ensure!(agent.is_alive(), "the agent of {node} has ended meanwhile");
         let memory = memory(agent)?;
         let cpu = cpu(agent)?.saturating_sub(before).as_secs_f64();
-        Ok(Spent { node: node.clone(), memory, peak_memory: peak.max(memory), cpu, seconds })
+        Ok(Usage { node: node.clone(), memory, peak_memory: peak.max(memory), cpu, seconds })
     });
-    Ok((done, spent.collect::<Result<_>>()?))
+    Ok((done, usages.collect::<Result<_>>()?))
 }
 
 fn cpu(agent: &Process) -> Result<Duration> {
@@ -79,7 +79,7 @@ fn read(agent: &Process, file: &str) -> Result<String> {
     fs::read_to_string(&path).with_context(|| format!("read {path}"))
 }
 
-/// The 14th and the 15th field; the second one, in parentheses, may hold anything.
+/// The 14th and the 15th field. The second one is in parentheses and may contain any character.
 fn parse_cpu(stat: &str) -> Option<Duration> {
     let (_, fields) = stat.rsplit_once(')')?;
     let mut fields = fields.split_whitespace().skip(11);
@@ -87,7 +87,7 @@ fn parse_cpu(stat: &str) -> Option<Duration> {
     Some(ticks(user + system))
 }
 
-/// In bytes.
+/// The resident set in bytes.
 fn parse_memory(status: &str) -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kibibytes: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_processor_time_is_that_of_user_and_kernel_mode_without_the_childrens() {
+    fn processor_time_is_user_and_kernel_mode_without_children() {
         let stat = "42 (a (b) c) S 1 42 42 0 -1 4194560 1 2 3 4 150 27 900 900 20 0 1 0 777 1 2 3";
         assert_eq!(parse_cpu(stat), Some(Duration::from_millis(1770)));
         assert_eq!(parse_cpu("42 (x) S 1"), None);
@@ -113,16 +113,16 @@ mod tests {
     }
 
     #[test]
-    fn what_a_process_takes_while_work_is_done_is_told() {
+    fn the_usage_of_a_process_during_work_is_measured() {
         let own = vec![("here".to_owned(), Process::of(std::process::id()).unwrap())];
         let busy = || {
             let before = cpu(&own[0].1)?;
             while cpu(&own[0].1)? < before + Duration::from_millis(50) {}
             Ok("done")
         };
-        let (done, spent) = during(&own, busy).unwrap();
-        assert_eq!((done, spent[0].node.as_str()), ("done", "here"));
-        assert!(spent[0].cpu >= 0.05 && spent[0].peak_memory >= spent[0].memory);
-        assert!(spent[0].memory > 0);
+        let (done, usages) = during(&own, busy).unwrap();
+        assert_eq!((done, usages[0].node.as_str()), ("done", "here"));
+        assert!(usages[0].cpu >= 0.05 && usages[0].peak_memory >= usages[0].memory);
+        assert!(usages[0].memory > 0);
     }
 }

@@ -1,4 +1,4 @@
-//! What the API server tells of an object, with the time at which it did.
+//! Watches of an object, with the time at which each event arrived.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
@@ -11,13 +11,12 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::kubectl::Kubectl;
 
-/// The time since the machine's boot, in which a process' start is given too.
+/// The time since the host's boot: the clock of a process's start time.
 pub(super) fn now() -> Duration {
     clock_gettime(ClockId::Boottime).try_into().unwrap_or_default()
 }
 
-/// A watch of one object's field. It is told of the moment it changes, so that nothing is asked
-/// again and again.
+/// A watch of a field of one object, so that a change is seen at once, without polling.
 #[derive(Debug)]
 pub(super) struct Watch {
     kubectl: Child,
@@ -25,7 +24,7 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// Starts it.
+    /// Starts the watch.
     ///
     /// # Errors
     /// When kubectl cannot be started.
@@ -47,19 +46,20 @@ impl Watch {
         Ok(Self { kubectl, values })
     }
 
-    /// Waits for a value, and tells when it came.
+    /// Waits for a value, and gives it with the time at which it arrived.
     ///
     /// # Errors
-    /// When it does not come within `patience`.
+    /// When it does not arrive within `deadline`.
     pub(super) fn first<T>(
         &self,
-        patience: Duration,
+        deadline: Duration,
         wanted: impl Fn(&str) -> Option<T>,
     ) -> Result<(Duration, T)> {
-        let end = Instant::now() + patience;
+        let end = Instant::now() + deadline;
         loop {
             let left = end.saturating_duration_since(Instant::now());
-            let (when, value) = self.values.recv_timeout(left).context("it was not told of")?;
+            let (when, value) =
+                self.values.recv_timeout(left).context("the value did not arrive")?;
             if let Some(value) = wanted(&value) {
                 return Ok((when, value));
             }
@@ -69,7 +69,7 @@ impl Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        // One that has ended by itself is as good.
+        // It may have ended by itself.
         let _ = self.kubectl.kill();
         let _ = self.kubectl.wait();
     }
@@ -81,7 +81,7 @@ mod tests {
     use crate::process::Process;
 
     #[test]
-    fn a_process_starts_on_the_clock_that_is_read() {
+    fn a_process_start_time_is_on_the_same_clock() {
         let mut child = std::process::Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
         let started = Process::of(child.id()).unwrap().started();
         let passed = now().checked_sub(started);

@@ -1,33 +1,32 @@
-//! The node's container runtime: the machine's containerd and runc.
+//! The node's container runtime: the host's containerd and runc.
 
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use super::{launch, write};
 use crate::environment::Environment;
+use crate::member::Member;
 use crate::process;
-use crate::state::{Machine, log};
 use crate::wait;
 
 const CONFIG: &str = "/etc/containerd/config.toml";
 const READY: Duration = Duration::from_secs(60);
-/// The image of the container that holds a pod's namespaces.
+/// The image of the pause container.
 const PAUSE: &str = "localhost/weir-e2e/pause:1";
 
-/// Starts it and waits until it answers.
+/// Starts containerd and waits until it serves.
 ///
 /// # Errors
-/// When it ends; the error holds the end of its log.
-pub(super) fn start(environment: &Environment, node: &mut Machine) -> Result<()> {
-    write(node, CONFIG, &config())?;
+/// When it ends; the error has the end of its log.
+pub(super) fn start(environment: &Environment, node: &mut Member) -> Result<()> {
+    node.write(CONFIG, &config())?;
     let flags = ["--config", CONFIG].map(str::to_owned);
-    let process = launch(environment, node, "containerd", Path::new("containerd"), &flags)?;
-    let log = log(environment.state()?, node.name(), "containerd");
-    wait::until("containerd answers", READY, || {
+    let process = node.launch(environment, "containerd", Path::new("containerd"), &flags)?;
+    let log = node.log(environment, "containerd")?;
+    wait::until("containerd serves", READY, || {
         ensure!(process.is_alive(), "containerd has ended");
-        process::output(node.place.command("ctr")?.arg("version")).map(drop)
+        process::output(node.machine.command("ctr")?.arg("version")).map(drop)
     })
     .with_context(|| process::log_tail(&log))?;
     Ok(())
@@ -42,7 +41,7 @@ state = "/run/containerd"
 address = "/run/containerd/containerd.sock"
 [plugins."io.containerd.grpc.v1.cri"]
 sandbox_image = "{PAUSE}"
-# Without CAP_SYS_RESOURCE nobody can lower what a process has inherited.
+# Without CAP_SYS_RESOURCE a process cannot lower its inherited score.
 restrict_oom_score_adj = true
 [plugins."io.containerd.grpc.v1.cri".cni]
 bin_dir = "/opt/cni/bin"

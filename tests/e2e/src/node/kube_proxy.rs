@@ -2,43 +2,42 @@
 
 use anyhow::Result;
 
-use super::{launch, write};
 use crate::control_plane::certificates;
 use crate::environment::Environment;
-use crate::place::Place;
-use crate::shape::{Proxy, ProxyMode, Shape};
-use crate::state::Machine;
+use crate::machine::Machine;
+use crate::member::Member;
+use crate::spec::{ClusterSpec, Proxy, ProxyMode};
 
 const CONFIG: &str = "/etc/kubernetes/kube-proxy.yaml";
 const KUBECONFIG: &str = "/etc/kubernetes/kube-proxy.conf";
 
-/// Starts it, unless Weir serves Services.
+/// Starts kube-proxy, unless Weir serves Services.
 ///
 /// # Errors
 /// When its credentials cannot be made.
 pub(crate) fn start(
     environment: &Environment,
-    hub: &Place,
-    node: &mut Machine,
-    shape: &Shape,
+    hub: &Machine,
+    node: &mut Member,
+    spec: &ClusterSpec,
 ) -> Result<()> {
-    if shape.proxy == Proxy::Weir {
+    if spec.proxy == Proxy::Weir {
         return Ok(());
     }
     let kubeconfig = certificates::kubeconfig(environment, hub, "system:kube-proxy", None)?;
-    write(node, KUBECONFIG, &kubeconfig)?;
-    write(node, CONFIG, &config(node.name(), shape))?;
+    node.write(KUBECONFIG, &kubeconfig)?;
+    node.write(CONFIG, &config(node.name(), spec))?;
     let flags = [format!("--config={CONFIG}"), format!("--hostname-override={}", node.name())];
     let program = environment.tool("kube-proxy")?;
-    launch(environment, node, "kube-proxy", &program, &flags).map(drop)
+    node.launch(environment, "kube-proxy", &program, &flags).map(drop)
 }
 
-fn config(node: &str, shape: &Shape) -> String {
-    let mode = match shape.proxy_mode {
+fn config(node: &str, spec: &ClusterSpec) -> String {
+    let mode = match spec.proxy_mode {
         ProxyMode::Nftables => "nftables",
         ProxyMode::Iptables => "iptables",
     };
-    let pods = shape.ip_family.pod_cidrs();
+    let pods = spec.ip_family.pod_cidrs();
     format!(
         "apiVersion: kubeproxy.config.k8s.io/v1alpha1
 kind: KubeProxyConfiguration
@@ -47,7 +46,7 @@ hostnameOverride: {node}
 clientConnection: {{kubeconfig: {KUBECONFIG}}}
 clusterCIDR: '{pods}'
 detectLocalMode: ClusterCIDR
-# The size of the table is the machine's.
+# The conntrack table belongs to the host.
 conntrack: {{maxPerCore: 0, min: 0}}
 "
     )

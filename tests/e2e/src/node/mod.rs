@@ -1,9 +1,10 @@
-//! A node: a place with a container runtime, a kubelet and kube-proxy.
+//! A node: a machine with a container runtime, a kubelet and kube-proxy.
 
 mod containerd;
 mod images;
 mod kube_proxy;
 mod kubelet;
+mod mounts;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,75 +15,77 @@ use rustix::process::Signal;
 
 pub(crate) use images::import as import_images;
 pub(crate) use kube_proxy::start as start_proxy;
+pub(crate) use mounts::Boot;
 
 use crate::environment::Environment;
-use crate::place::{self, Boot, Place, cgroup};
+use crate::machine::{Machine, cgroup};
+use crate::member::Member;
 use crate::process::Process;
-use crate::shape::{Cni, Shape};
-use crate::state::{Machine, State, log};
+use crate::spec::{ClusterSpec, Cni};
+use crate::state::State;
 use crate::underlay;
 use crate::wait;
 
-/// Where Debian has the reference plugins.
+/// Where Debian installs the reference plugins.
 const REFERENCE_PLUGINS: &str = "/usr/lib/cni";
-const ENDED: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The name of a node.
-pub(crate) fn name(number: u8) -> String {
+fn name(number: u8) -> String {
     format!("node{number}")
 }
 
-/// What survives a node's boots.
-pub(crate) fn disk(dir: &Path, name: &str) -> PathBuf {
+/// The folder of a node's files that survive a boot.
+fn disk(dir: &Path, name: &str) -> PathBuf {
     dir.join("nodes").join(name)
 }
 
 /// Makes a node and starts its container runtime.
 ///
 /// # Errors
-/// When the kernel refuses something, or the runtime does not come up.
+/// When the kernel refuses a step, or the runtime does not start.
 pub(crate) fn boot(
     environment: &Environment,
-    hub: &Machine,
+    hub: &Member,
     number: u8,
-    shape: &Shape,
+    spec: &ClusterSpec,
     boot: Boot,
-) -> Result<Machine> {
+) -> Result<Member> {
     let name = name(number);
     let disk = disk(environment.state()?, &name);
-    let addresses = shape.ip_family.node(number);
-    let place = Place::create(&name)?;
-    place::mount(&place, &disk, boot).context("mount what is the node's own")?;
-    underlay::connect(&hub.place, &place, number, &addresses, &hub.addresses)?;
-    let mut node = Machine { place, number, addresses, programs: Default::default() };
+    let addresses = spec.ip_family.node(number);
+    let machine = Machine::create(&name)?;
+    mounts::mount(&machine, &disk, boot).context("make the node's mounts")?;
+    underlay::connect(&hub.machine, &machine, number, &addresses, &hub.addresses)?;
+    let mut node = Member { machine, number, addresses, programs: Default::default() };
     write_resolv_conf(&node, hub)?;
-    install_plugins(&node, shape)?;
+    install_plugins(&node, spec)?;
     containerd::start(environment, &mut node)?;
     Ok(node)
 }
 
-/// Starts the kubelet, which makes the node known to the cluster.
+/// Starts the kubelet, which registers the node.
 ///
 /// # Errors
 /// When its credentials cannot be made.
 pub(crate) fn start_kubelet(
     environment: &Environment,
-    hub: &Machine,
-    node: &mut Machine,
-    shape: &Shape,
+    hub: &Member,
+    node: &mut Member,
+    spec: &ClusterSpec,
 ) -> Result<()> {
-    kubelet::configure(environment, &hub.place, node, shape)?;
+    kubelet::configure(environment, &hub.machine, node, spec)?;
     kubelet::start(environment, node)
 }
 
 /// Ends a program of a node and starts it again.
 ///
 /// # Errors
-/// When it does not end, or not start.
-pub(crate) fn restart(environment: &Environment, node: &mut Machine, name: &str) -> Result<()> {
+/// When it does not end, or does not start again.
+pub(crate) fn restart(environment: &Environment, node: &mut Member, name: &str) -> Result<()> {
     let process = node.program(name)?;
     process.signal(Signal::TERM)?;
-    wait::holds(&format!("{name} has ended"), ENDED, || Ok(!process.is_alive()))?;
+    wait::holds(&format!("{name} has ended"), TIMEOUT, || Ok(!process.is_alive()))?;
     match name {
         "containerd" => containerd::start(environment, node),
         "kubelet" => kubelet::start(environment, node),
@@ -90,40 +93,40 @@ pub(crate) fn restart(environment: &Environment, node: &mut Machine, name: &str)
     }
 }
 
-/// Takes a node's power: every process of it ends, and with them its namespaces.
+/// Powers a node off: all its processes end, and its namespaces with them.
 ///
 /// # Errors
-/// When something stays.
-pub(crate) fn power_off(node: &Machine) -> Result<()> {
+/// When a process or a cgroup stays.
+pub(crate) fn power_off(node: &Member) -> Result<()> {
     cgroup::destroy(Some(node.name()))
 }
 
-/// Boots a node that has no power, with its disk as it was. `prepare` is called before the kubelet
-/// starts, and with it everything that the node's pods are.
+/// Boots a node that was powered off, with its disk as it was. `prepare` is called before the
+/// kubelet starts, and thus before any pod.
 ///
 /// # Errors
-/// When a step of it fails.
+/// When a step fails.
 pub(crate) fn boot_again(
     environment: &Environment,
     state: &mut State,
     index: usize,
-    prepare: impl FnOnce(&Machine) -> Result<()>,
+    prepare: impl FnOnce(&Member) -> Result<()>,
 ) -> Result<()> {
-    let (shape, hub) = (state.shape, state.hub()?.clone());
+    let (spec, hub) = (state.spec, state.hub()?.clone());
     let number = state.nodes.get(index).context("there is no such node")?.number;
-    let mut node = boot(environment, &hub, number, &shape, Boot::Again)?;
+    let mut node = boot(environment, &hub, number, &spec, Boot::Again)?;
     prepare(&node)?;
-    start_kubelet(environment, &hub, &mut node, &shape)?;
-    start_proxy(environment, &hub.place, &mut node, &shape)?;
+    start_kubelet(environment, &hub, &mut node, &spec)?;
+    start_proxy(environment, &hub.machine, &mut node, &spec)?;
     state.nodes[index] = node;
     state.save(environment)
 }
 
-/// The agent on a node, if it runs. The machine may run agents of others.
+/// The agent on a node, if it runs. Agents of other clusters on this host are ignored.
 ///
 /// # Errors
 /// When no cgroups are mounted.
-pub(crate) fn agent(node: &Machine) -> Result<Option<Process>> {
+pub(crate) fn agent(node: &Member) -> Result<Option<Process>> {
     let is_agent = |pid: &u32| {
         let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
         name.trim() == "weir-agent"
@@ -132,41 +135,18 @@ pub(crate) fn agent(node: &Machine) -> Result<Option<Process>> {
     Ok(pid.and_then(|pid| Process::of(pid).ok()))
 }
 
-fn launch(
-    environment: &Environment,
-    node: &mut Machine,
-    name: &str,
-    program: &Path,
-    arguments: &[String],
-) -> Result<Process> {
-    let log = log(environment.state()?, node.name(), name);
-    let mut command = node.place.command(program)?;
-    let process = Place::start(command.args(arguments), &log)?;
-    node.programs.insert(name.to_owned(), process);
-    Ok(process)
-}
-
-/// Writes a file of the node.
-fn write(node: &Machine, path: &str, text: &str) -> Result<()> {
-    let file = node.place.view(path);
-    let folder = file.parent().context("a file is in a folder")?;
-    fs::create_dir_all(folder)
-        .and_then(|()| fs::write(&file, text))
-        .with_context(|| format!("write {path} of {}", node.name()))
-}
-
-fn write_resolv_conf(node: &Machine, hub: &Machine) -> Result<()> {
+fn write_resolv_conf(node: &Member, hub: &Member) -> Result<()> {
     let lines = hub.addresses.iter().map(|address| format!("nameserver {address}\n"));
-    write(node, "/etc/resolv.conf", &lines.collect::<String>())
+    node.write("/etc/resolv.conf", &lines.collect::<String>())
 }
 
-/// With Weir, a node has the loopback plugin and nothing else: the rest arrives by its manifests.
-fn install_plugins(node: &Machine, shape: &Shape) -> Result<()> {
-    let plugins: &[&str] = match shape.cni {
+/// With Weir, a node has the loopback plugin only: Weir's manifests install the rest.
+fn install_plugins(node: &Member, spec: &ClusterSpec) -> Result<()> {
+    let plugins: &[&str] = match spec.cni {
         Cni::Weir => &["loopback"],
         Cni::Reference => &["loopback", "bridge", "host-local", "portmap"],
     };
-    let folder = node.place.view("/opt/cni/bin");
+    let folder = node.machine.path_from_outside("/opt/cni/bin");
     fs::create_dir_all(&folder).context("create /opt/cni/bin")?;
     for plugin in plugins {
         let original = Path::new(REFERENCE_PLUGINS).join(plugin);

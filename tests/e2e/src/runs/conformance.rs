@@ -4,10 +4,10 @@ use std::fmt::Write;
 
 use super::reasons;
 use super::report::{Outcome, Report, Test};
-use crate::shape::Shape;
+use crate::spec::ClusterSpec;
 
-/// The page, in Markdown.
-pub(super) fn page(shape: &Shape, report: &Report) -> String {
+/// The page in Markdown.
+pub(super) fn page(spec: &ClusterSpec, report: &Report) -> String {
     let mut page = format!(
         "# Upstream's network tests\n\n\
          Kubernetes' own `[sig-network]` tests on the cluster of `cargo xtask e2e up`: real \
@@ -15,7 +15,7 @@ pub(super) fn page(shape: &Shape, report: &Report) -> String {
          This page is made by `cargo xtask e2e run --report FILE`.\n\n\
          Cluster: {}.\n\n\
          {} passed, {} failed, {} not run.\n",
-        describe(shape),
+        describe(spec),
         report.count(Outcome::Passed),
         report.count(Outcome::Failed),
         report.count(Outcome::Skipped),
@@ -26,12 +26,12 @@ pub(super) fn page(shape: &Shape, report: &Report) -> String {
     section(&mut page, "Passed", Outcome::Passed, "took", report, |test| {
         format!("{:.0} s", test.took.as_secs_f64())
     });
-    section(&mut page, "Not run", Outcome::Skipped, "why", report, |test| why(test, shape));
+    section(&mut page, "Not run", Outcome::Skipped, "why", report, |test| why(test, spec));
     page
 }
 
-fn describe(shape: &Shape) -> String {
-    let Shape { nodes, ip_family, mode, proxy, proxy_mode, cni } = shape;
+fn describe(spec: &ClusterSpec) -> String {
+    let ClusterSpec { nodes, ip_family, mode, proxy, proxy_mode, cni } = spec;
     format!(
         "{nodes} nodes, {ip_family:?}, pod network {cni:?} ({mode:?}), \
          Services by {proxy:?} ({proxy_mode:?})"
@@ -50,19 +50,19 @@ fn section(
     if tests.peek().is_none() {
         return;
     }
-    // Writing to a text does not fail.
+    // Writing to a String does not fail.
     let _ = write!(page, "\n## {title}\n\n| test | {column} |\n| --- | --- |\n");
     for test in tests {
         let _ = writeln!(page, "| {} | {} |", cell(&test.name), cell(&remark(test)));
     }
 }
 
-/// Why a test did not run: what it said itself, or what this cluster has not.
-fn why(test: &Test, shape: &Shape) -> String {
+/// Why a test did not run: its own message, or the reason that excludes it on this cluster.
+fn why(test: &Test, spec: &ClusterSpec) -> String {
     if !test.message.is_empty() {
         return test.message.lines().next().unwrap_or_default().to_owned();
     }
-    let mut reasons = reasons::that_hold(shape);
+    let mut reasons = reasons::that_hold(spec);
     let found = reasons.find(|reason| test.name.contains(reason.pattern));
     found.map_or("not asked for in this run", |reason| reason.why).to_owned()
 }
@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn every_test_that_did_not_run_has_a_reason() {
-        let shape = Shape::default();
+        let spec = ClusterSpec::default();
         let report = Report {
             tests: vec![
                 test("DNS a|b", Outcome::Passed, ""),
@@ -93,7 +93,7 @@ mod tests {
                 test("Q", Outcome::Skipped, ""),
             ],
         };
-        let page = page(&shape, &report);
+        let page = page(&spec, &report);
         assert!(page.contains("1 passed, 0 failed, 3 not run."));
         assert!(page.contains("| DNS a\\|b | 7 s |"));
         assert!(page.contains("| X [Feature:Ingress] y | wants a cloud's load balancers |"));

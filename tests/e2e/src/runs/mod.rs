@@ -17,19 +17,19 @@ use crate::kubectl::admin_config;
 use crate::state::State;
 use report::{Outcome, Report};
 
-/// Which tests, and how.
+/// The options of `run`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Run {
     /// Run the tests whose names match
     #[arg(long, value_name = "RE", default_value = r"\[sig-network\]")]
     pub(crate) focus: String,
-    /// Leave out those whose names match, besides those that cannot run here
+    /// Exclude the tests whose names match, besides those that cannot run here
     #[arg(long, value_name = "RE")]
     pub(crate) skip: Vec<String>,
-    /// How many at a time
+    /// Tests that run at the same time
     #[arg(long, default_value_t = 4)]
     pub(crate) procs: u8,
-    /// End after so many minutes
+    /// Stop after this many minutes
     #[arg(long, value_name = "MINUTES", default_value_t = 40)]
     pub(crate) timeout: u32,
     /// Write the results as a page
@@ -37,7 +37,7 @@ pub(crate) struct Run {
     pub(crate) report: Option<PathBuf>,
 }
 
-/// Runs them, tells the results, and gives how many passed.
+/// Runs the tests, prints the results, and gives the number of tests that passed.
 ///
 /// # Errors
 /// When a test fails, or none runs.
@@ -46,11 +46,11 @@ pub(crate) fn run(environment: &Environment, run: &Run) -> Result<usize> {
     let ended = start(environment, &state, run);
     let report = match Report::read(&environment.state()?.join("report/report.json")) {
         Ok(report) => report,
-        // Without results, why it ended says more.
+        // Without results, the error of ginkgo explains more.
         Err(error) => return Err(ended.err().unwrap_or(error)),
     };
     if let Some(path) = &run.report {
-        let page = conformance::page(&state.shape, &report);
+        let page = conformance::page(&state.spec, &report);
         fs::write(path, page).with_context(|| format!("write {}", path.display()))?;
         console::note(&format!("results: {}", path.display()));
     }
@@ -60,7 +60,7 @@ pub(crate) fn run(environment: &Environment, run: &Run) -> Result<usize> {
     ensure!(passed + failed > 0, "no test ran: does --focus match any?");
     if failed > 0 {
         let folder = environment.state()?.join("report");
-        bail!("{failed} tests failed; what they said is in {}", folder.display());
+        bail!("{failed} tests failed; their output is in {}", folder.display());
     }
     ended?;
     Ok(passed)
@@ -75,7 +75,7 @@ fn start(environment: &Environment, state: &State, run: &Run) -> Result<()> {
         }
         _ => fs::create_dir_all(&results).context("create the folder for results")?,
     }
-    let mut ginkgo = state.hub()?.place.command(environment.tool("ginkgo")?)?;
+    let mut ginkgo = state.hub()?.machine.command(environment.tool("ginkgo")?)?;
     ginkgo.args([
         format!("--procs={}", run.procs),
         format!("--timeout={}m", run.timeout),
@@ -88,7 +88,7 @@ fn start(environment: &Environment, state: &State, run: &Run) -> Result<()> {
         "--json-report=report.json",
         "--junit-report=junit.xml",
     ]);
-    let skips = reasons::that_hold(&state.shape).map(|reason| escaped(reason.pattern));
+    let skips = reasons::that_hold(&state.spec).map(|reason| escape_regex(reason.pattern));
     ginkgo.args(skips.chain(run.skip.iter().cloned()).map(|skip| format!("--skip={skip}")));
     ginkgo.arg(environment.tool("e2e.test")?).args(["--", "--provider=skeleton"]);
     ginkgo.arg(format!("--kubeconfig={}", admin_config(dir).display()));
@@ -99,8 +99,8 @@ fn start(environment: &Environment, state: &State, run: &Run) -> Result<()> {
     Ok(())
 }
 
-/// A text as a regular expression that matches it.
-pub(crate) fn escaped(text: &str) -> String {
+/// A regular expression that matches the text literally.
+pub(crate) fn escape_regex(text: &str) -> String {
     let special = |c: char| r"\.+*?()|[]{}^$".contains(c);
     text.chars().flat_map(|c| special(c).then_some('\\').into_iter().chain([c])).collect()
 }
@@ -110,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_name_of_a_test_is_matched_as_it_is() {
-        assert_eq!(escaped("[Feature:X] a.b (c)"), r"\[Feature:X\] a\.b \(c\)");
+    fn the_name_of_a_test_is_matched_literally() {
+        assert_eq!(escape_regex("[Feature:X] a.b (c)"), r"\[Feature:X\] a\.b \(c\)");
     }
 }

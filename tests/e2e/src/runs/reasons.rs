@@ -1,8 +1,8 @@
-//! Why some of upstream's tests cannot run on this cluster, or not yet on Weir.
+//! Why some of upstream's tests are excluded: this cluster or Weir lacks what they need.
 
-use crate::shape::{Family, Proxy, Shape};
+use crate::spec::{ClusterSpec, Family, Proxy};
 
-/// A part of tests' names, and why they are left out.
+/// A part of tests' names, and why these tests are excluded.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Reason {
     pub(crate) pattern: &'static str,
@@ -10,7 +10,7 @@ pub(crate) struct Reason {
     only: Only,
 }
 
-/// On which clusters a reason holds.
+/// The clusters on which a reason holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Only {
     Always,
@@ -32,7 +32,7 @@ const CLOUD: &str = "wants a cloud's load balancers";
 const NODE_PORTS: &str = "Weir serves no node ports yet";
 const HEALTH_PORT: &str = "asks the health port of kube-proxy, which Weir does not serve yet";
 
-/// The first one that matches is told.
+/// The first one that matches is reported.
 const REASONS: [Reason; 32] = [
     always("[Feature:NetworkPolicy]", "Weir has no NetworkPolicy"),
     always("[Feature:SCTPConnectivity]", "the machine's kernel has no SCTP"),
@@ -78,12 +78,12 @@ const REASONS: [Reason; 32] = [
 ];
 
 /// The reasons that hold on a cluster.
-pub(crate) fn that_hold(shape: &Shape) -> impl Iterator<Item = &'static Reason> {
+pub(crate) fn that_hold(spec: &ClusterSpec) -> impl Iterator<Item = &'static Reason> {
     REASONS.iter().filter(|reason| match reason.only {
         Only::Always => true,
-        Only::SingleStack => shape.ip_family != Family::Dual,
-        Only::FewerNodesThan(count) => shape.nodes < count,
-        Only::WithoutKubeProxy => shape.proxy == Proxy::Weir,
+        Only::SingleStack => spec.ip_family != Family::Dual,
+        Only::FewerNodesThan(count) => spec.nodes < count,
+        Only::WithoutKubeProxy => spec.proxy == Proxy::Weir,
     })
 }
 
@@ -94,8 +94,8 @@ mod tests {
     #[test]
     fn tests_for_two_families_run_where_there_are_two() {
         let is_left_out = |ip_family| {
-            let shape = Shape { ip_family, ..Shape::default() };
-            that_hold(&shape).any(|reason| reason.pattern == "[Feature:IPv6DualStack]")
+            let spec = ClusterSpec { ip_family, ..ClusterSpec::default() };
+            that_hold(&spec).any(|reason| reason.pattern == "[Feature:IPv6DualStack]")
         };
         assert!(is_left_out(Family::Ipv4) && !is_left_out(Family::Dual));
     }
@@ -103,8 +103,8 @@ mod tests {
     #[test]
     fn tests_of_node_ports_run_where_kube_proxy_serves_them() {
         let is_left_out = |proxy| {
-            let shape = Shape { proxy, ..Shape::default() };
-            that_hold(&shape).any(|reason| reason.pattern == "NodePort")
+            let spec = ClusterSpec { proxy, ..ClusterSpec::default() };
+            that_hold(&spec).any(|reason| reason.pattern == "NodePort")
         };
         assert!(is_left_out(Proxy::Weir) && !is_left_out(Proxy::Upstream));
     }

@@ -25,11 +25,11 @@ pub(super) struct Test {
     pub(super) name: String,
     pub(super) outcome: Outcome,
     pub(super) took: Duration,
-    /// What it said when it failed, or skipped itself.
+    /// Its message when it failed or skipped itself.
     pub(super) message: String,
 }
 
-/// The tests of the network.
+/// The results of the network tests.
 #[derive(Debug, Default)]
 pub(super) struct Report {
     pub(super) tests: Vec<Test>,
@@ -66,10 +66,10 @@ struct Failure {
 }
 
 impl Report {
-    /// Reads it.
+    /// Reads the report.
     ///
     /// # Errors
-    /// When there is none, because no test got to run.
+    /// When there is none, because no test started.
     pub(super) fn read(path: &Path) -> Result<Self> {
         let text = fs::read_to_string(path)
             .with_context(|| format!("there are no results in {}", path.display()))?;
@@ -84,12 +84,12 @@ impl Report {
         Ok(Self { tests })
     }
 
-    /// How many ended like that.
+    /// The number of tests with this outcome.
     pub(super) fn count(&self, outcome: Outcome) -> usize {
         self.tests.iter().filter(|test| test.outcome == outcome).count()
     }
 
-    /// What ran, in a table.
+    /// A table of the tests that ran.
     pub(super) fn summary(&self) -> String {
         let mut table = Table::new();
         table.set_header(["result", "took", "test"]);
@@ -115,7 +115,7 @@ impl Outcome {
     }
 }
 
-/// A spec of the network; preparations of the suite count when they fail.
+/// The result of a network test. A failed preparation of the suite counts as a failed test.
 fn test(spec: Spec) -> Option<Test> {
     let outcome = match spec.state.as_str() {
         "passed" => Outcome::Passed,
@@ -140,7 +140,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tests_of_the_network_are_read_and_others_left_out() {
+    fn network_tests_are_read_and_others_are_left_out() {
         let text = r#"[{"SpecReports": [
             {"ContainerHierarchyTexts": ["[sig-network] DNS"], "LeafNodeType": "It",
              "LeafNodeText": "should work", "State": "passed", "RunTime": 1500000000},

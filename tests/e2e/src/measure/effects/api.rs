@@ -1,5 +1,5 @@
-//! Services and their endpoints at the API server, written by requests of which one knows when they
-//! are sent: a kubectl takes longer to start than what is measured.
+//! Writes of Services and their endpoints to the API server. The client of this program sends a
+//! request at once, whereas starting a kubectl takes longer than what is measured.
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -14,13 +14,13 @@ use kube::{Client, Config};
 use serde_json::{Value, json};
 use tokio::runtime::{Builder, Runtime};
 
-/// The Services' port, and their endpoints'.
+/// The port of the Services.
 pub(super) const PORT: u16 = 80;
 const TARGET_PORT: u16 = 8080;
-/// Objects that are created at the same time.
-const AT_ONCE: usize = 64;
+/// Requests at the same time.
+const CONCURRENCY: usize = 64;
 
-/// A client in the network namespace of the thread that made it, for one namespace of Kubernetes.
+/// A client for one Kubernetes namespace, in the network namespace of the thread that made it.
 pub(super) struct Api {
     runtime: Runtime,
     services: kube::Api<v1::Service>,
@@ -53,27 +53,27 @@ impl Api {
         })
     }
 
-    /// How many Services there are.
+    /// The number of Services.
     pub(super) fn count(&self) -> Result<u32> {
         let listed = self.runtime.block_on(self.services.list_metadata(&ListParams::default()));
         Ok(u32::try_from(listed.context("list Services")?.items.len())?)
     }
 
-    /// Creates a Service, and then its endpoint, as its controller would.
+    /// Creates a Service, and then its EndpointSlice, as the endpoint controller would.
     pub(super) fn create(&self, service: &Service) -> Result<()> {
         self.runtime.block_on(self.create_one(service))
     }
 
-    /// Creates many, in any order.
+    /// Creates many Services, in any order.
     pub(super) fn create_many(&self, services: Vec<Service>) -> Result<()> {
         let created = stream::iter(services)
             .map(|service| async move { self.create_one(&service).await })
-            .buffer_unordered(AT_ONCE)
+            .buffer_unordered(CONCURRENCY)
             .try_collect::<()>();
         self.runtime.block_on(created)
     }
 
-    /// Writes another endpoint.
+    /// Changes the endpoint of a Service.
     pub(super) fn change(&self, service: &Service) -> Result<()> {
         let patch = json!({"endpoints": service.endpoints()});
         let name = service.slice_name();
@@ -82,7 +82,7 @@ impl Api {
         self.runtime.block_on(patched).map(drop).with_context(|| format!("change {name}"))
     }
 
-    /// Deletes a Service and its endpoint.
+    /// Deletes a Service and its EndpointSlice.
     pub(super) fn delete(&self, service: &Service) -> Result<()> {
         let parameters = DeleteParams::default();
         self.runtime
@@ -94,7 +94,7 @@ impl Api {
             .with_context(|| format!("delete {}", service.name))
     }
 
-    /// Deletes all of them, sooner than the namespace's controller would.
+    /// Deletes all Services and EndpointSlices, faster than the namespace controller would.
     pub(super) fn clear(&self) -> Result<()> {
         let (parameters, all) = (DeleteParams::default(), ListParams::default());
         self.runtime

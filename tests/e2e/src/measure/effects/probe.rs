@@ -1,4 +1,4 @@
-//! A client in a pod that connects until it gets what is waited for.
+//! A client in a pod that connects until the expected server replies.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -11,14 +11,14 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-/// A connection that is not there by then is tried afresh: the first packets to an address that
-/// nobody serves yet are lost.
-const CONNECTED: Duration = Duration::from_millis(3);
-const ANSWERED: Duration = Duration::from_secs(1);
-/// Between a refusal and the next connection.
+/// For a connection; then a new one is tried, because the first packets to an address without a
+/// Service are lost.
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(3);
+const REPLY_TIMEOUT: Duration = Duration::from_secs(1);
+/// Between a failed connection and the next one.
 const PAUSE: Duration = Duration::from_micros(500);
 
-/// What is waited for: an answer of this server at this address.
+/// What to wait for: a reply of this server at this address.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Probe {
     pub(super) target: SocketAddr,
@@ -26,8 +26,8 @@ pub(super) struct Probe {
     pub(super) until: Instant,
 }
 
-/// A command line that no other process of this machine has.
-pub(super) fn sleep() -> [&'static str; 2] {
+/// A command that does nothing, with arguments that no other process of this host has.
+pub(super) fn idle_command() -> [&'static str; 2] {
     ["sleep", "86399"]
 }
 
@@ -37,26 +37,26 @@ pub(super) fn namespace_of(command: &[&str]) -> Result<File> {
         command.iter().flat_map(|word| [word.as_bytes(), b"\0"].concat()).collect();
     for entry in fs::read_dir("/proc").context("list processes")? {
         let process = entry?.path();
-        // Many entries are no processes, and some end meanwhile.
+        // Many entries are not processes, and some processes end meanwhile.
         if fs::read(process.join("cmdline")).is_ok_and(|found| found == wanted) {
             let namespace = process.join("ns/net");
             return File::open(&namespace).with_context(|| namespace.display().to_string());
         }
     }
-    bail!("no process of the client's pod is there")
+    bail!("the process of the client's pod was not found")
 }
 
-/// Answers each probe with the time at which it came true.
-pub(super) fn serve(
+/// Runs the probes one after the other, and sends the time of each reply.
+pub(super) fn run_probes(
     namespace: &File,
     probes: &Receiver<Probe>,
-    answers: &Sender<Result<Instant>>,
+    results: &Sender<Result<Instant>>,
 ) -> Result<()> {
-    // This thread alone goes there, and ends there.
+    // Only this thread enters the namespace, and it ends there.
     move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
         .context("enter the network namespace of a pod")?;
     for probe in probes {
-        if answers.send(wait(&probe)).is_err() {
+        if results.send(wait(&probe)).is_err() {
             break;
         }
     }
@@ -65,11 +65,11 @@ pub(super) fn serve(
 
 fn wait(probe: &Probe) -> Result<Instant> {
     loop {
-        match ask(probe.target) {
+        match request_name(probe.target) {
             Ok((when, server)) if server == probe.server => return Ok(when),
             _ => ensure!(
                 Instant::now() < probe.until,
-                "{} does not answer at {}",
+                "{} does not reply at {}",
                 probe.server,
                 probe.target
             ),
@@ -78,14 +78,14 @@ fn wait(probe: &Probe) -> Result<Instant> {
     }
 }
 
-/// When a connection was there, and with which server.
-fn ask(target: SocketAddr) -> Result<(Instant, String)> {
-    let mut stream = TcpStream::connect_timeout(&target, CONNECTED)?;
+/// The time at which the connection was established, and the name of its server.
+fn request_name(target: SocketAddr) -> Result<(Instant, String)> {
+    let mut stream = TcpStream::connect_timeout(&target, CONNECT_TIMEOUT)?;
     let connected = Instant::now();
-    stream.set_read_timeout(Some(ANSWERED))?;
+    stream.set_read_timeout(Some(REPLY_TIMEOUT))?;
     stream.write_all(b"GET /hostname HTTP/1.0\r\nHost: pod\r\n\r\n")?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    let (_, server) = answer.split_once("\r\n\r\n").context("no answer of HTTP")?;
+    let mut reply = String::new();
+    stream.read_to_string(&mut reply)?;
+    let (_, server) = reply.split_once("\r\n\r\n").context("the reply is not HTTP")?;
     Ok((connected, server.trim().to_owned()))
 }

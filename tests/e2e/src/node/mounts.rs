@@ -5,24 +5,25 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use super::Place;
-use super::cgroup::hierarchies;
+use crate::machine::Machine;
+use crate::machine::cgroup::hierarchies;
 use crate::process;
 
-/// Which start of a node this is.
+/// Whether a node has run before.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Boot {
-    /// Its first: the kernel's own account of the boot will do.
+    /// It has not: the host's boot id and time are good enough.
     First,
-    /// Another: the node must see that it has booted since.
+    /// It has: the node must see a new boot id and time.
     Again,
 }
 
-/// Gives a place its own view of what a node writes to. `disk` holds what outlives a boot.
+/// Gives a machine its own mounts of everything that a node writes to. `disk` holds the files that
+/// survive a boot.
 ///
 /// # Errors
 /// When a mount fails.
-pub(crate) fn mount(place: &Place, disk: &Path, boot: Boot) -> Result<()> {
+pub(crate) fn mount(machine: &Machine, disk: &Path, boot: Boot) -> Result<()> {
     fs::create_dir_all(disk).with_context(|| format!("create {}", disk.display()))?;
     let lines = hierarchies()?.into_iter().map(|hierarchy| {
         let options =
@@ -34,7 +35,7 @@ pub(crate) fn mount(place: &Place, disk: &Path, boot: Boot) -> Result<()> {
         Boot::First => "first",
         Boot::Again => "again",
     };
-    let mut script = place.command("sh")?;
-    script.args(["-c", include_str!("mounts.sh"), &place.name]).arg(disk).arg(boot).arg(lines);
+    let mut script = machine.command("sh")?;
+    script.args(["-c", include_str!("mounts.sh"), &machine.name]).arg(disk).arg(boot).arg(lines);
     process::output(&mut script).map(drop)
 }

@@ -1,4 +1,4 @@
-//! A control plane with as many Services as are wanted, for kube-proxy to follow.
+//! A control plane with a number of Services, for kube-proxy to watch.
 
 use std::cell::Cell;
 use std::path::PathBuf;
@@ -11,31 +11,31 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::PostParams;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
-use weir_api_tests::{ControlPlane, machine, plug};
+use weir_api_tests::{ControlPlane, connect_node, create_machine};
 use weir_tests::lab::{Member, Node, Stack};
 
 use super::objects::Service;
 
-/// Objects that are created at the same time.
-const AT_ONCE: usize = 64;
+/// Services that are created at the same time.
+const CONCURRENCY: usize = 64;
 
-/// The control plane, and how many Services it has.
-pub(crate) struct Control {
+/// The control plane, and the number of its Services.
+pub(crate) struct ApiServer {
     plane: ControlPlane,
     machine: Node,
     services: Cell<u32>,
     hosts: Cell<u8>,
 }
 
-/// A node's way to the API server, which goes with this value.
-pub(crate) struct Plug {
+/// A node's link to the API server. Dropping it removes the link.
+pub(crate) struct ApiLink {
     node: Node,
 }
 
-impl Control {
-    /// Starts it, with Nodes for the members of any cluster made by hand.
+impl ApiServer {
+    /// Starts it, with Node objects for the nodes of the baseline clusters.
     pub(crate) fn start() -> Result<Self> {
-        let machine = machine()?;
+        let machine = create_machine()?;
         let plane = ControlPlane::start(&machine)?;
         for number in [1, 2] {
             let address = format!("172.31.70.{}", 10 + number);
@@ -44,30 +44,30 @@ impl Control {
         Ok(Self { plane, machine, services: Cell::new(0), hosts: Cell::new(10) })
     }
 
-    /// Credentials of an administrator.
+    /// The administrator's kubeconfig.
     pub(crate) fn kubeconfig(&self) -> PathBuf {
         self.plane.admin_conf()
     }
 
-    /// Lets a node reach the API server.
-    pub(crate) fn plug(&self, member: &Member) -> Result<Plug> {
+    /// Connects a node to the API server.
+    pub(crate) fn connect(&self, member: &Member) -> Result<ApiLink> {
         self.hosts.set(self.hosts.get() + 1);
-        plug(&self.machine, member.machine(), Plug::LINK, self.hosts.get())?;
-        Ok(Plug { node: member.machine().clone() })
+        connect_node(&self.machine, member.machine(), ApiLink::LINK, self.hosts.get())?;
+        Ok(ApiLink { node: member.machine().clone() })
     }
 
-    /// Creates Services until there are so many, the measured one the first of them.
+    /// Creates Services until there are `services`. The measured one is the first.
     pub(crate) fn fill(&self, measured: &Service, services: u32) -> Result<()> {
-        let mut wanted = Vec::new();
+        let mut missing = Vec::new();
         if self.services.get() == 0 {
-            wanted.push(measured.clone());
+            missing.push(measured.clone());
         }
-        wanted.extend((self.services.get().max(1)..services).map(|n| Service::other(n, 1)));
-        let (count, started) = (wanted.len(), Instant::now());
+        missing.extend((self.services.get().max(1)..services).map(|n| Service::other(n, 1)));
+        let (count, started) = (missing.len(), Instant::now());
         let kubeconfig = self.kubeconfig();
         self.machine.run(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(create(kubeconfig, wanted))
+            runtime.block_on(create(kubeconfig, missing))
         })?;
         eprintln!("preparing: {count} Services created in {:.1?}", started.elapsed());
         self.services.set(services.max(self.services.get()));
@@ -92,16 +92,16 @@ async fn create(kubeconfig: PathBuf, services: Vec<Service>) -> Result<()> {
             Ok::<_, anyhow::Error>(())
         }
     });
-    created.buffer_unordered(AT_ONCE).try_collect::<()>().await.context("create Services")
+    created.buffer_unordered(CONCURRENCY).try_collect::<()>().await.context("create Services")
 }
 
-impl Plug {
+impl ApiLink {
     const LINK: &str = "control";
 }
 
-impl Drop for Plug {
+impl Drop for ApiLink {
     fn drop(&mut self) {
-        // It goes with the node at the latest.
+        // The kernel removes the link with the node at the latest.
         let _ = self.node.sh(&format!("ip link del {}", Self::LINK));
     }
 }

@@ -1,5 +1,5 @@
-//! The number of inotify instances that a user may have: several kubelets need more than the
-//! kernel's default, and nothing but the whole machine has this setting.
+//! The number of inotify instances that a user may have. Several kubelets need more than the
+//! kernel's default, and the setting exists for the whole host only.
 
 use std::fs;
 use std::path::Path;
@@ -10,10 +10,10 @@ const SETTING: &str = "/proc/sys/fs/inotify/max_user_instances";
 const WANTED: u32 = 2048;
 const RECORD: &str = "inotify-instances";
 
-/// Raises it, if it is too low. What it was is recorded first, in the cluster's folder.
+/// Raises the limit if it is too low. The old value is recorded first, in the cluster's folder.
 ///
 /// # Errors
-/// When it cannot be read or written.
+/// When the setting or the record cannot be read or written.
 pub(crate) fn raise(state: &Path) -> Result<()> {
     let found: u32 = read(Path::new(SETTING))?;
     if found < WANTED {
@@ -23,10 +23,10 @@ pub(crate) fn raise(state: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Puts it back, if it was raised and nobody else has changed it since.
+/// Restores the old limit, if it was raised and has not been changed since.
 ///
 /// # Errors
-/// When it cannot be read or written.
+/// When the setting or the record cannot be read or written.
 pub(crate) fn restore(state: &Path) -> Result<()> {
     let record = state.join(RECORD);
     if record.exists() && read(Path::new(SETTING))? == WANTED {
@@ -38,5 +38,5 @@ pub(crate) fn restore(state: &Path) -> Result<()> {
 
 fn read(file: &Path) -> Result<u32> {
     let text = fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?;
-    text.trim().parse().with_context(|| format!("{} holds no number", file.display()))
+    text.trim().parse().with_context(|| format!("{} is not a number", file.display()))
 }

@@ -1,12 +1,12 @@
 # The mounts of a node; runs inside of its namespaces.
-#   $0 its name   $1 the folder of what outlives a boot   $2 first|again
+#   $0 its name   $1 the folder of files that survive a boot   $2 first|again
 #   $3 a line for each cgroup hierarchy: path, type, options
 set -eu
 name=$0 disk=$1 boot=$2 hierarchies=$3
 
 hostname "$name"
 
-# The old one shows the network interfaces of the machine.
+# The inherited /sys shows the network interfaces of the host.
 mount -t sysfs sysfs /sys
 mount -t tmpfs tmpfs /sys/fs/cgroup
 # Mounted in this cgroup namespace, the root of each is the node's own cgroup.
@@ -16,7 +16,7 @@ printf '%s' "$hierarchies" | while read -r path type options; do
 done
 mount -t bpf bpf /sys/fs/bpf
 
-# Nothing that the node writes reaches the machine's own files.
+# Nothing that the node writes reaches the host's own files.
 for path in etc var; do
     mkdir -p "$disk/$path/upper" "$disk/$path/work"
     mount -t overlay overlay \
@@ -27,7 +27,7 @@ mount --bind "$disk/opt" /opt
 mount -t tmpfs tmpfs /run
 mkdir -p /run/lock
 if [ "$boot" = first ]; then
-    # What the machine may have of another cluster.
+    # The host may have files of another cluster.
     rm -rf /etc/cni /etc/kubernetes /etc/containerd /var/lib/cni /var/lib/weir
 fi
 # An overlay cannot be the upper layer of containerd's overlays.
@@ -36,7 +36,8 @@ for path in containerd kubelet; do
     mount --bind "$disk/$path" "/var/lib/$path"
 done
 
-# The kubelet writes these, and they are the whole machine's; here it finds what it wants.
+# The kubelet writes these settings, which belong to the whole host. Here it reads the value that it
+# would write.
 for setting in kernel/panic=10 kernel/panic_on_oops=1 vm/overcommit_memory=1; do
     file=$disk/boot/$(basename "${setting%=*}")
     echo "${setting#*=}" >"$file"
@@ -50,5 +51,5 @@ if [ "$boot" = again ]; then
     mount --bind "$disk/boot/stat" /proc/stat
 fi
 
-# The kubelet mounts for pods what the node mounts later.
+# Mounts that the node makes later must reach the pods' mount namespaces.
 mount --make-rshared /

@@ -1,26 +1,26 @@
-//! The same topology with the entries that flannel makes, made with iproute2.
+//! The baseline: the same topology without Weir, with flannel's entries made by iproute2.
 
 use std::net::IpAddr;
 
 use anyhow::{Context, Result};
 use weir_tests::lab::{Added, Cluster, Cni, Config, Member, Observe, Pod, Stack};
 
-/// Whether flannel's packet filter rules are there too.
+/// Whether flannel's packet filter rules are installed too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rules {
-    /// Routes, neighbours and forwarding entries alone.
+    /// Routes, neighbour entries and FDB entries alone.
     None,
     /// Also what flannel's nftables mode installs.
     Flannel,
 }
 
-/// Two nodes with a pod each.
-pub(crate) struct ByHand {
+/// Two nodes with a pod on each.
+pub(crate) struct Baseline {
     pods: Vec<(Pod, Added)>,
     _cluster: Cluster,
 }
 
-impl ByHand {
+impl Baseline {
     pub(crate) fn new(rules: Rules) -> Result<Self> {
         let cluster = two_nodes()?;
         let mut pods = Vec::new();
@@ -34,27 +34,27 @@ impl ByHand {
         Ok(Self { pods, _cluster: cluster })
     }
 
-    /// The client, the server and its address.
+    /// The client, the server and the server's address.
     pub(crate) fn ends(&self) -> Result<(&Pod, &Pod, IpAddr)> {
         let [(client, _), (server, added)] = &*self.pods else { anyhow::bail!("not two pods") };
         Ok((client, server, added.address()?))
     }
 }
 
-/// Two nodes that know the way to each other's pods, without any rule of a packet filter.
+/// Two nodes with a tunnel and routes to each other's pods, without packet filter rules.
 pub(crate) fn two_nodes() -> Result<Cluster> {
     let cluster = Cluster::new(2).stopped().build()?;
     for node in cluster.nodes() {
         node.machine().set_sysctl("net/ipv4/ip_forward", "1")?;
-        device(node)?;
+        create_tunnel(node)?;
     }
     let [a, b] = cluster.nodes() else { anyhow::bail!("not two nodes") };
-    entries(a, b)?;
-    entries(b, a)?;
+    add_peer(a, b)?;
+    add_peer(b, a)?;
     Ok(cluster)
 }
 
-/// A pod that neither an agent nor a program knows of.
+/// A pod on a node without an agent and without eBPF programs.
 pub(crate) fn pod(node: &Member, name: &str) -> Result<(Pod, Added)> {
     let cni = Cni::new(node.machine(), Config::new(subnet(node)?).with("mtu", 1450))?;
     let pod = node.machine().pod(name)?;
@@ -70,7 +70,7 @@ fn network(node: &Member) -> Result<&str> {
     Ok(subnet(node)?.trim_end_matches("/24"))
 }
 
-fn device(node: &Member) -> Result<()> {
+fn create_tunnel(node: &Member) -> Result<()> {
     let (local, network) = (node.address()?, network(node)?);
     node.sh(&format!(
         "ip link add flannel.1 type vxlan id 1 local {local} dev uplink dstport 8472 nolearning"
@@ -79,8 +79,8 @@ fn device(node: &Member) -> Result<()> {
     node.sh("ip link set flannel.1 mtu 1450 up").map(drop)
 }
 
-fn entries(node: &Member, peer: &Member) -> Result<()> {
-    let mac = peer.link("flannel.1")?.mac.context("a tunnel without a hardware address")?;
+fn add_peer(node: &Member, peer: &Member) -> Result<()> {
+    let mac = peer.link("flannel.1")?.mac.context("the tunnel has no MAC address")?;
     let (to, via, behind) = (subnet(peer)?, network(peer)?, peer.address()?);
     for line in [
         format!("ip neigh replace {via} lladdr {mac} dev flannel.1 nud permanent"),
@@ -92,7 +92,7 @@ fn entries(node: &Member, peer: &Member) -> Result<()> {
     Ok(())
 }
 
-/// What flannel with `EnableNFTables` has on a node, for IPv4.
+/// The nftables rules of flannel with `EnableNFTables` on a node, for IPv4.
 fn flannel_rules(subnet: &str) -> String {
     let network = "10.244.0.0/16";
     format!(

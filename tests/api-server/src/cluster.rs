@@ -1,4 +1,4 @@
-//! Three machines on the underlay of a control plane.
+//! A control plane with three machines on its underlay.
 
 use std::collections::BTreeSet;
 use std::env;
@@ -9,19 +9,19 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use weir_tests::lab::{Node, Stack, eventually};
 
-use crate::agent::{Agent, Knows};
+use crate::agent::{Agent, Source};
 use crate::control_plane::{self, ADDRESS, ControlPlane};
 
-/// Where pods find their ServiceAccount.
+/// The mount path of a pod's ServiceAccount.
 const SERVICE_ACCOUNT: &str = "/run/secrets/kubernetes.io/serviceaccount";
 
-/// How long a controller may take for what takes moments.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Longer than a controller takes on a busy host.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A machine that a Node object stands for.
+/// The machine of a Node object.
 #[derive(Debug)]
 pub struct Machine {
-    /// The name of its Node.
+    /// The name of its Node object.
     pub name: String,
     /// Its address on the underlay.
     pub address: String,
@@ -30,26 +30,27 @@ pub struct Machine {
 
 /// The control plane and the machines.
 #[derive(Debug)]
-pub struct Scene {
+pub struct TestCluster {
     /// The machines `node1`, `node2`, `node3`.
     pub machines: Vec<Machine>,
-    /// What they are told of the cluster by.
+    /// Their control plane.
     pub plane: ControlPlane,
     control: Node,
 }
 
-impl Scene {
-    /// A control plane with the shipped manifests applied, and three machines without Nodes.
+impl TestCluster {
+    /// Starts a control plane, applies the shipped manifests, and makes three machines without Node
+    /// objects.
     ///
     /// # Errors
     /// Without root, or when the control plane does not get ready.
     pub fn new() -> Result<Self> {
-        let control = control_plane::machine()?;
+        let control = control_plane::create_machine()?;
         let machines = (1..=3).map(|n| Machine::new(&control, n)).collect::<Result<_>>()?;
         let plane = ControlPlane::start(&control)?;
-        let scene = Self { machines, plane, control };
-        scene.apply_manifests()?;
-        Ok(scene)
+        let cluster = Self { machines, plane, control };
+        cluster.apply_manifests()?;
+        Ok(cluster)
     }
 
     /// Applies the shipped manifests again.
@@ -57,29 +58,30 @@ impl Scene {
     /// # Errors
     /// When the API server refuses them.
     pub fn apply_manifests(&self) -> Result<()> {
-        // Set by cargo; the other is for starting the program by hand.
+        // cargo sets it at run time; the compile-time value serves a test binary that is run
+        // without cargo.
         let package = env::var_os("CARGO_MANIFEST_DIR");
         let package = package.as_deref().unwrap_or(env!("CARGO_MANIFEST_DIR").as_ref());
         let manifests = Path::new(package).join("../../manifests/base");
-        let manifests = manifests.to_str().context("the repository's path is no UTF-8")?;
+        let manifests = manifests.to_str().context("the repository's path is not UTF-8")?;
         self.plane.kubectl().run(&["apply", "-k", manifests]).map(drop)
     }
 
     /// Creates a Node for each machine and waits until all have their subnets.
     ///
     /// # Errors
-    /// When they do not get them.
+    /// When a Node gets none in time.
     pub fn create_nodes(&self) -> Result<()> {
         let kubectl = self.plane.kubectl();
         for machine in &self.machines {
             kubectl.create_node(&machine.name, &machine.address)?;
         }
-        eventually("all Nodes have subnets", PATIENCE, || {
+        eventually("all Nodes have subnets", TIMEOUT, || {
             Ok(kubectl.pod_cidrs()?.len() == self.machines.len())
         })
     }
 
-    /// Starts an agent on each machine that follows the API server.
+    /// Starts an agent on each machine, with the API server as its source.
     ///
     /// # Errors
     /// When one cannot be started.
@@ -89,12 +91,13 @@ impl Scene {
         let kubelet_conf = self.write_kubelet_conf()?;
         let start = |machine: &Machine| {
             machine.mount_service_account(token.trim(), &self.plane.authority())?;
-            Agent::start(&machine.node, &machine.name, Knows::ApiServer(&kubelet_conf))
+            Agent::start(&machine.node, &machine.name, Source::ApiServer(&kubelet_conf))
         };
         self.machines.iter().map(start).collect()
     }
 
-    /// Starts an agent on each machine that reads what kubectl printed.
+    /// Starts an agent on each machine, with a directory of manifests that kubectl printed as its
+    /// source.
     ///
     /// # Errors
     /// When one cannot be started.
@@ -104,7 +107,7 @@ impl Scene {
         let nodes = self.plane.kubectl().run(&["get", "nodes", "-o", "yaml"])?;
         fs::write(folder.join("nodes.yaml"), nodes)?;
         let start = |machine: &Machine| {
-            Agent::start(&machine.node, &machine.name, Knows::Manifests(&folder))
+            Agent::start(&machine.node, &machine.name, Source::Manifests(&folder))
         };
         self.machines.iter().map(start).collect()
     }
@@ -125,12 +128,12 @@ impl Scene {
 impl Machine {
     fn new(control: &Node, number: u8) -> Result<Self> {
         let node = Node::new()?;
-        let address = control_plane::plug(control, &node, "eth0", 10 + number)?;
+        let address = control_plane::connect_node(control, &node, "eth0", 10 + number)?;
         node.sh(&format!("ip route add default via {ADDRESS}"))?;
         Ok(Self { name: format!("node{number}"), address, node })
     }
 
-    /// The routes that the agent made: subnet and next hop.
+    /// The agent's routes: subnet and next hop.
     ///
     /// # Errors
     /// When iproute2 fails.
@@ -143,21 +146,21 @@ impl Machine {
         Ok(routes)
     }
 
-    /// The forwarding entries of the tunnel.
+    /// The FDB entries of the VXLAN device.
     ///
     /// # Errors
     /// When iproute2 fails.
-    pub fn forwarding(&self) -> Result<BTreeSet<String>> {
+    pub fn fdb(&self) -> Result<BTreeSet<String>> {
         let lines = self.node.command("bridge")?.args(["fdb", "show", "dev", "weir.1"]).finish()?;
         let lines = String::from_utf8_lossy(&lines.stdout).into_owned();
         Ok(lines.lines().map(|line| line.trim().to_owned()).collect())
     }
 
-    /// Removes the agent's routes and its tunnel.
+    /// Removes the agent's routes and its VXLAN device.
     ///
     /// # Errors
     /// When iproute2 fails.
-    pub fn forget_routes(&self) -> Result<()> {
+    pub fn remove_routes(&self) -> Result<()> {
         for line in
             ["ip -4 route flush proto 87", "ip -6 route flush proto 87", "ip link del weir.1"]
         {
@@ -168,7 +171,7 @@ impl Machine {
 
     fn mount_service_account(&self, token: &str, authority: &Path) -> Result<()> {
         let certificate = fs::read(authority)?;
-        // In the machine's own mount namespace; what is there already is hidden for it alone.
+        // In the machine's own mount namespace: the mount hides files for this machine only.
         if !self.node.run(|| Ok(Path::new(SERVICE_ACCOUNT).exists()))? {
             self.node.sh("mount -t tmpfs tmpfs /run")?;
         }

@@ -1,8 +1,8 @@
-//! How soon the network of a node works after its agent has started.
+//! Boots of a node: the delay from the start of its agent to a working network.
 //!
-//! A node boots as one that has been away for long: the API server does not hold it for Ready, and
-//! it has no conflist, so that it cannot get Ready before its agent has written one. A pod waits for
-//! it there.
+//! The node boots as if it had been off for long: the API server shows it as not Ready, and it has
+//! no conflist, so that it cannot get Ready before its agent has written one. A pod is assigned to
+//! the node before it boots.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -10,51 +10,55 @@ use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde::Serialize;
 use serde_json::json;
+use weir_tests::lab::poll;
 
 use super::watch::{Watch, now};
 use crate::console::step;
 use crate::deploy;
 use crate::environment::Environment;
 use crate::kubectl::Kubectl;
+use crate::machine::Machine;
 use crate::node;
-use crate::place::Place;
 use crate::pods::{NAMESPACE, Pods};
 use crate::state::State;
 
 const POD: &str = "started";
 const CONFLIST: &str = "/etc/cni/net.d/10-weir.conflist";
-const PATIENCE: Duration = Duration::from_secs(120);
-/// Between looking for a file or asking a pod and doing so again.
+const TIMEOUT: Duration = Duration::from_secs(120);
+/// Between two looks at a file, or two requests to a pod.
 const PAUSE: Duration = Duration::from_millis(10);
-const ANSWERED: Duration = Duration::from_millis(200);
+const REPLY_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// One boot: seconds from the start of the agent's process.
+/// The times of a boot, in seconds from the start of the agent's process.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub(super) struct Start {
-    /// To the conflist, after which the runtime has a network.
+pub(super) struct BootTimes {
+    /// To the conflist, with which the container runtime has a network.
     pub(super) conflist: f64,
-    /// To the API server's telling that the node is Ready.
+    /// To the API server's event that the node is Ready.
     pub(super) ready: f64,
-    /// To the answer of a pod to another node's request.
+    /// To a pod's reply to a request from another node.
     pub(super) answered: f64,
 }
 
-/// Boots the last node a few times.
+/// Boots the last node `boots` times.
 ///
 /// # Errors
-/// When it does not come back.
+/// When the node does not get Ready again.
 pub(super) fn measure(
     environment: &Environment,
     state: &mut State,
     boots: u32,
-) -> Result<Vec<Start>> {
-    ensure!(state.nodes.len() > 1, "the cluster has no node that could ask the one that boots");
+) -> Result<Vec<BootTimes>> {
+    ensure!(
+        state.nodes.len() > 1,
+        "the cluster has no other node that could send requests to the one that boots"
+    );
     let pods = Pods::new(Kubectl::new(environment, state)?, state)?;
     let mut starts = Vec::new();
     for number in 1..=boots {
@@ -64,12 +68,12 @@ pub(super) fn measure(
     Ok(starts)
 }
 
-fn boot(environment: &Environment, state: &mut State, pods: &Pods) -> Result<Start> {
+fn boot(environment: &Environment, state: &mut State, pods: &Pods) -> Result<BootTimes> {
     let index = state.nodes.len() - 1;
-    let client = state.nodes[0].place.clone();
+    let client = state.nodes[0].machine.clone();
     let name = state.nodes[index].name().to_owned();
     node::power_off(&state.nodes[index])?;
-    forget(&pods.kubectl, &name)?;
+    mark_unknown(&pods.kubectl, &name)?;
     pods.create_server(POD, &name)?;
     let ready = ["node", name.as_str()];
     let field = r#"{.status.conditions[?(@.type=="Ready")].status}"#;
@@ -77,36 +81,36 @@ fn boot(environment: &Environment, state: &mut State, pods: &Pods) -> Result<Sta
     let address = ["-n", NAMESPACE, "pod", POD];
     let address = Watch::start(&pods.kubectl, &address, "{.status.podIP}")?;
     node::boot_again(environment, state, index, |node| {
-        let conflist = node.place.view(CONFLIST);
+        let conflist = node.machine.path_from_outside(CONFLIST);
         fs::remove_file(&conflist).with_context(|| format!("remove {CONFLIST} of {name}"))
     })?;
     let node = &state.nodes[index];
-    let conflist = node.place.view(CONFLIST);
+    let conflist = node.machine.path_from_outside(CONFLIST);
     let (agent, conflist, ready, answered) = thread::scope(|scope| {
-        let conflist = scope.spawn(|| appears(&conflist));
+        let conflist = scope.spawn(|| wait_for_file(&conflist));
         let ready = scope.spawn(move || {
-            let ready = ready.first(PATIENCE, |value| (value == "True").then_some(()));
+            let ready = ready.first(TIMEOUT, |value| (value == "True").then_some(()));
             ready.map(|(when, ())| when).context("wait for a Ready node")
         });
         let answered = scope.spawn(move || {
-            let address = address.first(PATIENCE, |value| value.parse::<IpAddr>().ok());
-            answers(&client, address.context("wait for the pod's address")?.1)
+            let address = address.first(TIMEOUT, |value| value.parse::<IpAddr>().ok());
+            wait_for_reply(&client, address.context("wait for the pod's address")?.1)
         });
-        let agent = poll("the agent runs", || node::agent(node).ok().flatten());
+        let agent = poll("the agent runs", TIMEOUT, PAUSE, || Ok(node::agent(node).ok().flatten()));
         (agent, joined(conflist), joined(ready), joined(answered))
     });
     let started = agent?.started();
     let since = |when: Duration| when.saturating_sub(started).as_secs_f64();
     let start =
-        Start { conflist: since(conflist?), ready: since(ready?), answered: since(answered?) };
+        BootTimes { conflist: since(conflist?), ready: since(ready?), answered: since(answered?) };
     deploy::wait_ready(environment, state)?;
     deploy::wait_for_agents(&pods.kubectl)?;
     pods.kubectl.run(&["-n", NAMESPACE, "delete", "pod", POD, "--wait"])?;
     Ok(start)
 }
 
-/// What the node controller writes 40 seconds after the last word of a node.
-fn forget(kubectl: &Kubectl, node: &str) -> Result<()> {
+/// Writes the condition that the node controller writes 40 seconds after the last heartbeat.
+fn mark_unknown(kubectl: &Kubectl, node: &str) -> Result<()> {
     let unknown = json!({"type": "Ready", "status": "Unknown", "reason": "NodeStatusUnknown"});
     let patch = json!({"status": {"conditions": [unknown]}}).to_string();
     kubectl.run(&["patch", "node", node, "--subresource=status", "-p", &patch]).map(drop)
@@ -116,39 +120,29 @@ fn joined<T>(thread: thread::ScopedJoinHandle<'_, T>) -> T {
     thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
-fn appears(file: &Path) -> Result<Duration> {
-    poll("the conflist is there", || file.exists().then(now))
+fn wait_for_file(file: &Path) -> Result<Duration> {
+    poll("the conflist exists", TIMEOUT, PAUSE, || Ok(file.exists().then(now)))
 }
 
-/// Asks a pod from another node until it answers.
-fn answers(client: &Place, pod: IpAddr) -> Result<Duration> {
+/// Sends requests to a pod from another node until it replies.
+fn wait_for_reply(client: &Machine, pod: IpAddr) -> Result<Duration> {
     let namespace = format!("/proc/{}/ns/net", client.anchor.pid);
     let namespace = File::open(&namespace).with_context(|| format!("open {namespace}"))?;
-    // This thread alone goes there, and ends there.
+    // Only this thread enters the namespace, and it ends there.
     move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
         .context("enter the network namespace of a node")?;
-    poll("the pod answers", || ask(SocketAddr::new(pod, 8080)).ok().map(|()| now()))
+    let server = SocketAddr::new(pod, 8080);
+    poll("the pod replies", TIMEOUT, PAUSE, || Ok(request(server).ok().map(|()| now())))
 }
 
-fn ask(server: SocketAddr) -> Result<()> {
-    let mut stream = TcpStream::connect_timeout(&server, ANSWERED)?;
-    stream.set_read_timeout(Some(ANSWERED))?;
+fn request(server: SocketAddr) -> Result<()> {
+    let mut stream = TcpStream::connect_timeout(&server, REPLY_TIMEOUT)?;
+    stream.set_read_timeout(Some(REPLY_TIMEOUT))?;
     stream.write_all(b"GET /hostname HTTP/1.1\r\nHost: pod\r\nConnection: close\r\n\r\n")?;
     let mut line = [0; 12];
     stream.read_exact(&mut line)?;
-    ensure!(line == *b"HTTP/1.1 200", "it refuses");
+    ensure!(line == *b"HTTP/1.1 200", "the status is not 200");
     Ok(())
-}
-
-fn poll<T>(what: &str, mut find: impl FnMut() -> Option<T>) -> Result<T> {
-    let end = Instant::now() + PATIENCE;
-    loop {
-        if let Some(found) = find() {
-            return Ok(found);
-        }
-        ensure!(Instant::now() < end, "not within {PATIENCE:?}: {what}");
-        thread::sleep(PAUSE);
-    }
 }
 
 #[cfg(test)]
@@ -157,23 +151,23 @@ mod tests {
 
     use super::*;
 
-    fn asked(answer: &'static [u8]) -> Result<()> {
+    fn request_with_reply(reply: &'static [u8]) -> Result<()> {
         let server = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = server.local_addr().unwrap();
         let thread = thread::spawn(move || {
             let (mut stream, _) = server.accept().unwrap();
             stream.read_exact(&mut [0; 13]).unwrap();
-            stream.write_all(answer).unwrap();
+            stream.write_all(reply).unwrap();
         });
-        let asked = ask(address);
+        let result = request(address);
         thread.join().unwrap();
-        asked
+        result
     }
 
     #[test]
-    fn only_a_whole_answer_counts() {
-        assert!(asked(b"HTTP/1.1 200 OK\r\n\r\n").is_ok());
-        assert!(asked(b"HTTP/1.1 503 Service Unavailable\r\n\r\n").is_err());
-        assert!(asked(b"HTTP/1").is_err());
+    fn only_a_complete_status_line_with_200_counts() {
+        assert!(request_with_reply(b"HTTP/1.1 200 OK\r\n\r\n").is_ok());
+        assert!(request_with_reply(b"HTTP/1.1 503 Service Unavailable\r\n\r\n").is_err());
+        assert!(request_with_reply(b"HTTP/1").is_err());
     }
 }

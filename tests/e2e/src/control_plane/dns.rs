@@ -1,25 +1,24 @@
-//! The underlay's DNS server: what the nodes' resolv.conf names, and cluster DNS asks for names of
-//! the world.
+//! The underlay's DNS server. The nodes' resolv.conf names it, and cluster DNS forwards queries for
+//! names outside of the cluster to it.
 //!
-//! There is no world. The one name that an upstream test asks for has an answer, and every other is
-//! told at once that it does not exist.
+//! No network is outside of the cluster. The server has records for the one name that an upstream
+//! test asks for, and answers every other query with NXDOMAIN at once.
 
 use std::fs;
 
 use anyhow::{Context, Result};
 
 use crate::environment::Environment;
-use crate::place::Place;
-use crate::shape::Shape;
-use crate::state::{Machine, log};
+use crate::member::Member;
+use crate::spec::ClusterSpec;
 
-/// Starts it on the hub.
+/// Starts the server on the hub.
 ///
 /// # Errors
-/// When there is no CoreDNS.
-pub(super) fn start(environment: &Environment, hub: &mut Machine, shape: &Shape) -> Result<()> {
+/// When CoreDNS is missing.
+pub(super) fn start(environment: &Environment, hub: &mut Member, spec: &ClusterSpec) -> Result<()> {
     let dir = environment.state()?;
-    let addresses: Vec<_> = shape.ip_family.hub().iter().map(ToString::to_string).collect();
+    let addresses: Vec<_> = spec.ip_family.hub().iter().map(ToString::to_string).collect();
     let text = format!(
         r#".:53 {{
     bind {}
@@ -44,9 +43,6 @@ pub(super) fn start(environment: &Environment, hub: &mut Machine, shape: &Shape)
     );
     let corefile = dir.join("Corefile");
     fs::write(&corefile, text).with_context(|| format!("write {}", corefile.display()))?;
-    let mut command = hub.place.command(environment.tool("coredns")?)?;
-    command.arg("-conf").arg(&corefile);
-    let process = Place::start(&mut command, &log(dir, hub.name(), "coredns"))?;
-    hub.programs.insert("coredns".to_owned(), process);
-    Ok(())
+    let flags = ["-conf".to_owned(), corefile.display().to_string()];
+    hub.launch(environment, "coredns", &environment.tool("coredns")?, &flags).map(drop)
 }

@@ -1,13 +1,12 @@
-//! Places: a machine of the cluster, as far as the kernel is concerned. Its network, mounts, name
-//! and cgroups are its own; process ids are those of the machine.
+//! A machine of the cluster: namespaces and cgroups on this host. It has its own network, mounts,
+//! host name and cgroups. Process ids are those of the host.
 //!
-//! A place lives as long as its *anchor*, a process that sleeps in the namespaces. Every other
-//! process of the place first enters its cgroups and then the anchor's namespaces. What it starts is
-//! in the cgroups too, so that a place ends whole, and nothing is ended by its name.
+//! A machine lives as long as its *anchor*, a process that sleeps in the namespaces. Every other
+//! process of the machine first enters the cgroups and then the anchor's namespaces. Its children
+//! are in the cgroups too: a machine ends as a whole, and no process is looked up by its name.
 
 pub(crate) mod cgroup;
 pub(crate) mod inotify;
-mod mounts;
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -19,26 +18,24 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
-pub(crate) use mounts::{Boot, mount};
-
 use crate::process::{self, Process};
 
-/// Enters the cgroups whose `cgroup.procs` are listed first, then becomes the rest.
+/// Enters the cgroups whose `cgroup.procs` are listed in `$0`, then executes the other arguments.
 const ENTER: &str = r#"for file in $0; do echo $$ >"$file"; done; exec "$@""#;
-/// Says that the namespaces are there, and stays.
-const STAY: &str = "echo ready; exec sleep infinity";
+/// Reports that the namespaces exist, and keeps them.
+const ANCHOR: &str = "echo ready; exec sleep infinity";
 
-/// A place that exists.
+/// A machine that has been made.
 #[derive(Clone, Debug, Deserialize, Serialize)]
-pub(crate) struct Place {
-    /// Its name: that of its cgroups, too.
+pub(crate) struct Machine {
+    /// Its host name, which is also the name of its cgroups.
     pub(crate) name: String,
     /// The process that holds its namespaces.
     pub(crate) anchor: Process,
 }
 
-impl Place {
-    /// Makes a place with new namespaces, in which nothing is mounted or configured yet.
+impl Machine {
+    /// Makes a machine with new namespaces, in which nothing is mounted or configured yet.
     ///
     /// # Errors
     /// When the kernel refuses one of them.
@@ -47,10 +44,10 @@ impl Place {
         let mut anchor = entering(name)?;
         anchor
             .args(["unshare", "--net", "--mount", "--uts", "--cgroup"])
-            .args(["--propagation", "private", "--", "sh", "-c", STAY])
+            .args(["--propagation", "private", "--", "sh", "-c", ANCHOR])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            // It outlives this program: who reads this program's output is not to wait for it.
+            // It outlives this program, and a reader of standard error must not wait for it.
             .stderr(Stdio::null())
             .process_group(0);
         let mut child = anchor.spawn().context("start the anchor")?;
@@ -59,15 +56,15 @@ impl Place {
             BufReader::new(stdout).read_line(&mut ready).context("read from the anchor")?;
         }
         ensure!(ready.trim() == "ready", "the namespaces of {name} could not be made");
-        let place = Self { name: name.to_owned(), anchor: Process::of(child.id())? };
-        place.run("ip link set lo up")?;
-        Ok(place)
+        let machine = Self { name: name.to_owned(), anchor: Process::of(child.id())? };
+        machine.run("ip link set lo up")?;
+        Ok(machine)
     }
 
-    /// A program inside.
+    /// A command that runs a program on the machine.
     ///
     /// # Errors
-    /// When the place is gone.
+    /// When the machine is gone.
     pub(crate) fn command(&self, program: impl AsRef<OsStr>) -> Result<Command> {
         ensure!(self.anchor.is_alive(), "{} is gone", self.name);
         let mut command = entering(&self.name)?;
@@ -76,16 +73,16 @@ impl Place {
         Ok(command)
     }
 
-    /// Runs a few lines of shell inside and gives what they print.
+    /// Runs a few lines of shell on the machine and gives what they print.
     ///
     /// # Errors
-    /// When one fails.
+    /// When a line fails.
     pub(crate) fn run(&self, lines: &str) -> Result<String> {
         process::output(self.command("sh")?.args(["-ec", lines]))
             .with_context(|| format!("on {}", self.name))
     }
 
-    /// Starts a program that stays when this one ends. `command` comes from [`Self::command`]; what
+    /// Starts a program that outlives this one. `command` comes from [`Self::command`]; what
     /// it prints goes to `log`.
     ///
     /// # Errors
@@ -96,21 +93,21 @@ impl Place {
         let file = File::options().create(true).append(true).open(log);
         let file = file.with_context(|| format!("open {}", log.display()))?;
         command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
-        // A key pressed in the terminal is not for it.
+        // Its own process group: Ctrl-C in the terminal must not end it.
         command.process_group(0);
-        Process::of(command.spawn().context("start it")?.id())
+        Process::of(command.spawn().context("start the program")?.id())
     }
 
-    /// A path inside, as it can be read from outside.
-    pub(crate) fn view(&self, path: &str) -> PathBuf {
+    /// A path of the machine, as this program reads it from outside of the mount namespace.
+    pub(crate) fn path_from_outside(&self, path: &str) -> PathBuf {
         let root = Path::new("/proc").join(self.anchor.pid.to_string()).join("root");
         root.join(path.trim_start_matches('/'))
     }
 }
 
-/// A command that enters the place's cgroups.
+/// A command that enters the machine's cgroups.
 fn entering(name: &str) -> Result<Command> {
     let mut command = Command::new("sh");
-    command.args(["-c", ENTER, &cgroup::entrances(name)?]);
+    command.args(["-c", ENTER, &cgroup::procs_files(name)?]);
     Ok(command)
 }

@@ -1,4 +1,4 @@
-//! What cluster somebody wants: everything that `up` lets one choose, and the addresses that follow.
+//! The spec of a cluster: the options of `up`, and the addresses that follow from them.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -6,10 +6,10 @@ use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
-/// The choices of `up`.
+/// The options of `up`.
 #[derive(Args, Clone, Copy, Debug, Deserialize, Serialize)]
-pub(crate) struct Shape {
-    /// How many nodes
+pub(crate) struct ClusterSpec {
+    /// Number of nodes
     #[arg(long, default_value_t = Self::default().nodes, value_parser = clap::value_parser!(u8).range(1..=9))]
     pub(crate) nodes: u8,
 
@@ -21,7 +21,7 @@ pub(crate) struct Shape {
     #[arg(long, value_enum, default_value_t = Self::default().mode)]
     pub(crate) mode: Mode,
 
-    /// Who serves Services
+    /// Implementation of Services
     #[arg(long, value_enum, default_value_t = Self::default().proxy)]
     pub(crate) proxy: Proxy,
 
@@ -37,11 +37,11 @@ pub(crate) struct Shape {
 /// Address families.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize, ValueEnum)]
 pub(crate) enum Family {
-    /// One address of IPv4 each
+    /// One IPv4 address each
     Ipv4,
-    /// One address of IPv6 each
+    /// One IPv6 address each
     Ipv6,
-    /// One of each; IPv4 is the first
+    /// Both; IPv4 is the primary family
     Dual,
 }
 
@@ -50,11 +50,11 @@ pub(crate) enum Family {
 pub(crate) enum Mode {
     /// A tunnel
     Vxlan,
-    /// Plain routes
+    /// Routes without a tunnel
     HostGw,
 }
 
-/// Who serves Services.
+/// Implementations of Services.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize, ValueEnum)]
 pub(crate) enum Proxy {
     /// kube-proxy
@@ -84,7 +84,7 @@ pub(crate) enum Cni {
 /// The API server's port.
 pub(crate) const API_PORT: u16 = 6443;
 
-impl Default for Shape {
+impl Default for ClusterSpec {
     fn default() -> Self {
         Self {
             nodes: 2,
@@ -97,11 +97,11 @@ impl Default for Shape {
     }
 }
 
-impl Shape {
-    /// Says what cannot be had before anything starts.
+impl ClusterSpec {
+    /// Rejects options that do not fit together, before anything starts.
     ///
     /// # Errors
-    /// When it asks for what does not fit together.
+    /// When two options exclude each other.
     pub(crate) fn check(&self) -> Result<()> {
         if (self.proxy, self.cni) == (Proxy::Weir, Cni::Reference) {
             bail!("Weir serves Services to pods of its own network: use --cni weir");
@@ -111,7 +111,7 @@ impl Shape {
 }
 
 impl Family {
-    /// Of IPv4 and IPv6 those that are wanted, the first one first.
+    /// The values for the families in use, in the order of the cluster's families.
     fn pick<T>(self, v4: T, v6: T) -> Vec<T> {
         match self {
             Self::Ipv4 => vec![v4],
@@ -120,17 +120,17 @@ impl Family {
         }
     }
 
-    /// Where pods' subnets come from.
+    /// The ranges of pod addresses, of which each node gets a subnet.
     pub(crate) fn pod_cidrs(self) -> String {
         self.pick("10.244.0.0/16", "fd00:244::/48").join(",")
     }
 
-    /// Where Services' addresses come from.
+    /// The ranges of ClusterIPs.
     pub(crate) fn service_cidrs(self) -> String {
         self.pick("10.96.0.0/16", "fd00:96::/112").join(",")
     }
 
-    /// The Service address of DNS.
+    /// The ClusterIP of cluster DNS.
     pub(crate) fn dns(self) -> &'static str {
         match self {
             Self::Ipv4 | Self::Dual => "10.96.0.10",
@@ -138,12 +138,12 @@ impl Family {
         }
     }
 
-    /// The addresses of the machine with the control plane.
+    /// The addresses of the hub.
     pub(crate) fn hub(self) -> Vec<IpAddr> {
         self.on_underlay(1)
     }
 
-    /// The addresses of a node, which are numbered from 1.
+    /// The addresses of a node. Nodes are numbered from 1.
     pub(crate) fn node(self, number: u8) -> Vec<IpAddr> {
         self.on_underlay(10 + number)
     }
@@ -154,13 +154,13 @@ impl Family {
     }
 }
 
-/// The length of the underlay's prefix.
-pub(crate) fn prefix(address: &IpAddr) -> u8 {
+/// The prefix length of the underlay's subnet.
+pub(crate) fn prefix_length(address: &IpAddr) -> u8 {
     if address.is_ipv4() { 24 } else { 64 }
 }
 
-/// Addresses in a list, as flags want them.
-pub(crate) fn joined(addresses: &[IpAddr]) -> String {
+/// Addresses as the value of a flag: a list with commas.
+pub(crate) fn join_addresses(addresses: &[IpAddr]) -> String {
     let texts: Vec<_> = addresses.iter().map(ToString::to_string).collect();
     texts.join(",")
 }
@@ -171,8 +171,8 @@ mod tests {
 
     #[test]
     fn a_dual_stack_cluster_has_ipv4_first() {
-        assert_eq!(joined(&Family::Dual.node(2)), "172.31.77.12,fd00:77::c");
+        assert_eq!(join_addresses(&Family::Dual.node(2)), "172.31.77.12,fd00:77::c");
         assert_eq!(Family::Dual.pod_cidrs(), "10.244.0.0/16,fd00:244::/48");
-        assert_eq!(joined(&Family::Ipv6.hub()), "fd00:77::1");
+        assert_eq!(join_addresses(&Family::Ipv6.hub()), "fd00:77::1");
     }
 }

@@ -1,7 +1,6 @@
-//! The cgroups of places, in every hierarchy of either version.
+//! The cgroups of machines, in every hierarchy of either version.
 //!
-//! All places are below one cgroup, so that what is left of a cluster is found without any record
-//! of it.
+//! All machines are below one cgroup, so that the rest of a cluster is found without its record.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -12,22 +11,22 @@ use anyhow::{Context, Result, ensure};
 
 use crate::wait;
 
-/// The cgroup of all places.
+/// The cgroup of all machines.
 const ALL: &str = "weir-e2e";
-const GONE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A mounted hierarchy.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Hierarchy {
-    /// Where it is mounted on this machine.
-    pub(super) path: PathBuf,
+pub(crate) struct Hierarchy {
+    /// Where it is mounted on this host.
+    pub(crate) path: PathBuf,
     /// `cgroup` or `cgroup2`.
-    pub(super) kind: String,
+    pub(crate) kind: String,
     /// The options that say which one it is.
-    pub(super) options: String,
+    pub(crate) options: String,
 }
 
-/// Makes the cgroups of a place.
+/// Makes the cgroups of a machine.
 ///
 /// # Errors
 /// When the kernel refuses.
@@ -45,7 +44,7 @@ pub(super) fn create(name: &str) -> Result<()> {
     Ok(())
 }
 
-/// In the first version a new cpuset has no processors, and nothing can enter it.
+/// In version 1 a new cpuset has no processors, and no process can enter it.
 fn inherit_cpuset(cgroup: &Path) -> Result<()> {
     for file in ["cpuset.cpus", "cpuset.mems"] {
         let (own, parents) = (cgroup.join(file), cgroup.parent().map(|parent| parent.join(file)));
@@ -58,42 +57,42 @@ fn inherit_cpuset(cgroup: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The files that a process writes its id into to enter the place, separated by spaces.
-pub(super) fn entrances(name: &str) -> Result<String> {
+/// The files that a process writes its id into to enter the machine, separated by spaces.
+pub(super) fn procs_files(name: &str) -> Result<String> {
     let file = |hierarchy: Hierarchy| {
         hierarchy.path.join(ALL).join(name).join("cgroup.procs").display().to_string()
     };
     Ok(hierarchies()?.into_iter().map(file).collect::<Vec<_>>().join(" "))
 }
 
-/// Kills every process of the place, or of all places, and removes the cgroups. What is gone
-/// already is no error.
+/// Kills every process of the machine, or of all machines, and removes the cgroups. Cgroups that
+/// are gone already are not an error.
 ///
 /// # Errors
-/// When something of it stays.
+/// When a process or a cgroup stays.
 pub(crate) fn destroy(name: Option<&str>) -> Result<()> {
-    let cgroups: Vec<_> = hierarchies()?.iter().map(|found| place(&found.path, name)).collect();
+    let cgroups: Vec<_> = hierarchies()?.iter().map(|found| cgroup_of(&found.path, name)).collect();
     for cgroup in &cgroups {
         let kill = cgroup.join("cgroup.kill");
         if kill.exists() {
             fs::write(&kill, "1").with_context(|| format!("write {}", kill.display()))?;
         }
     }
-    wait::until("no process is left", GONE, || {
+    wait::until("no process is left", TIMEOUT, || {
         let left: usize = cgroups.iter().map(|cgroup| processes(cgroup).len()).sum();
         ensure!(left == 0, "{left} processes do not end");
         Ok(())
     })?;
-    // The kernel forgets a process a moment after it is gone from the list.
-    wait::until("the cgroups are gone", GONE, || cgroups.iter().try_for_each(|one| remove(one)))
+    // The kernel frees a process a moment after it has left the list.
+    wait::until("the cgroups are gone", TIMEOUT, || cgroups.iter().try_for_each(|one| remove(one)))
 }
 
-/// Whether there are places.
+/// Whether there are machines.
 pub(crate) fn exist() -> Result<bool> {
     Ok(hierarchies()?.iter().any(|found| found.path.join(ALL).exists()))
 }
 
-fn place(hierarchy: &Path, name: Option<&str>) -> PathBuf {
+fn cgroup_of(hierarchy: &Path, name: Option<&str>) -> PathBuf {
     let all = hierarchy.join(ALL);
     name.map_or(all.clone(), |name| all.join(name))
 }
@@ -104,14 +103,14 @@ fn children(cgroup: &Path) -> Vec<PathBuf> {
     folders.map(|entry| entry.path()).collect()
 }
 
-/// The ids of all processes of a place, in no order.
+/// The ids of all processes of a machine, in any order.
 ///
 /// # Errors
 /// When no cgroups are mounted.
 pub(crate) fn members(name: &str) -> Result<Vec<u32>> {
-    // The place's processes are in all hierarchies; one that nobody uses may be empty all the same.
+    // The machine's processes are in all hierarchies, but an unused hierarchy may be empty.
     let mut all =
-        hierarchies()?.into_iter().map(|found| processes(&place(&found.path, Some(name))));
+        hierarchies()?.into_iter().map(|found| processes(&cgroup_of(&found.path, Some(name))));
     Ok(all.find(|members| !members.is_empty()).unwrap_or_default())
 }
 
@@ -131,13 +130,13 @@ fn remove(cgroup: &Path) -> Result<()> {
     }
 }
 
-/// Where cgroups of either version are mounted; on many machines that is both.
-pub(super) fn hierarchies() -> Result<Vec<Hierarchy>> {
+/// Where cgroups of either version are mounted. Many hosts have both versions.
+pub(crate) fn hierarchies() -> Result<Vec<Hierarchy>> {
     let mounts = fs::read_to_string("/proc/self/mounts").context("read the mounts")?;
     let found: Vec<_> = mounts.lines().filter_map(parse).collect();
     ensure!(
         found.iter().any(|hierarchy| hierarchy.kind == "cgroup2"),
-        "no cgroup2 is mounted on this machine: mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified"
+        "no cgroup2 is mounted on this host: mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified"
     );
     Ok(found)
 }
