@@ -1,11 +1,9 @@
-//! A cluster: nodes on an underlay, each with an agent of its own, in a world of Kubernetes' Node
-//! manifests.
+//! A cluster: nodes on an underlay, each with its own agent, which reads Kubernetes manifests.
 //!
-//! Nothing of it is in the root namespace. The underlay is a namespace with a bridge for each
-//! subnet and a router between them; the nodes' `uplink` is a port of one of these bridges. The
-//! agents are the real binary, started in their node's namespaces, with every directory below that
-//! of the node. What they know of the cluster comes from a directory of manifests, which a test
-//! edits while they watch ([`World`]).
+//! A cluster leaves the root namespace unchanged. The underlay is a namespace with a bridge for each
+//! subnet and a router between them. Each node's `uplink` is a port of one of these bridges. The
+//! agents are the real binary, started in their node's namespaces, with all directories below the
+//! node's directory. They watch a directory of manifests, which a test edits ([`ManifestDir`]).
 //!
 //! ```no_run
 //! use weir_tests::lab::{Cluster, ping};
@@ -19,49 +17,49 @@
 //! ```
 
 mod agent;
-mod attached;
+mod attached_pod;
 mod builder;
 mod entries;
 mod health;
 mod manifest;
+mod manifest_dir;
 mod member;
-mod operator;
 mod service;
 mod settings;
 mod underlay;
-mod world;
+mod weir_command;
 
 use std::net::IpAddr;
 
 use anyhow::{Context, Result};
 
 pub use agent::Agent;
-pub use attached::Attached;
+pub use attached_pod::AttachedPod;
 pub use builder::Builder;
-pub use entries::{Entries, Way, tunnel_hop};
-pub use health::Answer;
+pub use entries::{Entries, PeerRoute, tunnel_next_hop};
+pub use health::HttpResponse;
 pub use manifest::NodeManifest;
+pub use manifest_dir::ManifestDir;
 pub use member::Member;
 pub use service::ServiceManifest;
 pub use settings::{Families, Mode};
 pub use underlay::Underlay;
-pub use world::World;
 
 use super::namespaces::Stack;
 use super::node::Node;
 use super::wait::until;
 
-/// Nodes, the network between them, and what they are told of each other.
+/// Nodes, the network between them, and the manifests that their agents read.
 #[derive(Debug)]
 pub struct Cluster {
     // The order matters: agents end before their nodes, and these before the underlay.
     members: Vec<Member>,
-    worlds: Vec<World>,
+    manifest_dirs: Vec<ManifestDir>,
     underlay: Underlay,
 }
 
 impl Cluster {
-    /// A cluster of `size` nodes, which can be bent before it is made.
+    /// Configures a cluster of `size` nodes.
     #[expect(clippy::new_ret_no_self, reason = "`Cluster::new(3).test(…)` reads as it is meant")]
     #[must_use]
     pub fn new(size: u8) -> Builder {
@@ -71,7 +69,7 @@ impl Cluster {
     /// A node by its number, beginning with 1.
     ///
     /// # Errors
-    /// When there is none of that number.
+    /// When there is no node of that number.
     pub fn node(&self, number: u8) -> Result<&Member> {
         let found = self.members.iter().find(|member| member.number() == number);
         found.with_context(|| format!("there is no node {number}"))
@@ -89,21 +87,22 @@ impl Cluster {
         &self.underlay
     }
 
-    /// The manifests, where the nodes share a directory; else those of node 1.
+    /// The directory of manifests that all nodes share, or that of node 1 if each has its own.
     ///
     /// # Errors
     /// When there is no node.
-    pub fn world(&self) -> Result<&World> {
-        self.worlds.first().context("a cluster without nodes has no world")
+    pub fn manifests(&self) -> Result<&ManifestDir> {
+        self.manifest_dirs.first().context("a cluster without nodes has no manifests")
     }
 
     /// The manifests that a node's agent reads.
     ///
     /// # Errors
     /// When there is no such node.
-    pub fn world_of(&self, member: &Member) -> Result<&World> {
-        let index = if self.worlds.len() == 1 { 0 } else { usize::from(member.number()) - 1 };
-        self.worlds.get(index).with_context(|| format!("{} has no world", member.name()))
+    pub fn manifests_of(&self, member: &Member) -> Result<&ManifestDir> {
+        let index =
+            if self.manifest_dirs.len() == 1 { 0 } else { usize::from(member.number()) - 1 };
+        self.manifest_dirs.get(index).with_context(|| format!("{} has no manifests", member.name()))
     }
 
     /// Changes the MTU of the underlay and of every uplink, as the owner of the network would.
@@ -127,7 +126,7 @@ impl Cluster {
         self.underlay.configure(member.machine(), member.manifest().addresses())
     }
 
-    /// A machine outside of the cluster, behind the underlay's router. It knows no way to pods.
+    /// A machine outside of the cluster, behind the underlay's router. It has no route to pods.
     ///
     /// # Errors
     /// When there is one already.
@@ -135,21 +134,21 @@ impl Cluster {
         self.underlay.outside()
     }
 
-    /// Waits until every node has exactly the entries for all others that the mode asks for, and
-    /// its agent says that it is ready.
+    /// Waits until every node has exactly the entries for all others that its mode requires, and
+    /// its agent reports that it is ready.
     ///
     /// # Errors
-    /// When that does not come true; the error has the difference.
-    pub fn settled(&self) -> Result<()> {
+    /// When the deadline passes; the error has the difference.
+    pub fn wait_until_ready(&self) -> Result<()> {
         for member in &self.members {
             let others = self.members.iter().filter(|other| other.name() != member.name());
-            member.knows_exactly(others.map(Member::manifest))?;
+            member.wait_for_peers(others.map(Member::manifest))?;
             until(&format!("{} is ready", member.name()), || member.ready())?;
         }
         Ok(())
     }
 
-    /// What the agents wrote, for whoever has to find out why a test failed.
+    /// The logs of all agents, to find out why a test failed.
     #[must_use]
     pub fn logs(&self) -> String {
         let mut logs = String::new();

@@ -39,8 +39,8 @@ mod traffic;
 mod wait;
 
 pub use cluster::{
-    Agent, Answer, Attached, Builder, Cluster, Entries, Families, Member, Mode, NodeManifest,
-    ServiceManifest, Underlay, Way, World, tunnel_hop,
+    Agent, AttachedPod, Builder, Cluster, Entries, Families, HttpResponse, ManifestDir, Member,
+    Mode, NodeManifest, PeerRoute, ServiceManifest, Underlay, tunnel_next_hop,
 };
 pub use cni::{Call, Cni, Reply, binary};
 pub use config::Config;
@@ -52,8 +52,10 @@ pub use observe::{
 };
 pub use pod::Pod;
 pub use result::{Added, CniError, Interface, Ip, ResultRoute, refused};
-pub use server::{Conversation, Server, Who, ask_tcp, ask_tcp_within, ask_udp, ask_udp_within};
+pub use server::{
+    Connection, Server, ServerReply, ask_tcp, ask_tcp_within, ask_udp, ask_udp_within,
+};
 pub use start::close;
 pub use tool::{Finished, Tool};
-pub use traffic::{ping, seen_from, tcp_echo, tcp_transfer, udp_echo};
+pub use traffic::{observed_source, ping, tcp_echo, tcp_transfer, udp_echo};
 pub use wait::{eventually, until};

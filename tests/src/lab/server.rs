@@ -28,7 +28,7 @@ pub struct Server {
 
 /// What a server answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Who {
+pub struct ServerReply {
     /// Its name.
     pub server: String,
     /// The address that it sees the client by.
@@ -37,7 +37,7 @@ pub struct Who {
 
 /// A connection to a server that can be asked again and again.
 #[derive(Debug)]
-pub struct Conversation(BufReader<TcpStream>);
+pub struct Connection(BufReader<TcpStream>);
 
 impl Server {
     /// Starts a server inside of `stack`, at all of its addresses.
@@ -87,7 +87,7 @@ impl Drop for Server {
     }
 }
 
-impl Conversation {
+impl Connection {
     /// Connects.
     ///
     /// # Errors
@@ -152,7 +152,7 @@ impl Conversation {
     ///
     /// # Errors
     /// When there is no answer.
-    pub fn ask(&mut self) -> Result<Who> {
+    pub fn ask(&mut self) -> Result<ServerReply> {
         self.0.get_mut().write_all(b"?\n").context("ask")?;
         let mut line = String::new();
         self.0.read_line(&mut line).context("read the answer")?;
@@ -164,7 +164,7 @@ impl Conversation {
 ///
 /// # Errors
 /// When nobody answers.
-pub fn ask_tcp(client: &impl Stack, target: SocketAddr) -> Result<Who> {
+pub fn ask_tcp(client: &impl Stack, target: SocketAddr) -> Result<ServerReply> {
     ask_tcp_within(client, target, DEADLINE)
 }
 
@@ -172,9 +172,12 @@ pub fn ask_tcp(client: &impl Stack, target: SocketAddr) -> Result<Who> {
 ///
 /// # Errors
 /// When nobody answers.
-pub fn ask_tcp_within(client: &impl Stack, target: SocketAddr, patience: Duration) -> Result<Who> {
-    let asked =
-        Conversation::start_within(client, target, patience).and_then(|mut talk| talk.ask());
+pub fn ask_tcp_within(
+    client: &impl Stack,
+    target: SocketAddr,
+    patience: Duration,
+) -> Result<ServerReply> {
+    let asked = Connection::start_within(client, target, patience).and_then(|mut talk| talk.ask());
     asked.with_context(|| format!("ask {target} over TCP"))
 }
 
@@ -182,7 +185,7 @@ pub fn ask_tcp_within(client: &impl Stack, target: SocketAddr, patience: Duratio
 ///
 /// # Errors
 /// When nobody answers.
-pub fn ask_udp(client: &impl Stack, target: SocketAddr) -> Result<Who> {
+pub fn ask_udp(client: &impl Stack, target: SocketAddr) -> Result<ServerReply> {
     ask_udp_within(client, target, DEADLINE)
 }
 
@@ -190,8 +193,12 @@ pub fn ask_udp(client: &impl Stack, target: SocketAddr) -> Result<Who> {
 ///
 /// # Errors
 /// When nobody answers.
-pub fn ask_udp_within(client: &impl Stack, target: SocketAddr, patience: Duration) -> Result<Who> {
-    let ask = || -> Result<Who> {
+pub fn ask_udp_within(
+    client: &impl Stack,
+    target: SocketAddr,
+    patience: Duration,
+) -> Result<ServerReply> {
+    let ask = || -> Result<ServerReply> {
         let socket = client.run(|| {
             let any: SocketAddr =
                 if target.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0_u16; 8], 0).into() };
@@ -208,9 +215,9 @@ pub fn ask_udp_within(client: &impl Stack, target: SocketAddr, patience: Duratio
     ask().with_context(|| format!("ask {target} over UDP"))
 }
 
-fn parse(line: &str) -> Result<Who> {
+fn parse(line: &str) -> Result<ServerReply> {
     let (server, client) = line.trim().split_once(' ').context("the server hung up")?;
-    Ok(Who { server: server.to_owned(), client: client.parse()? })
+    Ok(ServerReply { server: server.to_owned(), client: client.parse()? })
 }
 
 fn line(name: &str, peer: SocketAddr) -> String {

@@ -83,7 +83,7 @@ impl Cni {
     ///
     /// # Errors
     /// When something is there; the error names all of it.
-    pub fn nothing_left(&self) -> Result<()> {
+    pub fn ensure_nothing_left(&self) -> Result<()> {
         let links: Vec<_> = self.host_interfaces()?.into_iter().map(|link| link.name).collect();
         let mut fdb = self.node().fdb()?;
         fdb.retain(|entry| entry.state == "static");

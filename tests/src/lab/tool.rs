@@ -130,7 +130,7 @@ impl Tool {
     ///
     /// # Errors
     /// When it cannot be started or ended.
-    pub fn killed_after(mut self, instant: Duration) -> Result<bool> {
+    pub fn kill_after(mut self, instant: Duration) -> Result<bool> {
         let namespaces = self.namespaces.clone();
         namespaces.run(move || {
             let mut child = self.spawn()?;

@@ -111,7 +111,11 @@ pub fn udp_echo(
 ///
 /// # Errors
 /// When the connection fails.
-pub fn seen_from(client: &impl Stack, server: &impl Stack, address: IpAddr) -> Result<IpAddr> {
+pub fn observed_source(
+    client: &impl Stack,
+    server: &impl Stack,
+    address: IpAddr,
+) -> Result<IpAddr> {
     with_connection(client, server, address, |_near, far| Ok(far.peer_addr()?.ip()))
         .with_context(|| format!("TCP connection to {address}"))
 }

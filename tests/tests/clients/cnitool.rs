@@ -113,7 +113,7 @@ fn cnitool_adds_checks_and_deletes() -> Result<()> {
     ensure!(complaint.contains("1300"), "names what differs: {complaint}");
 
     tool.succeeds("del", &pod)?;
-    tool.cni.nothing_left()?;
+    tool.cni.ensure_nothing_left()?;
     ensure!(pod.find_link("eth0")?.is_none());
     tool.succeeds("del", &pod)
 }
@@ -136,7 +136,7 @@ fn cnitool_collects_what_libcni_remembers_and_no_pod_that_it_does_not() -> Resul
     ensure!(b.find_link("eth0")?.is_none(), "libcni has deleted b");
     ping(&tool.node, of_a)?;
     tool.succeeds("del", &a)?;
-    tool.cni.nothing_left()
+    tool.cni.ensure_nothing_left()
 }
 
 #[test]
@@ -157,7 +157,7 @@ fn cnitool_tells_that_addresses_are_exhausted() -> Result<()> {
     tool.succeeds("status", &b)?;
     tool.add(&b)?;
     tool.succeeds("del", &b)?;
-    tool.cni.nothing_left()
+    tool.cni.ensure_nothing_left()
 }
 
 #[test]
@@ -172,5 +172,5 @@ fn cnitool_passes_the_address_that_a_runtime_asks_for() -> Result<()> {
     let added: Added = serde_json::from_str(&printed)?;
     assert_eq!(added.address()?.to_string(), "10.1.0.77");
     tool.succeeds("del", &pod)?;
-    tool.cni.nothing_left()
+    tool.cni.ensure_nothing_left()
 }

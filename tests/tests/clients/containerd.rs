@@ -82,7 +82,7 @@ fn a_deleted_container_leaves_nothing_and_the_other_stays_reachable() -> Result<
     ping(node, of_b)?;
 
     b.stop()?;
-    cni.nothing_left()?;
+    cni.ensure_nothing_left()?;
     assert_eq!(fs::read_dir(&cache)?.count(), 0, "libcni has forgotten both");
     Ok(())
 }
@@ -102,7 +102,7 @@ fn a_container_without_an_address_does_not_run_and_leaves_nothing() -> Result<()
     assert_eq!(runtime.cni.records()?.len(), 1);
     ping(&runtime.node, first.address(Family::V4)?)?;
     first.stop()?;
-    runtime.cni.nothing_left()
+    runtime.cni.ensure_nothing_left()
 }
 
 #[test]

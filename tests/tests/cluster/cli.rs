@@ -32,7 +32,7 @@ fn problems(node: &Member) -> Result<Vec<String>> {
 }
 
 /// Waits until just this is wrong.
-fn is_wrong(node: &Member, wanted: &[&str]) -> Result<()> {
+fn wait_for_problems(node: &Member, wanted: &[&str]) -> Result<()> {
     until(&format!("the problems are {wanted:?}"), || {
         let found = problems(node)?;
         ensure!(found == wanted, "{found:?}: {}", node.weir_json(&["status"])?.1["problems"]);

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use weir_tests::lab::{Cluster, Families, Link, Member, Observe, Stack, until};
 
-use crate::scene::new_pods_talk;
+use crate::fixture::new_pods_talk;
 
 /// Does `lines` to one of three nodes; its device is as it was and knows all peers again.
 fn device_survives(lines: &[&str]) -> Result<()> {
@@ -12,13 +12,13 @@ fn device_survives(lines: &[&str]) -> Result<()> {
         let node = cluster.node(1)?;
         let before = device(node)?;
         // At once: what is deleted comes back before the next program has started.
-        node.while_agent_stands(|| lines.iter().try_for_each(|line| node.sh(line).map(drop)))?;
+        node.while_agent_paused(|| lines.iter().try_for_each(|line| node.sh(line).map(drop)))?;
         until("the device is as it was", || {
             let after = device(node)?;
             ensure!(after == before, "now {after:#?}, before {before:#?}");
             Ok(())
         })?;
-        cluster.settled()?;
+        cluster.wait_until_ready()?;
         new_pods_talk(cluster, "pod")
     })
 }
@@ -79,7 +79,7 @@ fn a_device_that_is_deleted_again_and_again_comes_back() -> Result<()> {
         let node = cluster.node(1)?;
         for _ in 0..5 {
             node.sh("ip link del weir.1")?;
-            cluster.settled()?;
+            cluster.wait_until_ready()?;
         }
         new_pods_talk(cluster, "pod")
     })
@@ -128,7 +128,7 @@ fn a_device_that_was_replaced_by_one_with_another_port_is_made_again() -> Result
 fn its_name_taken_by_a_device_of_another_kind_is_reported_until_that_goes() -> Result<()> {
     Cluster::new(2).without_timer().test(|cluster| {
         let node = cluster.node(1)?;
-        node.while_agent_stands(|| {
+        node.while_agent_paused(|| {
             node.sh("ip link del weir.1")?;
             node.sh("ip link add weir.1 type bridge")
         })?;
@@ -140,7 +140,7 @@ fn its_name_taken_by_a_device_of_another_kind_is_reported_until_that_goes() -> R
         })?;
         ensure!(node.link("weir.1")?.info.kind.as_deref() == Some("bridge"), "it was taken away");
         node.sh("ip link del weir.1")?;
-        cluster.settled()?;
+        cluster.wait_until_ready()?;
         new_pods_talk(cluster, "pod")
     })
 }
@@ -151,8 +151,8 @@ fn a_device_that_was_renamed_is_made_again() -> Result<()> {
         let node = cluster.node(1)?;
         let lines =
             ["ip link set weir.1 down", "ip link set weir.1 name lost", "ip link set lost up"];
-        node.while_agent_stands(|| lines.iter().try_for_each(|line| node.sh(line).map(drop)))?;
-        cluster.settled()?;
+        node.while_agent_paused(|| lines.iter().try_for_each(|line| node.sh(line).map(drop)))?;
+        cluster.wait_until_ready()?;
         new_pods_talk(cluster, "pod")
     })
 }

@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use weir_tests::lab::{Cluster, Entries, Families, Mode};
 
-use crate::scene::{ghost, new_pods_talk};
+use crate::fixture::{fake_node, new_pods_talk};
 
 #[test]
 fn peers_of_the_same_subnet_get_routes_and_others_the_tunnel() -> Result<()> {
@@ -20,13 +20,13 @@ fn peers_of_the_same_subnet_get_routes_and_others_the_tunnel() -> Result<()> {
 fn a_peer_that_moves_to_another_subnet_changes_over_to_the_tunnel_and_back() -> Result<()> {
     let builder = Cluster::new(1).mode(Mode::DirectRouting).pods(Families::Dual).without_timer();
     builder.behind_router(9).test(|cluster| {
-        let (node, world) = (cluster.node(1)?, cluster.world()?);
-        let peer = ghost(50).pod_cidrs(&["10.244.50.0/24", "fd44:0:0:50::/64"]);
+        let (node, manifests) = (cluster.node(1)?, cluster.manifests()?);
+        let peer = fake_node(50).pod_cidrs(&["10.244.50.0/24", "fd44:0:0:50::/64"]);
         let near = peer.clone().internal_ips(&["172.31.70.50".parse()?, "fd00:70::50".parse()?]);
         let far = peer.internal_ips(&["172.31.71.50".parse()?, "fd00:71::50".parse()?]);
         for manifest in [near.clone(), far, near] {
-            world.put(&manifest)?;
-            node.knows_exactly([&manifest])?;
+            manifests.put(&manifest)?;
+            node.wait_for_peers([&manifest])?;
         }
         Ok(())
     })
@@ -39,8 +39,8 @@ fn without_a_tunnel_a_peer_behind_a_router_is_reported_and_the_others_are_served
             node.start_agent()?;
         }
         let (a, b, far) = (cluster.node(1)?, cluster.node(2)?, cluster.node(3)?);
-        a.knows_exactly([b.manifest(), far.manifest()])?;
-        b.knows_exactly([a.manifest(), far.manifest()])?;
+        a.wait_for_peers([b.manifest(), far.manifest()])?;
+        b.wait_for_peers([a.manifest(), far.manifest()])?;
         ensure!(a.log().contains("node3"), "the log does not name the peer");
         let alive = a.get("/healthz")?;
         alive.ok()

@@ -2,9 +2,9 @@
 //! what is not the agent's is left alone.
 
 use anyhow::{Context, Result, ensure};
-use weir_tests::lab::{Cluster, Entries, Families, Member, Mode, Observe, Stack, tunnel_hop};
+use weir_tests::lab::{Cluster, Entries, Families, Member, Mode, Observe, Stack, tunnel_next_hop};
 
-use crate::scene::{ghost, new_pods_talk};
+use crate::fixture::{fake_node, new_pods_talk};
 
 /// The entries of node 1 for node 2: subnet, next hop, hardware address, node address.
 struct Names {
@@ -23,7 +23,7 @@ impl Names {
         let mac = peer.tunnel_mac()?;
         Ok(Self {
             subnet: subnet.clone(),
-            hop: tunnel_hop(network.parse()?, &mac).to_string(),
+            hop: tunnel_next_hop(network.parse()?, &mac).to_string(),
             mac,
             node: peer.address()?.to_string(),
         })
@@ -37,7 +37,7 @@ fn repaired(lines: impl Fn(&Names) -> Vec<String>) -> Result<()> {
             for line in lines(&Names::of(cluster, ipv4)?) {
                 node.sh(&line)?;
             }
-            cluster.settled().with_context(|| format!("IPv4: {ipv4}"))?;
+            cluster.wait_until_ready().with_context(|| format!("IPv4: {ipv4}"))?;
         }
         new_pods_talk(cluster, "pod")
     })
@@ -118,7 +118,7 @@ fn a_route_to_a_node_on_the_link_comes_back() -> Result<()> {
     Cluster::new(2).mode(Mode::HostGw).pods(Families::Dual).without_timer().test(|cluster| {
         for subnet in cluster.node(2)?.manifest().subnets() {
             cluster.node(1)?.sh(&format!("ip route del {subnet}"))?;
-            cluster.settled()?;
+            cluster.wait_until_ready()?;
         }
         new_pods_talk(cluster, "pod")
     })
@@ -145,7 +145,7 @@ fn a_foreign_ipv6_route_that_covers_all_pods_is_no_obstacle() -> Result<()> {
             node.sh("ip -6 route add fd00::/8 via fd00:70::1 dev uplink")?;
             node.start_agent()?;
         }
-        cluster.settled()?;
+        cluster.wait_until_ready()?;
         new_pods_talk(cluster, "pod")
     })
 }
@@ -169,7 +169,7 @@ fn foreign(node: &Member) -> Result<String> {
 #[test]
 fn what_belongs_to_others_is_left_alone() -> Result<()> {
     Cluster::new(2).test(|cluster| {
-        let (node, world) = (cluster.node(1)?, cluster.world()?);
+        let (node, manifests) = (cluster.node(1)?, cluster.manifests()?);
         for line in [
             "ip route add 10.99.0.0/16 via 172.31.70.1 proto 99",
             "ip route add blackhole 10.244.200.0/24 proto 99",
@@ -184,15 +184,15 @@ fn what_belongs_to_others_is_left_alone() -> Result<()> {
         }
         let before = foreign(node)?;
         node.sh("ip link del weir.1")?;
-        cluster.settled()?;
-        let peer = ghost(50);
-        world.put(&peer)?;
-        node.knows_exactly([cluster.node(2)?.manifest(), &peer])?;
-        world.remove(&peer)?;
-        cluster.settled()?;
+        cluster.wait_until_ready()?;
+        let peer = fake_node(50);
+        manifests.put(&peer)?;
+        node.wait_for_peers([cluster.node(2)?.manifest(), &peer])?;
+        manifests.remove(&peer)?;
+        cluster.wait_until_ready()?;
         node.kill_agent()?;
         node.start_agent()?;
-        cluster.settled()?;
+        cluster.wait_until_ready()?;
         let after = foreign(node)?;
         ensure!(after == before, "before\n{before}\nafter\n{after}");
         ensure!(Entries::of(node)?.routes.len() == 1 && node.find_link("other.2")?.is_some());

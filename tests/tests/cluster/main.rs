@@ -4,29 +4,29 @@
 //! read from its kernel; the agent is asked only whether it is ready. Waiting has a deadline, and
 //! nothing depends on how fast anything is.
 
-mod availability;
 mod cleanup;
 mod cli;
 mod conflicts;
+mod connectivity;
 mod device;
 mod direct_routing;
-mod documented;
+mod docs;
 mod downtime;
 mod entries;
 mod families;
 mod firewall;
+mod fixture;
 mod headroom;
+mod idle;
 mod manifests;
 mod masquerade;
+mod node_condition;
 mod offload;
 mod path_mtu;
 mod peers;
 mod pod_cidr;
-mod quiet;
-mod reach;
 mod readiness;
 mod restart;
-mod scene;
 mod services;
 mod topology;
 mod uplink;

@@ -2,10 +2,10 @@
 
 use anyhow::{Result, ensure};
 use weir_tests::lab::{
-    Builder, Cluster, Families, Member, Mode, Stack, seen_from, tcp_echo, until,
+    Builder, Cluster, Families, Member, Mode, Stack, observed_source, tcp_echo, until,
 };
 
-use crate::scene::{addresses_are_ready, pod_everywhere};
+use crate::fixture::{addresses_are_ready, pod_everywhere};
 
 fn dual() -> Builder {
     Cluster::new(2).pods(Families::Dual).underlay(Families::Dual)
@@ -19,7 +19,7 @@ fn outside_of_the_cluster_a_pod_has_its_nodes_address() -> Result<()> {
             let node = cluster.node(1)?;
             let pod = node.pod("pod")?;
             for (address, expected) in addresses.iter().zip(node.manifest().addresses()) {
-                let seen = seen_from(&pod, &outside, *address)?;
+                let seen = observed_source(&pod, &outside, *address)?;
                 ensure!(seen == *expected, "seen as {seen}, not as {expected}");
             }
             Ok(())
@@ -34,7 +34,7 @@ fn pods_of_another_node_see_a_pod_as_it_is() -> Result<()> {
         dual().mode(mode).test(|cluster| {
             let pods = pod_everywhere(cluster, "pod")?;
             for (from, to) in pods[0].addresses().into_iter().zip(pods[1].addresses()) {
-                let seen = seen_from(&pods[0], &pods[1], to)?;
+                let seen = observed_source(&pods[0], &pods[1], to)?;
                 ensure!(seen == from, "seen as {seen}, not as {from}");
             }
             Ok(())
@@ -51,7 +51,7 @@ fn it_can_be_turned_off() -> Result<()> {
         let pod = node.pod("pod")?;
         let (back, via) = (&node.manifest().subnets()[0], node.address()?);
         cluster.underlay().sh(&format!("ip route add {back} via {via}"))?;
-        let seen = seen_from(&pod, &outside, addresses[0])?;
+        let seen = observed_source(&pod, &outside, addresses[0])?;
         ensure!(seen == pod.address()?, "seen as {seen}");
         Ok(())
     })
@@ -65,10 +65,10 @@ fn it_spares_the_subnets_that_it_is_told() -> Result<()> {
         let pod = node.pod("pod")?;
         let (back, via) = (&node.manifest().subnets()[0], node.address()?);
         cluster.underlay().sh(&format!("ip route add {back} via {via}"))?;
-        let seen = seen_from(&pod, &outside, addresses[0])?;
+        let seen = observed_source(&pod, &outside, addresses[0])?;
         ensure!(seen == pod.address()?, "seen as {seen}");
         let router = "172.31.70.1".parse()?;
-        let seen = seen_from(&pod, cluster.underlay(), router)?;
+        let seen = observed_source(&pod, cluster.underlay(), router)?;
         ensure!(seen == via, "seen as {seen}");
         Ok(())
     })
@@ -109,7 +109,7 @@ fn whatever_somebody_does_to_the_table_is_undone_without_waiting_for_the_timer()
             "flush set inet weir cluster_ipv4",
             "add chain inet weir more",
         ] {
-            node.while_agent_stands(|| {
+            node.while_agent_paused(|| {
                 node.sh(&format!("nft {edit}"))?;
                 ensure!(table(node).ok().as_ref() != Some(&before), "{edit} changed nothing");
                 Ok(())

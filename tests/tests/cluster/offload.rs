@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use weir_tests::lab::{Cluster, Member, Stack, until};
 
-use crate::scene::passes;
+use crate::fixture::passes;
 
 /// Whether the device's TX checksum offload is on.
 fn is_on(node: &Member) -> Result<bool> {
@@ -28,7 +28,7 @@ fn stays(flag: &str, on: bool) -> Result<()> {
             Ok(())
         };
         until("the device is as the flag says", is_right)?;
-        node.while_agent_stands(|| set(node, !on))?;
+        node.while_agent_paused(|| set(node, !on))?;
         until("the device is as the flag says again", is_right)
     })
 }

@@ -4,13 +4,13 @@ use std::fs;
 
 use anyhow::{Context, Result, ensure};
 use weir_tests::lab::{
-    Attached, Builder, Cluster, Families, Member, Mode, Observe, Stack, tcp_transfer, until,
+    AttachedPod, Builder, Cluster, Families, Member, Mode, Observe, Stack, tcp_transfer, until,
 };
 
-use crate::scene::pod_everywhere;
+use crate::fixture::pod_everywhere;
 
 /// Pods have this MTU; a packet of that size passes, and none that is larger leaves the pod.
-fn largest_packet_is(pods: &[Attached], mtu: u32) -> Result<()> {
+fn largest_packet_is(pods: &[AttachedPod], mtu: u32) -> Result<()> {
     let [from, to] = pods else { anyhow::bail!("not two pods") };
     for pod in pods {
         let eth0 = pod.link("eth0")?;
@@ -65,7 +65,7 @@ fn change_mtu(cluster: &Cluster, mtu: u32) -> Result<()> {
             Ok(())
         })?;
     }
-    cluster.settled()
+    cluster.wait_until_ready()
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn new_pods_follow_an_uplink_whose_mtu_grows_and_old_ones_still_reach_them() -> 
         tcp_transfer(&old[0], &new[1], new[1].address()?, 1 << 20)?;
         tcp_transfer(&new[1], &old[0], old[0].address()?, 1 << 20)?;
         // A bridge is no larger than its smallest port: the old ones have to go.
-        old.into_iter().try_for_each(Attached::detach)?;
+        old.into_iter().try_for_each(AttachedPod::detach)?;
         largest_packet_is(&new, 1550)
     })
 }

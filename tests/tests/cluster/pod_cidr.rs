@@ -5,14 +5,14 @@ use std::fs;
 use anyhow::{Result, ensure};
 use weir_tests::lab::{Cluster, Families, Observe, until};
 
-use crate::scene::new_pods_talk;
+use crate::fixture::new_pods_talk;
 
 #[test]
 fn an_agent_without_a_subnet_waits_and_says_what_to_do() -> Result<()> {
     Cluster::new(2).without_timer().stopped().test(|cluster| {
-        let (node, world) = (cluster.node(1)?, cluster.world()?);
+        let (node, manifests) = (cluster.node(1)?, cluster.manifests()?);
         let none: [&str; 0] = [];
-        world.put(&node.manifest().clone().pod_cidrs(&none))?;
+        manifests.put(&node.manifest().clone().pod_cidrs(&none))?;
         for node in cluster.nodes() {
             node.start_agent()?;
         }
@@ -24,9 +24,9 @@ fn an_agent_without_a_subnet_waits_and_says_what_to_do() -> Result<()> {
         ensure!(ready.status == 503, "{ready:?}");
         node.get("/healthz")?.ok()?;
         ensure!(!node.conflist().exists(), "there is a configuration for runtimes");
-        cluster.node(2)?.knows_exactly([])?;
-        world.put(node.manifest())?;
-        cluster.settled()?;
+        cluster.node(2)?.wait_for_peers([])?;
+        manifests.put(node.manifest())?;
+        cluster.wait_until_ready()?;
         new_pods_talk(cluster, "pod")
     })
 }
@@ -40,8 +40,8 @@ fn bridge_configuration_and_peers_follow_a_new_subnet() -> Result<()> {
         let old = node.pod("old")?;
         let subnets = ["10.244.100.0/24", "fd44:0:0:100::/64"];
         let changed = node.manifest().clone().pod_cidrs(&subnets);
-        cluster.world()?.put(&changed)?;
-        peer.knows_exactly([&changed])?;
+        cluster.manifests()?.put(&changed)?;
+        peer.wait_for_peers([&changed])?;
         until("bridge, tunnel and files follow", || {
             let list = fs::read_to_string(node.conflist())?;
             ensure!(subnets.iter().all(|subnet| list.contains(subnet)), "{list}");
@@ -63,8 +63,8 @@ fn bridge_configuration_and_peers_follow_a_new_subnet() -> Result<()> {
         old.detach()?;
         let (new, far) = (node.pod("new")?, peer.pod("far")?);
         ensure!(new.address()?.to_string().starts_with("10.244.100."), "{:?}", new.addresses());
-        crate::scene::talk(&new, &far)?;
-        crate::scene::talk(&far, &new)
+        crate::fixture::talk(&new, &far)?;
+        crate::fixture::talk(&far, &new)
     })
 }
 
@@ -75,8 +75,8 @@ fn a_subnet_that_changed_while_the_agent_was_down_is_followed() -> Result<()> {
         node.pod("old")?.detach()?;
         node.kill_agent()?;
         let changed = node.manifest().clone().pod_cidrs(&["10.244.100.0/24"]);
-        cluster.world()?.put(&changed)?;
-        peer.knows_exactly([&changed])?;
+        cluster.manifests()?.put(&changed)?;
+        peer.wait_for_peers([&changed])?;
         node.start_agent()?;
         until("the configuration follows", || {
             let list = fs::read_to_string(node.conflist())?;
@@ -84,6 +84,6 @@ fn a_subnet_that_changed_while_the_agent_was_down_is_followed() -> Result<()> {
             node.ready()
         })?;
         let (new, far) = (node.pod("new")?, peer.pod("far")?);
-        crate::scene::talk(&new, &far)
+        crate::fixture::talk(&new, &far)
     })
 }

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use weir_tests::lab::{Cluster, Cni, CniError, Families, NodeManifest, refused, until};
 
-use crate::scene::ghost;
+use crate::fixture::fake_node;
 
 /// STATUS came after the version that the configuration is written in.
 fn status(cni: &Cni) -> Result<()> {
@@ -16,10 +16,10 @@ fn status(cni: &Cni) -> Result<()> {
 #[test]
 fn the_configuration_for_runtimes_comes_last() -> Result<()> {
     Cluster::new(1).stopped().test(|cluster| {
-        let (node, world) = (cluster.node(1)?, cluster.world()?);
-        let peers: Vec<NodeManifest> = (20..=220).map(ghost).collect();
+        let (node, manifests) = (cluster.node(1)?, cluster.manifests()?);
+        let peers: Vec<NodeManifest> = (20..=220).map(fake_node).collect();
         for peer in &peers {
-            world.put(peer)?;
+            manifests.put(peer)?;
         }
         node.start_agent()?;
         until("there is a configuration", || {
@@ -27,7 +27,7 @@ fn the_configuration_for_runtimes_comes_last() -> Result<()> {
             Ok(())
         })?;
         // Not a moment later: everything is there.
-        node.knows(&peers)?;
+        node.check_peers(&peers)?;
         ensure!(node.run_dir().join("subnet.env").exists(), "no subnet.env");
         node.pod("pod")?;
         until("ready", || node.ready())
@@ -74,7 +74,7 @@ fn before_the_agent_has_been_there_since_the_boot_pods_are_refused() -> Result<(
         let pod = node.machine().pod("pod")?;
         let error = cni.add(&pod).err().context("a pod was added")?.downcast::<CniError>()?;
         ensure!(telling(&error), "{error}");
-        cni.nothing_left()?;
+        cni.ensure_nothing_left()?;
         node.start_agent()?;
         until("the agent is ready", || node.ready())?;
         status(&cni)?;

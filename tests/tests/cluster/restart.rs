@@ -4,16 +4,16 @@ use std::net::IpAddr;
 
 use anyhow::{Result, ensure};
 use rustix::process::Signal;
-use weir_tests::lab::{Attached, Builder, Cluster, Entries, Families, Flow, Mode, until};
+use weir_tests::lab::{AttachedPod, Builder, Cluster, Entries, Families, Flow, Mode, until};
 
-use crate::scene::pod_everywhere;
+use crate::fixture::pod_everywhere;
 
 /// Runs `disturb` while datagrams go both ways between pods of two nodes.
 fn nothing_is_lost(builder: Builder, disturb: impl Fn(&Cluster) -> Result<()>) -> Result<()> {
     builder.test(|cluster| {
         let pods = pod_everywhere(cluster, "pod")?;
         // A flow that runs: who is behind which address is known everywhere.
-        crate::scene::all_talk(&pods)?;
+        crate::fixture::all_talk(&pods)?;
         let flows = flows(&pods)?;
         let disturbed = disturb(cluster);
         for (to, flow) in flows {
@@ -25,7 +25,7 @@ fn nothing_is_lost(builder: Builder, disturb: impl Fn(&Cluster) -> Result<()>) -
     })
 }
 
-fn flows(pods: &[Attached]) -> Result<Vec<(IpAddr, Flow)>> {
+fn flows(pods: &[AttachedPod]) -> Result<Vec<(IpAddr, Flow)>> {
     let [a, b] = pods else { anyhow::bail!("not two pods") };
     let mut flows = Vec::new();
     for (from, to) in [(a, b), (b, a)] {
@@ -42,7 +42,7 @@ fn replace(cluster: &Cluster, signal: Signal) -> Result<()> {
         node.start_agent()?;
         until("the new agent is ready", || node.ready())?;
     }
-    cluster.settled()
+    cluster.wait_until_ready()
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn an_agent_that_is_killed_at_any_time_of_its_start_leaves_what_the_next_one_nee
         }
         node.start_agent()?;
         until("the last agent is ready", || node.ready())?;
-        cluster.settled()
+        cluster.wait_until_ready()
     })
 }
 

@@ -1,28 +1,28 @@
 //! Services: pods and processes of nodes reach the pods behind a cluster IP.
 
 mod affinity;
-mod birth;
-mod change;
 mod datagrams;
 mod endpoints;
 mod errors;
+mod external_client;
 mod fragments;
-mod host;
 mod host_network;
+mod icmp_error;
 mod lifecycle;
+mod map_capacity;
 mod masquerade;
-mod matrix;
+mod new_pod;
 mod node_address;
-mod outside;
+mod node_process;
+mod port_reuse;
 mod ports;
-mod quotation;
 mod reconnect;
-mod refusal;
-mod room;
+mod rejection;
+mod resilience;
+mod testbed;
 mod transfer;
-mod tuples;
+mod update;
 mod upgrade;
-mod upkeep;
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, TcpStream};
@@ -30,12 +30,12 @@ use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
 use weir_tests::lab::{
-    Attached, Builder, Cluster, Families, Member, Mode, Server, ServiceManifest, Stack, Who,
-    ask_tcp, ask_tcp_within, ask_udp_within, until,
+    AttachedPod, Builder, Cluster, Families, Member, Mode, Server, ServerReply, ServiceManifest,
+    Stack, ask_tcp, ask_tcp_within, ask_udp_within, until,
 };
 
 const PORT: u16 = 80;
-const TARGET: u16 = 8080;
+const TARGET_PORT: u16 = 8080;
 
 /// The addresses of a Service in these families.
 pub(crate) fn cluster_ips(families: Families) -> Vec<IpAddr> {
@@ -51,12 +51,12 @@ pub(crate) fn cluster_ips(families: Families) -> Vec<IpAddr> {
 
 /// A Service without endpoints.
 pub(crate) fn web(families: Families) -> ServiceManifest {
-    ServiceManifest::new("web", &cluster_ips(families), PORT, TARGET)
+    ServiceManifest::new("web", &cluster_ips(families), PORT, TARGET_PORT)
 }
 
 /// A pod that serves.
 pub(crate) struct Backend {
-    pub(crate) pod: Attached,
+    pub(crate) pod: AttachedPod,
     pub(crate) name: String,
     pub(crate) node: String,
     _server: Server,
@@ -65,7 +65,7 @@ pub(crate) struct Backend {
 impl Backend {
     pub(crate) fn on(node: &Member, name: &str) -> Result<Self> {
         let pod = node.pod(name)?;
-        let server = Server::start(&pod, TARGET, name)?;
+        let server = Server::start(&pod, TARGET_PORT, name)?;
         let (name, node) = (name.to_owned(), node.name().to_owned());
         Ok(Self { pod, name, node, _server: server })
     }
@@ -94,7 +94,7 @@ pub(crate) fn reaches_by_udp(client: &impl Stack, target: SocketAddr, backend: &
     answered_by(backend, |patience| ask_udp_within(client, target, patience))
 }
 
-fn answered_by(backend: &str, ask: impl Fn(Duration) -> Result<Who>) -> Result<()> {
+fn answered_by(backend: &str, ask: impl Fn(Duration) -> Result<ServerReply>) -> Result<()> {
     // What is asked before the Service is there is lost: it is not waited for long, at first.
     let mut patience = Duration::from_millis(20);
     until("the backend answers", || {
@@ -129,8 +129,8 @@ fn reaches_both(builder: Builder, families: Families) -> Result<()> {
         let backends = [Backend::on(near, "near")?, Backend::on(far, "far")?];
         for backend in &backends {
             let service = with(web(families), &[backend]);
-            cluster.world()?.put_service(&service)?;
-            for target in service.targets() {
+            cluster.manifests()?.put_service(&service)?;
+            for target in service.frontends() {
                 reaches(&client, target, &backend.name)?;
                 let who = ask_tcp(&client, target)?;
                 ensure!(client.addresses().contains(&who.client), "not its own: {who:?}");
@@ -167,8 +167,8 @@ fn a_pod_that_is_its_own_backend_reaches_itself() -> Result<()> {
         builder.services().test(|cluster| {
             let backend = Backend::on(cluster.node(1)?, "me")?;
             let service = with(web(Families::Dual), &[&backend]);
-            cluster.world()?.put_service(&service)?;
-            service.targets().into_iter().try_for_each(|at| reaches(&backend.pod, at, "me"))
+            cluster.manifests()?.put_service(&service)?;
+            service.frontends().into_iter().try_for_each(|at| reaches(&backend.pod, at, "me"))
         })?;
     }
     Ok(())

@@ -44,8 +44,8 @@ fn what_a_node_has_is_compared_with_what_it_should_have() -> Result<()> {
         let far = NodeManifest::new("far")
             .pod_cidrs(&["10.244.9.0/24"])
             .internal_ips(&["172.31.71.9".parse()?]);
-        node.knows([])?;
-        ensure!(node.knows([&near]).is_err());
+        node.check_peers([])?;
+        ensure!(node.check_peers([&near]).is_err());
         for line in [
             "ip link add weir.1 type vxlan id 1 dstport 8472 nolearning",
             "ip link set weir.1 up",
@@ -56,13 +56,13 @@ fn what_a_node_has_is_compared_with_what_it_should_have() -> Result<()> {
         ] {
             node.sh(line)?;
         }
-        node.knows([&near, &far])?;
-        ensure!(node.knows([&near]).is_err() && node.knows([&far]).is_err());
+        node.check_peers([&near, &far])?;
+        ensure!(node.check_peers([&near]).is_err() && node.check_peers([&far]).is_err());
         // A route of anybody else is nobody's business.
         node.sh("ip route add 10.99.0.0/16 via 172.31.70.1")?;
-        node.knows([&near, &far])?;
+        node.check_peers([&near, &far])?;
         node.sh("bridge fdb add 02:00:00:00:00:08 dev weir.1 dst 172.31.71.7 self permanent")?;
-        ensure!(node.knows([&near, &far]).is_err(), "{:?}", node.fdb()?);
+        ensure!(node.check_peers([&near, &far]).is_err(), "{:?}", node.fdb()?);
         Ok(())
     })
 }

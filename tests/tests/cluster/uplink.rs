@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use anyhow::{Result, ensure};
 use weir_tests::lab::{Cluster, Families, Mode, Observe, Stack, until};
 
-use crate::scene::{all_talk, new_pods_talk, pod_everywhere};
+use crate::fixture::{all_talk, new_pods_talk, pod_everywhere};
 
 #[test]
 fn it_went_down_and_is_up_again() -> Result<()> {
@@ -16,7 +16,7 @@ fn it_went_down_and_is_up_again() -> Result<()> {
             node.sh("ip link set uplink down")?;
             node.sh("ip link set uplink up")?;
             cluster.configure_uplink(node)?;
-            cluster.settled()?;
+            cluster.wait_until_ready()?;
             all_talk(&pods)
         })?;
     }
@@ -26,14 +26,14 @@ fn it_went_down_and_is_up_again() -> Result<()> {
 #[test]
 fn it_was_away_while_a_peer_came() -> Result<()> {
     Cluster::new(2).mode(Mode::HostGw).without_timer().test(|cluster| {
-        let (node, peer) = (cluster.node(1)?, crate::scene::ghost(50));
+        let (node, peer) = (cluster.node(1)?, crate::fixture::fake_node(50));
         let known = cluster.node(2)?.manifest().clone();
         node.sh("ip link set uplink down")?;
-        cluster.world()?.put(&peer)?;
-        cluster.node(2)?.knows_exactly([node.manifest(), &peer])?;
+        cluster.manifests()?.put(&peer)?;
+        cluster.node(2)?.wait_for_peers([node.manifest(), &peer])?;
         node.sh("ip link set uplink up")?;
         cluster.configure_uplink(node)?;
-        node.knows_exactly([&known, &peer])
+        node.wait_for_peers([&known, &peer])
     })
 }
 
@@ -45,18 +45,18 @@ fn address_changes(mode: Mode, told_first: bool) -> Result<()> {
         let address = IpAddr::from([172, 31, 70, 60]);
         let manifest = two.manifest().clone().internal_ips(&[address]);
         if told_first {
-            cluster.world()?.put(&manifest)?;
+            cluster.manifests()?.put(&manifest)?;
         }
         two.sh(&format!("ip addr add {address}/24 dev uplink"))?;
         two.sh(&format!("ip addr del {}/24 dev uplink", two.address()?))?;
         // Removing the first address of a subnet removes the others, unless they are promoted.
         two.sh(&format!("ip addr replace {address}/24 dev uplink"))?;
         if !told_first {
-            cluster.world()?.put(&manifest)?;
+            cluster.manifests()?.put(&manifest)?;
         }
-        one.knows_exactly([&manifest, three.manifest()])?;
-        two.knows_exactly([one.manifest(), three.manifest()])?;
-        three.knows_exactly([one.manifest(), &manifest])?;
+        one.wait_for_peers([&manifest, three.manifest()])?;
+        two.wait_for_peers([one.manifest(), three.manifest()])?;
+        three.wait_for_peers([one.manifest(), &manifest])?;
         for node in cluster.nodes() {
             until("ready", || node.ready())?;
         }

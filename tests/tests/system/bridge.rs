@@ -6,11 +6,12 @@ use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use weir_tests::lab::{Cni, Config, Node, Observe, Stack, refused};
 
-use crate::scene::{Scene, global, is_up, one_pod};
+use crate::fixture::{Fixture, global, is_up, one_pod};
 
 #[test]
 fn the_bridge_is_the_gateway_of_every_subnet() -> Result<()> {
-    let Scene { node, pod: _pod, .. } = one_pod(Config::dual_stack("10.1.0.0/24", "fd00:1::/64"))?;
+    let Fixture { node, pod: _pod, .. } =
+        one_pod(Config::dual_stack("10.1.0.0/24", "fd00:1::/64"))?;
     let bridge = node.link("weir0")?;
     ensure!(bridge.info.kind.as_deref() == Some("bridge") && is_up(&bridge), "{bridge:?}");
     let mut addresses = global(&bridge);
@@ -22,7 +23,7 @@ fn the_bridge_is_the_gateway_of_every_subnet() -> Result<()> {
 #[test]
 fn the_bridge_has_the_name_and_the_gateway_of_the_configuration() -> Result<()> {
     let range = json!([[{ "subnet": "10.1.0.0/24", "gateway": "10.1.0.200" }]]);
-    let Scene { node, pod, added, .. } =
+    let Fixture { node, pod, added, .. } =
         one_pod(Config::with_ranges(range).with("bridge", "pods0"))?;
     ensure!(global(&node.link("pods0")?) == ["10.1.0.200/24"]);
     ensure!(node.find_link("weir0")?.is_none());
@@ -61,7 +62,7 @@ fn the_bridge_routes_and_neither_redirects_nor_listens_to_routers() -> Result<()
 
 #[test]
 fn the_bridge_keeps_its_mac_address_when_ports_come_and_go() -> Result<()> {
-    let Scene { node, cni, pod, .. } = one_pod(Config::new("10.1.0.0/24"))?;
+    let Fixture { node, cni, pod, .. } = one_pod(Config::new("10.1.0.0/24"))?;
     let mac = node.link("weir0")?.mac;
     let others = (0..5).map(|i| node.pod(&format!("p{i}"))).collect::<Result<Vec<_>>>()?;
     for other in &others {
@@ -91,7 +92,7 @@ fn an_existing_bridge_is_used_as_it_is() -> Result<()> {
 
 #[test]
 fn a_bridge_without_a_free_port_is_an_error_that_says_so_and_leaves_nothing() -> Result<()> {
-    let Scene { node, cni, pod: _pod, .. } = one_pod(Config::new("10.1.0.0/16"))?;
+    let Fixture { node, cni, pod: _pod, .. } = one_pod(Config::new("10.1.0.0/16"))?;
     // The kernel lets a bridge have 1,023 ports, and one pod is there.
     let links: String = (1..=1022)
         .map(|number| format!("link add p{number} master weir0 type veth peer name q{number}\n"))

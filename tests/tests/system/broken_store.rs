@@ -25,7 +25,7 @@ fn an_empty_file_takes_its_address_until_gc() -> Result<()> {
     let addresses = given(&node, &cni, 2)?;
     ensure!(addresses == ["10.1.0.2", "10.1.0.4"], "{addresses:?}");
     cni.gc(&[])?;
-    cni.nothing_left()
+    cni.ensure_nothing_left()
 }
 
 #[test]
@@ -39,7 +39,7 @@ fn garbage_takes_its_address_until_gc() -> Result<()> {
         cni.del(&node.pod("never-added")?)?;
         ensure!(cni.store()?.join("10.1.0.3").exists(), "DEL of another container removed it");
         cni.gc(&[])?;
-        cni.nothing_left()?;
+        cni.ensure_nothing_left()?;
     }
     Ok(())
 }
@@ -52,7 +52,7 @@ fn a_directory_takes_the_address_it_is_named_as() -> Result<()> {
     ensure!(addresses.map(|a| a.to_string()) == ["10.1.0.2", "10.1.0.4"], "{addresses:?}");
     cni.del(&pod)?;
     cni.gc(&[])?;
-    cni.nothing_left()
+    cni.ensure_nothing_left()
 }
 
 #[test]
@@ -62,7 +62,7 @@ fn a_dangling_link_takes_the_address_it_is_named_as() -> Result<()> {
     let addresses = given(&node, &cni, 2)?;
     ensure!(addresses == ["10.1.0.2", "10.1.0.4"], "{addresses:?}");
     cni.gc(&[])?;
-    cni.nothing_left()
+    cni.ensure_nothing_left()
 }
 
 #[test]
@@ -118,7 +118,7 @@ fn a_broken_record_does_not_keep_its_pod() -> Result<()> {
             } else {
                 cni.del(&pod)?;
             }
-            cni.nothing_left()?;
+            cni.ensure_nothing_left()?;
         }
     }
     Ok(())

@@ -7,15 +7,15 @@ use weir_tests::lab::{Cni, Config, Node, Observe, Pod, Stack, ping};
 
 const TRIES: u32 = 150;
 
-struct Scene {
+struct Fixture {
     node: Node,
     cni: Cni,
 }
 
-fn setup() -> Result<Scene> {
+fn setup() -> Result<Fixture> {
     let node = Node::new()?;
     let cni = Cni::new(&node, Config::dual_stack("10.1.0.0/28", "fd00:1::/64"))?;
-    Ok(Scene { node, cni })
+    Ok(Fixture { node, cni })
 }
 
 /// The instants to kill at: spread over the time that a call takes here and now.
@@ -72,7 +72,7 @@ fn clean_up(cni: &Cni, pod: &Pod, number: u32) -> Result<()> {
 
 #[test]
 fn an_add_that_was_killed_leaves_nothing_after_del_or_gc() -> Result<()> {
-    let Scene { node, cni } = setup()?;
+    let Fixture { node, cni } = setup()?;
     let pod = node.pod("a")?;
     let mut instants = Instants::new(|| cni.add(&pod).map(drop))?;
     cni.del(&pod)?;
@@ -82,10 +82,10 @@ fn an_add_that_was_killed_leaves_nothing_after_del_or_gc() -> Result<()> {
             node.sh("ip link del weir0")?;
         }
         let (at, whole) = (instants.next(), instants.whole);
-        instants.learn(cni.call("ADD").pod(&pod).tool()?.killed_after(at)?);
+        instants.learn(cni.call("ADD").pod(&pod).tool()?.kill_after(at)?);
         let told = || format!("ADD number {number}, killed after {at:?} of {whole:?}");
         clean_up(&cni, &pod, number).with_context(told)?;
-        cni.nothing_left().with_context(told)?;
+        cni.ensure_nothing_left().with_context(told)?;
         ensure!(pod.links()?.len() == 1, "{}: the pod kept {:?}", told(), pod.links()?);
     }
     instants.check()?;
@@ -96,7 +96,7 @@ fn an_add_that_was_killed_leaves_nothing_after_del_or_gc() -> Result<()> {
 
 #[test]
 fn a_del_that_was_killed_leaves_nothing_after_the_next() -> Result<()> {
-    let Scene { node, cni } = setup()?;
+    let Fixture { node, cni } = setup()?;
     let pod = node.pod("a")?;
     cni.add(&pod)?;
     let mut instants = Instants::new(|| cni.del(&pod))?;
@@ -104,9 +104,9 @@ fn a_del_that_was_killed_leaves_nothing_after_the_next() -> Result<()> {
         let (at, whole) = (instants.next(), instants.whole);
         let told = || format!("DEL number {number}, killed after {at:?} of {whole:?}");
         cni.add(&pod).with_context(told)?;
-        instants.learn(cni.call("DEL").pod(&pod).tool()?.killed_after(at)?);
+        instants.learn(cni.call("DEL").pod(&pod).tool()?.kill_after(at)?);
         clean_up(&cni, &pod, number).with_context(told)?;
-        cni.nothing_left().with_context(told)?;
+        cni.ensure_nothing_left().with_context(told)?;
     }
     instants.check()?;
     Ok(())
@@ -114,13 +114,13 @@ fn a_del_that_was_killed_leaves_nothing_after_the_next() -> Result<()> {
 
 #[test]
 fn an_add_that_was_killed_does_not_stop_others() -> Result<()> {
-    let Scene { node, cni } = setup()?;
+    let Fixture { node, cni } = setup()?;
     let (dying, living) = (node.pod("dying")?, node.pod("living")?);
     let mut instants = Instants::new(|| cni.add(&living).map(drop))?;
     cni.del(&living)?;
     for _ in 0..TRIES / 5 {
         let at = instants.next();
-        instants.learn(cni.call("ADD").pod(&dying).tool()?.killed_after(at)?);
+        instants.learn(cni.call("ADD").pod(&dying).tool()?.kill_after(at)?);
         // No clean-up in between: what the dead one holds must be neither locked nor shared.
         let added = cni.add(&living)?;
         let address = added.address()?;
@@ -129,7 +129,7 @@ fn an_add_that_was_killed_does_not_stop_others() -> Result<()> {
         ping(&node, address)?;
         cni.del(&living)?;
         cni.del(&dying)?;
-        cni.nothing_left()?;
+        cni.ensure_nothing_left()?;
     }
     Ok(())
 }

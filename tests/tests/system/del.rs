@@ -5,10 +5,10 @@ use std::fs;
 use anyhow::{Result, ensure};
 use weir_tests::lab::{Cni, Config, Node, Observe, Stack, ping, refused};
 
-use crate::scene::{self, Scene};
+use crate::fixture::{self, Fixture};
 
-fn one_pod() -> Result<Scene> {
-    scene::one_pod(Config::dual_stack("10.1.0.0/24", "fd00:1::/64"))
+fn one_pod() -> Result<Fixture> {
+    fixture::one_pod(Config::dual_stack("10.1.0.0/24", "fd00:1::/64"))
 }
 
 #[test]
@@ -16,17 +16,17 @@ fn a_container_that_was_never_added_can_be_deleted() -> Result<()> {
     let node = Node::new()?;
     let cni = Cni::new(&node, Config::new("10.1.0.0/24"))?;
     cni.del(&node.pod("a")?)?;
-    cni.nothing_left()?;
+    cni.ensure_nothing_left()?;
     ensure!(node.find_link("weir0")?.is_none(), "DEL made the bridge");
     Ok(())
 }
 
 #[test]
 fn deleting_twice_is_as_good_as_once() -> Result<()> {
-    let Scene { cni, pod, .. } = one_pod()?;
+    let Fixture { cni, pod, .. } = one_pod()?;
     for _ in 0..3 {
         cni.del(&pod)?;
-        cni.nothing_left()?;
+        cni.ensure_nothing_left()?;
     }
     Ok(())
 }
@@ -38,89 +38,89 @@ fn a_del_that_waits_for_the_kernel_leaves_as_little() -> Result<()> {
     let pod = node.pod("a")?;
     cni.add(&pod)?;
     cni.del(&pod)?;
-    cni.nothing_left()?;
+    cni.ensure_nothing_left()?;
     ensure!(pod.find_link("eth0")?.is_none());
     cni.del(&pod)
 }
 
 #[test]
 fn a_namespace_that_is_gone_is_no_obstacle() -> Result<()> {
-    let Scene { cni, mut pod, .. } = one_pod()?;
+    let Fixture { cni, mut pod, .. } = one_pod()?;
     pod.remove_netns()?;
     cni.del(&pod)?;
-    cni.nothing_left()
+    cni.ensure_nothing_left()
 }
 
 #[test]
 fn a_namespace_that_was_unmounted_is_no_obstacle() -> Result<()> {
-    let Scene { cni, mut pod, .. } = one_pod()?;
+    let Fixture { cni, mut pod, .. } = one_pod()?;
     pod.unmount()?;
     cni.del(&pod)?;
-    cni.nothing_left()
+    cni.ensure_nothing_left()
 }
 
 #[test]
 fn a_namespace_that_is_not_told_is_no_obstacle() -> Result<()> {
-    let Scene { cni, pod, .. } = one_pod()?;
+    let Fixture { cni, pod, .. } = one_pod()?;
     cni.call("DEL").pod(&pod).without("CNI_NETNS").run()?.silent()?;
-    cni.nothing_left()?;
+    cni.ensure_nothing_left()?;
     cni.add(&pod)?;
     cni.call("DEL").pod(&pod).env("CNI_NETNS", "").run()?.silent()?;
-    cni.nothing_left()?;
+    cni.ensure_nothing_left()?;
     ensure!(pod.links()?.len() == 1, "{:?}", pod.links()?);
     Ok(())
 }
 
 #[test]
 fn an_interface_that_is_gone_is_no_obstacle() -> Result<()> {
-    let Scene { cni, pod, .. } = one_pod()?;
+    let Fixture { cni, pod, .. } = one_pod()?;
     pod.sh("ip link del eth0")?;
     cni.del(&pod)?;
-    cni.nothing_left()
+    cni.ensure_nothing_left()
 }
 
 #[test]
 fn a_bridge_that_is_gone_is_no_obstacle() -> Result<()> {
-    let Scene { node, cni, pod, .. } = one_pod()?;
+    let Fixture { node, cni, pod, .. } = one_pod()?;
     node.sh("ip link del weir0")?;
     cni.del(&pod)?;
-    cni.nothing_left()
+    cni.ensure_nothing_left()
 }
 
 #[test]
 fn a_record_that_is_gone_is_no_obstacle() -> Result<()> {
-    let Scene { cni, pod, added, .. } = one_pod()?;
+    let Fixture { cni, pod, added, .. } = one_pod()?;
     fs::remove_file(cni.records_dir()?.join(format!("{}.json", added.host()?.name)))?;
     cni.del(&pod)?;
-    cni.nothing_left()
+    cni.ensure_nothing_left()
 }
 
 #[test]
 fn directories_that_are_gone_are_no_obstacle() -> Result<()> {
-    let Scene { cni, pod, .. } = one_pod()?;
+    let Fixture { cni, pod, .. } = one_pod()?;
     fs::remove_dir_all(cni.store()?)?;
     fs::remove_dir_all(cni.records_dir()?)?;
     cni.del(&pod)?;
-    cni.nothing_left()?;
+    cni.ensure_nothing_left()?;
     ensure!(!cni.store()?.exists(), "DEL made the store");
     Ok(())
 }
 
 #[test]
 fn a_node_that_lost_everything_is_no_obstacle() -> Result<()> {
-    let Scene { node, cni, mut pod, .. } = one_pod()?;
+    let Fixture { node, cni, mut pod, .. } = one_pod()?;
     pod.remove_netns()?;
     node.sh("ip link del weir0")?;
     for directory in ["dataDir", "runDir"] {
         fs::remove_dir_all(node.dir().join(directory))?;
     }
     cni.del(&pod)?;
-    cni.nothing_left()
+    cni.ensure_nothing_left()
 }
 
 #[test]
 fn others_keep_what_is_theirs() -> Result<()> {
-    let Scene { node, cni, pod, .. } = one_pod()?;
+    let Fixture { node, cni, pod, .. } = one_pod()?;
     let other = node.pod("b")?;
     let added = cni.add(&other)?;
     cni.del(&pod)?;
@@ -132,7 +132,7 @@ fn others_keep_what_is_theirs() -> Result<()> {
 
 #[test]
 fn an_address_that_somebody_else_has_by_now_stays_with_him() -> Result<()> {
-    let Scene { cni, pod, added, .. } = one_pod()?;
+    let Fixture { cni, pod, added, .. } = one_pod()?;
     let file = cni.store()?.join(added.address()?.to_string());
     fs::write(&file, "someone-else\r\neth0")?;
     cni.del(&pod)?;
@@ -165,7 +165,7 @@ fn an_interface_of_the_plugin_that_was_here_before_goes_too() -> Result<()> {
     fs::create_dir_all(cni.store()?)?;
     fs::write(cni.store()?.join("10.1.0.2"), format!("{}\r\neth0", pod.container_id()))?;
     cni.del(&pod)?;
-    cni.nothing_left()?;
+    cni.ensure_nothing_left()?;
     ensure!(pod.find_link("eth0")?.is_none(), "{:?}", pod.links()?);
     Ok(())
 }
@@ -180,7 +180,7 @@ fn an_interface_that_no_reservation_belongs_to_is_not_ours() -> Result<()> {
     refused(cni.add(&pod), 100)?;
     cni.del(&pod)?;
     ensure!(pod.find_link("eth0")?.is_some(), "a foreign interface was removed");
-    cni.nothing_left()
+    cni.ensure_nothing_left()
 }
 
 #[test]

@@ -29,7 +29,7 @@ fn a_variable_that_is_missing_is_named() -> Result<()> {
             }
         }
     }
-    cni.nothing_left()
+    cni.ensure_nothing_left()
 }
 
 #[test]
@@ -45,7 +45,7 @@ fn a_command_that_is_missing_or_not_known_is_an_error_of_the_environment() -> Re
         let error = refused(call.run()?.document(), 4)?;
         ensure!(error.msg.contains("CNI_COMMAND"), "{error:?}");
     }
-    cni.nothing_left()
+    cni.ensure_nothing_left()
 }
 
 #[test]
@@ -69,7 +69,7 @@ fn names_that_the_specification_forbids_are_errors_of_the_environment() -> Resul
             }
         }
     }
-    cni.nothing_left()
+    cni.ensure_nothing_left()
 }
 
 #[test]
@@ -83,7 +83,7 @@ fn a_variable_that_is_not_utf8_is_an_error_of_the_environment() -> Result<()> {
         let error = refused(call.run()?.document(), 4)?;
         ensure!(error.msg.contains(variable), "{error:?}");
     }
-    cni.nothing_left()
+    cni.ensure_nothing_left()
 }
 
 #[test]
@@ -95,7 +95,7 @@ fn a_wish_in_the_arguments_that_is_not_an_address_is_an_error_of_the_environment
         let error = refused(call.run()?.document(), 4).with_context(|| args.to_owned())?;
         ensure!(error.msg.contains("CNI_ARGS"), "{error:?}");
     }
-    cni.nothing_left()
+    cni.ensure_nothing_left()
 }
 
 #[test]
@@ -109,7 +109,7 @@ fn a_namespace_that_is_not_there_is_an_error_of_input_and_output() -> Result<()>
         let error = refused(cni.add(pod), 5)?;
         let path = pod.netns().to_string_lossy();
         ensure!(error.to_string().contains(&*path), "{error:?}");
-        cni.nothing_left()?;
+        cni.ensure_nothing_left()?;
     }
     Ok(())
 }
@@ -128,7 +128,7 @@ fn a_directory_that_cannot_be_made_is_an_error_of_input_and_output() -> Result<(
         let error = refused(cni.add(&pod), 5)?;
         ensure!(error.to_string().contains(&*file.to_string_lossy()), "{error:?}");
     }
-    cni.nothing_left()
+    cni.ensure_nothing_left()
 }
 
 #[test]
@@ -197,7 +197,7 @@ fn a_key_with_a_wrong_value_is_named() -> Result<()> {
         let error = refused(cni.add(&pod), 7).with_context(|| format!("{key} in {shown}"))?;
         ensure!(error.to_string().contains(key), "{key} is not named: {error:?}");
     }
-    cni.nothing_left()
+    cni.ensure_nothing_left()
 }
 
 #[test]
@@ -212,7 +212,7 @@ fn the_nodes_own_namespace_is_no_containers() -> Result<()> {
     let error = refused(call.run()?.document(), 5)?;
     ensure!(error.msg.contains("CNI_NETNS"), "{error}");
     ensure!(node.links()? == before);
-    cni.nothing_left()
+    cni.ensure_nothing_left()
 }
 
 #[test]
@@ -234,7 +234,7 @@ fn a_store_that_is_locked_means_try_again() -> Result<()> {
     ensure!(b.links()?.len() == 1 && cni.records()?.len() == 1, "the failed ADD left something");
     lock.unlock()?;
     cni.del(&a)?;
-    cni.nothing_left()?;
+    cni.ensure_nothing_left()?;
     cni.add(&b)?;
     Ok(())
 }

@@ -74,7 +74,7 @@ fn an_interface_without_anything_else_goes() -> Result<()> {
     fs::remove_file(cni.records_dir()?.join(format!("{}.json", added.host()?.name)))?;
     fs::remove_file(cni.store()?.join("10.1.0.2"))?;
     cni.gc(&[])?;
-    cni.nothing_left()
+    cni.ensure_nothing_left()
 }
 
 #[test]
@@ -86,7 +86,7 @@ fn a_record_without_anything_else_goes() -> Result<()> {
     pod.remove_netns()?;
     fs::remove_dir_all(cni.store()?)?;
     cni.gc(&[])?;
-    cni.nothing_left()
+    cni.ensure_nothing_left()
 }
 
 #[test]

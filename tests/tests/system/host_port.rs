@@ -63,7 +63,7 @@ fn a_port_that_is_none_is_refused() -> Result<()> {
         let pod = node.pod("a")?;
         let error = weir_tests::lab::refused(cni.add(&pod), 7)?;
         ensure!(error.to_string().contains("portMappings"), "{error}");
-        cni.nothing_left()?;
+        cni.ensure_nothing_left()?;
     }
     Ok(())
 }

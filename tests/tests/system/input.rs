@@ -41,7 +41,7 @@ fn what_is_no_json_is_refused_by_every_verb() -> Result<()> {
             refused(reply.document(), 6).with_context(|| format!("{verb} with {name}"))?;
         }
     }
-    cni.nothing_left()
+    cni.ensure_nothing_left()
 }
 
 #[test]
@@ -54,7 +54,7 @@ fn json_that_is_no_object_is_refused_by_every_verb() -> Result<()> {
             refused(reply.document(), 6).with_context(|| format!("{verb} with {text}"))?;
         }
     }
-    cni.nothing_left()
+    cni.ensure_nothing_left()
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn a_document_that_is_too_large_is_refused_even_if_it_is_valid() -> Result<()> {
         refused(padded.call(verb).pod(&pod).run()?.document(), 6)
             .with_context(|| verb.to_owned())?;
     }
-    padded.nothing_left()?;
+    padded.ensure_nothing_left()?;
     let large = cni.reconfigured(|config| config.with("padding", "x".repeat(3_000_000)));
     large.add(&pod).map(drop)
 }

@@ -47,7 +47,7 @@ fn forty_pods_come_and_go_at_once() -> Result<()> {
     for outcome in at_once(&pods, |pod| cni.del(pod)) {
         outcome?;
     }
-    cni.nothing_left()
+    cni.ensure_nothing_left()
 }
 
 #[test]
@@ -67,7 +67,7 @@ fn pods_that_come_do_not_disturb_pods_that_go() -> Result<()> {
     for outcome in outcomes {
         outcome?;
     }
-    cni.nothing_left()
+    cni.ensure_nothing_left()
 }
 
 #[test]
@@ -91,7 +91,7 @@ fn of_equal_adds_at_once_one_wins_and_the_others_spoil_nothing() -> Result<()> {
     ping(&pod, added.gateway()?)?;
     ensure!(cni.reservations()?.len() == 1 && cni.records()?.len() == 1);
     cni.del(&pod)?;
-    cni.nothing_left()
+    cni.ensure_nothing_left()
 }
 
 #[test]

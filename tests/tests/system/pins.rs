@@ -51,5 +51,5 @@ fn programs_that_this_version_cannot_attach_are_not_ignored() -> Result<()> {
     fs::write(pins.join("from_pod"), "")?;
     let error = refused(cni.add(&node.pod("a")?), 106)?;
     ensure!(error.to_string().contains(&*pins.to_string_lossy()), "{error}");
-    cni.nothing_left()
+    cni.ensure_nothing_left()
 }

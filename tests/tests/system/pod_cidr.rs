@@ -29,7 +29,7 @@ fn an_old_pod_can_be_deleted_with_the_new_configuration() -> Result<()> {
     old.add(&pod)?;
     let new = Cni::new(&node, Config::new("10.2.0.0/24"))?;
     new.del(&pod)?;
-    new.nothing_left()
+    new.ensure_nothing_left()
 }
 
 #[test]

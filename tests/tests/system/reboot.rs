@@ -5,7 +5,7 @@ use std::fs;
 use anyhow::{Result, ensure};
 use weir_tests::lab::{Cni, Config, Node, Pod, Stack, refused};
 
-struct Scene {
+struct Fixture {
     node: Node,
     cni: Cni,
     live: Pod,
@@ -13,7 +13,7 @@ struct Scene {
 
 /// Five addresses: one of a pod that lives, three of containers from long ago, one that another
 /// process has reserved since the boot.
-fn full_store() -> Result<Scene> {
+fn full_store() -> Result<Fixture> {
     let node = Node::new()?;
     let cni = Cni::new(&node, Config::new("10.1.0.0/29"))?;
     let live = node.pod("live")?;
@@ -27,7 +27,7 @@ fn full_store() -> Result<Scene> {
         node.sh(&format!("touch -d 2001-01-01 {}", file.display()))?;
     }
     refused(cni.add(&node.pod("no-room")?), 102)?;
-    Ok(Scene { node, cni, live })
+    Ok(Fixture { node, cni, live })
 }
 
 fn reboot(cni: &Cni) -> Result<()> {
@@ -37,7 +37,7 @@ fn reboot(cni: &Cni) -> Result<()> {
 
 #[test]
 fn reservations_of_containers_that_are_gone_are_released() -> Result<()> {
-    let Scene { node, cni, live } = full_store()?;
+    let Fixture { node, cni, live } = full_store()?;
     reboot(&cni)?;
     let added = cni.add(&node.pod("new")?)?;
     ensure!(["10.1.0.3", "10.1.0.4", "10.1.0.5"].contains(&&*added.address()?.to_string()));
@@ -52,7 +52,7 @@ fn reservations_of_containers_that_are_gone_are_released() -> Result<()> {
 
 #[test]
 fn it_happens_once_for_each_boot() -> Result<()> {
-    let Scene { node, cni, .. } = full_store()?;
+    let Fixture { node, cni, .. } = full_store()?;
     reboot(&cni)?;
     cni.add(&node.pod("new")?)?;
     let known = fs::read_to_string(cni.store()?.join("boot_id"))?;
@@ -69,7 +69,7 @@ fn it_happens_once_for_each_boot() -> Result<()> {
 
 #[test]
 fn a_node_that_is_full_of_old_reservations_is_ready_after_the_reboot() -> Result<()> {
-    let Scene { cni, .. } = full_store()?;
+    let Fixture { cni, .. } = full_store()?;
     refused(cni.status(), 50)?;
     reboot(&cni)?;
     cni.status()

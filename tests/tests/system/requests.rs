@@ -112,7 +112,7 @@ fn a_hardware_address_that_no_station_can_have_is_refused() -> Result<()> {
             outcome.as_ref().is_err_and(|e| e.is::<weir_tests::lab::CniError>()),
             "{mac}: {outcome:?}"
         );
-        cni.nothing_left()?;
+        cni.ensure_nothing_left()?;
     }
     Ok(())
 }

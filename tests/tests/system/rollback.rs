@@ -22,7 +22,7 @@ fn a_pod_that_has_the_interface_already_keeps_it() -> Result<()> {
     let pod = node.pod("a")?;
     pod.sh("ip link add eth0 address 02:00:00:00:00:01 type bridge")?;
     refused(cni.add(&pod), 100)?;
-    cni.nothing_left()?;
+    cni.ensure_nothing_left()?;
     ensure!(pod.link("eth0")?.mac.as_deref() == Some("02:00:00:00:00:01"));
     pod.sh("ip link del eth0")?;
     cni.add(&pod).map(drop)
@@ -35,7 +35,7 @@ fn a_route_that_the_kernel_refuses_undoes_everything() -> Result<()> {
     let pod = node.pod("a")?;
     let error = refused(cni.add(&pod), 100)?;
     ensure!(error.to_string().contains("10.9.0.0/16"), "the route is not named: {error}");
-    cni.nothing_left()?;
+    cni.ensure_nothing_left()?;
     ensure!(pod.links()?.len() == 1, "{:?}", pod.links()?);
     Ok(())
 }
@@ -53,7 +53,7 @@ fn a_record_that_cannot_be_written_undoes_everything() -> Result<()> {
     ensure!(outcome.as_ref().is_err_and(|error| error.is::<CniError>()), "{outcome:?}");
     ensure!(pod.links()?.len() == 1, "{:?}", pod.links()?);
     fs::remove_dir(&obstacle)?;
-    cni.nothing_left()
+    cni.ensure_nothing_left()
 }
 
 #[test]

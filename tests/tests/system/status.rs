@@ -70,7 +70,7 @@ fn a_node_that_the_agent_has_not_prepared_waits_for_it() -> Result<()> {
     ensure!(error.to_string().contains("weir-agent"), "{error}");
     let error = refused(cni.add(&pod), 11)?;
     ensure!(error.to_string().contains("subnet.env"), "{error}");
-    cni.nothing_left()?;
+    cni.ensure_nothing_left()?;
     let run_dir = node.dir().join("runDir");
     std::fs::create_dir_all(&run_dir)?;
     std::fs::write(run_dir.join("subnet.env"), "WEIR_MTU=1450\n")?;

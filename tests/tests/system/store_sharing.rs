@@ -76,7 +76,7 @@ fn each_releases_what_the_other_has_reserved() -> Result<()> {
     ensure!(weir.reservations()?.is_empty(), "we did not release the reference's");
     // What is not a reservation is for DEL of this plugin to remove.
     weir.del(&pods[0])?;
-    weir.nothing_left()
+    weir.ensure_nothing_left()
 }
 
 #[test]

@@ -21,7 +21,7 @@ fn add_and_del_work_in_every_version() -> Result<()> {
         let added = cni.add(&pod)?;
         ensure!(added.cni_version == version, "{version}: {:?}", added.raw);
         cni.del(&pod)?;
-        cni.nothing_left()?;
+        cni.ensure_nothing_left()?;
     }
     Ok(())
 }
@@ -33,7 +33,7 @@ fn del_takes_the_previous_result_of_every_version() -> Result<()> {
         let pod = node.pod("a")?;
         let added = cni.add(&pod)?;
         cni.reconfigured(|config| config.with("prevResult", added.raw)).del(&pod)?;
-        cni.nothing_left()?;
+        cni.ensure_nothing_left()?;
     }
     Ok(())
 }
@@ -80,7 +80,7 @@ fn gc_and_status_work_in_the_version_that_has_them() -> Result<()> {
     cni.add(&pod)?;
     cni.status()?;
     cni.gc(&[])?;
-    cni.nothing_left()
+    cni.ensure_nothing_left()
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn a_version_that_is_not_known_is_refused_by_every_verb() -> Result<()> {
             refused(cni.call(verb).pod(&pod).run()?.document(), 1)?;
         }
     }
-    known.nothing_left()
+    known.ensure_nothing_left()
 }
 
 #[test]

@@ -36,7 +36,7 @@ pub(crate) struct ColdStart {
 impl Scene {
     pub(crate) fn new(count: u32) -> Result<Self> {
         let cluster = Cluster::new(1).network(NETWORK).stopped().build()?;
-        let world = cluster.world()?;
+        let world = cluster.manifests()?;
         for number in 0..count {
             world.put(&peer(number))?;
         }

@@ -10,7 +10,7 @@ use super::peers::peer;
 
 /// Adds a peer and removes it again, so many times.
 pub(crate) fn measure(scene: &Scene, samples: u32) -> Result<Vec<Duration>> {
-    let world = scene.cluster.world()?;
+    let world = scene.cluster.manifests()?;
     let mut notices = Notices::of(scene.cluster.node(1)?)?;
     let mut took = Vec::new();
     for sample in 0..samples {

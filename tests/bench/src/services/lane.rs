@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 use serde::Serialize;
-use weir_tests::lab::{Attached, Cluster, Namespaces, Pod, Stack, eventually};
+use weir_tests::lab::{AttachedPod, Cluster, Namespaces, Pod, Stack, eventually};
 
 use super::control::Control;
 use super::exchange::{Ends, Kind, talk};
@@ -107,7 +107,7 @@ pub(crate) struct Lane {
 /// What the lane is made of.
 enum Kept {
     ByHand { _pods: Vec<Pod>, _cluster: Cluster },
-    Weir { _pods: Vec<Attached>, cluster: Cluster },
+    Weir { _pods: Vec<AttachedPod>, cluster: Cluster },
 }
 
 /// How long to wait for what, and where.
@@ -206,7 +206,7 @@ impl Workshop {
         let [server, near, far] = &*pods else { anyhow::bail!("three pods") };
         let address = server.address()?;
         let measured = Service::measured(address);
-        let world = cluster.world()?;
+        let world = cluster.manifests()?;
         let others: Vec<_> = (1..services).map(|number| Service::other(number, 1)).collect();
         for (number, others) in others.chunks(IN_A_FILE).enumerate() {
             let documents: Vec<_> = others.iter().map(Service::yaml).collect();
@@ -220,7 +220,7 @@ impl Workshop {
         }
         let listens = SocketAddr::new(address, TARGET_PORT);
         let target = if contender == Contender::Direct { listens } else { measured.target() };
-        let spaces = |pod: &Attached| pod.namespaces().cloned();
+        let spaces = |pod: &AttachedPod| pod.namespaces().cloned();
         Ok(Some(Lane {
             contender,
             services,

@@ -96,7 +96,7 @@ fn main() -> Result<()> {
         println!("  {}", pod.detach(paint)?);
     }
     for node in cluster.nodes() {
-        node.cni()?.nothing_left().with_context(|| format!("on {}", node.name()))?;
+        node.cni()?.ensure_nothing_left().with_context(|| format!("on {}", node.name()))?;
     }
     println!("  no interface, reservation or record of a pod is left on the nodes");
     drop(cluster);

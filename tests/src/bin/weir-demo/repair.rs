@@ -25,7 +25,7 @@ pub(crate) fn tunnel(
     let started = Instant::now();
     until("the tunnel is back", || node.link("weir.1").map(drop))?;
     let device = started.elapsed();
-    until("the tunnel is back with its peers", || node.knows([peer.manifest()]))?;
+    until("the tunnel is back with its peers", || node.check_peers([peer.manifest()]))?;
     let entries = started.elapsed();
     weir_tests::lab::ping(&from.sandbox, to.added.address()?)?;
     let tally = flow.stop()?;

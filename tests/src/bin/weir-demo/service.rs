@@ -39,15 +39,15 @@ pub(crate) fn show(cluster: &Cluster, pods: &[DemoPod], paint: Paint) -> Result<
     let _servers = servers?;
 
     let service = with_backends(backends);
-    let world = cluster.world()?;
-    world.put_service(&service.clone().without_endpoints())?;
-    for target in service.targets() {
+    let manifests = cluster.manifests()?;
+    manifests.put_service(&service.clone().without_endpoints())?;
+    for target in service.frontends() {
         let refusal = refusal(&client.sandbox, target)?;
         println!("  {}", paint.good(format!("{target} has no endpoints: {refusal}")));
     }
     let written = Instant::now();
-    world.put_service(&service)?;
-    for target in service.targets() {
+    manifests.put_service(&service)?;
+    for target in service.frontends() {
         until("the Service answers", || ask_tcp(&client.sandbox, target).map(drop))?;
     }
     let took = milliseconds(written);
@@ -56,12 +56,12 @@ pub(crate) fn show(cluster: &Cluster, pods: &[DemoPod], paint: Paint) -> Result<
         paint.good(format!("its EndpointSlices are written: it answers after {took}"))
     );
 
-    for target in service.targets() {
+    for target in service.frontends() {
         let answers = answers(&client.sandbox, target)?;
         println!("  {}", paint.good(line(&client.full_name, target, &answers, paint)));
     }
     let node = cluster.node(1)?;
-    for target in service.targets() {
+    for target in service.frontends() {
         let answers = answers(node, target)?;
         let name = format!("a process of {}", node.name());
         println!("  {}", paint.good(line(&name, target, &answers, paint)));
@@ -69,8 +69,8 @@ pub(crate) fn show(cluster: &Cluster, pods: &[DemoPod], paint: Paint) -> Result<
 
     let (gone, left) = backends.split_last().context("no backend")?;
     let removed = Instant::now();
-    world.put_service(&with_backends(left))?;
-    let target = *service.targets().first().context("a Service without an address")?;
+    manifests.put_service(&with_backends(left))?;
+    let target = *service.frontends().first().context("a Service without an address")?;
     until("the backend is asked no more", || {
         for _ in 0..PROOF {
             let who = ask_tcp(&client.sandbox, target)?;

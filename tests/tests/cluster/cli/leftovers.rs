@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use weir_tests::lab::{Cluster, Member, Observe, Stack};
 
-use super::{is_wrong, problems};
+use super::{problems, wait_for_problems};
 
 /// As kube-proxy of Kubernetes makes them in its mode `iptables`, the kubelet beside it, and somebody
 /// else.
@@ -84,7 +84,7 @@ fn the_rules_of_kube_proxy_go_and_those_of_others_stay() -> Result<()> {
             for program in &programs {
                 restore(node, program, KUBE_PROXY)?;
             }
-            is_wrong(node, &["kube_proxy_left"])?;
+            wait_for_problems(node, &["kube_proxy_left"])?;
             let before: Result<Vec<_>> = programs.iter().map(|p| rules(node, p)).collect();
             let before = before?;
 
@@ -101,7 +101,7 @@ fn the_rules_of_kube_proxy_go_and_those_of_others_stay() -> Result<()> {
                 let now = rules(node, program)?;
                 ensure!(now == kept, "{program}:\n{}\nnot\n{}", now.join("\n"), kept.join("\n"));
             }
-            is_wrong(node, &[])?;
+            wait_for_problems(node, &[])?;
             let again = node.weir_text(&["cleanup", "--kube-proxy", "--yes"])?;
             ensure!(again.contains("nothing of kube-proxy is on this node"), "{again}");
             ensure!(node.find_link("weir0")?.is_some() || node.find_link("weir.1")?.is_some());
@@ -125,11 +125,11 @@ fn the_tables_of_kube_proxy_and_flannel_in_nftables_go_as_a_whole() -> Result<()
         ] {
             node.sh(line)?;
         }
-        is_wrong(node, &["kube_proxy_left", "flannel_left"])?;
+        wait_for_problems(node, &["kube_proxy_left", "flannel_left"])?;
         node.weir_text(&["cleanup", "--kube-proxy", "--yes"])?;
-        is_wrong(node, &["flannel_left"])?;
+        wait_for_problems(node, &["flannel_left"])?;
         node.weir_text(&["cleanup", "--flannel", "--yes"])?;
-        is_wrong(node, &[])?;
+        wait_for_problems(node, &[])?;
         let left = node.sh("nft list tables")?;
         ensure!(left.contains("table ip others") && left.contains("table inet weir"), "{left}");
         Ok(())
@@ -154,9 +154,9 @@ fn the_devices_files_and_rules_of_flannel_go() -> Result<()> {
         node.run(|| Ok(std::fs::write(&theirs, "{}").and_then(|()| std::fs::write(&others, "{}"))?))?;
         let forward = "*filter\n:FLANNEL-FWD - [0:0]\n-A FORWARD -m comment --comment \"flanneld forward\" -j FLANNEL-FWD\n-A FLANNEL-FWD -s 10.244.0.0/16 -j ACCEPT\nCOMMIT\n";
         restore(node, "iptables-legacy", forward)?;
-        is_wrong(node, &["flannel_left"])?;
+        wait_for_problems(node, &["flannel_left"])?;
         node.weir_text(&["cleanup", "--flannel", "--yes"])?;
-        is_wrong(node, &[])?;
+        wait_for_problems(node, &[])?;
         for (device, stays) in [("cni0", false), ("flannel.1", false), ("cni1", true)] {
             ensure!(node.find_link(device)?.is_some() == stays, "{device}");
         }

@@ -21,7 +21,7 @@ fn a_service_is_listed_with_its_name_and_its_backends_on_both_nodes() -> Result<
         let client = near.pod("client")?;
         let backends = [Backend::on(near, "near")?, Backend::on(far, "far")?];
         let service = with(web(Families::Dual), &[&backends[0], &backends[1]]);
-        cluster.world()?.put_service(&service)?;
+        cluster.manifests()?.put_service(&service)?;
         until("both backends are listed", || {
             let (_, listed) = near.weir_json(&["services", "default/web"])?;
             let frontends = list(&listed, "")?;
@@ -37,7 +37,7 @@ fn a_service_is_listed_with_its_name_and_its_backends_on_both_nodes() -> Result<
             }
             Ok(())
         })?;
-        let target = service.targets()[0];
+        let target = service.frontends()[0];
         ask_tcp(&client, target)?;
         let shown = near.weir_text(&["services", &target.ip().to_string()])?;
         ensure!(
@@ -60,9 +60,9 @@ fn flows_are_listed_by_what_is_asked_for_and_no_more_than_the_limit() -> Result<
         let client = node.pod("client")?;
         let backend = Backend::on(node, "backend")?;
         let service = with(web(Families::Dual), &[&backend]);
-        cluster.world()?.put_service(&service)?;
+        cluster.manifests()?.put_service(&service)?;
         ensure!(flows(node, &[])?.is_empty(), "flows before there was a packet");
-        for target in service.targets() {
+        for target in service.frontends() {
             reaches(&client, target, "backend")?;
         }
         let all = flows(node, &[])?;
@@ -97,8 +97,8 @@ fn a_connection_is_open_until_it_is_closed() -> Result<()> {
         let client = node.pod("client")?;
         let backend = Backend::on(node, "backend")?;
         let service = with(web(Families::V4), &[&backend]);
-        cluster.world()?.put_service(&service)?;
-        let target = service.targets()[0];
+        cluster.manifests()?.put_service(&service)?;
+        let target = service.frontends()[0];
         reaches(&client, target, "backend")?;
         let connection = client.run(|| std::net::TcpStream::connect(target).context("connect"))?;
         let port = connection.local_addr()?.port().to_string();

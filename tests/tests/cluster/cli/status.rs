@@ -5,7 +5,7 @@ use serde_json::Value;
 use weir_tests::lab::{Cluster, Families, Mode, Stack};
 
 use super::super::services::{Backend, web, with};
-use super::{is_wrong, list, text};
+use super::{list, text, wait_for_problems};
 
 #[test]
 fn a_node_where_all_is_well_is_healthy_and_says_so_first() -> Result<()> {
@@ -13,8 +13,8 @@ fn a_node_where_all_is_well_is_healthy_and_says_so_first() -> Result<()> {
         Cluster::new(2).mode(mode).pods(Families::Dual).services().test(|cluster| {
             let node = cluster.node(1)?;
             let backend = Backend::on(node, "a")?;
-            cluster.world()?.put_service(&with(web(Families::Dual), &[&backend]))?;
-            is_wrong(node, &[])?;
+            cluster.manifests()?.put_service(&with(web(Families::Dual), &[&backend]))?;
+            wait_for_problems(node, &[])?;
             let shown = node.weir_text(&["status"])?;
             ensure!(shown.lines().next() == Some("healthy"), "{shown}");
             for words in ["default/a", "from_pod", "to_pod", "connect4", "services_v4", "1 of 1"] {
@@ -31,7 +31,7 @@ fn a_node_without_services_is_healthy() -> Result<()> {
     Cluster::new(1).test(|cluster| {
         let node = cluster.node(1)?;
         let _pod = node.pod("a")?;
-        is_wrong(node, &[])
+        wait_for_problems(node, &[])
     })
 }
 
@@ -39,9 +39,9 @@ fn a_node_without_services_is_healthy() -> Result<()> {
 fn an_agent_that_is_down_is_told_and_what_to_do() -> Result<()> {
     Cluster::new(1).services().test(|cluster| {
         let node = cluster.node(1)?;
-        is_wrong(node, &[])?;
+        wait_for_problems(node, &[])?;
         node.kill_agent()?;
-        is_wrong(node, &["agent_down"])?;
+        wait_for_problems(node, &["agent_down"])?;
         let finished = node.weir(&["status"])?;
         let shown = String::from_utf8_lossy(&finished.stdout).into_owned();
         let first = shown.lines().next().context("nothing is shown")?;
@@ -56,7 +56,7 @@ fn an_agent_that_is_down_is_told_and_what_to_do() -> Result<()> {
 fn an_agent_that_waits_says_for_what() -> Result<()> {
     Cluster::new(1).stopped().test(|cluster| {
         let node = cluster.node(1)?;
-        cluster.world()?.remove(node.manifest())?;
+        cluster.manifests()?.remove(node.manifest())?;
         node.start_agent()?;
         weir_tests::lab::until("the agent answers", || node.get("/healthz")?.ok())?;
         let (_, status) = node.weir_json(&["status"])?;
@@ -73,9 +73,9 @@ fn a_program_that_is_gone_is_told_with_its_pod_until_it_is_back() -> Result<()> 
     Cluster::new(1).services().test(|cluster| {
         let node = cluster.node(1)?;
         let pod = node.pod("a")?;
-        is_wrong(node, &[])?;
+        wait_for_problems(node, &[])?;
         let port = &pod.added().interfaces[1].name;
-        node.while_agent_stands(|| {
+        node.while_agent_paused(|| {
             node.sh(&format!("tc filter del dev {port} egress"))?;
             let finished = node.weir(&["status"])?;
             let shown = String::from_utf8_lossy(&finished.stdout).into_owned();
@@ -85,12 +85,12 @@ fn a_program_that_is_gone_is_told_with_its_pod_until_it_is_back() -> Result<()> 
             );
             Ok(())
         })?;
-        is_wrong(node, &[])?;
+        wait_for_problems(node, &[])?;
         node.kill_agent()?;
         node.sh(&format!("tc filter del dev {port} egress"))?;
-        is_wrong(node, &["agent_down", "program_missing"])?;
+        wait_for_problems(node, &["agent_down", "program_missing"])?;
         node.start_agent()?;
-        is_wrong(node, &[])
+        wait_for_problems(node, &[])
     })
 }
 
@@ -99,7 +99,7 @@ fn a_program_that_is_gone_from_the_uplink_is_told() -> Result<()> {
     for mode in [Mode::Vxlan, Mode::HostGw] {
         Cluster::new(2).mode(mode).services().test(|cluster| {
             let node = cluster.node(1)?;
-            is_wrong(node, &[])?;
+            wait_for_problems(node, &[])?;
             let overlay = if mode == Mode::HostGw { "uplink" } else { "weir.1" };
             let (_, status) = node.weir_json(&["status"])?;
             for (device, program) in
@@ -121,7 +121,7 @@ fn a_program_that_is_gone_from_the_uplink_is_told() -> Result<()> {
                 ensure!(shown.contains(&expected), "{shown}");
             }
             node.start_agent()?;
-            is_wrong(node, &[])
+            wait_for_problems(node, &[])
         })?;
     }
     Ok(())
@@ -132,7 +132,7 @@ fn a_program_of_another_version_than_the_pinned_one_is_told() -> Result<()> {
     Cluster::new(1).services().test(|cluster| {
         let node = cluster.node(1)?;
         let pod = node.pod("a")?;
-        is_wrong(node, &[])?;
+        wait_for_problems(node, &[])?;
         node.kill_agent()?;
         // What is pinned is another program now, as after an agent that loaded and was killed.
         let programs = node.pin_dir().join("programs");
@@ -152,9 +152,9 @@ fn a_bridge_that_takes_less_than_pods_send_is_told() -> Result<()> {
     Cluster::new(1).test(|cluster| {
         let node = cluster.node(1)?;
         let _pod = node.pod("a")?;
-        is_wrong(node, &[])?;
+        wait_for_problems(node, &[])?;
         node.sh("ip link set weir0 mtu 1280")?;
-        is_wrong(node, &["mtu_mismatch"])
+        wait_for_problems(node, &["mtu_mismatch"])
     })
 }
 
@@ -165,7 +165,7 @@ fn a_firewall_that_drops_pods_packets_is_told_in_the_agents_words() -> Result<()
         node.sh("nft add table inet others")?;
         node.sh("nft add chain inet others forward { type filter hook forward priority 0 ; policy drop ; }")?;
         node.start_agent()?;
-        is_wrong(node, &["concern"])?;
+        wait_for_problems(node, &["concern"])?;
         let (_, status) = node.weir_json(&["status"])?;
         ensure!(text(&status, "/problems/0/message")?.starts_with("ForwardingDropped: "), "{status:#}");
         Ok(())

@@ -35,8 +35,8 @@ fn a_service_leads_to_a_pod_of_the_node_or_of_another_past_the_stack() -> Result
         {
             let backend = Backend::on(node, &format!("backend{}", node.number()))?;
             let service = with_endpoints(Families::Dual, &[&backend]);
-            cluster.world()?.put_service(&service)?;
-            for target in service.targets() {
+            cluster.manifests()?.put_service(&service)?;
+            for target in service.frontends() {
                 reaches(&client, target, &backend.name)?;
                 let before = flows(near)?;
                 for protocol in ["tcp", "udp"] {
@@ -70,8 +70,8 @@ fn a_pod_goes_by_its_name_its_address_or_its_container() -> Result<()> {
         let node = cluster.node(1)?;
         let (client, backend) = (node.pod("client")?, Backend::on(node, "backend")?);
         let service = with_endpoints(Families::V4, &[&backend]);
-        cluster.world()?.put_service(&service)?;
-        let target = service.targets()[0];
+        cluster.manifests()?.put_service(&service)?;
+        let target = service.frontends()[0];
         reaches(&client, target, "backend")?;
         node.kill_agent()?;
         let address = client.address()?.to_string();
@@ -93,8 +93,8 @@ fn what_nobody_serves_is_rejected_and_the_reason_is_told() -> Result<()> {
         let client = node.pod("client")?;
         let backend = Backend::on(node, "backend")?;
         let service = with_endpoints(Families::Dual, &[&backend]);
-        cluster.world()?.put_service(&service)?;
-        for target in service.targets() {
+        cluster.manifests()?.put_service(&service)?;
+        for target in service.frontends() {
             reaches(&client, target, "backend")?;
             for protocol in ["tcp", "udp"] {
                 let other = SocketAddr::new(target.ip(), 81);
@@ -104,8 +104,8 @@ fn what_nobody_serves_is_rejected_and_the_reason_is_told() -> Result<()> {
                 ensure!(text(&story, "/explanation")?.contains("no such port"), "{story:#}");
             }
         }
-        cluster.world()?.put_service(&service.clone().without_endpoints())?;
-        for target in service.targets() {
+        cluster.manifests()?.put_service(&service.clone().without_endpoints())?;
+        for target in service.frontends() {
             until("nobody serves", || {
                 let story = trace(node, "default/client", &target.to_string())?;
                 ensure!(text(&story, "/verdict")? == "rejected", "{story:#}");
@@ -125,7 +125,7 @@ fn a_service_for_this_node_only_drops_and_says_why() -> Result<()> {
         let backend = Backend::on(far, "far")?;
         let service = with_endpoints(Families::V4, &[&backend]);
         let service = service.with("internalTrafficPolicy", json!("Local"));
-        cluster.world()?.put_service(&service)?;
+        cluster.manifests()?.put_service(&service)?;
         until("the policy is programmed", || {
             let story = trace(near, "default/client", "10.96.0.10:80")?;
             ensure!(text(&story, "/verdict")? == "dropped", "{story:#}");
@@ -141,8 +141,8 @@ fn a_pod_that_is_its_own_backend_is_masqueraded_and_what_is_no_service_goes_on()
         let node = cluster.node(1)?;
         let backend = Backend::on(node, "me")?;
         let service = with_endpoints(Families::V4, &[&backend]);
-        cluster.world()?.put_service(&service)?;
-        let target = service.targets()[0];
+        cluster.manifests()?.put_service(&service)?;
+        let target = service.frontends()[0];
         reaches(&backend.pod, target, "me")?;
         let story = trace(node, "default/me", &target.to_string())?;
         ensure!(text(&story, "/verdict")? == "stack" && story["masqueraded"] == true, "{story:#}");
@@ -162,7 +162,7 @@ fn session_affinity_is_what_it_was() -> Result<()> {
         let service = with_endpoints(Families::V4, &[&backend])
             .with("sessionAffinity", json!("ClientIP"))
             .with("sessionAffinityConfig", json!({"clientIP": {"timeoutSeconds": 600}}));
-        cluster.world()?.put_service(&service)?;
+        cluster.manifests()?.put_service(&service)?;
         let remembered = || {
             let (_, status) = node.weir_json(&["status"])?;
             let map = list(&status, "/maps")?.iter().find(|map| map["map"] == "affinity_v4");
@@ -175,7 +175,7 @@ fn session_affinity_is_what_it_was() -> Result<()> {
             Ok(())
         })?;
         ensure!(remembered()? == Some(json!(0)), "{:?}", remembered()?);
-        reaches(&client, service.targets()[0], "backend")?;
+        reaches(&client, service.frontends()[0], "backend")?;
         let story = trace(node, "default/client", "10.96.0.10:80")?;
         ensure!(story["entries_removed"] == 2, "{story:#}");
         let kept = remembered()?;

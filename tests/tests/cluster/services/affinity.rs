@@ -9,7 +9,7 @@ use weir_tests::lab::{Cluster, Families, ServiceManifest, Stack, ask_tcp, until}
 
 use super::{Backend, reaches, web, with};
 
-/// Who answers to a number of questions over TCP.
+/// ServerReply answers to a number of questions over TCP.
 fn who(client: &impl Stack, target: SocketAddr) -> Result<BTreeSet<String>> {
     (0..30).map(|_| Ok(ask_tcp(client, target)?.server)).collect()
 }
@@ -28,15 +28,15 @@ fn a_client_keeps_its_backend_while_affinity_is_on_and_that_is_ready() -> Result
         let client = near.pod("client")?;
         let backends = [Backend::on(near, "near")?, Backend::on(far, "far")?];
         let both = [&backends[0], &backends[1]];
-        let world = cluster.world()?;
-        for target in web(Families::Dual).targets() {
+        let manifests = cluster.manifests()?;
+        for target in web(Families::Dual).frontends() {
             // Off, on, off: a live Service.
-            world.put_service(&with(web(Families::Dual), &both))?;
+            manifests.put_service(&with(web(Families::Dual), &both))?;
             until("both answer", || {
                 ensure!(who(&client, target)?.len() == 2);
                 Ok(())
             })?;
-            world.put_service(&with(sticky(10_800), &both))?;
+            manifests.put_service(&with(sticky(10_800), &both))?;
             until("one answers", || {
                 ensure!(who(&client, target)?.len() == 1);
                 Ok(())
@@ -46,11 +46,11 @@ fn a_client_keeps_its_backend_while_affinity_is_on_and_that_is_ready() -> Result
             ensure!(who(near, target)?.len() == 1);
             // What is not ready any more is not kept.
             let left = if chosen == "near" { both[1] } else { both[0] };
-            world.put_service(&with(sticky(10_800), &[left]))?;
+            manifests.put_service(&with(sticky(10_800), &[left]))?;
             reaches(&client, target, &left.name)?;
-            world.put_service(&with(sticky(10_800), &both))?;
+            manifests.put_service(&with(sticky(10_800), &both))?;
             ensure!(who(&client, target)? == BTreeSet::from([left.name.clone()]));
-            world.put_service(&with(web(Families::Dual), &both))?;
+            manifests.put_service(&with(web(Families::Dual), &both))?;
             until("both answer again", || {
                 ensure!(who(&client, target)?.len() == 2);
                 Ok(())
@@ -67,8 +67,8 @@ fn affinity_ends_with_its_time() -> Result<()> {
         let backends =
             [Backend::on(cluster.node(1)?, "near")?, Backend::on(cluster.node(2)?, "far")?];
         let service = with(sticky(1), &[&backends[0], &backends[1]]);
-        cluster.world()?.put_service(&service)?;
-        for target in service.targets() {
+        cluster.manifests()?.put_service(&service)?;
+        for target in service.frontends() {
             until("it is served", || ask_tcp(&client, target).map(drop))?;
             let first = ask_tcp(&client, target)?.server;
             until("another backend is chosen", || {

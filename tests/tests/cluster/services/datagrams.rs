@@ -9,15 +9,15 @@ use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use weir_tests::lab::{Stack, until};
 
-use super::matrix::{Spot, everywhere};
+use super::testbed::{Case, in_each_case};
 use super::{any, with};
 
 /// How often two datagrams are the first of a flow at once, in each place and family.
 const RACES: u32 = 250;
 const DEADLINE: Duration = Duration::from_secs(3);
 
-fn connected(spot: &Spot<'_>, target: SocketAddr) -> Result<UdpSocket> {
-    let socket = spot.client.run(|| {
+fn connected(case: &Case<'_>, target: SocketAddr) -> Result<UdpSocket> {
+    let socket = case.client.run(|| {
         let socket = UdpSocket::bind(any(target)).context("bind")?;
         socket.connect(target).context("connect")?;
         Ok(socket)
@@ -26,7 +26,7 @@ fn connected(spot: &Spot<'_>, target: SocketAddr) -> Result<UdpSocket> {
     Ok(socket)
 }
 
-/// Who answers.
+/// ServerReply answers.
 fn receive(socket: &UdpSocket) -> Result<String> {
     let mut buffer = [0; 256];
     let length = socket.recv(&mut buffer).context("no answer")?;
@@ -41,18 +41,18 @@ fn ask(socket: &UdpSocket) -> Result<String> {
 
 #[test]
 fn a_flow_of_datagrams_moves_when_its_backend_is_gone_or_no_longer_serves() -> Result<()> {
-    everywhere(|spot| {
-        let [a, b] = spot.backends;
-        let target = spot.serve(1, &[a])?;
-        let socket = connected(spot, target)?;
+    in_each_case(|case| {
+        let [a, b] = case.backends;
+        let target = case.serve(1, &[a])?;
+        let socket = connected(case, target)?;
         ensure!(ask(&socket)? == a.name);
         // More backends are no reason to leave one that serves.
-        spot.world()?.put_service(&with(spot.service(1), &[b, a]))?;
-        super::reaches(spot.client, target, &b.name)?;
+        case.manifests()?.put_service(&with(case.service(1), &[b, a]))?;
+        super::reaches(case.client, target, &b.name)?;
         for _ in 0..10 {
             ensure!(ask(&socket)? == a.name, "it moved without need");
         }
-        spot.world()?.put_service(&with(spot.service(1), &[b]))?;
+        case.manifests()?.put_service(&with(case.service(1), &[b]))?;
         let moved = |to: &str| {
             until("the flow moves", || {
                 let who = ask(&socket)?;
@@ -62,9 +62,9 @@ fn a_flow_of_datagrams_moves_when_its_backend_is_gone_or_no_longer_serves() -> R
         };
         moved(&b.name)?;
         let gone = json!({"conditions": {"ready": false, "serving": false, "terminating": true}});
-        let service = with(spot.service(1), &[a]);
-        let service = service.endpoint_as(&b.pod.addresses(), &b.node, &gone);
-        spot.world()?.put_service(&service)?;
+        let service = with(case.service(1), &[a]);
+        let service = service.endpoint_with(&b.pod.addresses(), &b.node, &gone);
+        case.manifests()?.put_service(&service)?;
         moved(&a.name)
     })
 }
@@ -73,10 +73,10 @@ fn a_flow_of_datagrams_moves_when_its_backend_is_gone_or_no_longer_serves() -> R
 /// same instant, on two processors.
 #[test]
 fn two_first_datagrams_of_a_socket_are_both_answered_by_one_backend() -> Result<()> {
-    everywhere(|spot| {
-        let [a, b] = spot.backends;
-        let target = spot.serve(1, &[a, b])?;
-        let sockets: Vec<UdpSocket> = spot.client.run(|| {
+    in_each_case(|case| {
+        let [a, b] = case.backends;
+        let target = case.serve(1, &[a, b])?;
+        let sockets: Vec<UdpSocket> = case.client.run(|| {
             (0..RACES)
                 .map(|_| {
                     let socket = UdpSocket::bind(any(target)).context("bind")?;

@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
-use weir_tests::lab::{Cluster, Conversation, Families, Stack, ask_tcp, ask_udp, until};
+use weir_tests::lab::{Cluster, Connection, Families, Stack, ask_tcp, ask_udp, until};
 
-use super::refusal::refuses;
+use super::rejection::refuses;
 use super::{Backend, reaches, silent, web, with};
 
 /// A slice's words on an endpoint that ends, and still serves or not.
@@ -15,7 +15,7 @@ fn ending(serving: bool) -> Value {
     json!({"conditions": {"ready": false, "serving": serving, "terminating": true}})
 }
 
-/// Who answers to so many questions, over both protocols.
+/// ServerReply answers to so many questions, over both protocols.
 fn who(client: &impl Stack, target: SocketAddr) -> Result<BTreeSet<String>> {
     let ask = |number: u8| if number.is_multiple_of(2) { ask_tcp } else { ask_udp }(client, target);
     (0..30).map(|number| Ok(ask(number)?.server)).collect()
@@ -31,35 +31,33 @@ fn an_endpoint_that_ends_serves_when_no_other_does_and_keeps_its_connections() -
         let (near, far) = (cluster.node(1)?, cluster.node(2)?);
         let client = near.pod("client")?;
         let (ends, stays) = (Backend::on(near, "ends")?, Backend::on(far, "stays")?);
-        let world = cluster.world()?;
+        let manifests = cluster.manifests()?;
         let ended = |serving| {
-            web(Families::Dual).endpoint_as(&ends.pod.addresses(), &ends.node, &ending(serving))
+            web(Families::Dual).endpoint_with(&ends.pod.addresses(), &ends.node, &ending(serving))
         };
         let service = with(web(Families::Dual), &[&ends]);
-        world.put_service(&service)?;
-        for target in service.targets() {
+        manifests.put_service(&service)?;
+        for target in service.frontends() {
             reaches(&client, target, "ends")?;
         }
-        let targets = service.targets();
-        let mut talks = targets
-            .iter()
-            .map(|at| Conversation::start(&client, *at))
-            .collect::<Result<Vec<_>>>()?;
+        let targets = service.frontends();
+        let mut talks =
+            targets.iter().map(|at| Connection::start(&client, *at)).collect::<Result<Vec<_>>>()?;
 
         // Another one is ready: that one gets what is new.
-        world.put_service(&with(ended(true), &[&stays]))?;
+        manifests.put_service(&with(ended(true), &[&stays]))?;
         for target in &targets {
             reaches(&client, *target, "stays")?;
             ensure!(who(&client, *target)? == only("stays"));
         }
         // No other one is ready.
-        world.put_service(&ended(true))?;
+        manifests.put_service(&ended(true))?;
         for target in &targets {
             reaches(&client, *target, "ends")?;
             ensure!(who(&client, *target)? == only("ends"));
         }
         // It does not serve any more, and nobody else does.
-        world.put_service(&ended(false))?;
+        manifests.put_service(&ended(false))?;
         for target in &targets {
             until("the service refuses", || refuses(&client, *target))?;
         }
@@ -67,7 +65,7 @@ fn an_endpoint_that_ends_serves_when_no_other_does_and_keeps_its_connections() -
             ensure!(talk.ask()?.server == "ends", "a connection moved");
         }
         // Not even its removal ends a connection.
-        world.put_service(&with(web(Families::Dual), &[&stays]))?;
+        manifests.put_service(&with(web(Families::Dual), &[&stays]))?;
         for target in &targets {
             reaches(&client, *target, "stays")?;
         }
@@ -83,18 +81,18 @@ fn hinted(near_hints: &Value, far_hints: &Value, expected: &[&str]) -> Result<()
     Cluster::new(2).pods(Families::Dual).services().test(|cluster| {
         for (node, zone) in cluster.nodes().iter().zip(["a", "b"]) {
             let labelled = node.manifest().clone();
-            cluster.world()?.put(&labelled.labelled("topology.kubernetes.io/zone", zone))?;
+            cluster.manifests()?.put(&labelled.labelled("topology.kubernetes.io/zone", zone))?;
         }
         let (near, far) = (cluster.node(1)?, cluster.node(2)?);
         let client = near.pod("client")?;
         let backends = [Backend::on(near, "near")?, Backend::on(far, "far")?];
         let [first, second] = &backends;
         let service = web(Families::Dual)
-            .endpoint_as(&first.pod.addresses(), &first.node, near_hints)
-            .endpoint_as(&second.pod.addresses(), &second.node, far_hints);
-        cluster.world()?.put_service(&service)?;
+            .endpoint_with(&first.pod.addresses(), &first.node, near_hints)
+            .endpoint_with(&second.pod.addresses(), &second.node, far_hints);
+        cluster.manifests()?.put_service(&service)?;
         let expected: BTreeSet<String> = expected.iter().map(|&name| name.to_owned()).collect();
-        for target in service.targets() {
+        for target in service.frontends() {
             until("hints are followed", || {
                 let pods = who(&client, target)?;
                 ensure!(pods == expected, "a pod reaches {pods:?}");
@@ -138,21 +136,21 @@ fn a_service_for_its_own_node_only_drops_what_no_endpoint_there_can_take() -> Re
         let client = near.pod("client")?;
         let (here, there) = (Backend::on(near, "here")?, Backend::on(far, "there")?);
         let local = || web(Families::Dual).with("internalTrafficPolicy", json!("Local"));
-        cluster.world()?.put_service(&with(local(), &[&here, &there]))?;
-        let targets = local().targets();
+        cluster.manifests()?.put_service(&with(local(), &[&here, &there]))?;
+        let targets = local().frontends();
         for target in &targets {
             reaches(&client, *target, "here")?;
             ensure!(who(&client, *target)? == only("here"));
             ensure!(who(near, *target)? == only("here"));
         }
-        cluster.world()?.put_service(&with(local(), &[&there]))?;
+        cluster.manifests()?.put_service(&with(local(), &[&there]))?;
         for target in &targets {
             until("nobody answers", || silent(&client, *target))?;
             // The other node has one.
             reaches(far, *target, "there")?;
         }
         // Nobody anywhere: then it is said.
-        cluster.world()?.put_service(&local())?;
+        cluster.manifests()?.put_service(&local())?;
         for target in &targets {
             until("the service refuses", || refuses(&client, *target))?;
         }

@@ -7,21 +7,21 @@ use anyhow::{Context, Result, ensure};
 use rustix::net::{AddressFamily, SendFlags, SocketType, ipproto, sendto, socket};
 use weir_tests::lab::Stack;
 
-use super::matrix::{Spot, everywhere};
+use super::testbed::{Case, in_each_case};
 use super::{PORT, any, reaches_by_tcp, with};
 
 const DEADLINE: Duration = Duration::from_secs(3);
 
 /// A client and a backend with a socket each, and where the client sends to.
-fn sockets(spot: &Spot<'_>) -> Result<(UdpSocket, UdpSocket, SocketAddr)> {
-    let backend = &spot.backends[0];
-    let service = spot.service(4).without_port("udp").port("udp", "UDP", PORT, spot.spare());
+fn sockets(case: &Case<'_>) -> Result<(UdpSocket, UdpSocket, SocketAddr)> {
+    let backend = &case.backends[0];
+    let service = case.service(4).without_port("udp").port("udp", "UDP", PORT, case.spare_port());
     let service = with(service, &[backend]);
-    spot.world()?.put_service(&service)?;
-    let target = service.targets()[0];
-    reaches_by_tcp(spot.client, target, &backend.name)?;
-    let near = spot.client.run(|| UdpSocket::bind(any(target)).context("bind"))?;
-    let listen = SocketAddr::new(spot.address_of(&backend.pod)?, spot.spare());
+    case.manifests()?.put_service(&service)?;
+    let target = service.frontends()[0];
+    reaches_by_tcp(case.client, target, &backend.name)?;
+    let near = case.client.run(|| UdpSocket::bind(any(target)).context("bind"))?;
+    let listen = SocketAddr::new(case.address_of(&backend.pod)?, case.spare_port());
     let far = backend.pod.run(|| UdpSocket::bind(listen).context("bind"))?;
     for socket in [&near, &far] {
         socket.set_read_timeout(Some(DEADLINE))?;
@@ -35,15 +35,15 @@ fn pattern(size: usize) -> Vec<u8> {
 
 #[test]
 fn datagrams_larger_than_a_packet_pass_both_ways() -> Result<()> {
-    everywhere(|spot| {
-        let (near, far, target) = sockets(spot)?;
+    in_each_case(|case| {
+        let (near, far, target) = sockets(case)?;
         for size in [8_000, 60_000] {
             let sent = pattern(size);
             let mut buffer = vec![0; size + 1];
             near.send_to(&sent, target)?;
             let (length, peer) = far.recv_from(&mut buffer).context("it does not arrive")?;
             ensure!(buffer.get(..length) == Some(&*sent), "{size} bytes arrive changed");
-            ensure!(peer.ip() == spot.address_of(spot.client)?, "it comes from {peer}");
+            ensure!(peer.ip() == case.address_of(case.client)?, "it comes from {peer}");
             far.send_to(&sent, peer)?;
             let (length, from) = near.recv_from(&mut buffer).context("no answer comes")?;
             ensure!(buffer.get(..length) == Some(&*sent), "{size} bytes come back changed");
@@ -55,14 +55,14 @@ fn datagrams_larger_than_a_packet_pass_both_ways() -> Result<()> {
 
 #[test]
 fn an_answer_whose_fragments_come_in_the_wrong_order_arrives() -> Result<()> {
-    everywhere(|spot| {
-        let (near, far, target) = sockets(spot)?;
+    in_each_case(|case| {
+        let (near, far, target) = sockets(case)?;
         near.send_to(b"?", target)?;
         let (_, peer) = far.recv_from(&mut [0; 8]).context("the question does not arrive")?;
         let answer = pattern(2_000);
         let [first, second] = fragments(far.local_addr()?, peer, &answer)?;
-        spot.backends[0].pod.run(|| {
-            let family = if spot.ipv4 { AddressFamily::INET } else { AddressFamily::INET6 };
+        case.backends[0].pod.run(|| {
+            let family = if case.ipv4 { AddressFamily::INET } else { AddressFamily::INET6 };
             let raw = socket(family, SocketType::RAW, Some(ipproto::RAW)).context("raw socket")?;
             for fragment in [&second, &first] {
                 let to = SocketAddr::new(peer.ip(), 0);

@@ -16,9 +16,9 @@ fn what_is_bound_to_an_address_of_the_node_comes_before_a_service_there() -> Res
             let (client, other) = (near.pod("client")?, far.pod("other")?);
             let backend = Backend::on(far, "backend")?;
             let service = with(web(Families::Dual), &[&backend]);
-            cluster.world()?.put_service(&service)?;
+            cluster.manifests()?.put_service(&service)?;
             let reach = |who: &str| -> Result<()> {
-                for target in service.targets() {
+                for target in service.frontends() {
                     reaches(&client, target, who)?;
                     reaches(near, target, who)?;
                     // That node has it not.
@@ -30,7 +30,7 @@ fn what_is_bound_to_an_address_of_the_node_comes_before_a_service_there() -> Res
             let prefix = |ip: IpAddr| if ip.is_ipv4() { 32 } else { 128 };
             // Usable at once.
             let option = |ip: IpAddr| if ip.is_ipv4() { "" } else { "nodad" };
-            let own = service.targets().into_iter().map(|target| target.ip());
+            let own = service.frontends().into_iter().map(|target| target.ip());
             for ip in own.clone() {
                 near.sh(&format!("ip addr add {ip}/{} dev lo {}", prefix(ip), option(ip)))?;
             }
@@ -38,7 +38,7 @@ fn what_is_bound_to_an_address_of_the_node_comes_before_a_service_there() -> Res
             let cache = own.clone().map(start).collect::<Result<Vec<_>>>()?;
             reach("cache")?;
             drop(cache);
-            for target in service.targets() {
+            for target in service.frontends() {
                 ensure!(ask_tcp(&client, target).is_err(), "nobody is bound there");
             }
             for ip in own {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use weir_tests::lab::{Cluster, Families, Stack, until};
 
-use super::{Backend, TARGET, web, with};
+use super::{Backend, TARGET_PORT, web, with};
 
 /// Far longer than a notice of the kernel takes to come.
 const TURN: Duration = Duration::from_millis(200);
@@ -48,9 +48,9 @@ fn a_socket_fails_when_its_backend_leaves_and_the_next_one_reaches_another() -> 
         let (near, far) = (cluster.node(1)?, cluster.node(2)?);
         let (old, new) = (Backend::on(far, "old")?, Backend::on(near, "new")?);
         let before = with(web(Families::Dual), &[&old]);
-        cluster.world()?.put_service(&before)?;
+        cluster.manifests()?.put_service(&before)?;
         let mut led = Vec::new();
-        for target in before.targets() {
+        for target in before.frontends() {
             super::reaches(near, target, "old")?;
             led.push(connect(near, if target.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" }, target)?);
             if target.is_ipv4() {
@@ -60,14 +60,14 @@ fn a_socket_fails_when_its_backend_leaves_and_the_next_one_reaches_another() -> 
         let mut direct = Vec::new();
         for ip in old.pod.addresses() {
             let any = if ip.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
-            direct.push(connect(near, any, SocketAddr::new(ip, TARGET))?);
+            direct.push(connect(near, any, SocketAddr::new(ip, TARGET_PORT))?);
         }
         for socket in led.iter().chain(&direct) {
             answers(socket, "old")?;
         }
 
         let after = with(web(Families::Dual), &[&new]);
-        cluster.world()?.put_service(&after)?;
+        cluster.manifests()?.put_service(&after)?;
         for socket in &led {
             until("the socket is closed", || {
                 let error = socket.recv(&mut [0; 64]).err().context("an answer")?;
@@ -75,7 +75,7 @@ fn a_socket_fails_when_its_backend_leaves_and_the_next_one_reaches_another() -> 
                 Ok(())
             })?;
         }
-        for target in after.targets() {
+        for target in after.frontends() {
             let any = if target.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
             answers(&connect(near, any, target)?, "new")?;
         }

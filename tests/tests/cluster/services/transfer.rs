@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use weir_tests::lab::{Mode, Observe, Stack};
 
-use super::matrix::{Part, Spot, Way, alone_on_each_way};
+use super::testbed::{Case, PathVariant, TestScope, on_own_testbeds};
 use super::{PORT, reaches_by_udp, with};
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -87,26 +87,26 @@ fn both_ways(
     })
 }
 
-/// A stream to the first backend of a spot by way of a Service.
-pub(super) fn through_service(spot: &Spot<'_>, bytes: u64) -> Result<()> {
-    let backend = &spot.backends[0];
-    let service = spot.service(5).without_port("tcp").port("tcp", "TCP", PORT, spot.spare());
+/// A stream to the first backend of a case by way of a Service.
+pub(super) fn through_service(case: &Case<'_>, bytes: u64) -> Result<()> {
+    let backend = &case.backends[0];
+    let service = case.service(5).without_port("tcp").port("tcp", "TCP", PORT, case.spare_port());
     let service = with(service, &[backend]);
-    spot.world()?.put_service(&service)?;
-    let target = service.targets()[0];
-    reaches_by_udp(spot.client, target, &backend.name)?;
-    let listen = SocketAddr::new(spot.address_of(&backend.pod)?, spot.spare());
-    both_ways(spot.client, &backend.pod, (listen, target), bytes)
+    case.manifests()?.put_service(&service)?;
+    let target = service.frontends()[0];
+    reaches_by_udp(case.client, target, &backend.name)?;
+    let listen = SocketAddr::new(case.address_of(&backend.pod)?, case.spare_port());
+    both_ways(case.client, &backend.pod, (listen, target), bytes)
 }
 
 /// Sets whether devices compute checksums and cut segments: those of pods, their ends on the nodes,
 /// the uplinks and the tunnels.
-fn set_offload(part: &Part<'_>, on: bool) -> Result<()> {
+fn set_offload(scope: &TestScope<'_>, on: bool) -> Result<()> {
     let state = if on { "on" } else { "off" };
-    for pod in part.pods() {
+    for pod in scope.pods() {
         pod.sh(&format!("ethtool --features eth0 tx {state} tso {state} gso {state}"))?;
     }
-    for node in part.stage.cluster().nodes() {
+    for node in scope.testbed.cluster().nodes() {
         for link in node.links()? {
             if link.name == "uplink" || link.name.starts_with("weir") && link.name != "weir0" {
                 node.sh(&format!("ethtool --features {} tx {state}", link.name))?;
@@ -118,20 +118,24 @@ fn set_offload(part: &Part<'_>, on: bool) -> Result<()> {
 
 #[test]
 fn a_gigabyte_each_way_arrives_as_it_was_sent_whoever_computes_checksums() -> Result<()> {
-    alone_on_each_way(
+    on_own_testbeds(
         |builder| builder,
-        |part| {
+        |scope| {
             for on in [true, false] {
-                set_offload(part, on)?;
-                part.everywhere(|spot| {
+                set_offload(scope, on)?;
+                scope.in_each_case(|case| {
                     // Each of them takes seconds.
-                    let most = match spot.way {
-                        Way { mode: Mode::Vxlan, fast: true } => spot.ipv4 && spot.across && on,
-                        Way { mode: Mode::Vxlan, fast: false } => !spot.ipv4 && !spot.across && !on,
+                    let most = match case.variant {
+                        PathVariant { mode: Mode::Vxlan, fast: true } => {
+                            case.ipv4 && case.remote && on
+                        }
+                        PathVariant { mode: Mode::Vxlan, fast: false } => {
+                            !case.ipv4 && !case.remote && !on
+                        }
                         _ => false,
                     };
                     let bytes = if most { GIB } else { LESS };
-                    through_service(spot, bytes).with_context(|| format!("offload on: {on}"))
+                    through_service(case, bytes).with_context(|| format!("offload on: {on}"))
                 })?;
             }
             Ok(())

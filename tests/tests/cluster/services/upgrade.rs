@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
-use weir_tests::lab::{Attached, Cluster, Families, Stack, eventually, until};
+use weir_tests::lab::{AttachedPod, Cluster, Families, Stack, eventually, until};
 
-use super::upkeep::nothing_is_lost;
+use super::resilience::nothing_is_lost;
 use super::{Backend, PORT, any, reaches, reaches_by_udp, web, with};
 
 /// Connections in each family, to either of two backends.
@@ -39,7 +39,7 @@ impl Pair {
 
 /// Connections to a target, which leads to either of these listeners.
 fn connections(
-    client: &Attached,
+    client: &AttachedPod,
     target: SocketAddr,
     listeners: &[TcpListener],
 ) -> Result<Vec<Pair>> {
@@ -90,8 +90,8 @@ fn thousands_of_connections_outlive_agents_that_are_killed_and_replaced() -> Res
             // Its TCP port is where this test listens itself.
             let service = web(Families::Dual).without_port("tcp").port("tcp", "TCP", PORT, SPARE);
             let service = with(service, &both);
-            cluster.world()?.put_service(&service)?;
-            for target in service.targets() {
+            cluster.manifests()?.put_service(&service)?;
+            for target in service.frontends() {
                 for backend in both {
                     reaches_by_udp(&client, target, &backend.name)?;
                 }
@@ -103,8 +103,8 @@ fn thousands_of_connections_outlive_agents_that_are_killed_and_replaced() -> Res
                 pairs.extend(connections(&client, target, &listeners)?);
             }
             let service = with(web(Families::Dual), &both);
-            cluster.world()?.put_service(&service)?;
-            for target in service.targets() {
+            cluster.manifests()?.put_service(&service)?;
+            for target in service.frontends() {
                 reaches(&client, target, "near")?;
             }
             let programs =
@@ -124,7 +124,7 @@ fn thousands_of_connections_outlive_agents_that_are_killed_and_replaced() -> Res
                     Ok(rounds)
                 });
                 // New ones all the while, in one family after the other.
-                let disturbed = service.targets().into_iter().try_for_each(|target| {
+                let disturbed = service.frontends().into_iter().try_for_each(|target| {
                     nothing_is_lost(&client, target, || {
                         for node in cluster.nodes() {
                             node.end_agent(Signal::KILL)?;

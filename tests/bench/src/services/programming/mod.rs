@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde::Serialize;
-use weir_tests::lab::{Cluster, Member, World};
+use weir_tests::lab::{Cluster, ManifestDir, Member};
 
 use super::objects::Service;
 use crate::figures::Figures;
@@ -151,8 +151,8 @@ impl Scene {
         self.cluster.node(1)
     }
 
-    fn world(&self) -> Result<&World> {
-        self.cluster.world()
+    fn world(&self) -> Result<&ManifestDir> {
+        self.cluster.manifests()
     }
 
     /// Writes one of the Services that change, with the first of its endpoints; gives it.

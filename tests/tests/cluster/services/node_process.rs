@@ -12,8 +12,8 @@ fn a_process_of_a_node_reaches_a_service_on_its_node_and_on_another() -> Result<
             let (near, far) = (cluster.node(1)?, cluster.node(2)?);
             for backend in [Backend::on(near, "near")?, Backend::on(far, "far")?] {
                 let service = with(web(Families::Dual), &[&backend]);
-                cluster.world()?.put_service(&service)?;
-                for target in service.targets() {
+                cluster.manifests()?.put_service(&service)?;
+                for target in service.frontends() {
                     reaches(near, target, &backend.name)?;
                 }
             }

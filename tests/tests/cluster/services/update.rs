@@ -17,13 +17,13 @@ fn traffic_leaves_a_backend_that_is_removed_within_a_second() -> Result<()> {
         let client = near.pod("client")?;
         let (gone, stays) = (Backend::on(near, "gone")?, Backend::on(far, "stays")?);
         let service = with(web(Families::V4), &[&gone]);
-        cluster.world()?.put_service(&service)?;
-        let target = service.targets()[0];
+        cluster.manifests()?.put_service(&service)?;
+        let target = service.frontends()[0];
         reaches(&client, target, "gone")?;
-        cluster.world()?.put_service(&with(web(Families::V4), &[&gone, &stays]))?;
+        cluster.manifests()?.put_service(&with(web(Families::V4), &[&gone, &stays]))?;
         reaches(&client, target, "stays")?;
 
-        cluster.world()?.put_service(&with(web(Families::V4), &[&stays]))?;
+        cluster.manifests()?.put_service(&with(web(Families::V4), &[&stays]))?;
         let mut answers = 0;
         eventually("the other backend answers 20 times in a row", SOON, || {
             let ask = if answers % 2 == 0 { ask_tcp } else { ask_udp };
@@ -45,8 +45,8 @@ fn new_flows_go_to_all_backends() -> Result<()> {
         let client = near.pod("client")?;
         let backends = [Backend::on(near, "one")?, Backend::on(far, "two")?];
         let service = with(web(Families::V4), &[&backends[0], &backends[1]]);
-        cluster.world()?.put_service(&service)?;
-        let target = service.targets()[0];
+        cluster.manifests()?.put_service(&service)?;
+        let target = service.frontends()[0];
         for backend in &backends {
             reaches(&client, target, &backend.name)?;
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use weir_tests::lab::{Builder, Cluster, Families, Member, Mode, Stack, ping, until};
 
-use crate::scene::{addresses_are_ready, ghost, passes, pod_everywhere};
+use crate::fixture::{addresses_are_ready, fake_node, passes, pod_everywhere};
 
 const OPERATIONS: &str = "weir_operations_total";
 
@@ -89,7 +89,7 @@ fn touching_a_manifest_without_changing_it_is_nothing_new() -> Result<()> {
         let lines = std::thread::scope(|scope| -> Result<_> {
             let watching = scope.spawn(|| announced(node));
             for member in cluster.nodes() {
-                cluster.world()?.put(member.manifest())?;
+                cluster.manifests()?.put(member.manifest())?;
             }
             watching.join().ok().context("the watching panicked")?
         })?;
@@ -115,12 +115,12 @@ fn what_it_has_just_written_starts_no_other_pass() -> Result<()> {
 
 fn passes_for_peer_and_repair(cluster: &Cluster, node: &Member, number: u8) -> Result<f64> {
     let before = passes(node)?;
-    let peers: Vec<_> = (50..=number).map(ghost).collect();
-    cluster.world()?.put(&ghost(number))?;
-    node.knows_exactly(&peers)?;
+    let peers: Vec<_> = (50..=number).map(fake_node).collect();
+    cluster.manifests()?.put(&fake_node(number))?;
+    node.wait_for_peers(&peers)?;
     // Notifications come in order: when this one has been answered, so have all before it.
     node.sh(&format!("ip route del 10.244.{number}.0/24"))?;
-    node.knows_exactly(&peers)?;
+    node.wait_for_peers(&peers)?;
     until("both are counted", || {
         ensure!(passes(node)? - before >= 2.0, "not yet");
         Ok(())

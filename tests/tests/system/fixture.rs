@@ -1,10 +1,10 @@
-//! The scene that most tests open with: a node on which one pod was added.
+//! The fixture that most tests open with: a node on which one pod was added.
 
 use anyhow::Result;
 use weir_tests::lab::{Added, Address, Cni, Config, Link, Node, Pod};
 
 /// A node, the plugin on it, and a pod `a` with what ADD answered for it.
-pub(crate) struct Scene {
+pub(crate) struct Fixture {
     pub(crate) node: Node,
     pub(crate) cni: Cni,
     pub(crate) pod: Pod,
@@ -12,12 +12,12 @@ pub(crate) struct Scene {
 }
 
 /// Adds one pod on a new node.
-pub(crate) fn one_pod(config: Config) -> Result<Scene> {
+pub(crate) fn one_pod(config: Config) -> Result<Fixture> {
     let node = Node::new()?;
     let cni = Cni::new(&node, config)?;
     let pod = node.pod("a")?;
     let added = cni.add(&pod)?;
-    Ok(Scene { node, cni, pod, added })
+    Ok(Fixture { node, cni, pod, added })
 }
 
 /// The addresses that others may use, as `ip` prints them.

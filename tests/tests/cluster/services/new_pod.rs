@@ -11,16 +11,16 @@ fn the_first_packet_of_a_new_pod_finds_its_services() -> Result<()> {
         let (near, far) = (cluster.node(1)?, cluster.node(2)?);
         let backend = Backend::on(far, "backend")?;
         let service = with(web(Families::Dual), &[&backend]);
-        cluster.world()?.put_service(&service)?;
+        cluster.manifests()?.put_service(&service)?;
         let first = near.pod("first")?;
-        for target in service.targets() {
+        for target in service.frontends() {
             reaches(&first, target, "backend")?;
         }
         for (number, running) in [true, false].into_iter().enumerate() {
             if !running {
                 near.kill_agent()?;
             }
-            for target in service.targets() {
+            for target in service.frontends() {
                 let name = format!("new{number}{}", u8::from(target.is_ipv4()));
                 let pod = near.pod(&name)?;
                 ask_udp(&pod, target).with_context(|| format!("{name}, agent {running}"))?;

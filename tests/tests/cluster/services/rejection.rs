@@ -30,12 +30,12 @@ fn a_service_without_endpoints_refuses_pods_and_processes_of_nodes_at_once() -> 
         let client = node.pod("client")?;
         let backend = Backend::on(node, "backend")?;
         let service = with(web(Families::Dual), &[&backend]);
-        cluster.world()?.put_service(&service)?;
-        for target in service.targets() {
+        cluster.manifests()?.put_service(&service)?;
+        for target in service.frontends() {
             reaches(&client, target, "backend")?;
         }
-        cluster.world()?.put_service(&service.clone().without_endpoints())?;
-        for target in service.targets() {
+        cluster.manifests()?.put_service(&service.clone().without_endpoints())?;
+        for target in service.frontends() {
             until("the service refuses", || refuses(&client, target))?;
             refuses(node, target).context("a process of the node")?;
         }
@@ -49,8 +49,8 @@ fn an_unknown_port_of_a_service_is_refused_at_once() -> Result<()> {
         let node = cluster.node(1)?;
         let (client, backend) = (node.pod("client")?, Backend::on(node, "backend")?);
         let service = with(web(Families::Dual), &[&backend]);
-        cluster.world()?.put_service(&service)?;
-        for target in service.targets() {
+        cluster.manifests()?.put_service(&service)?;
+        for target in service.frontends() {
             reaches(&client, target, "backend")?;
             refuses(&client, SocketAddr::new(target.ip(), 81))?;
         }
@@ -64,8 +64,8 @@ fn the_agent_logs_packets_that_are_refused_if_asked_to() -> Result<()> {
         let node = cluster.node(1)?;
         let (client, backend) = (node.pod("client")?, Backend::on(node, "backend")?);
         let service = with(web(Families::V4), &[&backend]);
-        cluster.world()?.put_service(&service)?;
-        let target = service.targets()[0];
+        cluster.manifests()?.put_service(&service)?;
+        let target = service.frontends()[0];
         reaches(&client, target, "backend")?;
         refuses(&client, SocketAddr::new(target.ip(), 81))?;
         let packet = format!("to {} port 81 protocol 6", target.ip());
@@ -100,8 +100,8 @@ fn datagrams_to_a_service_without_endpoints_or_to_an_unknown_port_are_refused() 
         let node = cluster.node(1)?;
         let client = node.pod("client")?;
         let service = web(Families::Dual);
-        cluster.world()?.put_service(&service)?;
-        for target in service.targets() {
+        cluster.manifests()?.put_service(&service)?;
+        for target in service.frontends() {
             until("the service refuses", || refuses_datagrams(&client, target))?;
             refuses_datagrams(&client, SocketAddr::new(target.ip(), 81))?;
             refuses_datagrams(node, target).context("a process of the node")?;

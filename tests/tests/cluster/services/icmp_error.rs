@@ -12,23 +12,23 @@ use weir_tests::lab::Stack;
 const DEADLINE: Duration = Duration::from_secs(3);
 
 /// Hears the ICMP messages that come to a pod.
-pub(crate) struct Listener {
+pub(crate) struct IcmpListener {
     socket: OwnedFd,
     ipv4: bool,
 }
 
 /// An error, and the packet that it is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Quotation {
+pub(crate) struct IcmpError {
     /// The type of the message.
     pub(crate) kind: u8,
-    /// Who sent it.
+    /// ServerReply sent it.
     pub(crate) from: IpAddr,
     pub(crate) source: SocketAddr,
     pub(crate) destination: SocketAddr,
 }
 
-impl Listener {
+impl IcmpListener {
     pub(crate) fn start(stack: &impl Stack, ipv4: bool) -> Result<Self> {
         let socket = stack.run(|| {
             let (family, protocol) = if ipv4 {
@@ -44,7 +44,7 @@ impl Listener {
 
     /// The next error about a packet to `destination`. Other messages, those of neighbour discovery
     /// too, are passed over.
-    pub(crate) fn about(&self, destination: SocketAddr) -> Result<Quotation> {
+    pub(crate) fn about(&self, destination: SocketAddr) -> Result<IcmpError> {
         let mut others = Vec::new();
         let mut buffer = [0; 2048];
         while others.len() < 100 {
@@ -59,7 +59,7 @@ impl Listener {
         bail!("no error about {destination}, but {others:?}")
     }
 
-    fn read(&self, message: &[u8], from: IpAddr) -> Option<Quotation> {
+    fn read(&self, message: &[u8], from: IpAddr) -> Option<IcmpError> {
         // IPv4 shows its own header, too.
         let message = if self.ipv4 { message.get(header_length(message)?..)? } else { message };
         let kind = *message.first()?;
@@ -83,7 +83,7 @@ impl Listener {
             let bytes = quoted.get(length + at..length + at + 2)?;
             Some(u16::from_be_bytes(bytes.try_into().ok()?))
         };
-        Some(Quotation {
+        Some(IcmpError {
             kind,
             from,
             source: SocketAddr::new(source, port(0)?),

@@ -4,18 +4,18 @@ use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use weir_tests::lab::{Conversation, Stack};
+use weir_tests::lab::{Connection, Stack};
 
-use super::matrix::{Spot, everywhere};
-use super::{TARGET, any};
+use super::testbed::{Case, in_each_case};
+use super::{TARGET_PORT, any};
 
 const DEADLINE: Duration = Duration::from_secs(3);
 
 /// The addresses of two Services with one backend, and that backend's own.
-fn targets(spot: &Spot<'_>) -> Result<[SocketAddr; 3]> {
-    let backend = &spot.backends[0];
-    let direct = SocketAddr::new(spot.address_of(&backend.pod)?, TARGET);
-    Ok([spot.serve(1, &[backend])?, spot.serve(2, &[backend])?, direct])
+fn frontends(case: &Case<'_>) -> Result<[SocketAddr; 3]> {
+    let backend = &case.backends[0];
+    let direct = SocketAddr::new(case.address_of(&backend.pod)?, TARGET_PORT);
+    Ok([case.serve(1, &[backend])?, case.serve(2, &[backend])?, direct])
 }
 
 /// Asks, and demands that the answer comes from whom was asked.
@@ -29,11 +29,11 @@ fn ask(socket: &UdpSocket, target: SocketAddr) -> Result<()> {
 #[test]
 fn datagrams_of_one_port_to_two_services_and_their_backend_are_answered_by_whom_was_asked()
 -> Result<()> {
-    everywhere(|spot| {
-        let [one, two, direct] = targets(spot)?;
+    in_each_case(|case| {
+        let [one, two, direct] = frontends(case)?;
         let orders = [[one, two, direct], [direct, two, one], [two, direct, two]];
         for order in orders {
-            let socket = spot.client.run(|| Ok(UdpSocket::bind(any(one))?))?;
+            let socket = case.client.run(|| Ok(UdpSocket::bind(any(one))?))?;
             socket.set_read_timeout(Some(DEADLINE))?;
             for target in order.into_iter().chain(order) {
                 ask(&socket, target).with_context(|| format!("{target} of {order:?}"))?;
@@ -45,14 +45,14 @@ fn datagrams_of_one_port_to_two_services_and_their_backend_are_answered_by_whom_
 
 #[test]
 fn connections_of_one_port_to_two_services_and_their_backend_are_told_apart() -> Result<()> {
-    everywhere(|spot| {
-        let [one, two, direct] = targets(spot)?;
+    in_each_case(|case| {
+        let [one, two, direct] = frontends(case)?;
         for order in [[one, two, direct], [direct, one, two], [one, direct, two]] {
-            let mut first = Conversation::start_from(spot.client, 0, order[0])?;
+            let mut first = Connection::start_from(case.client, 0, order[0])?;
             let port = first.port()?;
             let mut others = order[1..]
                 .iter()
-                .map(|target| Conversation::start_from(spot.client, port, *target))
+                .map(|target| Connection::start_from(case.client, port, *target))
                 .collect::<Result<Vec<_>>>()
                 .with_context(|| format!("{order:?}"))?;
             for _ in 0..3 {
@@ -67,14 +67,14 @@ fn connections_of_one_port_to_two_services_and_their_backend_are_told_apart() ->
 #[test]
 fn a_port_once_used_to_a_service_connects_to_its_backend_afterwards_and_the_other_way_round()
 -> Result<()> {
-    everywhere(|spot| {
-        let [service, _, direct] = targets(spot)?;
+    in_each_case(|case| {
+        let [service, _, direct] = frontends(case)?;
         for [before, afterwards] in [[service, direct], [direct, service]] {
-            let mut talk = Conversation::start_from(spot.client, 0, before)?;
+            let mut talk = Connection::start_from(case.client, 0, before)?;
             talk.ask()?;
             let port = talk.port()?;
             drop(talk);
-            let who = Conversation::start_from(spot.client, port, afterwards)?.ask();
+            let who = Connection::start_from(case.client, port, afterwards)?.ask();
             who.with_context(|| format!("from {before} to {afterwards}"))?;
         }
         Ok(())
@@ -83,16 +83,16 @@ fn a_port_once_used_to_a_service_connects_to_its_backend_afterwards_and_the_othe
 
 #[test]
 fn a_connection_that_is_over_leaves_its_port_to_one_that_chooses_afresh() -> Result<()> {
-    everywhere(|spot| {
-        let [old, new] = spot.backends;
-        let target = spot.serve(1, &[old])?;
-        let mut talk = Conversation::start_from(spot.client, 0, target)?;
+    in_each_case(|case| {
+        let [old, new] = case.backends;
+        let target = case.serve(1, &[old])?;
+        let mut talk = Connection::start_from(case.client, 0, target)?;
         ensure!(talk.ask()?.server == old.name);
         let port = talk.port()?;
-        spot.serve(1, &[new])?;
+        case.serve(1, &[new])?;
         ensure!(talk.ask()?.server == old.name, "a connection moved");
         talk.reset()?;
-        let who = Conversation::start_from(spot.client, port, target)?.ask()?;
+        let who = Connection::start_from(case.client, port, target)?.ask()?;
         ensure!(who.server == new.name, "{who:?}");
         Ok(())
     })

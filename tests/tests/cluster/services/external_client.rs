@@ -9,8 +9,8 @@ use anyhow::{Context, Result, ensure};
 use ipnetwork::IpNetwork;
 use weir_tests::lab::{Cluster, Families, Member, Mode, Node, Stack, ask_tcp, close, until};
 
-use super::quotation::Listener;
-use super::refusal::refuses;
+use super::icmp_error::IcmpListener;
+use super::rejection::refuses;
 use super::{Backend, PORT, any, reaches, reaches_by_tcp, web, with};
 
 const DEADLINE: Duration = Duration::from_secs(3);
@@ -51,8 +51,8 @@ fn on_both_nodes(check: impl Fn(&Cluster, &Node, &Backend) -> Result<()>) -> Res
 fn a_machine_outside_of_the_cluster_reaches_services_by_a_node() -> Result<()> {
     on_both_nodes(|cluster, client, backend| {
         let service = with(web(Families::Dual), &[backend]);
-        cluster.world()?.put_service(&service)?;
-        for target in service.targets() {
+        cluster.manifests()?.put_service(&service)?;
+        for target in service.frontends() {
             reaches(client, target, &backend.name).with_context(|| format!("{target}"))?;
             // Or the answer would not come back by this node.
             let seen = ask_tcp(client, target)?.client;
@@ -73,8 +73,8 @@ fn datagrams(
     const SPARE: u16 = 9_999;
     let service = web(Families::Dual).without_port("udp").port("udp", "UDP", PORT, SPARE);
     let service = with(service, &[backend]);
-    cluster.world()?.put_service(&service)?;
-    for target in service.targets().into_iter().collect::<BTreeSet<_>>() {
+    cluster.manifests()?.put_service(&service)?;
+    for target in service.frontends().into_iter().collect::<BTreeSet<_>>() {
         reaches_by_tcp(client, target, &backend.name)?;
         let near = client.run(|| UdpSocket::bind(any(target)).context("bind"))?;
         near.set_read_timeout(Some(DEADLINE))?;
@@ -120,7 +120,7 @@ fn large_datagrams_pass_between_a_machine_outside_of_the_cluster_and_a_backend()
 fn a_backend_that_does_not_listen_is_told_to_a_machine_outside_as_the_service() -> Result<()> {
     on_both_nodes(|cluster, client, backend| {
         datagrams(cluster, client, backend, |near, target, _| {
-            let listener = Listener::start(client, target.is_ipv4())?;
+            let listener = IcmpListener::start(client, target.is_ipv4())?;
             near.connect(target)?;
             near.send(&[1; 100])?;
             let error = near.recv(&mut [0; 64]).err().context("somebody answers")?;
@@ -147,13 +147,13 @@ fn a_machine_outside_of_the_cluster_is_refused_where_nobody_serves() -> Result<(
         let backend = Backend::on(node, "backend")?;
         let client = outside(cluster, node)?;
         let service = with(web(Families::Dual), &[&backend]);
-        cluster.world()?.put_service(&service)?;
-        for target in service.targets() {
+        cluster.manifests()?.put_service(&service)?;
+        for target in service.frontends() {
             reaches(&client, target, "backend")?;
             refuses(&client, SocketAddr::new(target.ip(), 81))?;
         }
-        cluster.world()?.put_service(&service.clone().without_endpoints())?;
-        for target in service.targets() {
+        cluster.manifests()?.put_service(&service.clone().without_endpoints())?;
+        for target in service.frontends() {
             until("the service refuses", || refuses(&client, target))?;
         }
         Ok(())

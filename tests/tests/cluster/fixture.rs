@@ -4,18 +4,18 @@ use std::net::IpAddr;
 
 use anyhow::{Context, Result, ensure};
 use weir_tests::lab::{
-    Attached, Cluster, Member, NodeManifest, Observe, Stack, ping, tcp_echo, tcp_transfer, until,
+    AttachedPod, Cluster, Member, NodeManifest, Observe, Stack, ping, tcp_echo, tcp_transfer, until,
 };
 
 const MEGABYTE: usize = 1 << 20;
 
 /// A pod on each node.
-pub(crate) fn pod_everywhere(cluster: &Cluster, name: &str) -> Result<Vec<Attached>> {
+pub(crate) fn pod_everywhere(cluster: &Cluster, name: &str) -> Result<Vec<AttachedPod>> {
     cluster.nodes().iter().map(|node| node.pod(name)).collect()
 }
 
 /// Every pod reaches every other, in all their families.
-pub(crate) fn all_talk(pods: &[Attached]) -> Result<()> {
+pub(crate) fn all_talk(pods: &[AttachedPod]) -> Result<()> {
     for (index, from) in pods.iter().enumerate() {
         for (other, to) in pods.iter().enumerate() {
             if index != other {
@@ -28,7 +28,7 @@ pub(crate) fn all_talk(pods: &[Attached]) -> Result<()> {
 }
 
 /// Echo requests, small and large amounts over TCP.
-pub(crate) fn talk(from: &impl Stack, to: &Attached) -> Result<()> {
+pub(crate) fn talk(from: &impl Stack, to: &AttachedPod) -> Result<()> {
     for address in to.addresses() {
         ping(from, address)?;
         tcp_echo(from, to, address, b"hello")?;
@@ -42,9 +42,9 @@ pub(crate) fn new_pods_talk(cluster: &Cluster, name: &str) -> Result<()> {
     all_talk(&pod_everywhere(cluster, name)?)
 }
 
-/// A node that is in the world, on the first subnet, and nowhere else.
-pub(crate) fn ghost(number: u8) -> NodeManifest {
-    NodeManifest::new(&format!("ghost{number}"))
+/// A node that is in the manifests, on the first subnet, and nowhere else.
+pub(crate) fn fake_node(number: u8) -> NodeManifest {
+    NodeManifest::new(&format!("fake{number}"))
         .created(&format!("2026-02-01T{:02}:{:02}:00Z", number / 60, number % 60))
         .pod_cidrs(&[format!("10.244.{number}.0/24")])
         .internal_ips(&[IpAddr::from([172, 31, 70, number])])

@@ -6,13 +6,13 @@ use weir_tests::lab::{Cluster, until};
 #[test]
 fn without_an_api_server_the_condition_cannot_be_set_and_that_is_said() -> Result<()> {
     Cluster::new(1).flag("--resync-seconds=1").test(|cluster| {
-        let (node, world) = (cluster.node(1)?, cluster.world()?);
+        let (node, manifests) = (cluster.node(1)?, cluster.manifests()?);
         let yaml = node.manifest().yaml();
         let condition = "  conditions:\n  - type: NetworkUnavailable\n    status: \"True\"\n";
         let told =
             || node.log().matches("WARN the Node has the condition NetworkUnavailable").count();
         ensure!(told() == 0, "it was said before");
-        world.write("node1.yaml", &(yaml.clone() + condition))?;
+        manifests.write("node1.yaml", &(yaml.clone() + condition))?;
         until("the log says it", || {
             ensure!(told() == 1 && node.log().contains("has no API server"), "not yet");
             Ok(())
@@ -20,7 +20,7 @@ fn without_an_api_server_the_condition_cannot_be_set_and_that_is_said() -> Resul
         // It is as good a node as any.
         node.ready()?;
         node.pod("pod")?;
-        world.write("node1.yaml", &yaml)?;
+        manifests.write("node1.yaml", &yaml)?;
         until("the log says that it is over", || {
             ensure!(node.log().contains("over: the Node has the condition"), "not yet");
             Ok(())

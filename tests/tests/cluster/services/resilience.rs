@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
-use weir_tests::lab::{Cluster, Conversation, Families, Stack, ask_tcp, until};
+use weir_tests::lab::{Cluster, Connection, Families, Stack, ask_tcp, until};
 
 use super::{Backend, any, reaches, web, with};
 
@@ -20,7 +20,7 @@ pub(super) fn nothing_is_lost(
     disturb: impl FnOnce() -> Result<()>,
 ) -> Result<()> {
     let stop = AtomicBool::new(false);
-    let mut talk = Conversation::start(client, target)?;
+    let mut talk = Connection::start(client, target)?;
     let socket = client.run(|| {
         let socket = UdpSocket::bind(any(target)).context("bind")?;
         socket.connect(target).context("connect")?;
@@ -66,8 +66,8 @@ fn nothing_is_lost_when_agents_are_killed_and_started_again() -> Result<()> {
             let client = near.pod("client")?;
             let backends = [Backend::on(near, "near")?, Backend::on(far, "far")?];
             let service = with(web(Families::V4), &[&backends[0], &backends[1]]);
-            cluster.world()?.put_service(&service)?;
-            let target = service.targets()[0];
+            cluster.manifests()?.put_service(&service)?;
+            let target = service.frontends()[0];
             reaches(&client, target, "far")?;
             nothing_is_lost(&client, target, || {
                 for signal in [Signal::KILL, Signal::TERM] {
@@ -90,8 +90,8 @@ fn a_program_that_somebody_removes_is_attached_again() -> Result<()> {
         let node = cluster.node(1)?;
         let (client, backend) = (node.pod("client")?, Backend::on(node, "backend")?);
         let service = with(web(Families::V4), &[&backend]);
-        cluster.world()?.put_service(&service)?;
-        let target = service.targets()[0];
+        cluster.manifests()?.put_service(&service)?;
+        let target = service.frontends()[0];
         reaches(&client, target, "backend")?;
         let port = client.added().interfaces[1].name.clone();
         let places =
@@ -110,12 +110,12 @@ fn services_go_on_while_the_cluster_cannot_be_read() -> Result<()> {
         let node = cluster.node(1)?;
         let (client, backend) = (node.pod("client")?, Backend::on(node, "backend")?);
         let service = with(web(Families::V4), &[&backend]);
-        cluster.world()?.put_service(&service)?;
-        let target = service.targets()[0];
+        cluster.manifests()?.put_service(&service)?;
+        let target = service.frontends()[0];
         reaches(&client, target, "backend")?;
 
         node.kill_agent()?;
-        let dir = cluster.world()?.dir();
+        let dir = cluster.manifests()?.dir();
         let away = dir.with_extension("away");
         fs::rename(dir, &away)?;
         node.start_agent()?;
@@ -144,8 +144,8 @@ fn an_agent_that_is_to_serve_no_services_takes_everything_away() -> Result<()> {
         })?;
         let (client, backend) = (node.pod("client")?, Backend::on(node, "backend")?);
         let service = with(web(Families::V4), &[&backend]);
-        cluster.world()?.put_service(&service)?;
-        let target = service.targets()[0];
+        cluster.manifests()?.put_service(&service)?;
+        let target = service.frontends()[0];
         reaches(&client, target, "backend")?;
 
         node.end_agent(Signal::TERM)?;
@@ -158,7 +158,7 @@ fn an_agent_that_is_to_serve_no_services_takes_everything_away() -> Result<()> {
         let port = client.added().interfaces[1].name.clone();
         let filters = node.sh(&format!("tc filter show dev {port} ingress"))?;
         ensure!(!filters.contains("weir"), "{filters}");
-        reaches(&client, SocketAddr::new(backend.pod.address()?, super::TARGET), "backend")
+        reaches(&client, SocketAddr::new(backend.pod.address()?, super::TARGET_PORT), "backend")
     })
 }
 
@@ -179,7 +179,7 @@ fn where_programs_cannot_be_pinned_the_overlay_works_and_the_agent_says_why() ->
             ensure!(answer.contains("BPF file system"), "{answer}");
             Ok(())
         })?;
-        crate::scene::new_pods_talk(cluster, "pod")
+        crate::fixture::new_pods_talk(cluster, "pod")
     })
 }
 
@@ -190,8 +190,8 @@ fn a_filter_of_somebody_else_keeps_no_other_pod_from_its_services() -> Result<()
         let pods = [node.pod("a")?, node.pod("b")?, node.pod("c")?];
         let backend = Backend::on(node, "backend")?;
         let service = with(web(Families::V4), &[&backend]);
-        cluster.world()?.put_service(&service)?;
-        let target = service.targets()[0];
+        cluster.manifests()?.put_service(&service)?;
+        let target = service.frontends()[0];
         for pod in &pods {
             reaches(pod, target, "backend")?;
         }
