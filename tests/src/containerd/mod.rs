@@ -1,12 +1,12 @@
-//! A real container runtime on a node of the lab: Debian's containerd and runc, driven by `ctr`.
+//! A real container runtime on a node of the lab: Debian's containerd and runc, run by `ctr`.
 //!
 //! `ctr run --cni` has no options for the directories of CNI: configurations come from
 //! `/etc/cni/net.d`, plugins from `/opt/cni/bin`, results are cached in `/var/lib/cni`. The runtime
-//! therefore lives in a mount namespace where those are private, below that of its node.
+//! therefore runs in a mount namespace where those are private, below that of its node.
 //!
-//! It also lives in a PID namespace of its own, as its first process. containerd's shims outlive
-//! their parent by design; here they and the containers end in the instant in which the kernel
-//! kills that one process, be it because of a drop, a panic or the death of the test.
+//! It also is the first process of its own PID namespace. containerd's shims outlive their parent by
+//! design. Here the kernel ends them and the containers together with that first process, after a
+//! drop, a panic or the end of the test.
 
 mod cgroup;
 mod container;
@@ -26,7 +26,7 @@ use crate::lab::{Finished, Node, Stack, Tool, eventually};
 pub use container::{Container, Family};
 pub use image::{Image, PAYLOAD_NAME};
 
-/// Nothing that is made of this runtime is used longer.
+/// Longer than any test uses a runtime.
 const LIFETIME: Duration = Duration::from_secs(600);
 const READY: Duration = Duration::from_secs(30);
 
@@ -46,9 +46,9 @@ impl Containerd {
     /// the file `plugin`.
     ///
     /// # Errors
-    /// When containerd is not installed, or does not answer in time; the error holds its log.
+    /// When containerd is not installed, or does not respond in time; the error holds its log.
     pub fn start(node: &Node, conflist: &str, plugin: &Path) -> Result<Self> {
-        cgroup::sweep_dead();
+        cgroup::remove_stale();
         let dir = node.dir().join("containerd");
         fs::create_dir_all(dir.join("private")).context("create the directory for containerd")?;
         fs::write(dir.join("network.conflist"), conflist).context("write the conflist")?;
@@ -71,7 +71,7 @@ impl Containerd {
             pidfd: pidfd_open(pid, PidfdFlags::empty()).context("open the pidfd of containerd")?,
             main: Some(main),
         };
-        eventually("containerd answers", READY, || {
+        eventually("containerd responds", READY, || {
             ensure!(containerd.is_running(), "containerd ended:\n{}", containerd.log());
             Ok(containerd.ctr(&["version"])?.finish()?.status.success())
         })
@@ -94,7 +94,7 @@ impl Containerd {
         Ok(tool)
     }
 
-    /// Makes an image known to the runtime.
+    /// Imports an image.
     ///
     /// # Errors
     /// When `ctr image import` fails.
@@ -107,13 +107,13 @@ impl Containerd {
     /// Runs `command` as the container `name`, connected to the network by CNI.
     ///
     /// # Errors
-    /// When the container does not get to run; the error holds what `ctr` said.
+    /// When the container does not start; the error holds the output of `ctr`.
     pub fn run(&self, name: &str, command: &[&str]) -> Result<Container<'_>> {
         Container::run(self, name, command)
     }
 
-    /// The namespace of containerd that everything is in. It is also the name of the cgroups and a
-    /// part of the command line of each shim.
+    /// The containerd namespace of all containers. It is also the name of their cgroups and a part of
+    /// the command line of each shim.
     #[must_use]
     pub fn namespace(&self) -> &str {
         &self.namespace
@@ -125,7 +125,7 @@ impl Containerd {
         format!("{}-{name}", self.namespace)
     }
 
-    /// A path as the runtime sees it, made readable for the test.
+    /// The path by which the test reads a path of the runtime's mount namespace.
     #[must_use]
     pub fn view(&self, path: &str) -> PathBuf {
         Path::new("/proc")
@@ -134,7 +134,7 @@ impl Containerd {
             .join(path.trim_start_matches('/'))
     }
 
-    /// What containerd logged up to now.
+    /// The log of containerd.
     #[must_use]
     pub fn log(&self) -> String {
         fs::read_to_string(self.dir.join("containerd.log")).unwrap_or_default()
@@ -147,8 +147,8 @@ impl Containerd {
 
 impl Drop for Containerd {
     fn drop(&mut self) {
-        // The first process of a PID namespace takes all others of it along, and is not reaped
-        // before them: when its parent has ended, nothing of the runtime is left but its cgroups.
+        // With the first process of a PID namespace the kernel ends all others, and reaps it last.
+        // When its parent has ended, only the cgroups of the runtime are left.
         let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
         if let Some(main) = self.main.take() {
             let _ = main.join();
@@ -157,7 +157,7 @@ impl Drop for Containerd {
     }
 }
 
-/// The snapshotter that copies: it works on every file system, also below an overlay.
+/// The snapshotter that copies, which works on every file system, also below an overlay.
 const SNAPSHOTTER: &str = "native";
 
 fn configuration(dir: &Path) -> String {

@@ -1,11 +1,10 @@
-//! A laboratory of network namespaces: nodes, their pods, clusters of them, and the tools to look at
-//! them.
+//! A laboratory of network namespaces: nodes, pods and clusters, and the tools to inspect them.
 //!
 //! A [`Node`] is a network namespace with a private mount namespace, a [`Pod`] is a network
 //! namespace whose path exists only inside its node's mount namespace. Both are held by file
-//! descriptors alone: no process anchors them and no path in the root namespace names them, so the
-//! kernel frees everything when the test ends, whichever way it ends. Only a temporary directory
-//! can outlive a killed test; the next one sweeps it.
+//! descriptors only, without a process or a path in the root namespace. So the kernel frees
+//! everything when the test ends, even if it is killed. Only a temporary directory can outlive a
+//! killed test; a later test removes it.
 //!
 //! ```no_run
 //! use weir_tests::lab::{Cni, Config, Node, ping};

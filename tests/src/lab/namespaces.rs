@@ -1,4 +1,4 @@
-//! Namespaces held by file descriptors, and the running of code inside them.
+//! Namespaces held by file descriptors, and code that runs inside them.
 
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -17,7 +17,7 @@ const OWN_MNT: &str = "/proc/thread-self/ns/mnt";
 
 /// A network namespace and the mount namespace it is used with.
 ///
-/// The descriptors are all that keeps the two alive. Several values may share a mount namespace.
+/// Only the descriptors keep both alive. Several values may share a mount namespace.
 #[derive(Clone, Debug)]
 pub struct Namespaces {
     net: Arc<OwnedFd>,
@@ -36,8 +36,8 @@ impl Namespaces {
         })
     }
 
-    /// Makes another network namespace to be used with the same mount namespace; `publish` runs
-    /// inside of both and gets the path of the new one, to mount it somewhere.
+    /// Creates another network namespace that is used with the same mount namespace. `publish` runs
+    /// inside of both and gets the path of the new one, to mount it.
     pub(super) fn sibling(&self, publish: impl FnOnce(&str) -> Result<()> + Send) -> Result<Self> {
         self.run(|| {
             unshare(UnshareFlags::NEWNET).context("make a network namespace")?;
@@ -46,8 +46,8 @@ impl Namespaces {
         })
     }
 
-    /// A path that leads to the network namespace as long as this process holds it, for programs
-    /// that want one.
+    /// A path of the network namespace, for programs that need one. It is valid while this process
+    /// holds the namespace.
     #[must_use]
     pub fn net_path(&self) -> String {
         format!("/proc/{}/fd/{}", std::process::id(), self.net.as_raw_fd())
@@ -55,12 +55,12 @@ impl Namespaces {
 
     /// Runs `work` on a thread of its own inside of these namespaces.
     ///
-    /// What it starts inherits them, sockets that it opens stay in them. The caller's thread never
-    /// leaves its namespaces, so an early return or a panic strands nobody.
+    /// Child processes inherit the namespaces, and sockets stay in them. The caller's thread never
+    /// leaves its own namespaces, also after an early return or a panic.
     ///
     /// # Errors
-    /// What `work` returned, or that the namespaces could not be entered. A panic goes on in the
-    /// caller.
+    /// What `work` returned, or that the namespaces could not be entered. A panic continues in
+    /// the caller.
     pub fn run<R: Send>(&self, work: impl FnOnce() -> Result<R> + Send) -> Result<R> {
         on_own_thread(|| {
             // A thread that shares its root and working directory may not change mount namespace.
@@ -78,7 +78,7 @@ impl Namespaces {
 
 /// Something with a network stack of its own in which code and programs can run.
 pub trait Stack: Sync + Sized {
-    /// The namespaces that make it up.
+    /// Its namespaces.
     ///
     /// # Errors
     /// When they have been removed.
@@ -92,7 +92,7 @@ pub trait Stack: Sync + Sized {
         self.namespaces()?.run(work)
     }
 
-    /// A program to be run inside, see [`Tool`].
+    /// Prepares a program to run inside, see [`Tool`].
     ///
     /// # Errors
     /// When the namespaces have been removed.
@@ -100,7 +100,7 @@ pub trait Stack: Sync + Sized {
         Ok(Tool::new(self.namespaces()?.clone(), program))
     }
 
-    /// Runs `line` split at white space, for the many `ip …` one-liners; gives standard output.
+    /// Runs `line`, split at white space, and returns standard output, such as `ip link show`.
     ///
     /// # Errors
     /// When the program is missing or fails; the error holds what it printed.

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-/// Asks `condition` until it holds.
+/// Polls `condition` until it holds.
 ///
 /// # Errors
-/// When it does not hold within `deadline`, and at once when asking fails.
+/// When it does not hold within `deadline`, and at once when `condition` fails.
 pub fn eventually(
     what: &str,
     deadline: Duration,
@@ -16,7 +16,7 @@ pub fn eventually(
 ) -> Result<()> {
     let end = Instant::now() + deadline;
     loop {
-        // Asked once more after the deadline: a slow machine must not turn a truth into a failure.
+        // One more check after the deadline, because a slow machine may be late.
         let late = Instant::now() >= end;
         if condition()? {
             return Ok(());
@@ -28,16 +28,16 @@ pub fn eventually(
     }
 }
 
-/// Longer than anything that is waited for takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Longer than any condition of a test takes on a busy machine.
+const DEADLINE: Duration = Duration::from_secs(20);
 
 /// Tries `check` until it succeeds.
 ///
 /// # Errors
-/// That of the last try, when none succeeds in time.
+/// The error of the last try, when none succeeds in time.
 pub fn until(what: &str, mut check: impl FnMut() -> Result<()>) -> Result<()> {
     let mut last = None;
-    eventually(what, PATIENCE, || {
+    eventually(what, DEADLINE, || {
         last = check().err();
         Ok(last.is_none())
     })

@@ -122,7 +122,7 @@ fn cnitool_adds_checks_and_deletes() -> Result<()> {
 /// asks for a collection without the list of valid attachments that the specification demands. A
 /// list that is missing is no empty list.
 #[test]
-fn cnitool_collects_what_libcni_remembers_and_no_pod_that_it_does_not() -> Result<()> {
+fn cnitool_gc_deletes_cached_attachments_and_no_other_pod() -> Result<()> {
     let Some(tool) = CniTool::new(Config::new("10.1.0.0/24"))? else {
         return Ok(());
     };
@@ -140,7 +140,7 @@ fn cnitool_collects_what_libcni_remembers_and_no_pod_that_it_does_not() -> Resul
 }
 
 #[test]
-fn cnitool_tells_that_addresses_are_exhausted() -> Result<()> {
+fn cnitool_reports_exhausted_addresses() -> Result<()> {
     let range = json!([[{
         "subnet": "10.1.0.0/24", "rangeStart": "10.1.0.9", "rangeEnd": "10.1.0.9"
     }]]);
@@ -161,7 +161,7 @@ fn cnitool_tells_that_addresses_are_exhausted() -> Result<()> {
 }
 
 #[test]
-fn cnitool_passes_the_address_that_a_runtime_asks_for() -> Result<()> {
+fn cnitool_passes_the_requested_address() -> Result<()> {
     let config = Config::new("10.1.0.0/24").with("capabilities", json!({ "ips": true }));
     let Some(tool) = CniTool::new(config)? else {
         return Ok(());

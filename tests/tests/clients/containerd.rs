@@ -62,7 +62,7 @@ fn two_containers_ping_each_other_and_transfer_both_ways() -> Result<()> {
 }
 
 #[test]
-fn a_deleted_container_leaves_nothing_and_the_other_stays_reachable() -> Result<()> {
+fn deleting_a_container_leaves_nothing_and_the_other_stays_reachable() -> Result<()> {
     let runtime = Runtime::start(Config::new("10.1.0.0/24"))?;
     let Runtime { containerd, cni, node, .. } = &runtime;
     let (a, b) = (runtime.serve("a")?, runtime.serve("b")?);
@@ -106,7 +106,7 @@ fn a_container_without_an_address_does_not_run_and_leaves_nothing() -> Result<()
 }
 
 #[test]
-fn a_panic_takes_the_runtime_its_containers_and_their_cgroups_along() -> Result<()> {
+fn a_panic_ends_the_runtime_its_containers_and_their_cgroups() -> Result<()> {
     let mut name = String::new();
     let mut running = Vec::new();
     let panicked = catch_unwind(AssertUnwindSafe(|| {

@@ -13,7 +13,7 @@ fn names_of_links(member: &Member) -> Result<Vec<String>> {
 }
 
 #[test]
-fn everything_of_weirs_goes_and_nothing_of_others() -> Result<()> {
+fn cleanup_removes_everything_of_weir_and_nothing_else() -> Result<()> {
     Cluster::new(2).pods(Families::Dual).test(|cluster| {
         let member = cluster.node(1)?;
         let _pod = member.pod("a")?;
@@ -54,7 +54,7 @@ fn everything_of_weirs_goes_and_nothing_of_others() -> Result<()> {
 }
 
 #[test]
-fn programs_leave_the_uplink_and_what_is_pinned_goes() -> Result<()> {
+fn cleanup_removes_programs_from_the_uplink_and_all_pins() -> Result<()> {
     let builder = Cluster::new(2).mode(Mode::HostGw).services();
     builder.test(|cluster| {
         let member = cluster.node(1)?;

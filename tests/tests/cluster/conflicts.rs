@@ -35,25 +35,25 @@ fn older_one_wins(older: &NodeManifest, younger: &NodeManifest, words: &[&str]) 
 }
 
 #[test]
-fn of_two_nodes_with_the_same_subnet_the_younger_is_refused() -> Result<()> {
+fn the_younger_of_two_nodes_with_the_same_subnet_is_refused() -> Result<()> {
     let younger = fake_node(51).pod_cidrs(&["10.244.50.0/24"]);
     older_one_wins(&fake_node(50), &younger, &["fake50", "fake51", "10.244.50.0/24"])
 }
 
 #[test]
-fn a_subnet_that_contains_the_other() -> Result<()> {
+fn the_younger_of_two_nodes_with_overlapping_subnets_is_refused() -> Result<()> {
     let younger = fake_node(51).pod_cidrs(&["10.244.48.0/22"]);
     older_one_wins(&fake_node(50), &younger, &["fake50", "fake51"])
 }
 
 #[test]
-fn of_two_nodes_with_the_same_address_the_younger_is_refused() -> Result<()> {
+fn the_younger_of_two_nodes_with_the_same_address_is_refused() -> Result<()> {
     let younger = fake_node(51).internal_ips(&["172.31.70.50".parse()?]);
     older_one_wins(&fake_node(50), &younger, &["fake50", "fake51", "172.31.70.50"])
 }
 
 #[test]
-fn the_late_delete_of_a_node_removes_nothing_of_its_successor() -> Result<()> {
+fn a_late_delete_of_a_node_keeps_the_entries_of_its_successor() -> Result<()> {
     Cluster::new(1).without_timer().test(|cluster| {
         let (node, manifests) = (cluster.node(1)?, cluster.manifests()?);
         let old = fake_node(50);
@@ -67,7 +67,7 @@ fn the_late_delete_of_a_node_removes_nothing_of_its_successor() -> Result<()> {
 }
 
 #[test]
-fn a_younger_node_cannot_take_this_nodes_pods() -> Result<()> {
+fn a_younger_node_cannot_take_over_the_subnet_of_this_node() -> Result<()> {
     Cluster::new(2).without_timer().test(|cluster| {
         let (node, other) = (cluster.node(1)?, cluster.node(2)?.manifest().clone());
         let thief = fake_node(50).pod_cidrs(node.manifest().subnets());
@@ -81,7 +81,7 @@ fn a_younger_node_cannot_take_this_nodes_pods() -> Result<()> {
 }
 
 #[test]
-fn a_peer_without_a_subnet_or_an_address_is_waited_for() -> Result<()> {
+fn a_peer_gets_entries_once_it_has_a_subnet_and_an_address() -> Result<()> {
     Cluster::new(1).without_timer().test(|cluster| {
         let (node, manifests) = (cluster.node(1)?, cluster.manifests()?);
         let none: [&str; 0] = [];

@@ -34,7 +34,7 @@ fn device(node: &Member) -> Result<Link> {
 }
 
 #[test]
-fn a_device_does_not_learn_and_has_the_documented_settings() -> Result<()> {
+fn the_tunnel_device_has_the_documented_settings_and_does_not_learn() -> Result<()> {
     Cluster::new(2).pods(Families::Dual).test(|cluster| {
         let link = cluster.node(1)?.link("weir.1")?;
         let data = |key: &str| link.info.data.get(key).cloned().unwrap_or_default();
@@ -54,7 +54,7 @@ fn a_device_does_not_learn_and_has_the_documented_settings() -> Result<()> {
 }
 
 #[test]
-fn every_node_computes_the_hardware_addresses_of_the_others() -> Result<()> {
+fn every_node_computes_the_mac_addresses_of_the_others() -> Result<()> {
     Cluster::new(3).test(|cluster| {
         for node in cluster.nodes() {
             for other in cluster.nodes().iter().filter(|other| other.name() != node.name()) {
@@ -69,12 +69,12 @@ fn every_node_computes_the_hardware_addresses_of_the_others() -> Result<()> {
 }
 
 #[test]
-fn a_device_that_is_deleted_comes_back() -> Result<()> {
+fn a_deleted_tunnel_device_is_restored() -> Result<()> {
     device_survives(&["ip link del weir.1"])
 }
 
 #[test]
-fn a_device_that_is_deleted_again_and_again_comes_back() -> Result<()> {
+fn a_repeatedly_deleted_tunnel_device_is_restored() -> Result<()> {
     Cluster::new(3).without_timer().test(|cluster| {
         let node = cluster.node(1)?;
         for _ in 0..5 {
@@ -86,37 +86,37 @@ fn a_device_that_is_deleted_again_and_again_comes_back() -> Result<()> {
 }
 
 #[test]
-fn a_device_that_is_set_down_comes_up() -> Result<()> {
+fn a_tunnel_device_that_is_down_is_set_up() -> Result<()> {
     device_survives(&["ip link set weir.1 down"])
 }
 
 #[test]
-fn a_device_with_another_hardware_address_gets_its_own_back() -> Result<()> {
+fn the_mac_address_of_the_tunnel_device_is_restored() -> Result<()> {
     device_survives(&["ip link set weir.1 address 02:00:00:00:00:77"])
 }
 
 #[test]
-fn a_device_with_another_mtu_gets_its_own_back() -> Result<()> {
+fn the_mtu_of_the_tunnel_device_is_restored() -> Result<()> {
     device_survives(&["ip link set weir.1 mtu 1300"])
 }
 
 #[test]
-fn a_device_without_its_addresses_gets_them_back() -> Result<()> {
+fn the_addresses_of_the_tunnel_device_are_restored() -> Result<()> {
     device_survives(&["ip addr flush dev weir.1"])
 }
 
 #[test]
-fn a_device_with_one_more_address_loses_it() -> Result<()> {
+fn an_extra_address_of_the_tunnel_device_is_removed() -> Result<()> {
     device_survives(&["ip addr add 10.77.0.1/24 dev weir.1"])
 }
 
 #[test]
-fn a_device_that_was_told_to_learn_is_made_again() -> Result<()> {
+fn a_tunnel_device_that_learns_is_recreated() -> Result<()> {
     device_survives(&["ip link set weir.1 type vxlan learning"])
 }
 
 #[test]
-fn a_device_that_was_replaced_by_one_with_another_port_is_made_again() -> Result<()> {
+fn a_tunnel_device_with_another_port_is_recreated() -> Result<()> {
     device_survives(&[
         "ip link del weir.1",
         "ip link add weir.1 type vxlan id 1 dstport 4789 nolearning",
@@ -125,7 +125,7 @@ fn a_device_that_was_replaced_by_one_with_another_port_is_made_again() -> Result
 }
 
 #[test]
-fn its_name_taken_by_a_device_of_another_kind_is_reported_until_that_goes() -> Result<()> {
+fn a_device_of_another_kind_with_the_tunnels_name_is_reported() -> Result<()> {
     Cluster::new(2).without_timer().test(|cluster| {
         let node = cluster.node(1)?;
         node.while_agent_paused(|| {
@@ -146,7 +146,7 @@ fn its_name_taken_by_a_device_of_another_kind_is_reported_until_that_goes() -> R
 }
 
 #[test]
-fn a_device_that_was_renamed_is_made_again() -> Result<()> {
+fn a_renamed_tunnel_device_is_recreated() -> Result<()> {
     Cluster::new(2).without_timer().test(|cluster| {
         let node = cluster.node(1)?;
         let lines =

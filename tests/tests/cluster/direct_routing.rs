@@ -6,7 +6,7 @@ use weir_tests::lab::{Cluster, Entries, Families, Mode};
 use crate::fixture::{fake_node, new_pods_talk};
 
 #[test]
-fn peers_of_the_same_subnet_get_routes_and_others_the_tunnel() -> Result<()> {
+fn peers_on_the_same_subnet_are_reached_by_routes_and_others_by_the_tunnel() -> Result<()> {
     let builder = Cluster::new(3).mode(Mode::DirectRouting).pods(Families::Dual).behind_router(3);
     builder.test(|cluster| {
         let entries = Entries::of(cluster.node(1)?)?;
@@ -17,7 +17,7 @@ fn peers_of_the_same_subnet_get_routes_and_others_the_tunnel() -> Result<()> {
 }
 
 #[test]
-fn a_peer_that_moves_to_another_subnet_changes_over_to_the_tunnel_and_back() -> Result<()> {
+fn a_peer_that_moves_to_another_subnet_and_back_is_reached_by_the_tunnel_meanwhile() -> Result<()> {
     let builder = Cluster::new(1).mode(Mode::DirectRouting).pods(Families::Dual).without_timer();
     builder.behind_router(9).test(|cluster| {
         let (node, manifests) = (cluster.node(1)?, cluster.manifests()?);
@@ -33,7 +33,7 @@ fn a_peer_that_moves_to_another_subnet_changes_over_to_the_tunnel_and_back() -> 
 }
 
 #[test]
-fn without_a_tunnel_a_peer_behind_a_router_is_reported_and_the_others_are_served() -> Result<()> {
+fn without_a_tunnel_a_peer_behind_a_router_is_reported_and_others_are_reached() -> Result<()> {
     Cluster::new(3).mode(Mode::HostGw).behind_router(3).stopped().test(|cluster| {
         for node in cluster.nodes() {
             node.start_agent()?;

@@ -19,7 +19,7 @@ fn code(folder: &Path, into: &mut String) -> Result<()> {
 }
 
 #[test]
-fn each_test_that_the_page_on_services_names_is_there() -> Result<()> {
+fn every_test_named_in_the_services_page_exists() -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut tests = String::new();
     for folder in ["agent/src", "datapath/tests", "ebpf-common/src", "tests/tests/cluster"] {

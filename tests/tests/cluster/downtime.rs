@@ -6,7 +6,7 @@ use weir_tests::lab::{Cluster, Entries, NodeManifest, Stack, until};
 use crate::fixture::{fake_node, new_pods_talk};
 
 #[test]
-fn peers_that_came_went_and_changed_while_it_was_down_are_put_right() -> Result<()> {
+fn changes_of_peers_while_the_agent_was_down_are_applied() -> Result<()> {
     Cluster::new(1).test(|cluster| {
         let (node, manifests) = (cluster.node(1)?, cluster.manifests()?);
         let stays = fake_node(50);
@@ -36,7 +36,7 @@ fn peers_that_came_went_and_changed_while_it_was_down_are_put_right() -> Result<
 }
 
 #[test]
-fn a_peer_that_is_not_back_yet_is_not_forgotten_while_the_agent_starts() -> Result<()> {
+fn a_starting_agent_keeps_entries_until_it_has_read_the_cluster() -> Result<()> {
     // Nothing is known of the cluster: what the kernel has stays.
     Cluster::new(2).test(|cluster| {
         let node = cluster.node(1)?;
@@ -58,7 +58,7 @@ fn a_peer_that_is_not_back_yet_is_not_forgotten_while_the_agent_starts() -> Resu
 }
 
 #[test]
-fn a_device_that_was_deleted_while_it_was_down_is_back() -> Result<()> {
+fn a_tunnel_device_deleted_while_the_agent_was_down_is_restored() -> Result<()> {
     Cluster::new(2).test(|cluster| {
         let node = cluster.node(1)?;
         node.kill_agent()?;

@@ -44,17 +44,17 @@ fn repaired(lines: impl Fn(&Names) -> Vec<String>) -> Result<()> {
 }
 
 #[test]
-fn a_route_that_is_deleted_comes_back() -> Result<()> {
+fn a_deleted_route_is_restored() -> Result<()> {
     repaired(|Names { subnet, .. }| vec![format!("ip route del {subnet}")])
 }
 
 #[test]
-fn a_route_to_another_place() -> Result<()> {
+fn a_changed_route_is_restored() -> Result<()> {
     repaired(|Names { subnet, .. }| vec![format!("ip route change {subnet} dev uplink proto 87")])
 }
 
 #[test]
-fn a_route_more_of_ours_that_nobody_wants() -> Result<()> {
+fn an_extra_route_of_the_agent_is_removed() -> Result<()> {
     repaired(|Names { hop, subnet, .. }| {
         let wrong = if subnet.contains(':') { "fd44:0:0:99::/64" } else { "10.244.99.0/24" };
         vec![format!("ip route add {wrong} via {hop} dev weir.1 onlink proto 87")]
@@ -62,12 +62,12 @@ fn a_route_more_of_ours_that_nobody_wants() -> Result<()> {
 }
 
 #[test]
-fn a_neighbour_that_is_deleted_comes_back() -> Result<()> {
+fn a_deleted_neighbour_is_restored() -> Result<()> {
     repaired(|Names { hop, .. }| vec![format!("ip neigh del {hop} dev weir.1")])
 }
 
 #[test]
-fn a_neighbour_with_another_hardware_address() -> Result<()> {
+fn a_neighbour_with_another_mac_address_is_restored() -> Result<()> {
     repaired(|Names { hop, .. }| {
         let wrong = "02:00:00:00:00:66";
         vec![format!("ip neigh replace {hop} lladdr {wrong} dev weir.1 nud permanent")]
@@ -75,35 +75,35 @@ fn a_neighbour_with_another_hardware_address() -> Result<()> {
 }
 
 #[test]
-fn a_neighbour_that_may_age() -> Result<()> {
+fn a_neighbour_that_may_age_is_made_permanent() -> Result<()> {
     repaired(|Names { hop, mac, .. }| {
         vec![format!("ip neigh replace {hop} lladdr {mac} dev weir.1 nud stale")]
     })
 }
 
 #[test]
-fn a_forwarding_entry_that_is_deleted_comes_back() -> Result<()> {
+fn a_deleted_fdb_entry_is_restored() -> Result<()> {
     repaired(|Names { mac, node, .. }| {
         vec![format!("bridge fdb del {mac} dev weir.1 dst {node} self")]
     })
 }
 
 #[test]
-fn a_forwarding_entry_to_another_node() -> Result<()> {
+fn a_changed_fdb_entry_is_restored() -> Result<()> {
     repaired(|Names { mac, .. }| {
         vec![format!("bridge fdb replace {mac} dev weir.1 dst 172.31.70.99 self permanent")]
     })
 }
 
 #[test]
-fn a_forwarding_entry_that_no_peer_has() -> Result<()> {
+fn an_extra_fdb_entry_is_removed() -> Result<()> {
     repaired(|Names { node, .. }| {
         vec![format!("bridge fdb add 02:00:00:00:00:66 dev weir.1 dst {node} self permanent")]
     })
 }
 
 #[test]
-fn all_that_is_deleted_at_once_comes_back() -> Result<()> {
+fn entries_deleted_at_once_are_restored() -> Result<()> {
     repaired(|Names { subnet, hop, mac, node }| {
         vec![
             format!("ip route del {subnet}"),
@@ -114,7 +114,7 @@ fn all_that_is_deleted_at_once_comes_back() -> Result<()> {
 }
 
 #[test]
-fn a_route_to_a_node_on_the_link_comes_back() -> Result<()> {
+fn a_deleted_direct_route_is_restored() -> Result<()> {
     Cluster::new(2).mode(Mode::HostGw).pods(Families::Dual).without_timer().test(|cluster| {
         for subnet in cluster.node(2)?.manifest().subnets() {
             cluster.node(1)?.sh(&format!("ip route del {subnet}"))?;
@@ -125,7 +125,7 @@ fn a_route_to_a_node_on_the_link_comes_back() -> Result<()> {
 }
 
 #[test]
-fn the_timer_finds_what_nobody_told_of() -> Result<()> {
+fn the_periodic_resync_repairs_changes_without_a_notification() -> Result<()> {
     Cluster::new(2).flag("--resync-seconds=1").test(|cluster| {
         let node = cluster.node(1)?;
         node.machine().set_sysctl("net/ipv4/ip_forward", "0")?;
@@ -137,7 +137,7 @@ fn the_timer_finds_what_nobody_told_of() -> Result<()> {
 }
 
 #[test]
-fn a_foreign_ipv6_route_that_covers_all_pods_is_no_obstacle() -> Result<()> {
+fn the_overlay_works_with_a_foreign_ipv6_route_that_covers_all_pods() -> Result<()> {
     // The kernel refuses a next hop that it would look for elsewhere, on-link or not.
     let builder = Cluster::new(2).pods(Families::Dual).underlay(Families::Dual).stopped();
     builder.test(|cluster| {
@@ -167,7 +167,7 @@ fn foreign(node: &Member) -> Result<String> {
 }
 
 #[test]
-fn what_belongs_to_others_is_left_alone() -> Result<()> {
+fn foreign_routes_neighbours_and_devices_are_kept() -> Result<()> {
     Cluster::new(2).test(|cluster| {
         let (node, manifests) = (cluster.node(1)?, cluster.manifests()?);
         for line in [

@@ -6,7 +6,7 @@ use weir_tests::lab::{Cluster, Families, Flow, NodeManifest};
 use crate::fixture::{fake_node, new_pods_talk, pod_everywhere};
 
 #[test]
-fn a_peers_ipv6_subnet_changes_and_its_ipv4_traffic_does_not_notice() -> Result<()> {
+fn a_change_of_a_peers_ipv6_subnet_loses_no_ipv4_packet() -> Result<()> {
     let builder = Cluster::new(2).pods(Families::Dual).separate_manifests().without_timer();
     builder.test(|cluster| {
         let (node, peer) = (cluster.node(1)?, cluster.node(2)?);
@@ -27,7 +27,7 @@ fn a_peers_ipv6_subnet_changes_and_its_ipv4_traffic_does_not_notice() -> Result<
 }
 
 #[test]
-fn a_peer_gains_and_loses_a_family() -> Result<()> {
+fn a_peer_may_gain_and_lose_a_family() -> Result<()> {
     Cluster::new(1).pods(Families::Dual).without_timer().test(|cluster| {
         let (node, manifests) = (cluster.node(1)?, cluster.manifests()?);
         let with = |subnets: &[&str]| -> NodeManifest { fake_node(50).pod_cidrs(subnets) };

@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use weir_tests::lab::{Cluster, Stack, until};
 
 #[test]
-fn one_that_drops_pod_traffic_is_told_of_by_a_new_agent() -> Result<()> {
+fn a_new_agent_reports_a_firewall_that_drops_traffic_of_pods() -> Result<()> {
     Cluster::new(1).flag("--resync-seconds=1").stopped().test(|cluster| {
         let node = cluster.node(1)?;
         node.sh("nft add table inet guard")?;

@@ -24,7 +24,7 @@ fn ports(node: &Member) -> Result<Option<f64>> {
 }
 
 #[test]
-fn a_bridge_that_is_nearly_full_is_reported_before_a_pod_finds_out() -> Result<()> {
+fn a_nearly_full_bridge_is_reported_before_add_fails() -> Result<()> {
     Cluster::new(1).flag("--resync-seconds=1").test(|cluster| {
         let node = cluster.node(1)?;
         // Its port goes with it.
@@ -91,7 +91,7 @@ impl SmallTable {
 }
 
 #[test]
-fn a_neighbour_table_that_is_too_small_is_made_larger_or_reported() -> Result<()> {
+fn a_neighbour_table_that_is_too_small_is_enlarged_or_reported() -> Result<()> {
     Cluster::new(1).stopped().test(|cluster| {
         let node = cluster.node(1)?;
         let table = SmallTable::new(node.machine().dir())?;

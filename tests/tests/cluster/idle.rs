@@ -53,17 +53,17 @@ fn is_quiet(builder: Builder) -> Result<()> {
 }
 
 #[test]
-fn an_agent_with_a_tunnel_writes_nothing_once_it_is_done() -> Result<()> {
+fn an_idle_agent_with_a_tunnel_writes_nothing() -> Result<()> {
     is_quiet(Cluster::new(2).pods(Families::Dual))
 }
 
 #[test]
-fn an_agent_without_a_tunnel_writes_nothing_once_it_is_done() -> Result<()> {
+fn an_idle_agent_without_a_tunnel_writes_nothing() -> Result<()> {
     is_quiet(Cluster::new(2).pods(Families::Dual).mode(Mode::HostGw))
 }
 
 #[test]
-fn a_new_agent_finds_everything_in_place_and_writes_nothing() -> Result<()> {
+fn a_restarted_agent_writes_nothing() -> Result<()> {
     Cluster::new(2).pods(Families::Dual).test(|cluster| {
         let _pods = pod_everywhere(cluster, "pod")?;
         let node = cluster.node(1)?;
@@ -80,7 +80,7 @@ fn a_new_agent_finds_everything_in_place_and_writes_nothing() -> Result<()> {
 }
 
 #[test]
-fn touching_a_manifest_without_changing_it_is_nothing_new() -> Result<()> {
+fn rewriting_an_unchanged_manifest_causes_no_writes() -> Result<()> {
     Cluster::new(2).test(|cluster| {
         let node = cluster.node(1)?;
         let operations =
@@ -99,7 +99,7 @@ fn touching_a_manifest_without_changing_it_is_nothing_new() -> Result<()> {
 }
 
 #[test]
-fn what_it_has_just_written_starts_no_other_pass() -> Result<()> {
+fn the_agents_own_writes_start_no_further_pass() -> Result<()> {
     Cluster::new(1).without_timer().test(|cluster| {
         let node = cluster.node(1)?;
         addresses_are_ready(node)?;

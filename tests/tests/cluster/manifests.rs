@@ -6,7 +6,7 @@ use weir_tests::lab::{Cluster, until};
 use crate::fixture::fake_node;
 
 #[test]
-fn a_broken_file_keeps_the_last_good_state_of_its_objects() -> Result<()> {
+fn objects_of_an_invalid_file_keep_their_last_valid_state() -> Result<()> {
     Cluster::new(1).without_timer().test(|cluster| {
         let (node, manifests) = (cluster.node(1)?, cluster.manifests()?);
         let (kept, other) = (fake_node(50), fake_node(51));
@@ -27,7 +27,7 @@ fn a_broken_file_keeps_the_last_good_state_of_its_objects() -> Result<()> {
 }
 
 #[test]
-fn a_wrong_address_is_reported_with_its_file() -> Result<()> {
+fn an_invalid_address_is_reported_with_its_file() -> Result<()> {
     Cluster::new(1).test(|cluster| {
         let (node, manifests) = (cluster.node(1)?, cluster.manifests()?);
         let peer = fake_node(50);
@@ -45,7 +45,7 @@ fn a_wrong_address_is_reported_with_its_file() -> Result<()> {
 }
 
 #[test]
-fn several_nodes_in_one_file_are_several_nodes() -> Result<()> {
+fn one_file_may_hold_several_nodes() -> Result<()> {
     Cluster::new(1).test(|cluster| {
         let (node, manifests) = (cluster.node(1)?, cluster.manifests()?);
         let peers = [fake_node(50), fake_node(51), fake_node(52)];

@@ -12,7 +12,7 @@ fn dual() -> Builder {
 }
 
 #[test]
-fn outside_of_the_cluster_a_pod_has_its_nodes_address() -> Result<()> {
+fn machines_outside_of_the_cluster_see_pods_with_their_nodes_address() -> Result<()> {
     for mode in [Mode::Vxlan, Mode::HostGw] {
         dual().mode(mode).test(|cluster| {
             let (outside, addresses) = cluster.outside()?;
@@ -29,7 +29,7 @@ fn outside_of_the_cluster_a_pod_has_its_nodes_address() -> Result<()> {
 }
 
 #[test]
-fn pods_of_another_node_see_a_pod_as_it_is() -> Result<()> {
+fn pods_of_another_node_see_a_pods_own_address() -> Result<()> {
     for mode in [Mode::Vxlan, Mode::HostGw] {
         dual().mode(mode).test(|cluster| {
             let pods = pod_everywhere(cluster, "pod")?;
@@ -44,7 +44,7 @@ fn pods_of_another_node_see_a_pod_as_it_is() -> Result<()> {
 }
 
 #[test]
-fn it_can_be_turned_off() -> Result<()> {
+fn masquerading_can_be_turned_off() -> Result<()> {
     Cluster::new(1).flag("--ip-masq=false").test(|cluster| {
         let (outside, addresses) = cluster.outside()?;
         let node = cluster.node(1)?;
@@ -58,7 +58,7 @@ fn it_can_be_turned_off() -> Result<()> {
 }
 
 #[test]
-fn it_spares_the_subnets_that_it_is_told() -> Result<()> {
+fn masquerading_excludes_the_configured_subnets() -> Result<()> {
     Cluster::new(1).flag("--no-masquerade-cidr=172.31.79.0/24").test(|cluster| {
         let (outside, addresses) = cluster.outside()?;
         let node = cluster.node(1)?;
@@ -80,7 +80,7 @@ fn table(node: &Member) -> Result<String> {
 }
 
 #[test]
-fn rules_that_somebody_deleted_are_back_and_those_of_others_stay() -> Result<()> {
+fn deleted_masquerade_rules_are_restored_and_foreign_rules_kept() -> Result<()> {
     Cluster::new(1).without_timer().test(|cluster| {
         let (outside, addresses) = cluster.outside()?;
         let node = cluster.node(1)?;
@@ -97,7 +97,7 @@ fn rules_that_somebody_deleted_are_back_and_those_of_others_stay() -> Result<()>
 }
 
 #[test]
-fn whatever_somebody_does_to_the_table_is_undone_without_waiting_for_the_timer() -> Result<()> {
+fn every_change_of_the_agents_table_is_reverted_at_once() -> Result<()> {
     Cluster::new(1).without_timer().test(|cluster| {
         let node = cluster.node(1)?;
         let before = table(node)?;
@@ -133,8 +133,7 @@ fn passes_for_tables(node: &Member) -> usize {
 }
 
 #[test]
-fn what_others_do_to_their_tables_starts_no_pass_and_neither_does_what_it_writes_itself_for_ever()
--> Result<()> {
+fn changes_of_foreign_tables_and_the_agents_own_writes_start_no_further_passes() -> Result<()> {
     Cluster::new(1).without_timer().test(|cluster| {
         let node = cluster.node(1)?;
         let whole = table(node)?;

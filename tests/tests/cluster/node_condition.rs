@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use weir_tests::lab::{Cluster, until};
 
 #[test]
-fn without_an_api_server_the_condition_cannot_be_set_and_that_is_said() -> Result<()> {
+fn without_an_api_server_the_agent_logs_the_condition_that_it_cannot_clear() -> Result<()> {
     Cluster::new(1).flag("--resync-seconds=1").test(|cluster| {
         let (node, manifests) = (cluster.node(1)?, cluster.manifests()?);
         let yaml = node.manifest().yaml();

@@ -34,17 +34,17 @@ fn stays(flag: &str, on: bool) -> Result<()> {
 }
 
 #[test]
-fn checksums_are_left_to_the_kernel_if_the_agent_is_told_so() -> Result<()> {
+fn tx_checksum_off_turns_the_offload_off() -> Result<()> {
     stays("--tx-checksum=off", false)
 }
 
 #[test]
-fn checksums_are_computed_by_the_device_if_the_agent_is_told_so() -> Result<()> {
+fn tx_checksum_on_turns_the_offload_on() -> Result<()> {
     stays("--tx-checksum=on", true)
 }
 
 #[test]
-fn on_a_kernel_whose_offload_is_right_the_choice_is_left_to_its_owner() -> Result<()> {
+fn without_the_flag_the_agent_keeps_the_offload_setting_of_a_correct_kernel() -> Result<()> {
     Cluster::new(1).without_timer().test(|cluster| {
         let node = cluster.node(1)?;
         ensure!(is_on(node)?, "it was turned off");

@@ -31,12 +31,12 @@ fn mtu_is(builder: Builder, mtu: u32) -> Result<()> {
 }
 
 #[test]
-fn a_tunnel_over_ipv4_takes_50_bytes() -> Result<()> {
+fn a_tunnel_over_ipv4_reduces_the_mtu_by_50_bytes() -> Result<()> {
     mtu_is(Cluster::new(2).pods(Families::Dual), 1450)
 }
 
 #[test]
-fn a_tunnel_over_ipv6_takes_70_bytes() -> Result<()> {
+fn a_tunnel_over_ipv6_reduces_the_mtu_by_70_bytes() -> Result<()> {
     mtu_is(Cluster::new(2).pods(Families::Dual).underlay(Families::V6), 1430)
 }
 
@@ -46,7 +46,7 @@ fn without_a_tunnel_pods_have_the_uplinks_mtu() -> Result<()> {
 }
 
 #[test]
-fn the_tunnel_leaves_jumbo_frames_their_size() -> Result<()> {
+fn the_tunnel_passes_jumbo_frames() -> Result<()> {
     mtu_is(Cluster::new(2).mtu(9000), 8950)
 }
 
@@ -69,7 +69,7 @@ fn change_mtu(cluster: &Cluster, mtu: u32) -> Result<()> {
 }
 
 #[test]
-fn new_pods_follow_an_uplink_whose_mtu_shrinks_and_old_ones_still_reach_them() -> Result<()> {
+fn new_pods_follow_a_smaller_mtu_and_old_pods_still_reach_them() -> Result<()> {
     Cluster::new(2).without_timer().test(|cluster| {
         let old = pod_everywhere(cluster, "old")?;
         change_mtu(cluster, 1400)?;
@@ -81,7 +81,7 @@ fn new_pods_follow_an_uplink_whose_mtu_shrinks_and_old_ones_still_reach_them() -
 }
 
 #[test]
-fn new_pods_follow_an_uplink_whose_mtu_grows_and_old_ones_still_reach_them() -> Result<()> {
+fn new_pods_follow_a_larger_mtu_and_old_pods_still_reach_them() -> Result<()> {
     Cluster::new(2).without_timer().test(|cluster| {
         let old = pod_everywhere(cluster, "old")?;
         change_mtu(cluster, 1600)?;

@@ -17,7 +17,7 @@ fn recreations(first: &NodeManifest) -> Result<[NodeManifest; 3]> {
 }
 
 #[test]
-fn a_peer_that_is_added_is_known_and_one_that_is_removed_is_forgotten() -> Result<()> {
+fn entries_follow_added_and_removed_peers() -> Result<()> {
     Cluster::new(1).without_timer().test(|cluster| {
         let (node, manifests) = (cluster.node(1)?, cluster.manifests()?);
         let (a, b) = (fake_node(50), fake_node(51));
@@ -33,7 +33,7 @@ fn a_peer_that_is_added_is_known_and_one_that_is_removed_is_forgotten() -> Resul
 }
 
 #[test]
-fn a_peer_that_is_created_anew_replaces_the_old_one() -> Result<()> {
+fn a_recreated_peer_replaces_the_old_one() -> Result<()> {
     Cluster::new(1).without_timer().test(|cluster| {
         let (node, manifests) = (cluster.node(1)?, cluster.manifests()?);
         let (first, other) = (fake_node(50), fake_node(51));
@@ -51,7 +51,7 @@ fn a_peer_that_is_created_anew_replaces_the_old_one() -> Result<()> {
 }
 
 #[test]
-fn a_peer_that_is_created_anew_at_once_replaces_the_old_one() -> Result<()> {
+fn a_peer_recreated_at_once_replaces_the_old_one() -> Result<()> {
     Cluster::new(1).without_timer().test(|cluster| {
         let (node, manifests) = (cluster.node(1)?, cluster.manifests()?);
         let (first, other) = (fake_node(50), fake_node(51));
@@ -67,7 +67,7 @@ fn a_peer_that_is_created_anew_at_once_replaces_the_old_one() -> Result<()> {
 }
 
 #[test]
-fn two_peers_that_swap_their_subnets_keep_nothing_of_each_other() -> Result<()> {
+fn two_peers_may_swap_their_subnets() -> Result<()> {
     Cluster::new(1).without_timer().test(|cluster| {
         let (node, manifests) = (cluster.node(1)?, cluster.manifests()?);
         let (a, b) = (fake_node(50), fake_node(51));
@@ -83,7 +83,7 @@ fn two_peers_that_swap_their_subnets_keep_nothing_of_each_other() -> Result<()> 
 }
 
 #[test]
-fn the_annotation_of_a_peer_overrides_its_address() -> Result<()> {
+fn the_underlay_ip_annotation_overrides_a_peers_address() -> Result<()> {
     Cluster::new(1).test(|cluster| {
         let (node, manifests) = (cluster.node(1)?, cluster.manifests()?);
         let peer = fake_node(50);
@@ -93,7 +93,7 @@ fn the_annotation_of_a_peer_overrides_its_address() -> Result<()> {
 }
 
 #[test]
-fn a_node_that_joins_late_is_reached_by_pods_that_were_there() -> Result<()> {
+fn existing_pods_reach_a_node_that_joins_later() -> Result<()> {
     Cluster::new(2).separate_manifests().without_timer().stopped().test(|cluster| {
         let (a, b) = (cluster.node(1)?, cluster.node(2)?);
         cluster.manifests_of(a)?.remove(b.manifest())?;

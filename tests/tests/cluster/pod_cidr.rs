@@ -8,7 +8,7 @@ use weir_tests::lab::{Cluster, Families, Observe, until};
 use crate::fixture::new_pods_talk;
 
 #[test]
-fn an_agent_without_a_subnet_waits_and_says_what_to_do() -> Result<()> {
+fn an_agent_without_a_subnet_waits_and_logs_what_to_do() -> Result<()> {
     Cluster::new(2).without_timer().stopped().test(|cluster| {
         let (node, manifests) = (cluster.node(1)?, cluster.manifests()?);
         let none: [&str; 0] = [];
@@ -69,7 +69,7 @@ fn bridge_configuration_and_peers_follow_a_new_subnet() -> Result<()> {
 }
 
 #[test]
-fn a_subnet_that_changed_while_the_agent_was_down_is_followed() -> Result<()> {
+fn a_change_of_the_subnet_while_the_agent_was_down_is_applied() -> Result<()> {
     Cluster::new(2).without_timer().test(|cluster| {
         let [node, peer] = cluster.nodes() else { anyhow::bail!("not two nodes") };
         node.pod("old")?.detach()?;

@@ -14,7 +14,7 @@ fn status(cni: &Cni) -> Result<()> {
 }
 
 #[test]
-fn the_configuration_for_runtimes_comes_last() -> Result<()> {
+fn the_cni_configuration_is_written_last() -> Result<()> {
     Cluster::new(1).stopped().test(|cluster| {
         let (node, manifests) = (cluster.node(1)?, cluster.manifests()?);
         let peers: Vec<NodeManifest> = (20..=220).map(fake_node).collect();
@@ -35,7 +35,7 @@ fn the_configuration_for_runtimes_comes_last() -> Result<()> {
 }
 
 #[test]
-fn the_configuration_is_that_of_the_node() -> Result<()> {
+fn the_cni_configuration_has_the_settings_of_the_node() -> Result<()> {
     Cluster::new(1).pods(Families::Dual).test(|cluster| {
         let node = cluster.node(1)?;
         let list: Value = serde_json::from_slice(&fs::read(node.conflist())?)?;
@@ -60,7 +60,7 @@ fn the_configuration_is_that_of_the_node() -> Result<()> {
 }
 
 #[test]
-fn before_the_agent_has_been_there_since_the_boot_pods_are_refused() -> Result<()> {
+fn pods_are_refused_until_the_agent_has_run_since_the_boot() -> Result<()> {
     Cluster::new(1).test(|cluster| {
         let node = cluster.node(1)?;
         node.pod("before")?.detach()?;
@@ -83,7 +83,7 @@ fn before_the_agent_has_been_there_since_the_boot_pods_are_refused() -> Result<(
 }
 
 #[test]
-fn the_plugin_is_installed_and_a_newer_one_replaces_it() -> Result<()> {
+fn the_agent_installs_the_plugin_and_replaces_an_older_one() -> Result<()> {
     Cluster::new(1).test(|cluster| {
         let node = cluster.node(1)?;
         let installed = node.machine().dir().join("bin/weir-cni");

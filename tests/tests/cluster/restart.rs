@@ -46,7 +46,7 @@ fn replace(cluster: &Cluster, signal: Signal) -> Result<()> {
 }
 
 #[test]
-fn no_packet_is_lost_when_the_agent_is_killed_and_started_again() -> Result<()> {
+fn no_packet_is_lost_when_the_agent_is_killed_and_restarted() -> Result<()> {
     let builder = Cluster::new(2).pods(Families::Dual);
     nothing_is_lost(builder, |cluster| replace(cluster, Signal::KILL))
 }
@@ -64,7 +64,7 @@ fn no_packet_is_lost_without_a_tunnel_either() -> Result<()> {
 }
 
 #[test]
-fn an_agent_that_is_killed_at_any_time_of_its_start_leaves_what_the_next_one_needs() -> Result<()> {
+fn an_agent_killed_at_any_time_of_its_start_loses_no_packet() -> Result<()> {
     nothing_is_lost(Cluster::new(2), |cluster| {
         let node = cluster.node(1)?;
         node.kill_agent()?;
@@ -80,7 +80,7 @@ fn an_agent_that_is_killed_at_any_time_of_its_start_leaves_what_the_next_one_nee
 }
 
 #[test]
-fn an_agent_that_ends_leaves_everything_where_it_is() -> Result<()> {
+fn an_agent_that_ends_keeps_all_entries() -> Result<()> {
     Cluster::new(2).test(|cluster| {
         let node = cluster.node(1)?;
         let before = Entries::of(node)?;

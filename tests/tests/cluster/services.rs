@@ -156,7 +156,7 @@ fn dual_stack_pods_reach_a_service_in_both_families_by_routes() -> Result<()> {
 }
 
 #[test]
-fn pods_reach_services_by_the_stack_where_the_fast_path_is_off() -> Result<()> {
+fn pods_reach_services_through_the_stack_if_the_fast_path_is_off() -> Result<()> {
     reaches_both(Cluster::new(2).flag("--fast-path=false"), Families::Dual)
 }
 

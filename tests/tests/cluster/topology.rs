@@ -18,7 +18,7 @@ fn nodes_reach_each_other_and_the_outside_over_both_families() -> Result<()> {
 }
 
 #[test]
-fn nothing_of_a_cluster_is_in_the_root_namespace() -> Result<()> {
+fn a_cluster_leaves_the_root_namespace_unchanged() -> Result<()> {
     let interfaces = || -> Result<Vec<String>> {
         let names = std::fs::read_dir("/sys/class/net")?;
         names.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
@@ -35,7 +35,7 @@ fn nothing_of_a_cluster_is_in_the_root_namespace() -> Result<()> {
 }
 
 #[test]
-fn what_a_node_has_is_compared_with_what_it_should_have() -> Result<()> {
+fn check_peers_compares_a_nodes_entries_with_the_expected_ones() -> Result<()> {
     Cluster::new(1).mode(Mode::DirectRouting).stopped().test(|cluster| {
         let node = cluster.node(1)?;
         let near = NodeManifest::new("near")
@@ -68,7 +68,7 @@ fn what_a_node_has_is_compared_with_what_it_should_have() -> Result<()> {
 }
 
 #[test]
-fn an_underlay_has_the_mtu_it_is_given() -> Result<()> {
+fn an_underlay_has_the_configured_mtu() -> Result<()> {
     Cluster::new(2).mtu(1400).stopped().test(|cluster| {
         let (a, b) = (cluster.node(1)?, cluster.node(2)?);
         let largest =

@@ -8,7 +8,7 @@ use weir_tests::lab::{Cluster, Families, Mode, Observe, Stack, until};
 use crate::fixture::{all_talk, new_pods_talk, pod_everywhere};
 
 #[test]
-fn it_went_down_and_is_up_again() -> Result<()> {
+fn entries_are_restored_after_the_uplink_was_down() -> Result<()> {
     for mode in [Mode::Vxlan, Mode::HostGw, Mode::DirectRouting] {
         Cluster::new(2).mode(mode).pods(Families::Dual).without_timer().test(|cluster| {
             let pods = pod_everywhere(cluster, "pod")?;
@@ -24,7 +24,7 @@ fn it_went_down_and_is_up_again() -> Result<()> {
 }
 
 #[test]
-fn it_was_away_while_a_peer_came() -> Result<()> {
+fn a_peer_added_while_the_uplink_was_down_gets_entries() -> Result<()> {
     Cluster::new(2).mode(Mode::HostGw).without_timer().test(|cluster| {
         let (node, peer) = (cluster.node(1)?, crate::fixture::fake_node(50));
         let known = cluster.node(2)?.manifest().clone();
@@ -74,13 +74,13 @@ fn address_changes(mode: Mode, told_first: bool) -> Result<()> {
 }
 
 #[test]
-fn its_address_changes_and_then_the_world_is_told() -> Result<()> {
+fn a_node_may_change_its_address_before_its_manifest_changes() -> Result<()> {
     address_changes(Mode::Vxlan, false)?;
     address_changes(Mode::HostGw, false)
 }
 
 #[test]
-fn the_world_is_told_and_then_its_address_changes() -> Result<()> {
+fn a_nodes_manifest_may_change_before_its_address_changes() -> Result<()> {
     address_changes(Mode::Vxlan, true)?;
     address_changes(Mode::HostGw, true)
 }

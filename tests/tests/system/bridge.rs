@@ -21,7 +21,7 @@ fn the_bridge_is_the_gateway_of_every_subnet() -> Result<()> {
 }
 
 #[test]
-fn the_bridge_has_the_name_and_the_gateway_of_the_configuration() -> Result<()> {
+fn the_bridge_has_the_configured_name_and_gateway() -> Result<()> {
     let range = json!([[{ "subnet": "10.1.0.0/24", "gateway": "10.1.0.200" }]]);
     let Fixture { node, pod, added, .. } =
         one_pod(Config::with_ranges(range).with("bridge", "pods0"))?;
@@ -33,7 +33,7 @@ fn the_bridge_has_the_name_and_the_gateway_of_the_configuration() -> Result<()> 
 }
 
 #[test]
-fn the_bridge_routes_and_neither_redirects_nor_listens_to_routers() -> Result<()> {
+fn the_bridge_forwards_sends_no_redirects_and_ignores_router_advertisements() -> Result<()> {
     let node = Node::new()?;
     // What the plugin must set is set to the contrary for the interfaces to come.
     for (name, value) in [
@@ -77,7 +77,7 @@ fn the_bridge_keeps_its_mac_address_when_ports_come_and_go() -> Result<()> {
 }
 
 #[test]
-fn an_existing_bridge_is_used_as_it_is() -> Result<()> {
+fn an_existing_bridge_is_used() -> Result<()> {
     let node = Node::new()?;
     node.sh("ip link add weir0 address 02:00:00:00:00:01 type bridge")?;
     let cni = Cni::new(&node, Config::new("10.1.0.0/24"))?;
@@ -91,7 +91,7 @@ fn an_existing_bridge_is_used_as_it_is() -> Result<()> {
 }
 
 #[test]
-fn a_bridge_without_a_free_port_is_an_error_that_says_so_and_leaves_nothing() -> Result<()> {
+fn add_on_a_bridge_without_a_free_port_fails_with_a_clear_error_and_leaves_nothing() -> Result<()> {
     let Fixture { node, cni, pod: _pod, .. } = one_pod(Config::new("10.1.0.0/16"))?;
     // The kernel lets a bridge have 1,023 ports, and one pod is there.
     let links: String = (1..=1022)

@@ -22,7 +22,7 @@ fn complaint(damage: impl FnOnce(&Fixture) -> Result<()>) -> Result<String> {
 }
 
 #[test]
-fn a_healthy_pod_passes_again_and_again() -> Result<()> {
+fn check_of_a_healthy_pod_can_be_repeated() -> Result<()> {
     let Fixture { cni, pod, added, .. } = healthy()?;
     for _ in 0..3 {
         cni.check(&pod, &added)?;
@@ -31,7 +31,7 @@ fn a_healthy_pod_passes_again_and_again() -> Result<()> {
 }
 
 #[test]
-fn damage_in_the_pod_is_found_and_named() -> Result<()> {
+fn check_names_damage_in_the_pod() -> Result<()> {
     for (damage, named) in [
         ("ip addr del 10.1.0.2/24 dev eth0", "10.1.0.2"),
         ("ip -6 addr del fd00:1::2/64 dev eth0", "fd00:1::2"),
@@ -52,7 +52,7 @@ fn damage_in_the_pod_is_found_and_named() -> Result<()> {
 }
 
 #[test]
-fn an_interface_that_lost_its_name_is_missed() -> Result<()> {
+fn check_finds_a_renamed_interface() -> Result<()> {
     let said = complaint(|fixture| {
         for line in ["ip link set eth0 down", "ip link set eth0 name net9", "ip link set net9 up"] {
             fixture.pod.sh(line)?;
@@ -64,7 +64,7 @@ fn an_interface_that_lost_its_name_is_missed() -> Result<()> {
 }
 
 #[test]
-fn damage_on_the_node_is_found_and_named() -> Result<()> {
+fn check_names_damage_on_the_node() -> Result<()> {
     for (damage, named) in [
         ("ip link set HOST nomaster", "weir0"),
         ("ip link set HOST mtu 1400", "mtu"),
@@ -83,7 +83,7 @@ fn damage_on_the_node_is_found_and_named() -> Result<()> {
 }
 
 #[test]
-fn a_gateway_that_is_gone_is_missed() -> Result<()> {
+fn check_finds_a_missing_gateway() -> Result<()> {
     for gateway in ["10.1.0.1/24", "fd00:1::1/64"] {
         let said = complaint(|fixture| {
             fixture.node.sh(&format!("ip addr del {gateway} dev weir0")).map(drop)
@@ -95,7 +95,7 @@ fn a_gateway_that_is_gone_is_missed() -> Result<()> {
 }
 
 #[test]
-fn a_forwarding_entry_that_is_gone_is_missed() -> Result<()> {
+fn check_finds_a_missing_fdb_entry() -> Result<()> {
     let mac = "0a:58:0a:01:00:02";
     let said = complaint(|fixture| {
         let host = &fixture.added.host()?.name;
@@ -106,7 +106,7 @@ fn a_forwarding_entry_that_is_gone_is_missed() -> Result<()> {
 }
 
 #[test]
-fn another_bridge_is_not_the_right_one() -> Result<()> {
+fn check_finds_the_host_side_on_another_bridge() -> Result<()> {
     let said = complaint(|fixture| {
         let host = &fixture.added.host()?.name;
         fixture.node.sh("ip link add other type bridge")?;
@@ -118,7 +118,7 @@ fn another_bridge_is_not_the_right_one() -> Result<()> {
 }
 
 #[test]
-fn a_reservation_that_is_gone_is_missed() -> Result<()> {
+fn check_finds_a_missing_reservation() -> Result<()> {
     let said =
         complaint(|fixture| Ok(std::fs::remove_file(fixture.cni.store()?.join("10.1.0.2"))?))?;
     ensure!(said.contains("10.1.0.2"), "{said}");
@@ -126,7 +126,7 @@ fn a_reservation_that_is_gone_is_missed() -> Result<()> {
 }
 
 #[test]
-fn a_reservation_that_belongs_to_another_is_missed() -> Result<()> {
+fn check_finds_a_reservation_of_another_container() -> Result<()> {
     let said = complaint(|fixture| {
         let file = fixture.cni.store()?.join("10.1.0.2");
         Ok(std::fs::write(file, "someone-else\r\neth0")?)
@@ -144,7 +144,7 @@ fn check_needs_the_previous_result() -> Result<()> {
 }
 
 #[test]
-fn results_of_other_plugins_in_the_chain_are_tolerated() -> Result<()> {
+fn check_tolerates_interfaces_of_other_plugins_in_the_chain() -> Result<()> {
     let Fixture { cni, pod, mut added, .. } = healthy()?;
     let interfaces = added.raw["interfaces"].as_array_mut().context("no interfaces")?;
     interfaces.push(json!({ "name": "tun7", "mac": "02:00:00:00:00:07" }));
@@ -152,7 +152,7 @@ fn results_of_other_plugins_in_the_chain_are_tolerated() -> Result<()> {
 }
 
 #[test]
-fn a_namespace_that_is_gone_is_an_error() -> Result<()> {
+fn check_without_the_namespace_is_an_error() -> Result<()> {
     let Fixture { cni, mut pod, added, .. } = healthy()?;
     pod.remove_netns()?;
     let outcome = cni.check(&pod, &added);

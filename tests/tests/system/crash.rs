@@ -71,7 +71,7 @@ fn clean_up(cni: &Cni, pod: &Pod, number: u32) -> Result<()> {
 }
 
 #[test]
-fn an_add_that_was_killed_leaves_nothing_after_del_or_gc() -> Result<()> {
+fn a_killed_add_leaves_nothing_after_del_or_gc() -> Result<()> {
     let Fixture { node, cni } = setup()?;
     let pod = node.pod("a")?;
     let mut instants = Instants::new(|| cni.add(&pod).map(drop))?;
@@ -95,7 +95,7 @@ fn an_add_that_was_killed_leaves_nothing_after_del_or_gc() -> Result<()> {
 }
 
 #[test]
-fn a_del_that_was_killed_leaves_nothing_after_the_next() -> Result<()> {
+fn a_killed_del_leaves_nothing_after_the_next_del() -> Result<()> {
     let Fixture { node, cni } = setup()?;
     let pod = node.pod("a")?;
     cni.add(&pod)?;
@@ -113,7 +113,7 @@ fn a_del_that_was_killed_leaves_nothing_after_the_next() -> Result<()> {
 }
 
 #[test]
-fn an_add_that_was_killed_does_not_stop_others() -> Result<()> {
+fn a_killed_add_does_not_block_other_pods() -> Result<()> {
     let Fixture { node, cni } = setup()?;
     let (dying, living) = (node.pod("dying")?, node.pod("living")?);
     let mut instants = Instants::new(|| cni.add(&living).map(drop))?;

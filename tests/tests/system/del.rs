@@ -12,7 +12,7 @@ fn one_pod() -> Result<Fixture> {
 }
 
 #[test]
-fn a_container_that_was_never_added_can_be_deleted() -> Result<()> {
+fn del_of_a_container_that_was_never_added_succeeds() -> Result<()> {
     let node = Node::new()?;
     let cni = Cni::new(&node, Config::new("10.1.0.0/24"))?;
     cni.del(&node.pod("a")?)?;
@@ -22,7 +22,7 @@ fn a_container_that_was_never_added_can_be_deleted() -> Result<()> {
 }
 
 #[test]
-fn deleting_twice_is_as_good_as_once() -> Result<()> {
+fn del_can_be_repeated() -> Result<()> {
     let Fixture { cni, pod, .. } = one_pod()?;
     for _ in 0..3 {
         cni.del(&pod)?;
@@ -32,7 +32,7 @@ fn deleting_twice_is_as_good_as_once() -> Result<()> {
 }
 
 #[test]
-fn a_del_that_waits_for_the_kernel_leaves_as_little() -> Result<()> {
+fn del_with_wait_for_removal_leaves_nothing() -> Result<()> {
     let node = Node::new()?;
     let cni = Cni::new(&node, Config::new("10.1.0.0/24").with("waitForRemoval", true))?;
     let pod = node.pod("a")?;
@@ -44,7 +44,7 @@ fn a_del_that_waits_for_the_kernel_leaves_as_little() -> Result<()> {
 }
 
 #[test]
-fn a_namespace_that_is_gone_is_no_obstacle() -> Result<()> {
+fn del_succeeds_without_the_namespace() -> Result<()> {
     let Fixture { cni, mut pod, .. } = one_pod()?;
     pod.remove_netns()?;
     cni.del(&pod)?;
@@ -52,7 +52,7 @@ fn a_namespace_that_is_gone_is_no_obstacle() -> Result<()> {
 }
 
 #[test]
-fn a_namespace_that_was_unmounted_is_no_obstacle() -> Result<()> {
+fn del_succeeds_with_an_unmounted_namespace() -> Result<()> {
     let Fixture { cni, mut pod, .. } = one_pod()?;
     pod.unmount()?;
     cni.del(&pod)?;
@@ -60,7 +60,7 @@ fn a_namespace_that_was_unmounted_is_no_obstacle() -> Result<()> {
 }
 
 #[test]
-fn a_namespace_that_is_not_told_is_no_obstacle() -> Result<()> {
+fn del_succeeds_without_cni_netns() -> Result<()> {
     let Fixture { cni, pod, .. } = one_pod()?;
     cni.call("DEL").pod(&pod).without("CNI_NETNS").run()?.silent()?;
     cni.ensure_nothing_left()?;
@@ -72,7 +72,7 @@ fn a_namespace_that_is_not_told_is_no_obstacle() -> Result<()> {
 }
 
 #[test]
-fn an_interface_that_is_gone_is_no_obstacle() -> Result<()> {
+fn del_succeeds_without_the_interface() -> Result<()> {
     let Fixture { cni, pod, .. } = one_pod()?;
     pod.sh("ip link del eth0")?;
     cni.del(&pod)?;
@@ -80,7 +80,7 @@ fn an_interface_that_is_gone_is_no_obstacle() -> Result<()> {
 }
 
 #[test]
-fn a_bridge_that_is_gone_is_no_obstacle() -> Result<()> {
+fn del_succeeds_without_the_bridge() -> Result<()> {
     let Fixture { node, cni, pod, .. } = one_pod()?;
     node.sh("ip link del weir0")?;
     cni.del(&pod)?;
@@ -88,7 +88,7 @@ fn a_bridge_that_is_gone_is_no_obstacle() -> Result<()> {
 }
 
 #[test]
-fn a_record_that_is_gone_is_no_obstacle() -> Result<()> {
+fn del_succeeds_without_the_record() -> Result<()> {
     let Fixture { cni, pod, added, .. } = one_pod()?;
     fs::remove_file(cni.records_dir()?.join(format!("{}.json", added.host()?.name)))?;
     cni.del(&pod)?;
@@ -96,7 +96,7 @@ fn a_record_that_is_gone_is_no_obstacle() -> Result<()> {
 }
 
 #[test]
-fn directories_that_are_gone_are_no_obstacle() -> Result<()> {
+fn del_succeeds_without_the_directories() -> Result<()> {
     let Fixture { cni, pod, .. } = one_pod()?;
     fs::remove_dir_all(cni.store()?)?;
     fs::remove_dir_all(cni.records_dir()?)?;
@@ -107,7 +107,7 @@ fn directories_that_are_gone_are_no_obstacle() -> Result<()> {
 }
 
 #[test]
-fn a_node_that_lost_everything_is_no_obstacle() -> Result<()> {
+fn del_succeeds_on_a_node_that_lost_all_state() -> Result<()> {
     let Fixture { node, cni, mut pod, .. } = one_pod()?;
     pod.remove_netns()?;
     node.sh("ip link del weir0")?;
@@ -119,7 +119,7 @@ fn a_node_that_lost_everything_is_no_obstacle() -> Result<()> {
 }
 
 #[test]
-fn others_keep_what_is_theirs() -> Result<()> {
+fn del_keeps_the_state_of_other_pods() -> Result<()> {
     let Fixture { node, cni, pod, .. } = one_pod()?;
     let other = node.pod("b")?;
     let added = cni.add(&other)?;
@@ -131,7 +131,7 @@ fn others_keep_what_is_theirs() -> Result<()> {
 }
 
 #[test]
-fn an_address_that_somebody_else_has_by_now_stays_with_him() -> Result<()> {
+fn del_keeps_an_address_that_another_container_has_reserved_since() -> Result<()> {
     let Fixture { cni, pod, added, .. } = one_pod()?;
     let file = cni.store()?.join(added.address()?.to_string());
     fs::write(&file, "someone-else\r\neth0")?;
@@ -142,7 +142,7 @@ fn an_address_that_somebody_else_has_by_now_stays_with_him() -> Result<()> {
 }
 
 #[test]
-fn a_container_whose_name_begins_alike_keeps_what_is_its() -> Result<()> {
+fn del_keeps_the_reservation_of_a_container_whose_id_has_the_same_prefix() -> Result<()> {
     let node = Node::new()?;
     let cni = Cni::new(&node, Config::new("10.1.0.0/24"))?;
     let (short, long) = (node.pod("a")?, node.pod("b")?);
@@ -156,7 +156,7 @@ fn a_container_whose_name_begins_alike_keeps_what_is_its() -> Result<()> {
 }
 
 #[test]
-fn an_interface_of_the_plugin_that_was_here_before_goes_too() -> Result<()> {
+fn del_removes_an_interface_of_the_previous_plugin() -> Result<()> {
     let node = Node::new()?;
     let cni = Cni::new(&node, Config::new("10.1.0.0/24"))?;
     let pod = node.pod("a")?;
@@ -171,7 +171,7 @@ fn an_interface_of_the_plugin_that_was_here_before_goes_too() -> Result<()> {
 }
 
 #[test]
-fn an_interface_that_no_reservation_belongs_to_is_not_ours() -> Result<()> {
+fn del_keeps_an_interface_without_a_reservation() -> Result<()> {
     // A runtime calls DEL after the ADD that failed because of this very interface.
     let node = Node::new()?;
     let cni = Cni::new(&node, Config::new("10.1.0.0/24"))?;
@@ -184,7 +184,7 @@ fn an_interface_that_no_reservation_belongs_to_is_not_ours() -> Result<()> {
 }
 
 #[test]
-fn a_namespace_that_is_the_nodes_own_loses_nothing() -> Result<()> {
+fn del_with_the_nodes_own_namespace_removes_nothing() -> Result<()> {
     // What a runtime passes for a pod in the host's network, or for one that it lost track of.
     let node = Node::new()?;
     node.add_uplink(1500)?;

@@ -11,7 +11,7 @@ fn setup() -> Result<(Node, Cni)> {
 }
 
 #[test]
-fn a_variable_that_is_missing_is_named() -> Result<()> {
+fn an_error_names_the_missing_variable() -> Result<()> {
     let (node, cni) = setup()?;
     let pod = node.pod("a")?;
     for (verb, variables) in [
@@ -33,7 +33,7 @@ fn a_variable_that_is_missing_is_named() -> Result<()> {
 }
 
 #[test]
-fn a_command_that_is_missing_or_not_known_is_an_error_of_the_environment() -> Result<()> {
+fn a_missing_or_unknown_command_is_an_environment_error() -> Result<()> {
     let (node, cni) = setup()?;
     let pod = node.pod("a")?;
     for call in [
@@ -49,7 +49,7 @@ fn a_command_that_is_missing_or_not_known_is_an_error_of_the_environment() -> Re
 }
 
 #[test]
-fn names_that_the_specification_forbids_are_errors_of_the_environment() -> Result<()> {
+fn forbidden_names_are_environment_errors() -> Result<()> {
     let (node, cni) = setup()?;
     let pod = node.pod("a")?;
     let bad = [
@@ -73,7 +73,7 @@ fn names_that_the_specification_forbids_are_errors_of_the_environment() -> Resul
 }
 
 #[test]
-fn a_variable_that_is_not_utf8_is_an_error_of_the_environment() -> Result<()> {
+fn a_variable_that_is_not_utf8_is_an_environment_error() -> Result<()> {
     use std::os::unix::ffi::OsStrExt;
     let (node, cni) = setup()?;
     let pod = node.pod("a")?;
@@ -87,7 +87,7 @@ fn a_variable_that_is_not_utf8_is_an_error_of_the_environment() -> Result<()> {
 }
 
 #[test]
-fn a_wish_in_the_arguments_that_is_not_an_address_is_an_error_of_the_environment() -> Result<()> {
+fn an_invalid_address_in_cni_args_is_an_environment_error() -> Result<()> {
     let (node, cni) = setup()?;
     let pod = node.pod("a")?;
     for args in ["IP=nonsense", "IP=10.1.0.300", "MAC=nonsense", "MAC=01:02:03"] {
@@ -99,7 +99,7 @@ fn a_wish_in_the_arguments_that_is_not_an_address_is_an_error_of_the_environment
 }
 
 #[test]
-fn a_namespace_that_is_not_there_is_an_error_of_input_and_output() -> Result<()> {
+fn a_missing_namespace_is_an_io_error() -> Result<()> {
     let (node, cni) = setup()?;
     let mut gone = node.pod("gone")?;
     gone.remove_netns()?;
@@ -115,7 +115,7 @@ fn a_namespace_that_is_not_there_is_an_error_of_input_and_output() -> Result<()>
 }
 
 #[test]
-fn a_directory_that_cannot_be_made_is_an_error_of_input_and_output() -> Result<()> {
+fn a_directory_that_cannot_be_created_is_an_io_error() -> Result<()> {
     let (node, cni) = setup()?;
     let file = node.dir().join("file");
     std::fs::write(&file, "")?;
@@ -132,7 +132,7 @@ fn a_directory_that_cannot_be_made_is_an_error_of_input_and_output() -> Result<(
 }
 
 #[test]
-fn a_key_with_a_wrong_value_is_named() -> Result<()> {
+fn an_error_names_the_key_with_an_invalid_value() -> Result<()> {
     let (node, cni) = setup()?;
     let pod = node.pod("a")?;
     let ranges = |ranges| move |config: Config| config.with_ipam("ranges", ranges);
@@ -201,7 +201,7 @@ fn a_key_with_a_wrong_value_is_named() -> Result<()> {
 }
 
 #[test]
-fn the_nodes_own_namespace_is_no_containers() -> Result<()> {
+fn add_refuses_the_nodes_own_namespace() -> Result<()> {
     let (node, cni) = setup()?;
     let before = node.links()?;
     let call = cni
@@ -216,7 +216,7 @@ fn the_nodes_own_namespace_is_no_containers() -> Result<()> {
 }
 
 #[test]
-fn a_store_that_is_locked_means_try_again() -> Result<()> {
+fn a_locked_store_is_a_try_again_error() -> Result<()> {
     let (node, cni) = setup()?;
     let (a, b) = (node.pod("a")?, node.pod("b")?);
     cni.add(&a)?;

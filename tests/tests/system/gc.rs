@@ -13,7 +13,7 @@ fn setup() -> Result<(Node, Cni)> {
 }
 
 #[test]
-fn valid_attachments_stay_and_the_others_go() -> Result<()> {
+fn gc_keeps_valid_attachments_and_removes_the_others() -> Result<()> {
     let (node, cni) = setup()?;
     let (a, b, c) = (node.pod("a")?, node.pod("b")?, node.pod("c")?);
     let (_, kept, _) = (cni.add(&a)?, cni.add(&b)?, cni.add(&c)?);
@@ -29,7 +29,7 @@ fn valid_attachments_stay_and_the_others_go() -> Result<()> {
 }
 
 #[test]
-fn an_attachment_is_a_container_and_an_interface() -> Result<()> {
+fn gc_identifies_an_attachment_by_container_and_interface() -> Result<()> {
     let (node, cni) = setup()?;
     let pod = node.pod("a")?;
     let kept = cni.add(&pod)?;
@@ -42,7 +42,7 @@ fn an_attachment_is_a_container_and_an_interface() -> Result<()> {
 }
 
 #[test]
-fn nothing_to_do_is_not_an_error() -> Result<()> {
+fn gc_succeeds_when_there_is_nothing_to_remove() -> Result<()> {
     let (node, cni) = setup()?;
     cni.gc(&[])?;
     ensure!(node.find_link("weir0")?.is_none());
@@ -56,7 +56,7 @@ fn nothing_to_do_is_not_an_error() -> Result<()> {
 }
 
 #[test]
-fn a_reservation_without_anything_else_goes() -> Result<()> {
+fn gc_removes_a_reservation_without_interface_and_record() -> Result<()> {
     let (node, cni) = setup()?;
     let pod = node.pod("a")?;
     cni.add(&pod)?;
@@ -67,7 +67,7 @@ fn a_reservation_without_anything_else_goes() -> Result<()> {
 }
 
 #[test]
-fn an_interface_without_anything_else_goes() -> Result<()> {
+fn gc_removes_an_interface_without_reservation_and_record() -> Result<()> {
     let (node, cni) = setup()?;
     let pod = node.pod("a")?;
     let added = cni.add(&pod)?;
@@ -78,7 +78,7 @@ fn an_interface_without_anything_else_goes() -> Result<()> {
 }
 
 #[test]
-fn a_record_without_anything_else_goes() -> Result<()> {
+fn gc_removes_a_record_without_interface_and_reservation() -> Result<()> {
     let (node, cni) = setup()?;
     let mut pod = node.pod("a")?;
     cni.add(&pod)?;
@@ -90,7 +90,7 @@ fn a_record_without_anything_else_goes() -> Result<()> {
 }
 
 #[test]
-fn interfaces_of_others_stay() -> Result<()> {
+fn gc_keeps_interfaces_that_are_not_pods() -> Result<()> {
     let (node, cni) = setup()?;
     cni.add(&node.pod("a")?)?;
     for line in [
@@ -111,7 +111,7 @@ fn interfaces_of_others_stay() -> Result<()> {
 }
 
 #[test]
-fn other_networks_stay() -> Result<()> {
+fn gc_keeps_pods_of_other_networks() -> Result<()> {
     let (node, cni) = setup()?;
     let second =
         Cni::new(&node, Config::new("10.2.0.0/24").with("name", "second").with("bridge", "weir1"))?;
@@ -126,7 +126,7 @@ fn other_networks_stay() -> Result<()> {
 }
 
 #[test]
-fn another_network_on_the_same_bridge_stays() -> Result<()> {
+fn gc_keeps_pods_of_another_network_on_the_same_bridge() -> Result<()> {
     let (node, cni) = setup()?;
     let range = json!([[{ "subnet": "10.1.0.0/24", "rangeStart": "10.1.0.100" }]]);
     let second = Cni::new(&node, Config::with_ranges(range).with("name", "second"))?;
@@ -140,7 +140,7 @@ fn another_network_on_the_same_bridge_stays() -> Result<()> {
 }
 
 #[test]
-fn a_list_of_the_wrong_type_is_refused_and_nothing_removed() -> Result<()> {
+fn gc_refuses_an_invalid_list_and_removes_nothing() -> Result<()> {
     let (node, cni) = setup()?;
     let pod = node.pod("a")?;
     let added = cni.add(&pod)?;
@@ -153,7 +153,7 @@ fn a_list_of_the_wrong_type_is_refused_and_nothing_removed() -> Result<()> {
 }
 
 #[test]
-fn a_pod_of_another_network_survives_a_second_add_that_was_killed() -> Result<()> {
+fn gc_keeps_a_pod_of_another_network_after_a_killed_second_add() -> Result<()> {
     let (node, cni) = setup()?;
     let second =
         Cni::new(&node, Config::new("10.2.0.0/24").with("name", "second").with("bridge", "weir1"))?;
@@ -168,7 +168,7 @@ fn a_pod_of_another_network_survives_a_second_add_that_was_killed() -> Result<()
 }
 
 #[test]
-fn a_list_that_is_missing_is_not_an_empty_one() -> Result<()> {
+fn gc_without_a_list_is_refused_and_removes_nothing() -> Result<()> {
     let (node, cni) = setup()?;
     let pod = node.pod("a")?;
     let added = cni.add(&pod)?;
@@ -178,7 +178,7 @@ fn a_list_that_is_missing_is_not_an_empty_one() -> Result<()> {
 }
 
 #[test]
-fn an_add_that_is_under_way_keeps_what_it_has_made() -> Result<()> {
+fn gc_keeps_the_state_of_an_add_in_progress() -> Result<()> {
     // The list was made before the ADD began: what the pod has so far is in no list.
     let (_node, cni) = setup()?;
     let pod = cni.node().pod("a")?;

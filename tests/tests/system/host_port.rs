@@ -5,7 +5,7 @@ use serde_json::json;
 use weir_tests::lab::{Cni, Config, Node};
 
 #[test]
-fn a_host_port_is_recorded_and_warned_about() -> Result<()> {
+fn a_host_port_is_recorded_and_causes_a_warning() -> Result<()> {
     let node = Node::new()?;
     let mappings = json!([
         { "hostPort": 8080, "containerPort": 80, "protocol": "tcp" },
@@ -35,7 +35,7 @@ fn a_host_port_is_recorded_and_warned_about() -> Result<()> {
 }
 
 #[test]
-fn a_pod_without_host_port_is_not_warned_about() -> Result<()> {
+fn a_pod_without_a_host_port_causes_no_warning() -> Result<()> {
     let node = Node::new()?;
     for runtime in [None, Some(json!([]))] {
         let mut config = Config::new("10.1.0.0/24");
@@ -52,7 +52,7 @@ fn a_pod_without_host_port_is_not_warned_about() -> Result<()> {
 }
 
 #[test]
-fn a_port_that_is_none_is_refused() -> Result<()> {
+fn an_invalid_host_port_is_refused() -> Result<()> {
     let node = Node::new()?;
     for mapping in [
         json!({ "hostPort": 70_000, "containerPort": 80, "protocol": "tcp" }),

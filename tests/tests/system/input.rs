@@ -31,7 +31,7 @@ fn nonsense() -> Vec<(&'static str, Vec<u8>)> {
 }
 
 #[test]
-fn what_is_no_json_is_refused_by_every_verb() -> Result<()> {
+fn every_verb_refuses_invalid_json() -> Result<()> {
     let (node, cni) = setup()?;
     let pod = node.pod("a")?;
     for (name, bytes) in nonsense() {
@@ -45,7 +45,7 @@ fn what_is_no_json_is_refused_by_every_verb() -> Result<()> {
 }
 
 #[test]
-fn json_that_is_no_object_is_refused_by_every_verb() -> Result<()> {
+fn every_verb_refuses_json_that_is_not_an_object() -> Result<()> {
     let (node, cni) = setup()?;
     let pod = node.pod("a")?;
     for text in ["null", "[]", "42", "\"text\"", "true", "1e400"] {
@@ -58,7 +58,7 @@ fn json_that_is_no_object_is_refused_by_every_verb() -> Result<()> {
 }
 
 #[test]
-fn a_document_that_is_too_large_is_refused_even_if_it_is_valid() -> Result<()> {
+fn a_valid_document_that_is_too_large_is_refused() -> Result<()> {
     let (node, cni) = setup()?;
     let pod = node.pod("a")?;
     let padded = cni.reconfigured(|config| config.with("padding", "x".repeat(5_000_000)));
@@ -72,7 +72,7 @@ fn a_document_that_is_too_large_is_refused_even_if_it_is_valid() -> Result<()> {
 }
 
 #[test]
-fn version_answers_whatever_is_on_standard_input() -> Result<()> {
+fn version_works_with_any_standard_input() -> Result<()> {
     let (_node, cni) = setup()?;
     let mut inputs = nonsense();
     for text in ["null", "[]", "{}", "{\"cniVersion\":7}", "{\"cniVersion\":\"0.1.0\"}"] {
@@ -89,7 +89,7 @@ fn version_answers_whatever_is_on_standard_input() -> Result<()> {
 }
 
 #[test]
-fn input_that_is_closed_is_as_empty() -> Result<()> {
+fn closed_standard_input_is_treated_as_empty() -> Result<()> {
     let (node, _cni) = setup()?;
     let program = weir_tests::lab::binary("weir-cni")?;
     let run = |verb: &str| {
@@ -109,7 +109,7 @@ fn input_that_is_closed_is_as_empty() -> Result<()> {
 }
 
 #[test]
-fn an_answer_that_nobody_reads_is_no_crash() -> Result<()> {
+fn the_plugin_does_not_crash_when_its_output_cannot_be_written() -> Result<()> {
     let (node, _cni) = setup()?;
     let program = weir_tests::lab::binary("weir-cni")?;
     let finished = node

@@ -21,7 +21,7 @@ fn the_pod_has_one_address_and_a_default_route() -> Result<()> {
 }
 
 #[test]
-fn the_interface_in_the_pod_has_the_name_that_was_asked_for() -> Result<()> {
+fn the_interface_in_the_pod_has_the_requested_name() -> Result<()> {
     let Fixture { node, cni, pod, added } = one_pod(Config::new("10.1.0.0/24"))?;
     // Two default routes would collide.
     let other = cni.reconfigured(|config| config.with("isDefaultGateway", false));
@@ -36,7 +36,7 @@ fn the_interface_in_the_pod_has_the_name_that_was_asked_for() -> Result<()> {
 }
 
 #[test]
-fn a_second_interface_does_not_take_the_default_route_away() -> Result<()> {
+fn a_second_interface_does_not_replace_the_default_route() -> Result<()> {
     let Fixture { node, pod, .. } = one_pod(Config::new("10.1.0.0/24"))?;
     let config = Config::new("10.2.0.0/24").with("name", "second").with("bridge", "weir1");
     let second = Cni::new(&node, config)?;
@@ -48,7 +48,7 @@ fn a_second_interface_does_not_take_the_default_route_away() -> Result<()> {
 }
 
 #[test]
-fn the_pods_mac_address_is_made_of_its_address() -> Result<()> {
+fn the_pods_mac_address_is_derived_from_its_ip_address() -> Result<()> {
     let Fixture { pod, .. } = one_pod(Config::new("10.1.200.0/24"))?;
     ensure!(pod.link("eth0")?.mac.as_deref() == Some("0a:58:0a:01:c8:02"));
     let Fixture { pod, .. } = one_pod(Config::dual_stack("fd00:1::/64", "10.1.200.0/24"))?;
@@ -75,7 +75,7 @@ fn the_host_side_is_a_hairpin_port_of_the_bridge() -> Result<()> {
 }
 
 #[test]
-fn the_host_sides_name_depends_on_container_and_interface_alone() -> Result<()> {
+fn the_host_sides_name_depends_only_on_container_and_interface() -> Result<()> {
     let first = one_pod(Config::new("10.1.0.0/24"))?;
     let second = one_pod(Config::new("10.7.0.0/24").with("mtu", 1400).with("name", "other"))?;
     ensure!(first.added.host()?.name == second.added.host()?.name);
@@ -83,7 +83,7 @@ fn the_host_sides_name_depends_on_container_and_interface_alone() -> Result<()> 
 }
 
 #[test]
-fn hairpin_can_be_turned_off() -> Result<()> {
+fn hairpin_mode_can_be_turned_off() -> Result<()> {
     let config = Config::new("10.1.0.0/24").with("hairpinMode", false);
     let Fixture { node, added, pod: _pod, .. } = one_pod(config)?;
     ensure!(!node.link(&added.host()?.name)?.info.port.hairpin);
@@ -102,7 +102,7 @@ fn the_default_route_can_be_turned_off() -> Result<()> {
 }
 
 #[test]
-fn the_host_side_carries_the_pods_name() -> Result<()> {
+fn the_host_sides_alias_is_the_pods_name() -> Result<()> {
     let node = Node::new()?;
     let cni = Cni::new(&node, Config::new("10.1.0.0/24"))?;
     let (known, unknown) = (node.pod("known")?, node.pod("unknown")?);
@@ -130,7 +130,7 @@ fn ipv6_addresses_are_usable_at_once() -> Result<()> {
 }
 
 #[test]
-fn a_pod_may_have_ipv6_alone() -> Result<()> {
+fn a_pod_may_have_only_ipv6() -> Result<()> {
     let Fixture { node, pod, added, .. } = one_pod(Config::new("fd00:1::/64"))?;
     ensure!(global(&pod.link("eth0")?) == ["fd00:1::2/64"]);
     ensure!(global(&node.link("weir0")?) == ["fd00:1::1/64"]);
@@ -139,7 +139,7 @@ fn a_pod_may_have_ipv6_alone() -> Result<()> {
 }
 
 #[test]
-fn the_bridge_knows_the_pod_without_having_heard_it() -> Result<()> {
+fn the_bridge_has_a_static_fdb_entry_for_the_pod() -> Result<()> {
     let Fixture { node, pod, added, .. } = one_pod(Config::new("10.1.0.0/24"))?;
     let mac = pod.link("eth0")?.mac.context("no MAC")?;
     let fdb = node.fdb()?;
@@ -154,7 +154,7 @@ fn the_bridge_knows_the_pod_without_having_heard_it() -> Result<()> {
 }
 
 #[test]
-fn the_record_says_what_the_kernel_says() -> Result<()> {
+fn the_record_matches_the_kernel() -> Result<()> {
     let node = Node::new()?;
     let config = Config::dual_stack("10.1.0.0/24", "fd00:1::/64").with("mtu", 1380);
     let cni = Cni::new(&node, config)?;
@@ -205,7 +205,7 @@ fn a_second_add_is_refused_and_changes_nothing() -> Result<()> {
 }
 
 #[test]
-fn del_leaves_the_bridge_and_nothing_of_the_pod() -> Result<()> {
+fn del_removes_the_pod_and_keeps_the_bridge() -> Result<()> {
     let Fixture { node, cni, pod, .. } = one_pod(Config::dual_stack("10.1.0.0/24", "fd00:1::/64"))?;
     cni.del(&pod)?;
     cni.ensure_nothing_left()?;
@@ -215,7 +215,7 @@ fn del_leaves_the_bridge_and_nothing_of_the_pod() -> Result<()> {
 }
 
 #[test]
-fn a_second_add_is_refused_even_if_the_record_of_the_first_is_lost() -> Result<()> {
+fn a_second_add_is_refused_even_without_the_record_of_the_first() -> Result<()> {
     let Fixture { node, cni, pod, added } = one_pod(Config::new("10.1.0.0/24"))?;
     let name = &added.host()?.name;
     std::fs::remove_file(cni.records_dir()?.join(format!("{name}.json")))?;

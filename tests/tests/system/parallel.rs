@@ -24,7 +24,7 @@ fn forty(node: &Node) -> Result<Vec<Pod>> {
 }
 
 #[test]
-fn forty_pods_come_and_go_at_once() -> Result<()> {
+fn forty_pods_are_added_and_deleted_concurrently() -> Result<()> {
     let node = Node::new()?;
     let cni = Cni::new(&node, Config::dual_stack("10.1.0.0/26", "fd00:1::/64"))?;
     let pods = forty(&node)?;
@@ -51,7 +51,7 @@ fn forty_pods_come_and_go_at_once() -> Result<()> {
 }
 
 #[test]
-fn pods_that_come_do_not_disturb_pods_that_go() -> Result<()> {
+fn concurrent_adds_and_dels_do_not_interfere() -> Result<()> {
     let node = Node::new()?;
     // 29 addresses for 20 pods at a time: released ones have to be found again.
     let cni = Cni::new(&node, Config::new("10.1.0.0/27"))?;
@@ -71,7 +71,7 @@ fn pods_that_come_do_not_disturb_pods_that_go() -> Result<()> {
 }
 
 #[test]
-fn of_equal_adds_at_once_one_wins_and_the_others_spoil_nothing() -> Result<()> {
+fn one_of_several_concurrent_adds_of_a_pod_succeeds_and_the_others_change_nothing() -> Result<()> {
     let node = Node::new()?;
     let cni = Cni::new(&node, Config::new("10.1.0.0/24"))?;
     let pod = node.pod("a")?;
@@ -95,7 +95,7 @@ fn of_equal_adds_at_once_one_wins_and_the_others_spoil_nothing() -> Result<()> {
 }
 
 #[test]
-fn gc_does_not_disturb_a_pod_that_is_just_coming() -> Result<()> {
+fn gc_does_not_disturb_concurrent_adds() -> Result<()> {
     let node = Node::new()?;
     let cni = Cni::new(&node, Config::new("10.1.0.0/24"))?;
     let pods: Vec<Pod> = forty(&node)?.drain(..10).collect();

@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use weir_tests::lab::{Cni, Config, Node, ping, refused};
 
 #[test]
-fn without_programs_the_pod_gets_plain_networking_and_only_debugging_says_so() -> Result<()> {
+fn without_pinned_programs_pods_get_bridge_networking_and_a_debug_message() -> Result<()> {
     for exists in [false, true] {
         let node = Node::new()?;
         let cni = Cni::new(&node, Config::new("10.1.0.0/24"))?;
@@ -29,7 +29,7 @@ fn without_programs_the_pod_gets_plain_networking_and_only_debugging_says_so() -
 }
 
 #[test]
-fn the_environment_overrides_the_level_of_the_configuration() -> Result<()> {
+fn the_environment_overrides_the_configured_log_level() -> Result<()> {
     let node = Node::new()?;
     let cni = Cni::new(&node, Config::new("10.1.0.0/24").with("logLevel", "error"))?;
     let (a, b) = (node.pod("a")?, node.pod("b")?);
@@ -43,7 +43,7 @@ fn the_environment_overrides_the_level_of_the_configuration() -> Result<()> {
 }
 
 #[test]
-fn programs_that_this_version_cannot_attach_are_not_ignored() -> Result<()> {
+fn add_fails_if_the_pinned_programs_cannot_be_attached() -> Result<()> {
     let node = Node::new()?;
     let cni = Cni::new(&node, Config::new("10.1.0.0/24"))?;
     let pins = node.dir().join("pinDir");

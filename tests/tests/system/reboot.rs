@@ -36,7 +36,7 @@ fn reboot(cni: &Cni) -> Result<()> {
 }
 
 #[test]
-fn reservations_of_containers_that_are_gone_are_released() -> Result<()> {
+fn a_reboot_releases_the_reservations_of_containers_that_are_gone() -> Result<()> {
     let Fixture { node, cni, live } = full_store()?;
     reboot(&cni)?;
     let added = cni.add(&node.pod("new")?)?;
@@ -51,7 +51,7 @@ fn reservations_of_containers_that_are_gone_are_released() -> Result<()> {
 }
 
 #[test]
-fn it_happens_once_for_each_boot() -> Result<()> {
+fn reservations_are_released_once_per_boot() -> Result<()> {
     let Fixture { node, cni, .. } = full_store()?;
     reboot(&cni)?;
     cni.add(&node.pod("new")?)?;
@@ -68,7 +68,7 @@ fn it_happens_once_for_each_boot() -> Result<()> {
 }
 
 #[test]
-fn a_node_that_is_full_of_old_reservations_is_ready_after_the_reboot() -> Result<()> {
+fn status_is_ready_after_a_reboot_of_a_node_with_only_old_reservations() -> Result<()> {
     let Fixture { cni, .. } = full_store()?;
     refused(cni.status(), 50)?;
     reboot(&cni)?;

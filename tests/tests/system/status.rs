@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use weir_tests::lab::{Cni, Config, Node, Observe, Stack, refused};
 
 #[test]
-fn a_fresh_node_is_ready_and_stays_untouched() -> Result<()> {
+fn status_of_a_new_node_is_ready_and_changes_nothing() -> Result<()> {
     let node = Node::new()?;
     let cni = Cni::new(&node, Config::new("10.1.0.0/24"))?;
     cni.status()?;
@@ -14,7 +14,7 @@ fn a_fresh_node_is_ready_and_stays_untouched() -> Result<()> {
 }
 
 #[test]
-fn a_node_without_a_free_address_is_not_ready_until_one_is_released() -> Result<()> {
+fn status_is_not_ready_without_a_free_address() -> Result<()> {
     let node = Node::new()?;
     let cni = Cni::new(&node, Config::new("10.1.0.0/30"))?;
     let pod = node.pod("a")?;
@@ -26,7 +26,7 @@ fn a_node_without_a_free_address_is_not_ready_until_one_is_released() -> Result<
 }
 
 #[test]
-fn every_set_of_ranges_needs_a_free_address() -> Result<()> {
+fn status_is_not_ready_unless_every_range_set_has_a_free_address() -> Result<()> {
     let node = Node::new()?;
     let cni = Cni::new(&node, Config::dual_stack("10.1.0.0/24", "fd00:1::/126"))?;
     for name in ["a", "b"] {
@@ -39,7 +39,7 @@ fn every_set_of_ranges_needs_a_free_address() -> Result<()> {
 }
 
 #[test]
-fn a_bridge_on_another_subnet_is_not_ready() -> Result<()> {
+fn status_is_not_ready_with_a_bridge_on_another_subnet() -> Result<()> {
     let node = Node::new()?;
     node.sh("ip link add weir0 type bridge")?;
     node.sh("ip addr add 10.7.0.1/24 dev weir0")?;
@@ -50,7 +50,7 @@ fn a_bridge_on_another_subnet_is_not_ready() -> Result<()> {
 }
 
 #[test]
-fn a_name_that_is_taken_by_another_kind_of_interface_is_not_ready() -> Result<()> {
+fn status_is_not_ready_if_another_kind_of_interface_has_the_bridges_name() -> Result<()> {
     let node = Node::new()?;
     node.sh("ip link add weir0 type veth peer name other")?;
     let cni = Cni::new(&node, Config::new("10.1.0.0/24"))?;
@@ -60,7 +60,7 @@ fn a_name_that_is_taken_by_another_kind_of_interface_is_not_ready() -> Result<()
 }
 
 #[test]
-fn a_node_that_the_agent_has_not_prepared_waits_for_it() -> Result<()> {
+fn status_and_add_wait_for_the_agent_after_a_reboot() -> Result<()> {
     // After a reboot the configuration is still there, what the agent keeps in memory is not.
     let node = Node::new()?;
     node.add_uplink(1500)?;

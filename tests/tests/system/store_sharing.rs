@@ -34,7 +34,7 @@ fn pods(node: &Node, count: usize) -> Result<Vec<Pod>> {
 }
 
 #[test]
-fn alternate_allocations_never_collide() -> Result<()> {
+fn alternating_allocations_never_collide() -> Result<()> {
     let (node, weir, reference) = both("10.1.0.0/28")?;
     let pods = pods(&node, 14)?;
     let given: Vec<IpAddr> = pods[..13]
@@ -49,7 +49,7 @@ fn alternate_allocations_never_collide() -> Result<()> {
 }
 
 #[test]
-fn allocations_at_once_never_collide() -> Result<()> {
+fn concurrent_allocations_never_collide() -> Result<()> {
     let (node, weir, reference) = both("10.1.0.0/24")?;
     let pods = pods(&node, 24)?;
     let given: Vec<IpAddr> = thread::scope(|scope| {
@@ -65,7 +65,7 @@ fn allocations_at_once_never_collide() -> Result<()> {
 }
 
 #[test]
-fn each_releases_what_the_other_has_reserved() -> Result<()> {
+fn each_plugin_releases_reservations_of_the_other() -> Result<()> {
     let (node, weir, reference) = both("10.1.0.0/28")?;
     let pods = pods(&node, 2)?;
     allocate(&weir, &pods[0])?;
@@ -80,7 +80,7 @@ fn each_releases_what_the_other_has_reserved() -> Result<()> {
 }
 
 #[test]
-fn both_write_the_same_files() -> Result<()> {
+fn both_plugins_write_the_same_files() -> Result<()> {
     let mut contents = Vec::new();
     for take_reference in [false, true] {
         let (node, weir, reference) = both("10.1.0.0/28")?;

@@ -76,7 +76,7 @@ fn ipv6_is_usable_the_instant_add_returns() -> Result<()> {
 }
 
 #[test]
-fn a_pod_reaches_the_world_behind_its_node() -> Result<()> {
+fn a_pod_reaches_machines_outside_of_its_node() -> Result<()> {
     let Pair { node, a, .. } = two_pods(Config::dual_stack("10.1.0.0/24", "fd00:1::/64"))?;
     let world = node.pod("world")?;
     let netns = world.netns().display().to_string();
@@ -125,7 +125,7 @@ fn reflects(config: Config) -> Result<bool> {
 }
 
 #[test]
-fn a_frame_may_leave_through_the_port_it_came_in_only_in_hairpin_mode() -> Result<()> {
+fn a_frame_leaves_through_its_ingress_port_only_in_hairpin_mode() -> Result<()> {
     // That is the way of a pod that reaches itself through a Service.
     ensure!(reflects(Config::new("10.1.0.0/24"))?, "hairpin mode does not work");
     let without = Config::new("10.1.0.0/24").with("hairpinMode", false);
@@ -134,7 +134,7 @@ fn a_frame_may_leave_through_the_port_it_came_in_only_in_hairpin_mode() -> Resul
 }
 
 #[test]
-fn a_pod_cannot_take_the_place_of_another() -> Result<()> {
+fn a_pod_cannot_take_over_the_mac_address_of_another() -> Result<()> {
     let node = Node::new()?;
     let cni = Cni::new(&node, Config::new("10.1.0.0/24"))?;
     let (victim, thief) = (node.pod("victim")?, node.pod("thief")?);

@@ -84,7 +84,7 @@ fn gc_and_status_work_in_the_version_that_has_them() -> Result<()> {
 }
 
 #[test]
-fn a_version_that_is_not_known_is_refused_by_every_verb() -> Result<()> {
+fn every_verb_refuses_an_unknown_version() -> Result<()> {
     let node = Node::new()?;
     let pod = node.pod("a")?;
     let known = Cni::new(&node, Config::new("10.1.0.0/24"))?;
@@ -102,7 +102,7 @@ fn a_version_that_is_not_known_is_refused_by_every_verb() -> Result<()> {
 }
 
 #[test]
-fn version_answers_in_the_version_it_is_asked_in() -> Result<()> {
+fn version_replies_in_the_requested_version() -> Result<()> {
     for version in VERSIONS {
         let (_node, cni) = in_version(version)?;
         let answer = cni.version()?;
@@ -116,7 +116,7 @@ fn version_answers_in_the_version_it_is_asked_in() -> Result<()> {
 }
 
 #[test]
-fn version_answers_in_the_newest_when_asked_in_an_unknown_one() -> Result<()> {
+fn version_replies_in_the_newest_version_to_an_unknown_one() -> Result<()> {
     for version in ["0.2.0", "9.0.0", "", "latest"] {
         let (_node, cni) = in_version(version)?;
         let answer = cni.version()?;
@@ -126,7 +126,7 @@ fn version_answers_in_the_newest_when_asked_in_an_unknown_one() -> Result<()> {
 }
 
 #[test]
-fn version_needs_no_more_than_its_name() -> Result<()> {
+fn version_needs_only_the_command_and_the_version() -> Result<()> {
     let (_node, cni) = in_version("1.0.0")?;
     let call = cni.call("VERSION").without("CNI_PATH").stdin(r#"{"cniVersion":"1.0.0"}"#);
     ensure!(call.run()?.document()?["cniVersion"] == "1.0.0");
@@ -134,7 +134,7 @@ fn version_needs_no_more_than_its_name() -> Result<()> {
 }
 
 #[test]
-fn an_error_is_told_in_the_version_of_the_configuration() -> Result<()> {
+fn an_error_has_the_version_of_the_configuration() -> Result<()> {
     for version in VERSIONS {
         let (node, cni) = in_version(version)?;
         let pod = node.pod("a")?;

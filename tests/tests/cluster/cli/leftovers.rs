@@ -76,7 +76,7 @@ fn is_of_kube_proxy(line: &str) -> bool {
 }
 
 #[test]
-fn the_rules_of_kube_proxy_go_and_those_of_others_stay() -> Result<()> {
+fn cleanup_removes_the_rules_of_kube_proxy_and_keeps_all_others() -> Result<()> {
     for variant in ["legacy", "nft"] {
         Cluster::new(1).services().test(|cluster| {
             let node = cluster.node(1)?;
@@ -112,7 +112,7 @@ fn the_rules_of_kube_proxy_go_and_those_of_others_stay() -> Result<()> {
 }
 
 #[test]
-fn the_tables_of_kube_proxy_and_flannel_in_nftables_go_as_a_whole() -> Result<()> {
+fn cleanup_removes_the_nftables_tables_of_kube_proxy_and_flannel() -> Result<()> {
     Cluster::new(1).services().test(|cluster| {
         let node = cluster.node(1)?;
         for line in [
@@ -137,7 +137,7 @@ fn the_tables_of_kube_proxy_and_flannel_in_nftables_go_as_a_whole() -> Result<()
 }
 
 #[test]
-fn the_devices_files_and_rules_of_flannel_go() -> Result<()> {
+fn cleanup_removes_the_devices_files_and_rules_of_flannel() -> Result<()> {
     Cluster::new(1).test(|cluster| {
         let node = cluster.node(1)?;
         for line in [
@@ -167,7 +167,7 @@ fn the_devices_files_and_rules_of_flannel_go() -> Result<()> {
 }
 
 #[test]
-fn kube_proxy_is_no_leftover_where_weir_serves_no_services() -> Result<()> {
+fn kube_proxy_is_not_a_problem_if_weir_does_not_serve_services() -> Result<()> {
     Cluster::new(1).test(|cluster| {
         let node = cluster.node(1)?;
         restore(node, "iptables-nft", KUBE_PROXY)?;

@@ -15,7 +15,7 @@ fn flows(node: &Member, filters: &[&str]) -> Result<Vec<Value>> {
 }
 
 #[test]
-fn a_service_is_listed_with_its_name_and_its_backends_on_both_nodes() -> Result<()> {
+fn services_lists_a_service_with_its_name_and_its_backends_on_both_nodes() -> Result<()> {
     Cluster::new(2).pods(Families::Dual).services().test(|cluster| {
         let (near, far) = (cluster.node(1)?, cluster.node(2)?);
         let client = near.pod("client")?;
@@ -54,7 +54,7 @@ fn a_service_is_listed_with_its_name_and_its_backends_on_both_nodes() -> Result<
 }
 
 #[test]
-fn flows_are_listed_by_what_is_asked_for_and_no_more_than_the_limit() -> Result<()> {
+fn flows_lists_flows_that_match_the_filters_up_to_the_limit() -> Result<()> {
     Cluster::new(1).pods(Families::Dual).services().test(|cluster| {
         let node = cluster.node(1)?;
         let client = node.pod("client")?;
@@ -91,7 +91,7 @@ fn flows_are_listed_by_what_is_asked_for_and_no_more_than_the_limit() -> Result<
 }
 
 #[test]
-fn a_connection_is_open_until_it_is_closed() -> Result<()> {
+fn flows_shows_a_connection_as_open_until_it_is_closed() -> Result<()> {
     Cluster::new(1).services().test(|cluster| {
         let node = cluster.node(1)?;
         let client = node.pod("client")?;
@@ -117,7 +117,7 @@ fn a_connection_is_open_until_it_is_closed() -> Result<()> {
 }
 
 #[test]
-fn pods_are_listed_by_name_with_their_programs_and_are_gone_with_them() -> Result<()> {
+fn endpoints_lists_pods_by_name_with_their_programs() -> Result<()> {
     Cluster::new(1).pods(Families::Dual).services().test(|cluster| {
         let node = cluster.node(1)?;
         let pod = node.pod("a")?;

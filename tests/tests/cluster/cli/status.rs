@@ -8,7 +8,7 @@ use super::super::services::{Backend, web, with};
 use super::{list, text, wait_for_problems};
 
 #[test]
-fn a_node_where_all_is_well_is_healthy_and_says_so_first() -> Result<()> {
+fn status_of_a_healthy_node_begins_with_healthy() -> Result<()> {
     for mode in [Mode::Vxlan, Mode::HostGw] {
         Cluster::new(2).mode(mode).pods(Families::Dual).services().test(|cluster| {
             let node = cluster.node(1)?;
@@ -27,7 +27,7 @@ fn a_node_where_all_is_well_is_healthy_and_says_so_first() -> Result<()> {
 }
 
 #[test]
-fn a_node_without_services_is_healthy() -> Result<()> {
+fn status_of_a_node_without_services_is_healthy() -> Result<()> {
     Cluster::new(1).test(|cluster| {
         let node = cluster.node(1)?;
         let _pod = node.pod("a")?;
@@ -36,7 +36,7 @@ fn a_node_without_services_is_healthy() -> Result<()> {
 }
 
 #[test]
-fn an_agent_that_is_down_is_told_and_what_to_do() -> Result<()> {
+fn status_reports_that_the_agent_is_down_and_what_to_do() -> Result<()> {
     Cluster::new(1).services().test(|cluster| {
         let node = cluster.node(1)?;
         wait_for_problems(node, &[])?;
@@ -53,7 +53,7 @@ fn an_agent_that_is_down_is_told_and_what_to_do() -> Result<()> {
 }
 
 #[test]
-fn an_agent_that_waits_says_for_what() -> Result<()> {
+fn status_reports_what_the_agent_waits_for() -> Result<()> {
     Cluster::new(1).stopped().test(|cluster| {
         let node = cluster.node(1)?;
         cluster.manifests()?.remove(node.manifest())?;
@@ -69,7 +69,7 @@ fn an_agent_that_waits_says_for_what() -> Result<()> {
 }
 
 #[test]
-fn a_program_that_is_gone_is_told_with_its_pod_until_it_is_back() -> Result<()> {
+fn status_reports_a_missing_program_and_its_pod() -> Result<()> {
     Cluster::new(1).services().test(|cluster| {
         let node = cluster.node(1)?;
         let pod = node.pod("a")?;
@@ -95,7 +95,7 @@ fn a_program_that_is_gone_is_told_with_its_pod_until_it_is_back() -> Result<()> 
 }
 
 #[test]
-fn a_program_that_is_gone_from_the_uplink_is_told() -> Result<()> {
+fn status_reports_a_missing_program_of_the_uplink() -> Result<()> {
     for mode in [Mode::Vxlan, Mode::HostGw] {
         Cluster::new(2).mode(mode).services().test(|cluster| {
             let node = cluster.node(1)?;
@@ -128,7 +128,7 @@ fn a_program_that_is_gone_from_the_uplink_is_told() -> Result<()> {
 }
 
 #[test]
-fn a_program_of_another_version_than_the_pinned_one_is_told() -> Result<()> {
+fn status_reports_a_program_of_another_version_than_the_pinned_one() -> Result<()> {
     Cluster::new(1).services().test(|cluster| {
         let node = cluster.node(1)?;
         let pod = node.pod("a")?;
@@ -148,7 +148,7 @@ fn a_program_of_another_version_than_the_pinned_one_is_told() -> Result<()> {
 }
 
 #[test]
-fn a_bridge_that_takes_less_than_pods_send_is_told() -> Result<()> {
+fn status_reports_a_bridge_whose_mtu_is_smaller_than_that_of_pods() -> Result<()> {
     Cluster::new(1).test(|cluster| {
         let node = cluster.node(1)?;
         let _pod = node.pod("a")?;
@@ -159,7 +159,7 @@ fn a_bridge_that_takes_less_than_pods_send_is_told() -> Result<()> {
 }
 
 #[test]
-fn a_firewall_that_drops_pods_packets_is_told_in_the_agents_words() -> Result<()> {
+fn status_reports_the_agents_warning_about_a_firewall_that_drops_packets_of_pods() -> Result<()> {
     Cluster::new(1).flag("--resync-seconds=1").stopped().test(|cluster| {
         let node = cluster.node(1)?;
         node.sh("nft add table inet others")?;
@@ -173,7 +173,7 @@ fn a_firewall_that_drops_pods_packets_is_told_in_the_agents_words() -> Result<()
 }
 
 #[test]
-fn a_wrong_word_is_an_error_of_the_tool_and_not_of_the_node() -> Result<()> {
+fn an_invalid_argument_has_another_exit_code_than_a_problem_of_the_node() -> Result<()> {
     Cluster::new(1).stopped().test(|cluster| {
         let node = cluster.node(1)?;
         ensure!(node.weir(&["status", "--no-such-flag"])?.status.code() == Some(1));

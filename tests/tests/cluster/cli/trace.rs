@@ -26,7 +26,7 @@ fn with_endpoints(families: Families, backends: &[&Backend]) -> ServiceManifest 
 }
 
 #[test]
-fn a_service_leads_to_a_pod_of_the_node_or_of_another_past_the_stack() -> Result<()> {
+fn trace_shows_the_backend_and_the_redirect_that_bypasses_the_stack() -> Result<()> {
     Cluster::new(2).pods(Families::Dual).services().test(|cluster| {
         let (near, far) = (cluster.node(1)?, cluster.node(2)?);
         let client = near.pod("client")?;
@@ -65,7 +65,7 @@ fn a_service_leads_to_a_pod_of_the_node_or_of_another_past_the_stack() -> Result
 }
 
 #[test]
-fn a_pod_goes_by_its_name_its_address_or_its_container() -> Result<()> {
+fn trace_accepts_the_name_the_address_or_the_container_of_a_pod() -> Result<()> {
     Cluster::new(1).services().test(|cluster| {
         let node = cluster.node(1)?;
         let (client, backend) = (node.pod("client")?, Backend::on(node, "backend")?);
@@ -87,7 +87,7 @@ fn a_pod_goes_by_its_name_its_address_or_its_container() -> Result<()> {
 }
 
 #[test]
-fn what_nobody_serves_is_rejected_and_the_reason_is_told() -> Result<()> {
+fn trace_shows_why_a_packet_is_rejected() -> Result<()> {
     Cluster::new(1).pods(Families::Dual).services().test(|cluster| {
         let node = cluster.node(1)?;
         let client = node.pod("client")?;
@@ -118,7 +118,7 @@ fn what_nobody_serves_is_rejected_and_the_reason_is_told() -> Result<()> {
 }
 
 #[test]
-fn a_service_for_this_node_only_drops_and_says_why() -> Result<()> {
+fn trace_shows_a_drop_by_the_local_traffic_policy() -> Result<()> {
     Cluster::new(2).services().test(|cluster| {
         let (near, far) = (cluster.node(1)?, cluster.node(2)?);
         let _client = near.pod("client")?;
@@ -136,7 +136,8 @@ fn a_service_for_this_node_only_drops_and_says_why() -> Result<()> {
 }
 
 #[test]
-fn a_pod_that_is_its_own_backend_is_masqueraded_and_what_is_no_service_goes_on() -> Result<()> {
+fn trace_shows_masquerading_of_hairpin_traffic_and_passes_packets_to_other_addresses() -> Result<()>
+{
     Cluster::new(1).services().test(|cluster| {
         let node = cluster.node(1)?;
         let backend = Backend::on(node, "me")?;
@@ -155,7 +156,7 @@ fn a_pod_that_is_its_own_backend_is_masqueraded_and_what_is_no_service_goes_on()
 }
 
 #[test]
-fn session_affinity_is_what_it_was() -> Result<()> {
+fn trace_keeps_session_affinity_unchanged() -> Result<()> {
     Cluster::new(1).services().test(|cluster| {
         let node = cluster.node(1)?;
         let (client, backend) = (node.pod("client")?, Backend::on(node, "backend")?);

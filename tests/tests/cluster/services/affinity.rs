@@ -22,7 +22,7 @@ fn sticky(seconds: u32) -> ServiceManifest {
 }
 
 #[test]
-fn a_client_keeps_its_backend_while_affinity_is_on_and_that_is_ready() -> Result<()> {
+fn a_client_keeps_its_backend_while_affinity_is_on_and_the_backend_is_ready() -> Result<()> {
     Cluster::new(2).pods(Families::Dual).services().test(|cluster| {
         let (near, far) = (cluster.node(1)?, cluster.node(2)?);
         let client = near.pod("client")?;
@@ -61,7 +61,7 @@ fn a_client_keeps_its_backend_while_affinity_is_on_and_that_is_ready() -> Result
 }
 
 #[test]
-fn affinity_ends_with_its_time() -> Result<()> {
+fn affinity_ends_after_its_timeout() -> Result<()> {
     Cluster::new(2).pods(Families::Dual).services().test(|cluster| {
         let client = cluster.node(1)?.pod("client")?;
         let backends =

@@ -40,7 +40,7 @@ fn ask(socket: &UdpSocket) -> Result<String> {
 }
 
 #[test]
-fn a_flow_of_datagrams_moves_when_its_backend_is_gone_or_no_longer_serves() -> Result<()> {
+fn a_udp_flow_moves_when_its_backend_is_removed_or_stops_serving() -> Result<()> {
     in_each_case(|case| {
         let [a, b] = case.backends;
         let target = case.serve(1, &[a])?;
@@ -72,7 +72,7 @@ fn a_flow_of_datagrams_moves_when_its_backend_is_gone_or_no_longer_serves() -> R
 /// What a resolver does when it asks for A and AAAA records: both questions leave one socket at the
 /// same instant, on two processors.
 #[test]
-fn two_first_datagrams_of_a_socket_are_both_answered_by_one_backend() -> Result<()> {
+fn two_concurrent_first_datagrams_of_a_socket_reach_the_same_backend() -> Result<()> {
     in_each_case(|case| {
         let [a, b] = case.backends;
         let target = case.serve(1, &[a, b])?;

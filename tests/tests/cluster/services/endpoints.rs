@@ -26,7 +26,7 @@ fn only(name: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn an_endpoint_that_ends_serves_when_no_other_does_and_keeps_its_connections() -> Result<()> {
+fn a_terminating_endpoint_serves_if_no_other_does_and_keeps_its_connections() -> Result<()> {
     Cluster::new(2).pods(Families::Dual).services().test(|cluster| {
         let (near, far) = (cluster.node(1)?, cluster.node(2)?);
         let client = near.pod("client")?;
@@ -115,22 +115,22 @@ fn for_node(node: &str, zone: &str) -> Value {
 }
 
 #[test]
-fn endpoints_for_the_zone_of_the_client_are_preferred() -> Result<()> {
+fn endpoints_with_a_hint_for_the_clients_zone_are_preferred() -> Result<()> {
     hinted(&for_zone("b"), &for_zone("a"), &["far"])
 }
 
 #[test]
-fn endpoints_for_the_node_of_the_client_come_before_those_for_its_zone() -> Result<()> {
+fn endpoints_with_a_hint_for_the_clients_node_are_preferred_to_those_for_its_zone() -> Result<()> {
     hinted(&for_node("node1", "b"), &for_node("node2", "a"), &["near"])
 }
 
 #[test]
-fn one_endpoint_without_a_hint_is_enough_to_use_them_all() -> Result<()> {
+fn all_endpoints_are_used_if_one_has_no_hint() -> Result<()> {
     hinted(&for_zone("a"), &json!({"conditions": {"ready": true}}), &["far", "near"])
 }
 
 #[test]
-fn a_service_for_its_own_node_only_drops_what_no_endpoint_there_can_take() -> Result<()> {
+fn internal_traffic_policy_local_drops_packets_without_a_local_endpoint() -> Result<()> {
     Cluster::new(2).pods(Families::Dual).services().test(|cluster| {
         let (near, far) = (cluster.node(1)?, cluster.node(2)?);
         let client = near.pod("client")?;

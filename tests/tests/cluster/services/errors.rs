@@ -43,7 +43,8 @@ fn refused(socket: &UdpSocket) -> Result<()> {
 }
 
 #[test]
-fn a_backend_that_does_not_listen_is_told_to_the_client_as_the_service() -> Result<()> {
+fn a_port_unreachable_error_of_a_backend_reaches_the_client_with_the_services_address() -> Result<()>
+{
     in_each_case(|case| {
         let target = to_spare_port(case)?;
         let listener = IcmpListener::start(case.client, case.ipv4)?;
@@ -58,7 +59,7 @@ fn a_backend_that_does_not_listen_is_told_to_the_client_as_the_service() -> Resu
 }
 
 #[test]
-fn a_client_that_is_gone_is_told_to_the_backend_as_it_knows_it() -> Result<()> {
+fn a_port_unreachable_error_of_a_client_reaches_the_backend() -> Result<()> {
     in_each_case(|case| {
         let target = to_spare_port(case)?;
         let pod = &case.backends[0].pod;
@@ -90,7 +91,7 @@ fn with_ttl(socket: &UdpSocket, ipv4: bool, ttl: u8) -> Result<()> {
 
 /// What traceroute does. Past the stack there is no router on the way.
 #[test]
-fn routers_on_the_way_to_a_service_are_seen_and_name_the_service() -> Result<()> {
+fn time_exceeded_errors_of_routers_quote_the_service() -> Result<()> {
     in_each_case(|case| {
         let target = case.serve(1, &[&case.backends[0]])?;
         for hop in [1, 2] {
@@ -121,7 +122,7 @@ fn path_mtu(client: &AttachedPod, target: IpAddr) -> Result<Option<u32>> {
 }
 
 #[test]
-fn a_client_learns_a_smaller_mtu_through_the_address_of_a_service() -> Result<()> {
+fn a_client_learns_a_smaller_path_mtu_to_a_service() -> Result<()> {
     const SMALLER: u32 = 1400;
     on_own_testbeds(
         |builder| builder,

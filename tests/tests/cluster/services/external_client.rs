@@ -48,7 +48,7 @@ fn on_both_nodes(check: impl Fn(&Cluster, &Node, &Backend) -> Result<()>) -> Res
 }
 
 #[test]
-fn a_machine_outside_of_the_cluster_reaches_services_by_a_node() -> Result<()> {
+fn a_machine_outside_of_the_cluster_reaches_services_through_a_node() -> Result<()> {
     on_both_nodes(|cluster, client, backend| {
         let service = with(web(Families::Dual), &[backend]);
         cluster.manifests()?.put_service(&service)?;
@@ -88,7 +88,8 @@ fn datagrams(
 }
 
 #[test]
-fn large_datagrams_pass_between_a_machine_outside_of_the_cluster_and_a_backend() -> Result<()> {
+fn fragmented_datagrams_pass_between_a_machine_outside_of_the_cluster_and_a_backend() -> Result<()>
+{
     on_both_nodes(|cluster, client, backend| {
         datagrams(cluster, client, backend, |near, target, listen| {
             let far = backend.pod.run(|| UdpSocket::bind(listen).context("bind"))?;
@@ -117,7 +118,8 @@ fn large_datagrams_pass_between_a_machine_outside_of_the_cluster_and_a_backend()
 }
 
 #[test]
-fn a_backend_that_does_not_listen_is_told_to_a_machine_outside_as_the_service() -> Result<()> {
+fn a_port_unreachable_error_reaches_a_machine_outside_of_the_cluster_with_the_services_address()
+-> Result<()> {
     on_both_nodes(|cluster, client, backend| {
         datagrams(cluster, client, backend, |near, target, _| {
             let listener = IcmpListener::start(client, target.is_ipv4())?;
@@ -141,7 +143,7 @@ fn is_of(node: &Member, address: IpAddr) -> bool {
 }
 
 #[test]
-fn a_machine_outside_of_the_cluster_is_refused_where_nobody_serves() -> Result<()> {
+fn a_machine_outside_of_the_cluster_is_refused_by_a_service_without_endpoints() -> Result<()> {
     Cluster::new(1).pods(Families::Dual).underlay(Families::Dual).services().test(|cluster| {
         let node = cluster.node(1)?;
         let backend = Backend::on(node, "backend")?;

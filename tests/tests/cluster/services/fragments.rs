@@ -34,7 +34,7 @@ fn pattern(size: usize) -> Vec<u8> {
 }
 
 #[test]
-fn datagrams_larger_than_a_packet_pass_both_ways() -> Result<()> {
+fn fragmented_datagrams_pass_in_both_directions() -> Result<()> {
     in_each_case(|case| {
         let (near, far, target) = sockets(case)?;
         for size in [8_000, 60_000] {
@@ -54,7 +54,7 @@ fn datagrams_larger_than_a_packet_pass_both_ways() -> Result<()> {
 }
 
 #[test]
-fn an_answer_whose_fragments_come_in_the_wrong_order_arrives() -> Result<()> {
+fn a_reply_with_reordered_fragments_reaches_the_client() -> Result<()> {
     in_each_case(|case| {
         let (near, far, target) = sockets(case)?;
         near.send_to(b"?", target)?;

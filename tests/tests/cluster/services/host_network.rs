@@ -32,7 +32,7 @@ impl<'a> Host<'a> {
 }
 
 #[test]
-fn pods_and_processes_reach_a_service_that_a_node_itself_serves() -> Result<()> {
+fn pods_and_processes_reach_a_service_with_a_host_network_backend() -> Result<()> {
     on_shared_testbeds(|scope| {
         let cluster = scope.testbed.cluster();
         let hosts = [Host::on(cluster.node(1)?)?, Host::on(cluster.node(2)?)?];
@@ -46,7 +46,7 @@ fn pods_and_processes_reach_a_service_that_a_node_itself_serves() -> Result<()> 
 }
 
 #[test]
-fn a_process_of_a_node_reaches_pods_of_its_node_and_of_another_every_way() -> Result<()> {
+fn a_process_of_a_node_reaches_local_and_remote_backends_on_every_path() -> Result<()> {
     in_each_case(|case| {
         let backend = &case.backends[0];
         let target = case.serve(1, &[backend])?;

@@ -15,7 +15,7 @@ fn unserved(client: &AttachedPod, target: SocketAddr) -> Result<()> {
 }
 
 #[test]
-fn a_service_that_is_deleted_and_made_again_at_once_is_served_at_once() -> Result<()> {
+fn a_service_that_is_deleted_and_recreated_at_once_is_served_at_once() -> Result<()> {
     Cluster::new(2).pods(Families::Dual).services().test(|cluster| {
         let client = cluster.node(1)?.pod("client")?;
         let (old, new) =
@@ -59,7 +59,7 @@ fn a_service_that_is_deleted_and_made_again_at_once_is_served_at_once() -> Resul
 }
 
 #[test]
-fn a_service_becomes_headless_or_a_name_and_comes_back() -> Result<()> {
+fn a_service_may_become_headless_or_external_name_and_cluster_ip_again() -> Result<()> {
     Cluster::new(1).pods(Families::Dual).services().test(|cluster| {
         let node = cluster.node(1)?;
         let (client, backend) = (node.pod("client")?, Backend::on(node, "backend")?);

@@ -5,7 +5,7 @@ use rustix::process::Signal;
 use weir_tests::lab::{Cluster, until};
 
 #[test]
-fn room_is_what_was_chosen_and_maps_that_are_there_keep_theirs() -> Result<()> {
+fn new_maps_have_the_configured_capacity_and_existing_maps_keep_theirs() -> Result<()> {
     Cluster::new(1).services().flag("--map-capacity=sockets=1024,flows-any=2048").test(|cluster| {
         let node = cluster.node(1)?;
         let has = |line: &str| {

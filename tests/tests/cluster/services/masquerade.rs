@@ -6,7 +6,7 @@ use weir_tests::lab::{Observe, ask_tcp, ask_udp};
 use super::testbed::{in_each_case, on_own_testbeds};
 
 #[test]
-fn a_backend_sees_the_pod_that_asks() -> Result<()> {
+fn a_backend_sees_the_address_of_the_client_pod() -> Result<()> {
     in_each_case(|case| {
         let target = case.serve(1, &[&case.backends[0]])?;
         let own = case.address_of(case.client)?;
@@ -19,7 +19,7 @@ fn a_backend_sees_the_pod_that_asks() -> Result<()> {
 }
 
 #[test]
-fn with_masquerade_all_a_backend_sees_the_node_of_the_pod_that_asks() -> Result<()> {
+fn with_masquerade_all_a_backend_sees_the_address_of_the_clients_node() -> Result<()> {
     on_own_testbeds(
         |builder| builder.flag("--masquerade-all=true"),
         |scope| {

@@ -6,7 +6,7 @@ use weir_tests::lab::{Cluster, Families, Stack, ask_tcp, ask_udp, refused};
 use super::{Backend, reaches, web, with};
 
 #[test]
-fn the_first_packet_of_a_new_pod_finds_its_services() -> Result<()> {
+fn the_first_packet_of_a_new_pod_reaches_a_service() -> Result<()> {
     Cluster::new(2).pods(Families::Dual).services().test(|cluster| {
         let (near, far) = (cluster.node(1)?, cluster.node(2)?);
         let backend = Backend::on(far, "backend")?;
@@ -32,7 +32,7 @@ fn the_first_packet_of_a_new_pod_finds_its_services() -> Result<()> {
 }
 
 #[test]
-fn check_tells_of_a_pod_without_its_programs() -> Result<()> {
+fn check_finds_a_pod_without_its_programs() -> Result<()> {
     Cluster::new(1).services().test(|cluster| {
         let node = cluster.node(1)?;
         let cni = node.cni()?;

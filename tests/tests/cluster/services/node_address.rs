@@ -8,7 +8,7 @@ use weir_tests::lab::{Cluster, Families, Server, Stack, ask_tcp};
 use super::{Backend, PORT, reaches, web, with};
 
 #[test]
-fn what_is_bound_to_an_address_of_the_node_comes_before_a_service_there() -> Result<()> {
+fn a_socket_bound_to_an_address_of_the_node_takes_precedence_over_a_service() -> Result<()> {
     for fast in [true, false] {
         let builder = Cluster::new(2).pods(Families::Dual).without_timer();
         builder.flag(&format!("--fast-path={fast}")).services().test(|cluster| {

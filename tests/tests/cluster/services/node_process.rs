@@ -6,7 +6,7 @@ use weir_tests::lab::{Cluster, Families, Mode};
 use super::{Backend, reaches, web, with};
 
 #[test]
-fn a_process_of_a_node_reaches_a_service_on_its_node_and_on_another() -> Result<()> {
+fn a_process_of_a_node_reaches_local_and_remote_backends() -> Result<()> {
     for mode in [Mode::Vxlan, Mode::HostGw] {
         Cluster::new(2).mode(mode).pods(Families::Dual).services().test(|cluster| {
             let (near, far) = (cluster.node(1)?, cluster.node(2)?);

@@ -27,8 +27,7 @@ fn ask(socket: &UdpSocket, target: SocketAddr) -> Result<()> {
 }
 
 #[test]
-fn datagrams_of_one_port_to_two_services_and_their_backend_are_answered_by_whom_was_asked()
--> Result<()> {
+fn one_udp_port_may_be_used_to_two_services_and_their_common_backend() -> Result<()> {
     in_each_case(|case| {
         let [one, two, direct] = frontends(case)?;
         let orders = [[one, two, direct], [direct, two, one], [two, direct, two]];
@@ -44,7 +43,7 @@ fn datagrams_of_one_port_to_two_services_and_their_backend_are_answered_by_whom_
 }
 
 #[test]
-fn connections_of_one_port_to_two_services_and_their_backend_are_told_apart() -> Result<()> {
+fn one_tcp_port_may_be_used_to_two_services_and_their_common_backend() -> Result<()> {
     in_each_case(|case| {
         let [one, two, direct] = frontends(case)?;
         for order in [[one, two, direct], [direct, one, two], [one, direct, two]] {
@@ -65,8 +64,7 @@ fn connections_of_one_port_to_two_services_and_their_backend_are_told_apart() ->
 }
 
 #[test]
-fn a_port_once_used_to_a_service_connects_to_its_backend_afterwards_and_the_other_way_round()
--> Result<()> {
+fn a_port_used_to_a_service_may_be_reused_to_its_backend_and_vice_versa() -> Result<()> {
     in_each_case(|case| {
         let [service, _, direct] = frontends(case)?;
         for [before, afterwards] in [[service, direct], [direct, service]] {
@@ -82,7 +80,7 @@ fn a_port_once_used_to_a_service_connects_to_its_backend_afterwards_and_the_othe
 }
 
 #[test]
-fn a_connection_that_is_over_leaves_its_port_to_one_that_chooses_afresh() -> Result<()> {
+fn a_new_connection_that_reuses_a_port_selects_a_backend_again() -> Result<()> {
     in_each_case(|case| {
         let [old, new] = case.backends;
         let target = case.serve(1, &[old])?;

@@ -17,7 +17,7 @@ use super::{
 const OTHER: u16 = 8081;
 
 #[test]
-fn each_port_of_a_service_leads_to_its_own_by_protocol_and_number() -> Result<()> {
+fn each_port_of_a_service_has_its_own_target_by_protocol_and_number() -> Result<()> {
     Cluster::new(2).pods(Families::Dual).services().test(|cluster| {
         let client = cluster.node(1)?.pod("client")?;
         let pod = cluster.node(2)?.pod("backend")?;
@@ -43,7 +43,7 @@ fn each_port_of_a_service_leads_to_its_own_by_protocol_and_number() -> Result<()
 
 /// A named port is another number in each slice, as pods have it that name it so.
 #[test]
-fn a_named_port_is_where_each_pod_has_it() -> Result<()> {
+fn a_named_target_port_may_differ_between_pods() -> Result<()> {
     Cluster::new(2).pods(Families::Dual).services().test(|cluster| {
         let client = cluster.node(1)?.pod("client")?;
         let (old, new) = (cluster.node(1)?.pod("old")?, cluster.node(2)?.pod("new")?);
@@ -75,7 +75,7 @@ fn a_named_port_is_where_each_pod_has_it() -> Result<()> {
 }
 
 #[test]
-fn ports_that_come_and_go_do_not_disturb_flows_of_the_port_that_stays() -> Result<()> {
+fn adding_and_removing_ports_does_not_disturb_flows_of_another_port() -> Result<()> {
     Cluster::new(2).pods(Families::Dual).services().test(|cluster| {
         let client = cluster.node(1)?.pod("client")?;
         let backend = Backend::on(cluster.node(2)?, "backend")?;

@@ -43,7 +43,7 @@ fn mapped(target: SocketAddr) -> SocketAddr {
 }
 
 #[test]
-fn a_socket_fails_when_its_backend_leaves_and_the_next_one_reaches_another() -> Result<()> {
+fn a_connected_udp_socket_fails_when_its_backend_is_removed() -> Result<()> {
     Cluster::new(2).pods(Families::Dual).services().without_timer().test(|cluster| {
         let (near, far) = (cluster.node(1)?, cluster.node(2)?);
         let (old, new) = (Backend::on(far, "old")?, Backend::on(near, "new")?);

@@ -24,7 +24,7 @@ pub(super) fn refuses(client: &impl Stack, target: SocketAddr) -> Result<()> {
 }
 
 #[test]
-fn a_service_without_endpoints_refuses_pods_and_processes_of_nodes_at_once() -> Result<()> {
+fn a_service_without_endpoints_refuses_connections_at_once() -> Result<()> {
     Cluster::new(1).pods(Families::Dual).services().test(|cluster| {
         let node = cluster.node(1)?;
         let client = node.pod("client")?;
@@ -59,7 +59,7 @@ fn an_unknown_port_of_a_service_is_refused_at_once() -> Result<()> {
 }
 
 #[test]
-fn the_agent_logs_packets_that_are_refused_if_asked_to() -> Result<()> {
+fn the_agent_logs_refused_packets_if_configured() -> Result<()> {
     Cluster::new(1).services().flag("--packet-log=refused").test(|cluster| {
         let node = cluster.node(1)?;
         let (client, backend) = (node.pod("client")?, Backend::on(node, "backend")?);

@@ -58,7 +58,7 @@ pub(super) fn nothing_is_lost(
 }
 
 #[test]
-fn nothing_is_lost_when_agents_are_killed_and_started_again() -> Result<()> {
+fn no_request_is_lost_when_agents_are_killed_and_restarted() -> Result<()> {
     for fast in [true, false] {
         let builder = Cluster::new(2).flag(&format!("--fast-path={fast}"));
         builder.services().test(|cluster| {
@@ -85,7 +85,7 @@ fn nothing_is_lost_when_agents_are_killed_and_started_again() -> Result<()> {
 }
 
 #[test]
-fn a_program_that_somebody_removes_is_attached_again() -> Result<()> {
+fn a_removed_program_is_attached_again() -> Result<()> {
     Cluster::new(1).services().without_timer().test(|cluster| {
         let node = cluster.node(1)?;
         let (client, backend) = (node.pod("client")?, Backend::on(node, "backend")?);
@@ -105,7 +105,7 @@ fn a_program_that_somebody_removes_is_attached_again() -> Result<()> {
 }
 
 #[test]
-fn services_go_on_while_the_cluster_cannot_be_read() -> Result<()> {
+fn services_work_while_the_cluster_cannot_be_read() -> Result<()> {
     Cluster::new(1).services().test(|cluster| {
         let node = cluster.node(1)?;
         let (client, backend) = (node.pod("client")?, Backend::on(node, "backend")?);
@@ -133,7 +133,7 @@ fn services_go_on_while_the_cluster_cannot_be_read() -> Result<()> {
 }
 
 #[test]
-fn an_agent_that_is_to_serve_no_services_takes_everything_away() -> Result<()> {
+fn an_agent_without_services_removes_programs_and_pins() -> Result<()> {
     Cluster::new(1).test(|cluster| {
         let node = cluster.node(1)?;
         node.end_agent(Signal::TERM)?;
@@ -167,7 +167,7 @@ fn pinned(dir: &std::path::Path) -> bool {
 }
 
 #[test]
-fn where_programs_cannot_be_pinned_the_overlay_works_and_the_agent_says_why() -> Result<()> {
+fn if_programs_cannot_be_pinned_the_overlay_works_and_the_agent_reports_why() -> Result<()> {
     Cluster::new(2).test(|cluster| {
         let node = cluster.node(1)?;
         node.end_agent(Signal::TERM)?;
@@ -184,7 +184,7 @@ fn where_programs_cannot_be_pinned_the_overlay_works_and_the_agent_says_why() ->
 }
 
 #[test]
-fn a_filter_of_somebody_else_keeps_no_other_pod_from_its_services() -> Result<()> {
+fn a_foreign_filter_on_one_pod_does_not_affect_services_of_other_pods() -> Result<()> {
     Cluster::new(1).services().flag("--resync-seconds=1").test(|cluster| {
         let node = cluster.node(1)?;
         let pods = [node.pod("a")?, node.pod("b")?, node.pod("c")?];

@@ -117,7 +117,7 @@ fn set_offload(scope: &TestScope<'_>, on: bool) -> Result<()> {
 }
 
 #[test]
-fn a_gigabyte_each_way_arrives_as_it_was_sent_whoever_computes_checksums() -> Result<()> {
+fn a_gigabyte_in_each_direction_arrives_unchanged_with_and_without_offloads() -> Result<()> {
     on_own_testbeds(
         |builder| builder,
         |scope| {

@@ -77,7 +77,7 @@ fn allow_many_files() -> Result<()> {
 }
 
 #[test]
-fn thousands_of_connections_outlive_agents_that_are_killed_and_replaced() -> Result<()> {
+fn thousands_of_connections_survive_agents_that_are_killed_and_replaced() -> Result<()> {
     allow_many_files()?;
     for fast in [true, false] {
         let builder = Cluster::new(2).pods(Families::Dual).services();
