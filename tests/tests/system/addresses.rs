@@ -1,4 +1,4 @@
-//! Which addresses are handed out, in which order, and when there are no more.
+//! The allocation of addresses: which ones, in which order, and when they are exhausted.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;

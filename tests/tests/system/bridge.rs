@@ -1,4 +1,4 @@
-//! The bridge: gateway of its pods, made once, kept as it is.
+//! The bridge: it is the gateway of its pods, and is created once.
 
 use std::net::IpAddr;
 
@@ -35,7 +35,7 @@ fn the_bridge_has_the_configured_name_and_gateway() -> Result<()> {
 #[test]
 fn the_bridge_forwards_sends_no_redirects_and_ignores_router_advertisements() -> Result<()> {
     let node = Node::new()?;
-    // What the plugin must set is set to the contrary for the interfaces to come.
+    // The defaults for new interfaces are the opposite of what the plugin must set.
     for (name, value) in [
         ("net/ipv4/ip_forward", "0"),
         ("net/ipv4/conf/default/forwarding", "0"),
@@ -93,7 +93,7 @@ fn an_existing_bridge_is_used() -> Result<()> {
 #[test]
 fn add_on_a_bridge_without_a_free_port_fails_with_a_clear_error_and_leaves_nothing() -> Result<()> {
     let Fixture { node, cni, pod: _pod, .. } = one_pod(Config::new("10.1.0.0/16"))?;
-    // The kernel lets a bridge have 1,023 ports, and one pod is there.
+    // The kernel allows 1,023 ports for a bridge, and one pod exists.
     let links: String = (1..=1022)
         .map(|number| format!("link add p{number} master weir0 type veth peer name q{number}\n"))
         .collect();

@@ -1,11 +1,11 @@
-//! A store that somebody damaged: never a crash, never an address twice.
+//! A damaged store causes no crash, and no address is assigned twice.
 
 use std::fs;
 
 use anyhow::{Result, ensure};
 use weir_tests::lab::{Cni, Config, Node};
 
-/// A network with the addresses .2 to .6, whose store exists and holds nothing but damage.
+/// A network with the addresses .2 to .6 and a damaged store.
 fn damaged(damage: impl FnOnce(&std::path::Path) -> std::io::Result<()>) -> Result<(Node, Cni)> {
     let node = Node::new()?;
     let cni = Cni::new(&node, Config::new("10.1.0.0/29"))?;

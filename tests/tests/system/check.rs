@@ -1,4 +1,4 @@
-//! CHECK finds each kind of damage, and names it.
+//! CHECK finds each kind of damage and names it.
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
@@ -14,8 +14,8 @@ fn healthy() -> Result<Fixture> {
     Ok(fixture)
 }
 
-/// Damages a healthy pod and gives what CHECK says about it.
-fn complaint(damage: impl FnOnce(&Fixture) -> Result<()>) -> Result<String> {
+/// Damages a healthy pod and returns the error of CHECK.
+fn check_error(damage: impl FnOnce(&Fixture) -> Result<()>) -> Result<String> {
     let fixture = healthy()?;
     damage(&fixture)?;
     Ok(refused(fixture.cni.check(&fixture.pod, &fixture.added), 105)?.to_string())
@@ -44,22 +44,22 @@ fn check_names_damage_in_the_pod() -> Result<()> {
         ("ip link set eth0 down", "eth0"),
         ("ip link del eth0", ""),
     ] {
-        let said = complaint(|fixture| fixture.pod.sh(damage).map(drop))
+        let error = check_error(|fixture| fixture.pod.sh(damage).map(drop))
             .with_context(|| format!("after {damage}"))?;
-        ensure!(said.to_lowercase().contains(named), "after {damage}: {said}");
+        ensure!(error.to_lowercase().contains(named), "after {damage}: {error}");
     }
     Ok(())
 }
 
 #[test]
 fn check_finds_a_renamed_interface() -> Result<()> {
-    let said = complaint(|fixture| {
+    let error = check_error(|fixture| {
         for line in ["ip link set eth0 down", "ip link set eth0 name net9", "ip link set net9 up"] {
             fixture.pod.sh(line)?;
         }
         Ok(())
     })?;
-    ensure!(said.contains("eth0"), "{said}");
+    ensure!(error.contains("eth0"), "{error}");
     Ok(())
 }
 
@@ -73,11 +73,11 @@ fn check_names_damage_on_the_node() -> Result<()> {
         ("ip link set weir0 down", "weir0"),
         ("bridge link set dev HOST hairpin off", "hairpin"),
     ] {
-        let said = complaint(|fixture| {
+        let error = check_error(|fixture| {
             fixture.node.sh(&damage.replace("HOST", &fixture.added.host()?.name)).map(drop)
         })
         .with_context(|| format!("after {damage}"))?;
-        ensure!(said.to_lowercase().contains(named), "after {damage}: {said}");
+        ensure!(error.to_lowercase().contains(named), "after {damage}: {error}");
     }
     Ok(())
 }
@@ -85,11 +85,11 @@ fn check_names_damage_on_the_node() -> Result<()> {
 #[test]
 fn check_finds_a_missing_gateway() -> Result<()> {
     for gateway in ["10.1.0.1/24", "fd00:1::1/64"] {
-        let said = complaint(|fixture| {
+        let error = check_error(|fixture| {
             fixture.node.sh(&format!("ip addr del {gateway} dev weir0")).map(drop)
         })?;
         let (address, _) = gateway.split_once('/').context("a prefix length")?;
-        ensure!(said.contains(address), "{said}");
+        ensure!(error.contains(address), "{error}");
     }
     Ok(())
 }
@@ -97,41 +97,41 @@ fn check_finds_a_missing_gateway() -> Result<()> {
 #[test]
 fn check_finds_a_missing_fdb_entry() -> Result<()> {
     let mac = "0a:58:0a:01:00:02";
-    let said = complaint(|fixture| {
+    let error = check_error(|fixture| {
         let host = &fixture.added.host()?.name;
         fixture.node.sh(&format!("bridge fdb del {mac} dev {host} master")).map(drop)
     })?;
-    ensure!(said.contains(mac), "{said}");
+    ensure!(error.contains(mac), "{error}");
     Ok(())
 }
 
 #[test]
 fn check_finds_the_host_side_on_another_bridge() -> Result<()> {
-    let said = complaint(|fixture| {
+    let error = check_error(|fixture| {
         let host = &fixture.added.host()?.name;
         fixture.node.sh("ip link add other type bridge")?;
         fixture.node.sh(&format!("ip link set {host} master other"))?;
         Ok(())
     })?;
-    ensure!(said.contains("weir0"), "{said}");
+    ensure!(error.contains("weir0"), "{error}");
     Ok(())
 }
 
 #[test]
 fn check_finds_a_missing_reservation() -> Result<()> {
-    let said =
-        complaint(|fixture| Ok(std::fs::remove_file(fixture.cni.store()?.join("10.1.0.2"))?))?;
-    ensure!(said.contains("10.1.0.2"), "{said}");
+    let error =
+        check_error(|fixture| Ok(std::fs::remove_file(fixture.cni.store()?.join("10.1.0.2"))?))?;
+    ensure!(error.contains("10.1.0.2"), "{error}");
     Ok(())
 }
 
 #[test]
 fn check_finds_a_reservation_of_another_container() -> Result<()> {
-    let said = complaint(|fixture| {
+    let error = check_error(|fixture| {
         let file = fixture.cni.store()?.join("10.1.0.2");
         Ok(std::fs::write(file, "someone-else\r\neth0")?)
     })?;
-    ensure!(said.contains("10.1.0.2"), "{said}");
+    ensure!(error.contains("10.1.0.2"), "{error}");
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! DEL succeeds for whatever is gone already, and takes nothing from others.
+//! DEL succeeds when state is missing, and keeps the state of others.
 
 use std::fs;
 
@@ -17,7 +17,7 @@ fn del_of_a_container_that_was_never_added_succeeds() -> Result<()> {
     let cni = Cni::new(&node, Config::new("10.1.0.0/24"))?;
     cni.del(&node.pod("a")?)?;
     cni.ensure_nothing_left()?;
-    ensure!(node.find_link("weir0")?.is_none(), "DEL made the bridge");
+    ensure!(node.find_link("weir0")?.is_none(), "DEL created the bridge");
     Ok(())
 }
 
@@ -102,7 +102,7 @@ fn del_succeeds_without_the_directories() -> Result<()> {
     fs::remove_dir_all(cni.records_dir()?)?;
     cni.del(&pod)?;
     cni.ensure_nothing_left()?;
-    ensure!(!cni.store()?.exists(), "DEL made the store");
+    ensure!(!cni.store()?.exists(), "DEL created the store");
     Ok(())
 }
 
@@ -172,7 +172,7 @@ fn del_removes_an_interface_of_the_previous_plugin() -> Result<()> {
 
 #[test]
 fn del_keeps_an_interface_without_a_reservation() -> Result<()> {
-    // A runtime calls DEL after the ADD that failed because of this very interface.
+    // A runtime calls DEL after the ADD that failed because of this interface.
     let node = Node::new()?;
     let cni = Cni::new(&node, Config::new("10.1.0.0/24"))?;
     let pod = node.pod("a")?;
@@ -185,7 +185,7 @@ fn del_keeps_an_interface_without_a_reservation() -> Result<()> {
 
 #[test]
 fn del_with_the_nodes_own_namespace_removes_nothing() -> Result<()> {
-    // What a runtime passes for a pod in the host's network, or for one that it lost track of.
+    // A runtime passes it for a pod in the host network, or for one that it lost track of.
     let node = Node::new()?;
     node.add_uplink(1500)?;
     let cni = Cni::new(&node, Config::new("10.1.0.0/24"))?;

@@ -1,4 +1,4 @@
-//! Each error has its number, and says what is wrong where.
+//! Each error has a code and names its cause.
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
@@ -223,7 +223,7 @@ fn a_locked_store_is_a_try_again_error() -> Result<()> {
     let before = cni.reservations()?;
     let lock = std::fs::File::open(cni.store()?.join("lock"))?;
     lock.lock()?;
-    // Both wait for as long as they ever do.
+    // Both wait until their timeout.
     let (added, deleted) = std::thread::scope(|scope| {
         let deleted = scope.spawn(|| cni.del(&a));
         (cni.add(&b), deleted.join().unwrap())

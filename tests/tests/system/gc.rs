@@ -1,4 +1,4 @@
-//! GC removes what no container owns any more, and nothing else.
+//! GC removes the state of containers that no longer exist, and nothing else.
 
 use std::fs;
 
@@ -36,7 +36,7 @@ fn gc_identifies_an_attachment_by_container_and_interface() -> Result<()> {
     let second = cni.reconfigured(|config| config.with("isDefaultGateway", false));
     second.call("ADD").pod(&pod).env("CNI_IFNAME", "net1").run()?.added()?;
     cni.gc(&[&pod])?;
-    ensure!(pod.find_link("net1")?.is_none(), "net1 is in nobody's list");
+    ensure!(pod.find_link("net1")?.is_none(), "net1 is not in the list");
     ensure!(cni.reservations()?.len() == 1 && cni.records()?.len() == 1);
     cni.check(&pod, &kept)
 }
@@ -145,8 +145,8 @@ fn gc_refuses_an_invalid_list_and_removes_nothing() -> Result<()> {
     let pod = node.pod("a")?;
     let added = cni.add(&pod)?;
     for list in [json!("all"), json!({}), json!([1]), json!([{ "containerID": 1 }])] {
-        let wrong = cni.reconfigured(|config| config.with("cni.dev/valid-attachments", list));
-        let error = refused(wrong.call("GC").run()?.silent(), 7)?;
+        let invalid = cni.reconfigured(|config| config.with("cni.dev/valid-attachments", list));
+        let error = refused(invalid.call("GC").run()?.silent(), 7)?;
         ensure!(error.to_string().contains("cni.dev/valid-attachments"), "{error}");
     }
     cni.check(&pod, &added)
@@ -159,7 +159,7 @@ fn gc_keeps_a_pod_of_another_network_after_a_killed_second_add() -> Result<()> {
         Cni::new(&node, Config::new("10.2.0.0/24").with("name", "second").with("bridge", "weir1"))?;
     let pod = node.pod("a")?;
     let kept = second.add(&pod)?;
-    // What such an ADD leaves when it dies just after it has announced itself.
+    // The state of an ADD that was killed just after it had written its pending record.
     let pending = second.records_dir()?.join(format!("{}.pending", kept.host()?.name));
     fs::write(&pending, "")?;
     node.sh(&format!("touch -d 2001-01-01 {}", pending.display()))?;
@@ -179,7 +179,7 @@ fn gc_without_a_list_is_refused_and_removes_nothing() -> Result<()> {
 
 #[test]
 fn gc_keeps_the_state_of_an_add_in_progress() -> Result<()> {
-    // The list was made before the ADD began: what the pod has so far is in no list.
+    // The list was made before the ADD began, so it does not have the pod.
     let (_node, cni) = setup()?;
     let pod = cni.node().pod("a")?;
     let added = cni.add(&pod)?;
@@ -188,7 +188,7 @@ fn gc_keeps_the_state_of_an_add_in_progress() -> Result<()> {
     let content = fs::read(&record)?;
     fs::rename(&record, &pending)?;
     cni.gc(&[])?;
-    // The ADD goes on to its end.
+    // The ADD completes.
     fs::remove_file(&pending)?;
     fs::write(&record, content)?;
     cni.check(&pod, &added)?;

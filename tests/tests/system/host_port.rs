@@ -1,4 +1,4 @@
-//! A host port that is asked for is remembered, and not silently missing.
+//! A requested host port is recorded, and a warning says that it does not work yet.
 
 use anyhow::{Result, ensure};
 use serde_json::json;
@@ -21,7 +21,7 @@ fn a_host_port_is_recorded_and_causes_a_warning() -> Result<()> {
         .stderr
         .lines()
         .any(|line| line.contains("WARN") && line.contains("hostPort") && line.contains("8080"));
-    ensure!(warned, "no warning that names hostPort in {:?}", reply.stderr);
+    ensure!(warned, "no warning names hostPort in {:?}", reply.stderr);
     let record = cni.record(&reply.added()?.host()?.name)?;
     let found = record.get("portMappings").and_then(|found| found.as_array()).cloned();
     let found = found.unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Whatever is on standard input, the answer is one document of the specification.
+//! Standard input: whatever it holds, the output is one document of the specification.
 
 use anyhow::{Context, Result, ensure};
 use weir_tests::lab::{Cni, Config, Node, Stack, refused};
@@ -11,7 +11,7 @@ fn setup() -> Result<(Node, Cni)> {
     Ok((node, cni))
 }
 
-/// What can never be a configuration, with a name for the failure message.
+/// Inputs that are not JSON documents, with a name for the failure message.
 fn nonsense() -> Vec<(&'static str, Vec<u8>)> {
     let valid = Config::new("10.1.0.0/24").json().to_string();
     vec![
@@ -80,10 +80,13 @@ fn version_works_with_any_standard_input() -> Result<()> {
     }
     for (name, bytes) in inputs {
         let reply = cni.call("VERSION").stdin(bytes).run().with_context(|| name.to_owned())?;
-        let answer = reply.document().with_context(|| name.to_owned())?;
-        let version = answer["cniVersion"].as_str().unwrap_or_default();
-        ensure!(["1.1.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0"].contains(&version), "{answer}");
-        ensure!(answer["supportedVersions"].as_array().is_some_and(|v| v.len() == 5), "{answer}");
+        let document = reply.document().with_context(|| name.to_owned())?;
+        let version = document["cniVersion"].as_str().unwrap_or_default();
+        ensure!(["1.1.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0"].contains(&version), "{document}");
+        ensure!(
+            document["supportedVersions"].as_array().is_some_and(|v| v.len() == 5),
+            "{document}"
+        );
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What the kernel holds of a pod after ADD and after DEL.
+//! The kernel's state of a pod after ADD and after DEL.
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;

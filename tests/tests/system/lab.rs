@@ -1,4 +1,4 @@
-//! The laboratory itself: what it promises to every other test.
+//! The laboratory itself, on which every other test depends.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;

@@ -1,6 +1,4 @@
-//! The plugin against a real kernel: each module is one idea, each test a sentence.
-//!
-//! One binary for all of them, because linking is what takes the time.
+//! The plugin on a real kernel. All tests are one binary, because linking takes long.
 
 mod addresses;
 mod bridge;

@@ -1,4 +1,4 @@
-//! Where a pod's MTU comes from: the configuration, the overlay, the uplink.
+//! The source of a pod's MTU: the configuration, the overlay or the uplink.
 
 use anyhow::{Result, ensure};
 use weir_tests::lab::{Cni, Config, Node, Observe, Stack};
@@ -95,7 +95,7 @@ fn the_mtu_of_the_preferred_uplink_is_used() -> Result<()> {
 #[test]
 fn the_default_mtu_is_that_of_ethernet() -> Result<()> {
     let node = Node::new()?;
-    // A link that leads to no default route is no uplink.
+    // A link without a default route is not an uplink.
     node.sh("ip link add other mtu 1300 type bridge")?;
     node.sh("ip addr add 198.51.100.1/24 dev other")?;
     node.sh("ip link set other up")?;

@@ -1,4 +1,4 @@
-//! The directory of pinned programs: without any, pods get plain bridge networking.
+//! The directory of pinned programs: without programs, pods get plain bridge networking.
 
 use std::fs;
 
@@ -17,11 +17,11 @@ fn without_pinned_programs_pods_get_bridge_networking_and_a_debug_message() -> R
         let (a, b) = (node.pod("a")?, node.pod("b")?);
         let quiet = cni.call("ADD").pod(&a).run()?;
         ensure!(!quiet.stderr.contains("DEBUG"), "{}", quiet.stderr);
-        let talkative = cni.reconfigured(|config| config.with("logLevel", "debug"));
-        let reply = talkative.call("ADD").pod(&b).run()?;
+        let verbose = cni.reconfigured(|config| config.with("logLevel", "debug"));
+        let reply = verbose.call("ADD").pod(&b).run()?;
         let path = pins.to_string_lossy().into_owned();
-        let said = reply.stderr.lines().any(|l| l.contains("DEBUG") && l.contains(&path));
-        ensure!(said, "no line at debug level names {path}: {}", reply.stderr);
+        let logged = reply.stderr.lines().any(|l| l.contains("DEBUG") && l.contains(&path));
+        ensure!(logged, "no line at debug level names {path}: {}", reply.stderr);
         ping(&a, reply.added()?.address()?)?;
         ensure!(pins.exists() == exists, "the plugin made the pin directory");
     }

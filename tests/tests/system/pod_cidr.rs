@@ -1,4 +1,4 @@
-//! A node that was given another range of addresses.
+//! A node whose pod subnet changes.
 
 use anyhow::{Result, ensure};
 use weir_tests::lab::{Cni, Config, Node, Observe, Stack, refused};

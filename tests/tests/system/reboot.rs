@@ -1,4 +1,4 @@
-//! After a reboot the containers are gone, and their reservations go with them.
+//! After a reboot, reservations of containers that no longer exist are released.
 
 use std::fs;
 
@@ -11,8 +11,8 @@ struct Fixture {
     live: Pod,
 }
 
-/// Five addresses: one of a pod that lives, three of containers from long ago, one that another
-/// process has reserved since the boot.
+/// A store with five reservations: one of a running pod, three of old containers, and one that another
+/// process has made since the boot.
 fn full_store() -> Result<Fixture> {
     let node = Node::new()?;
     let cni = Cni::new(&node, Config::new("10.1.0.0/29"))?;
@@ -58,7 +58,7 @@ fn reservations_are_released_once_per_boot() -> Result<()> {
     let known = fs::read_to_string(cni.store()?.join("boot_id"))?;
     let running = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
     ensure!(known.trim() == running.trim(), "the store knows {known:?}");
-    // A reservation without an interface is now that of an ADD under way, however old it looks.
+    // From now on, a reservation without an interface belongs to an ADD in progress, whatever its age.
     let file = cni.store()?.join("10.1.0.99");
     fs::write(&file, "old-99\r\neth0")?;
     node.sh(&format!("touch -d 2001-01-01 {}", file.display()))?;

@@ -1,4 +1,4 @@
-//! What a runtime may ask for: an address, a range, a hardware address.
+//! Requests of a runtime: addresses, ranges and MAC addresses.
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -59,7 +59,7 @@ fn an_unavailable_address_is_refused() -> Result<()> {
     let (a, b) = (node.pod("a")?, node.pod("b")?);
     with_args(&cni, &a, "IP=10.1.0.77")?;
     let before = cni.reservations()?;
-    for (address, why) in [
+    for (address, reason) in [
         ("10.1.0.77", "taken"),
         ("10.2.0.5", "in no range"),
         ("10.1.0.1", "the gateway"),
@@ -67,10 +67,10 @@ fn an_unavailable_address_is_refused() -> Result<()> {
         ("10.1.0.255", "the broadcast address"),
     ] {
         let by_args = with_args(&cni, &b, &format!("IP={address}"));
-        let error = refused(by_args, 103).with_context(|| why.to_owned())?;
-        ensure!(error.to_string().contains(address), "{why}: {error}");
+        let error = refused(by_args, 103).with_context(|| reason.to_owned())?;
+        ensure!(error.to_string().contains(address), "{reason}: {error}");
         refused(with_capability(&cni, &b, "ips", json!([address])), 103)
-            .with_context(|| why.to_owned())?;
+            .with_context(|| reason.to_owned())?;
     }
     ensure!(cni.reservations()? == before);
     ensure!(cni.host_interfaces()?.len() == 1 && cni.records()?.len() == 1);

@@ -1,4 +1,4 @@
-//! The result of ADD: its shape in each version, and that it tells the truth.
+//! The result of ADD: its format in each version, and that it matches the kernel.
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
@@ -28,13 +28,13 @@ fn addresses_have_a_version_field_only_before_1_0_0() -> Result<()> {
 
 #[test]
 fn interfaces_have_an_mtu_only_since_1_1_0() -> Result<()> {
-    for (version, told) in [("0.3.1", false), ("1.0.0", false), ("1.1.0", true)] {
+    for (version, present) in [("0.3.1", false), ("1.0.0", false), ("1.1.0", true)] {
         let (node, pod, added) = add_in(version)?;
         for (interface, link) in [
             (added.host()?, node.link(&added.host()?.name)?),
             (added.container()?, pod.link("eth0")?),
         ] {
-            ensure!(interface.mtu == told.then_some(link.mtu), "{version}: {}", added.raw);
+            ensure!(interface.mtu == present.then_some(link.mtu), "{version}: {}", added.raw);
         }
     }
     Ok(())
@@ -92,7 +92,7 @@ fn default_routes_are_part_of_the_result() -> Result<()> {
 
 #[test]
 fn routes_have_attributes_only_since_1_1_0() -> Result<()> {
-    for (version, told) in [("1.0.0", false), ("1.1.0", true)] {
+    for (version, present) in [("1.0.0", false), ("1.1.0", true)] {
         let node = Node::new()?;
         let route = json!({ "dst": "10.9.0.0/16", "mtu": 1300, "advmss": 1200, "priority": 7 });
         let config =
@@ -104,7 +104,7 @@ fn routes_have_attributes_only_since_1_1_0() -> Result<()> {
             .find(|route| route.dst.to_string() == "10.9.0.0/16")
             .with_context(|| format!("the route is not in {}", added.raw))?;
         let attributes = [route.mtu, route.advmss, route.priority];
-        let expected = if told { [Some(1300), Some(1200), Some(7)] } else { [None, None, None] };
+        let expected = if present { [Some(1300), Some(1200), Some(7)] } else { [None, None, None] };
         ensure!(attributes == expected, "{version}: {}", added.raw);
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! An ADD that fails late has undone all it did.
+//! An ADD that fails late is rolled back completely.
 
 use std::fs;
 
@@ -46,7 +46,7 @@ fn add_is_rolled_back_when_the_record_cannot_be_written() -> Result<()> {
     let pod = node.pod("a")?;
     let name = cni.add(&pod)?.host()?.name.clone();
     cni.del(&pod)?;
-    // Every way to write the record ends at a directory of its name.
+    // A directory of that name makes every write of the record fail.
     let obstacle = cni.records_dir()?.join(format!("{name}.json"));
     fs::create_dir(&obstacle)?;
     let outcome = cni.add(&pod);

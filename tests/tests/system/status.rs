@@ -1,4 +1,4 @@
-//! STATUS says whether the next ADD can work.
+//! STATUS reports whether the next ADD can succeed.
 
 use anyhow::{Result, ensure};
 use weir_tests::lab::{Cni, Config, Node, Observe, Stack, refused};
@@ -8,8 +8,8 @@ fn status_of_a_new_node_is_ready_and_changes_nothing() -> Result<()> {
     let node = Node::new()?;
     let cni = Cni::new(&node, Config::new("10.1.0.0/24"))?;
     cni.status()?;
-    ensure!(node.links()?.len() == 1, "STATUS made {:?}", node.links()?);
-    ensure!(!cni.store()?.exists(), "STATUS made the store");
+    ensure!(node.links()?.len() == 1, "STATUS created {:?}", node.links()?);
+    ensure!(!cni.store()?.exists(), "STATUS created the store");
     Ok(())
 }
 
@@ -32,7 +32,7 @@ fn status_is_not_ready_unless_every_range_set_has_a_free_address() -> Result<()>
     for name in ["a", "b"] {
         cni.add(&node.pod(name)?)?;
     }
-    // fd00:1::/126 has ::2 and ::3 to give.
+    // fd00:1::/126 has ::2 and ::3 for pods.
     let error = refused(cni.status(), 50)?;
     ensure!(error.to_string().contains("fd00:1::"), "the range is not named: {error}");
     Ok(())
@@ -61,7 +61,7 @@ fn status_is_not_ready_if_another_kind_of_interface_has_the_bridges_name() -> Re
 
 #[test]
 fn status_and_add_wait_for_the_agent_after_a_reboot() -> Result<()> {
-    // After a reboot the configuration is still there, what the agent keeps in memory is not.
+    // After a reboot the configuration still exists, but not the agent's run directory.
     let node = Node::new()?;
     node.add_uplink(1500)?;
     let cni = Cni::new(&node, Config::new("10.1.0.0/24").with("waitForAgent", true))?;

@@ -1,4 +1,4 @@
-//! One store for this plugin and the reference host-local: either can take over from the other.
+//! A store shared with the reference plugin host-local: either can take over from the other.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -24,8 +24,8 @@ fn both(subnet: &str) -> Result<(Node, Cni, Cni)> {
 }
 
 fn allocate(cni: &Cni, pod: &Pod) -> Result<IpAddr> {
-    let answer = cni.call("ADD").pod(pod).run()?.document()?;
-    let address = answer["ips"][0]["address"].as_str().context("no address")?;
+    let result = cni.call("ADD").pod(pod).run()?.document()?;
+    let address = result["ips"][0]["address"].as_str().context("no address")?;
     Ok(address.parse::<IpNetwork>()?.ip())
 }
 
@@ -73,8 +73,8 @@ fn each_plugin_releases_reservations_of_the_other() -> Result<()> {
     reference.del(&pods[0])?;
     ensure!(weir.reservations()?.len() == 1, "the reference did not release ours");
     weir.del(&pods[1])?;
-    ensure!(weir.reservations()?.is_empty(), "we did not release the reference's");
-    // What is not a reservation is for DEL of this plugin to remove.
+    ensure!(weir.reservations()?.is_empty(), "we did not release the reservation of the reference");
+    // Only DEL of this plugin removes the interface and the record.
     weir.del(&pods[0])?;
     weir.ensure_nothing_left()
 }
@@ -96,7 +96,7 @@ fn both_plugins_write_the_same_files() -> Result<()> {
 
 #[test]
 fn reservations_of_the_reference_survive_the_first_add_of_this_plugin() -> Result<()> {
-    // A node that changes its plugin has no boot ID in its store.
+    // The store of the reference has no boot ID.
     let (node, weir, reference) = both("10.1.0.0/28")?;
     let pods = pods(&node, 2)?;
     let theirs = allocate(&reference, &pods[0])?;

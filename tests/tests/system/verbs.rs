@@ -68,7 +68,7 @@ fn gc_and_status_are_refused_in_versions_without_them() -> Result<()> {
         cni.add(&pod)?;
         refused(cni.gc(&[]), 1)?;
         refused(cni.status(), 1)?;
-        ensure!(cni.reservations()?.len() == 1, "GC of version {version} did something");
+        ensure!(cni.reservations()?.len() == 1, "GC of version {version} removed something");
     }
     Ok(())
 }
@@ -105,12 +105,12 @@ fn every_verb_refuses_an_unknown_version() -> Result<()> {
 fn version_replies_in_the_requested_version() -> Result<()> {
     for version in VERSIONS {
         let (_node, cni) = in_version(version)?;
-        let answer = cni.version()?;
-        ensure!(answer["cniVersion"] == version, "{answer}");
+        let document = cni.version()?;
+        ensure!(document["cniVersion"] == version, "{document}");
         let mut supported: Vec<Value> =
-            serde_json::from_value(answer["supportedVersions"].clone())?;
+            serde_json::from_value(document["supportedVersions"].clone())?;
         supported.sort_by_key(|version| version.to_string());
-        ensure!(json!(supported) == json!(VERSIONS), "{answer}");
+        ensure!(json!(supported) == json!(VERSIONS), "{document}");
     }
     Ok(())
 }
@@ -119,8 +119,8 @@ fn version_replies_in_the_requested_version() -> Result<()> {
 fn version_replies_in_the_newest_version_to_an_unknown_one() -> Result<()> {
     for version in ["0.2.0", "9.0.0", "", "latest"] {
         let (_node, cni) = in_version(version)?;
-        let answer = cni.version()?;
-        ensure!(answer["cniVersion"] == "1.1.0", "{version:?}: {answer}");
+        let document = cni.version()?;
+        ensure!(document["cniVersion"] == "1.1.0", "{version:?}: {document}");
     }
     Ok(())
 }
