@@ -1,20 +1,20 @@
-//! Of two nodes that claim the same, the older one is right, and an operator is told.
+//! If two nodes claim the same subnet or address, the older one wins and the log has the conflict.
 
 use anyhow::{Result, ensure};
 use weir_tests::lab::{Cluster, Member, NodeManifest, until};
 
 use crate::fixture::fake_node;
 
-fn logs_name(node: &Member, words: &[&str]) -> Result<()> {
-    until("the log tells of the conflict", || {
+fn wait_for_log(node: &Member, words: &[&str]) -> Result<()> {
+    until("the conflict is logged", || {
         let log = node.log();
-        let told = log.lines().any(|line| words.iter().all(|word| line.contains(word)));
-        ensure!(told, "no line has all of {words:?}");
+        let logged = log.lines().any(|line| words.iter().all(|word| line.contains(word)));
+        ensure!(logged, "no line has all of {words:?}");
         Ok(())
     })
 }
 
-/// The older one is known, the younger one takes its place when it goes.
+/// The older node has entries; the younger one gets them when the older one is removed.
 fn older_one_wins(older: &NodeManifest, younger: &NodeManifest, words: &[&str]) -> Result<()> {
     for younger_first in [false, true] {
         Cluster::new(1).without_timer().test(|cluster| {
@@ -25,7 +25,7 @@ fn older_one_wins(older: &NodeManifest, younger: &NodeManifest, words: &[&str]) 
             for peer in order {
                 manifests.put(peer)?;
             }
-            logs_name(node, words)?;
+            wait_for_log(node, words)?;
             node.wait_for_peers([older, &bystander])?;
             manifests.remove(older)?;
             node.wait_for_peers([younger, &bystander])
@@ -72,7 +72,7 @@ fn a_younger_node_cannot_take_over_the_subnet_of_this_node() -> Result<()> {
         let (node, other) = (cluster.node(1)?, cluster.node(2)?.manifest().clone());
         let thief = fake_node(50).pod_cidrs(node.manifest().subnets());
         cluster.manifests()?.put(&thief)?;
-        logs_name(node, &["node1", "fake50"])?;
+        wait_for_log(node, &["node1", "fake50"])?;
         node.wait_for_peers([&other])?;
         let pod = node.pod("pod")?;
         ensure!(pod.address()?.to_string().starts_with("10.244.1."));

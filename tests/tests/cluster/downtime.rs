@@ -1,4 +1,4 @@
-//! What changed while no agent looked is found when it is back.
+//! Changes while the agent was down are found when it starts.
 
 use anyhow::{Result, ensure};
 use weir_tests::lab::{Cluster, Entries, NodeManifest, Stack, until};
@@ -37,7 +37,7 @@ fn changes_of_peers_while_the_agent_was_down_are_applied() -> Result<()> {
 
 #[test]
 fn a_starting_agent_keeps_entries_until_it_has_read_the_cluster() -> Result<()> {
-    // Nothing is known of the cluster: what the kernel has stays.
+    // The agent cannot read the cluster, so it keeps the entries of the kernel.
     Cluster::new(2).test(|cluster| {
         let node = cluster.node(1)?;
         let before = Entries::of(node)?;
@@ -47,7 +47,7 @@ fn a_starting_agent_keeps_entries_until_it_has_read_the_cluster() -> Result<()> 
             cluster.manifests()?.dir().with_extension("away"),
         )?;
         node.start_agent()?;
-        until("the agent answers", || node.get("/healthz").map(drop))?;
+        until("the agent responds", || node.get("/healthz").map(drop))?;
         ensure!(Entries::of(node)? == before, "{:#?}", Entries::of(node)?);
         std::fs::rename(
             cluster.manifests()?.dir().with_extension("away"),

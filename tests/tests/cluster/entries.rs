@@ -1,20 +1,19 @@
-//! Routes, neighbours and forwarding entries that somebody deleted or falsified are put right, and
-//! what is not the agent's is left alone.
+//! Deleted or changed routes, neighbours and FDB entries are repaired, and foreign ones are kept.
 
 use anyhow::{Context, Result, ensure};
 use weir_tests::lab::{Cluster, Entries, Families, Member, Mode, Observe, Stack, tunnel_next_hop};
 
 use crate::fixture::{fake_node, new_pods_talk};
 
-/// The entries of node 1 for node 2: subnet, next hop, hardware address, node address.
-struct Names {
+/// The values of node 1's entries for node 2.
+struct PeerValues {
     subnet: String,
     hop: String,
     mac: String,
     node: String,
 }
 
-impl Names {
+impl PeerValues {
     fn of(cluster: &Cluster, ipv4: bool) -> Result<Self> {
         let peer = cluster.node(2)?;
         let mut subnets = peer.manifest().subnets().iter();
@@ -30,11 +29,11 @@ impl Names {
     }
 }
 
-fn repaired(lines: impl Fn(&Names) -> Vec<String>) -> Result<()> {
+fn is_repaired(lines: impl Fn(&PeerValues) -> Vec<String>) -> Result<()> {
     Cluster::new(3).pods(Families::Dual).without_timer().test(|cluster| {
         let node = cluster.node(1)?;
         for ipv4 in [true, false] {
-            for line in lines(&Names::of(cluster, ipv4)?) {
+            for line in lines(&PeerValues::of(cluster, ipv4)?) {
                 node.sh(&line)?;
             }
             cluster.wait_until_ready().with_context(|| format!("IPv4: {ipv4}"))?;
@@ -45,17 +44,19 @@ fn repaired(lines: impl Fn(&Names) -> Vec<String>) -> Result<()> {
 
 #[test]
 fn a_deleted_route_is_restored() -> Result<()> {
-    repaired(|Names { subnet, .. }| vec![format!("ip route del {subnet}")])
+    is_repaired(|PeerValues { subnet, .. }| vec![format!("ip route del {subnet}")])
 }
 
 #[test]
 fn a_changed_route_is_restored() -> Result<()> {
-    repaired(|Names { subnet, .. }| vec![format!("ip route change {subnet} dev uplink proto 87")])
+    is_repaired(|PeerValues { subnet, .. }| {
+        vec![format!("ip route change {subnet} dev uplink proto 87")]
+    })
 }
 
 #[test]
 fn an_extra_route_of_the_agent_is_removed() -> Result<()> {
-    repaired(|Names { hop, subnet, .. }| {
+    is_repaired(|PeerValues { hop, subnet, .. }| {
         let wrong = if subnet.contains(':') { "fd44:0:0:99::/64" } else { "10.244.99.0/24" };
         vec![format!("ip route add {wrong} via {hop} dev weir.1 onlink proto 87")]
     })
@@ -63,12 +64,12 @@ fn an_extra_route_of_the_agent_is_removed() -> Result<()> {
 
 #[test]
 fn a_deleted_neighbour_is_restored() -> Result<()> {
-    repaired(|Names { hop, .. }| vec![format!("ip neigh del {hop} dev weir.1")])
+    is_repaired(|PeerValues { hop, .. }| vec![format!("ip neigh del {hop} dev weir.1")])
 }
 
 #[test]
 fn a_neighbour_with_another_mac_address_is_restored() -> Result<()> {
-    repaired(|Names { hop, .. }| {
+    is_repaired(|PeerValues { hop, .. }| {
         let wrong = "02:00:00:00:00:66";
         vec![format!("ip neigh replace {hop} lladdr {wrong} dev weir.1 nud permanent")]
     })
@@ -76,35 +77,35 @@ fn a_neighbour_with_another_mac_address_is_restored() -> Result<()> {
 
 #[test]
 fn a_neighbour_that_may_age_is_made_permanent() -> Result<()> {
-    repaired(|Names { hop, mac, .. }| {
+    is_repaired(|PeerValues { hop, mac, .. }| {
         vec![format!("ip neigh replace {hop} lladdr {mac} dev weir.1 nud stale")]
     })
 }
 
 #[test]
 fn a_deleted_fdb_entry_is_restored() -> Result<()> {
-    repaired(|Names { mac, node, .. }| {
+    is_repaired(|PeerValues { mac, node, .. }| {
         vec![format!("bridge fdb del {mac} dev weir.1 dst {node} self")]
     })
 }
 
 #[test]
 fn a_changed_fdb_entry_is_restored() -> Result<()> {
-    repaired(|Names { mac, .. }| {
+    is_repaired(|PeerValues { mac, .. }| {
         vec![format!("bridge fdb replace {mac} dev weir.1 dst 172.31.70.99 self permanent")]
     })
 }
 
 #[test]
 fn an_extra_fdb_entry_is_removed() -> Result<()> {
-    repaired(|Names { node, .. }| {
+    is_repaired(|PeerValues { node, .. }| {
         vec![format!("bridge fdb add 02:00:00:00:00:66 dev weir.1 dst {node} self permanent")]
     })
 }
 
 #[test]
 fn entries_deleted_at_once_are_restored() -> Result<()> {
-    repaired(|Names { subnet, hop, mac, node }| {
+    is_repaired(|PeerValues { subnet, hop, mac, node }| {
         vec![
             format!("ip route del {subnet}"),
             format!("ip neigh del {hop} dev weir.1"),
@@ -138,7 +139,7 @@ fn the_periodic_resync_repairs_changes_without_a_notification() -> Result<()> {
 
 #[test]
 fn the_overlay_works_with_a_foreign_ipv6_route_that_covers_all_pods() -> Result<()> {
-    // The kernel refuses a next hop that it would look for elsewhere, on-link or not.
+    // The kernel refuses a next hop, even with onlink, that another route covers.
     let builder = Cluster::new(2).pods(Families::Dual).underlay(Families::Dual).stopped();
     builder.test(|cluster| {
         for node in cluster.nodes() {
@@ -150,7 +151,7 @@ fn the_overlay_works_with_a_foreign_ipv6_route_that_covers_all_pods() -> Result<
     })
 }
 
-/// What somebody else has on a node; not one line of it may change.
+/// The foreign entries of a node, of which no line may change.
 fn foreign(node: &Member) -> Result<String> {
     let mut seen = String::new();
     for line in [

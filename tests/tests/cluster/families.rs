@@ -1,4 +1,4 @@
-//! In dual-stack clusters a change of one family leaves the other alone.
+//! In dual-stack clusters a change of one family does not affect the other.
 
 use anyhow::{Result, ensure};
 use weir_tests::lab::{Cluster, Families, Flow, NodeManifest};

@@ -1,4 +1,4 @@
-//! Somebody else's firewall, which Weir does not touch.
+//! A foreign firewall, which Weir reports and does not change.
 
 use anyhow::{Result, ensure};
 use weir_tests::lab::{Cluster, Stack, until};
@@ -11,9 +11,9 @@ fn a_new_agent_reports_a_firewall_that_drops_traffic_of_pods() -> Result<()> {
         let chain = "forward { type filter hook forward priority 0; policy drop; }";
         node.sh(&format!("nft add chain inet guard {chain}"))?;
         node.start_agent()?;
-        until("the log tells of it", || {
-            let told = |line: &str| line.contains("inet guard drops forwarded packets");
-            ensure!(node.log().lines().any(told), "it does not");
+        until("the firewall is logged", || {
+            let logged = |line: &str| line.contains("inet guard drops forwarded packets");
+            ensure!(node.log().lines().any(logged), "not yet");
             Ok(())
         })
     })

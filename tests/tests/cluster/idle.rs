@@ -1,4 +1,4 @@
-//! An agent that has nothing to do writes nothing.
+//! An agent without changes to apply writes nothing.
 
 use std::time::Duration;
 
@@ -9,9 +9,9 @@ use crate::fixture::{addresses_are_ready, fake_node, passes, pod_everywhere};
 
 const OPERATIONS: &str = "weir_operations_total";
 
-/// What the kernel announces in three seconds, in which the timer goes off twice at least, without
-/// what it does by itself with dynamic neighbours.
-fn announced(node: &Member) -> Result<Vec<String>> {
+/// The kernel's notifications of three seconds, in which the resync timer fires at least twice. Those
+/// of dynamic neighbours are left out, because the kernel changes them by itself.
+fn notifications(node: &Member) -> Result<Vec<String>> {
     addresses_are_ready(node)?;
     let watch = |program: &str, objects: &[&str]| -> Result<String> {
         let finished = node
@@ -26,7 +26,7 @@ fn announced(node: &Member) -> Result<Vec<String>> {
     let (links, forwarding) = std::thread::scope(|scope| -> Result<_> {
         let forwarding = scope.spawn(|| watch("bridge", &["fdb"]));
         let rest = watch("ip", &["link", "address", "route", "neigh"])?;
-        Ok((rest, forwarding.join().ok().context("the watching panicked")??))
+        Ok((rest, forwarding.join().ok().context("the monitor panicked")??))
     })?;
     let dynamic = |line: &&str| {
         ["REACHABLE", "STALE", "DELAY", "PROBE", "FAILED"].iter().any(|state| line.contains(state))
@@ -43,7 +43,7 @@ fn is_quiet(builder: Builder) -> Result<()> {
             let operations = || Ok::<_, anyhow::Error>(node.get("/metrics")?.metric(OPERATIONS));
             let before = operations()?;
             ensure!(before > Some(0.0), "{before:?} operations");
-            let lines = announced(node)?;
+            let lines = notifications(node)?;
             ensure!(lines.is_empty(), "{}: {lines:#?}", node.name());
             let after = operations()?;
             ensure!(before == after, "operations: {before:?}, then {after:?}");
@@ -69,10 +69,10 @@ fn a_restarted_agent_writes_nothing() -> Result<()> {
         let node = cluster.node(1)?;
         node.kill_agent()?;
         let lines = std::thread::scope(|scope| -> Result<_> {
-            let watching = scope.spawn(|| announced(node));
+            let watching = scope.spawn(|| notifications(node));
             node.start_agent()?;
             until("the new agent is ready", || node.ready())?;
-            watching.join().ok().context("the watching panicked")?
+            watching.join().ok().context("the monitor panicked")?
         })?;
         ensure!(lines.is_empty(), "{lines:#?}");
         Ok(())
@@ -87,11 +87,11 @@ fn rewriting_an_unchanged_manifest_causes_no_writes() -> Result<()> {
             || -> Result<_> { Ok(node.get("/metrics")?.metric("weir_operations_total")) };
         let before = operations()?;
         let lines = std::thread::scope(|scope| -> Result<_> {
-            let watching = scope.spawn(|| announced(node));
+            let watching = scope.spawn(|| notifications(node));
             for member in cluster.nodes() {
                 cluster.manifests()?.put(member.manifest())?;
             }
-            watching.join().ok().context("the watching panicked")?
+            watching.join().ok().context("the monitor panicked")?
         })?;
         ensure!(lines.is_empty() && operations()? == before, "{lines:#?}");
         Ok(())
@@ -103,8 +103,8 @@ fn the_agents_own_writes_start_no_further_pass() -> Result<()> {
     Cluster::new(1).without_timer().test(|cluster| {
         let node = cluster.node(1)?;
         addresses_are_ready(node)?;
-        // The kernel may tell of something else just then. What the agent writes would start another
-        // pass each time.
+        // Another notification may start a pass meanwhile. But if the agent's own writes did, each round
+        // would have more passes.
         let counts: Result<Vec<_>> =
             (50..55).map(|number| passes_for_peer_and_repair(cluster, node, number)).collect();
         let counts = counts?;
@@ -118,7 +118,7 @@ fn passes_for_peer_and_repair(cluster: &Cluster, node: &Member, number: u8) -> R
     let peers: Vec<_> = (50..=number).map(fake_node).collect();
     cluster.manifests()?.put(&fake_node(number))?;
     node.wait_for_peers(&peers)?;
-    // Notifications come in order: when this one has been answered, so have all before it.
+    // Notifications arrive in order: when this one has been processed, all before it have been.
     node.sh(&format!("ip route del 10.244.{number}.0/24"))?;
     node.wait_for_peers(&peers)?;
     until("both are counted", || {

@@ -1,8 +1,8 @@
-//! Agents in clusters of network namespaces: each module is one idea, each test a sentence.
+//! Agents in clusters of network namespaces.
 //!
-//! What a node has to have is told by the world and the lab's own reckoning (`lab::Entries`), and
-//! read from its kernel; the agent is asked only whether it is ready. Waiting has a deadline, and
-//! nothing depends on how fast anything is.
+//! The expected state of a node follows from the manifests by the lab's own code (`lab::Entries`), and
+//! is compared with its kernel; the agent is asked only whether it is ready. Waiting has a deadline,
+//! and no test depends on timing.
 
 mod cleanup;
 mod cli;

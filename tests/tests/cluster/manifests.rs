@@ -1,4 +1,4 @@
-//! A file that cannot be read changes nothing but the log.
+//! An invalid manifest is logged and changes nothing else.
 
 use anyhow::{Result, ensure};
 use weir_tests::lab::{Cluster, until};
@@ -14,10 +14,10 @@ fn objects_of_an_invalid_file_keep_their_last_valid_state() -> Result<()> {
         node.wait_for_peers([&kept])?;
         manifests.write("fake50.yaml", "apiVersion: v1\nkind: Node\nmetadata:\n  name: [\n")?;
         until("the log names the file", || {
-            ensure!(node.log().contains("fake50.yaml"), "it does not");
+            ensure!(node.log().contains("fake50.yaml"), "not yet");
             Ok(())
         })?;
-        // Others are still followed, and the broken one is again as soon as it can be read.
+        // Other files are still read, and the invalid one again as soon as it is valid.
         manifests.put(&other)?;
         node.wait_for_peers([&kept, &other])?;
         let moved = kept.internal_ips(&["172.31.70.77".parse()?]);
@@ -32,13 +32,14 @@ fn an_invalid_address_is_reported_with_its_file() -> Result<()> {
         let (node, manifests) = (cluster.node(1)?, cluster.manifests()?);
         let peer = fake_node(50);
         let yaml = fake_node(51).yaml().replace("10.244.51.0/24", "10.244.51.0/99");
-        manifests.write("wrong.yaml", &yaml)?;
+        manifests.write("invalid.yaml", &yaml)?;
         manifests.put(&peer)?;
         node.wait_for_peers([&peer])?;
         until("the log names the file and the value", || {
             let log = node.log();
-            let named = |line: &str| line.contains("wrong.yaml") && line.contains("10.244.51.0/99");
-            ensure!(log.lines().any(named), "it does not");
+            let named =
+                |line: &str| line.contains("invalid.yaml") && line.contains("10.244.51.0/99");
+            ensure!(log.lines().any(named), "not yet");
             Ok(())
         })
     })

@@ -1,4 +1,4 @@
-//! The outside sees pods as their node, and pods see each other as they are.
+//! Masquerading: machines outside of the cluster see a node's address, and pods see pods' own.
 
 use anyhow::{Result, ensure};
 use weir_tests::lab::{
@@ -20,7 +20,7 @@ fn machines_outside_of_the_cluster_see_pods_with_their_nodes_address() -> Result
             let pod = node.pod("pod")?;
             for (address, expected) in addresses.iter().zip(node.manifest().addresses()) {
                 let seen = observed_source(&pod, &outside, *address)?;
-                ensure!(seen == *expected, "seen as {seen}, not as {expected}");
+                ensure!(seen == *expected, "the address is {seen}, not {expected}");
             }
             Ok(())
         })?;
@@ -35,7 +35,7 @@ fn pods_of_another_node_see_a_pods_own_address() -> Result<()> {
             let pods = pod_everywhere(cluster, "pod")?;
             for (from, to) in pods[0].addresses().into_iter().zip(pods[1].addresses()) {
                 let seen = observed_source(&pods[0], &pods[1], to)?;
-                ensure!(seen == from, "seen as {seen}, not as {from}");
+                ensure!(seen == from, "the address is {seen}, not {from}");
             }
             Ok(())
         })?;
@@ -52,7 +52,7 @@ fn masquerading_can_be_turned_off() -> Result<()> {
         let (back, via) = (&node.manifest().subnets()[0], node.address()?);
         cluster.underlay().sh(&format!("ip route add {back} via {via}"))?;
         let seen = observed_source(&pod, &outside, addresses[0])?;
-        ensure!(seen == pod.address()?, "seen as {seen}");
+        ensure!(seen == pod.address()?, "the address is {seen}");
         Ok(())
     })
 }
@@ -66,15 +66,15 @@ fn masquerading_excludes_the_configured_subnets() -> Result<()> {
         let (back, via) = (&node.manifest().subnets()[0], node.address()?);
         cluster.underlay().sh(&format!("ip route add {back} via {via}"))?;
         let seen = observed_source(&pod, &outside, addresses[0])?;
-        ensure!(seen == pod.address()?, "seen as {seen}");
+        ensure!(seen == pod.address()?, "the address is {seen}");
         let router = "172.31.70.1".parse()?;
         let seen = observed_source(&pod, cluster.underlay(), router)?;
-        ensure!(seen == via, "seen as {seen}");
+        ensure!(seen == via, "the address is {seen}");
         Ok(())
     })
 }
 
-/// The agent's table, without what its counters count.
+/// The agent's table, without counters.
 fn table(node: &Member) -> Result<String> {
     node.sh("nft --stateless list table inet weir")
 }
@@ -126,8 +126,8 @@ fn every_change_of_the_agents_table_is_reverted_at_once() -> Result<()> {
     })
 }
 
-/// How often the agent has compared everything because somebody had changed its table. Passes that
-/// something else has started, as addresses that become ready do, are none of these.
+/// The number of passes that changes of tables have started. Passes with another trigger, such as
+/// addresses that become ready, are not counted.
 fn passes_for_tables(node: &Member) -> usize {
     node.log().matches("trigger=Kernel(Table)").count()
 }
@@ -148,19 +148,19 @@ fn changes_of_foreign_tables_and_the_agents_own_writes_start_no_further_passes()
             }
             node.sh("nft delete table inet foreign")?;
         }
-        // Notifications come in order: when this one has been answered, so have all before it.
+        // Notifications arrive in order: when this one has been processed, all before it have been.
         node.sh("nft add chain inet weir more")?;
-        until("the table is whole again", || {
+        until("the table is restored", || {
             ensure!(table(node)? == whole, "not yet");
             Ok(())
         })?;
-        // What is logged comes after what is repaired.
-        until("the repair is told", || {
+        // The repair is logged after it is done.
+        until("the repair is logged", || {
             ensure!(passes_for_tables(node) > before, "not yet");
             Ok(())
         })?;
         let more = passes_for_tables(node) - before;
-        // The repair, and a look at what that has written.
+        // The repair, and a pass for the notification of what it has written.
         ensure!((1..=2).contains(&more), "{more} passes");
         Ok(())
     })

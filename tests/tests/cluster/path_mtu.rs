@@ -1,4 +1,4 @@
-//! The largest packet between pods is as large as the underlay allows, and passes in one piece.
+//! Pods have the largest MTU that the underlay allows, and packets of that size are not fragmented.
 
 use std::fs;
 
@@ -9,9 +9,9 @@ use weir_tests::lab::{
 
 use crate::fixture::pod_everywhere;
 
-/// Pods have this MTU; a packet of that size passes, and none that is larger leaves the pod.
+/// Pods have this MTU; a packet of that size passes, and a larger one does not leave the pod.
 fn largest_packet_is(pods: &[AttachedPod], mtu: u32) -> Result<()> {
-    let [from, to] = pods else { anyhow::bail!("not two pods") };
+    let [from, to] = pods else { anyhow::bail!("expected two pods") };
     for pod in pods {
         let eth0 = pod.link("eth0")?;
         ensure!(eth0.mtu == mtu, "a pod's MTU is {}, not {mtu}", eth0.mtu);
@@ -59,9 +59,9 @@ fn change_mtu(cluster: &Cluster, mtu: u32) -> Result<()> {
     cluster.set_mtu(mtu)?;
     for node in cluster.nodes() {
         until("the tunnel's MTU follows", || {
-            let (tunnel, told) = (node.link("weir.1")?.mtu, subnet_env(node)?);
+            let (tunnel, env) = (node.link("weir.1")?.mtu, subnet_env(node)?);
             ensure!(tunnel == mtu - 50, "{tunnel}");
-            ensure!(told.contains(&format!("WEIR_MTU={}\n", mtu - 50)), "{told}");
+            ensure!(env.contains(&format!("WEIR_MTU={}\n", mtu - 50)), "{env}");
             Ok(())
         })?;
     }
@@ -88,7 +88,7 @@ fn new_pods_follow_a_larger_mtu_and_old_pods_still_reach_them() -> Result<()> {
         let new = pod_everywhere(cluster, "new")?;
         tcp_transfer(&old[0], &new[1], new[1].address()?, 1 << 20)?;
         tcp_transfer(&new[1], &old[0], old[0].address()?, 1 << 20)?;
-        // A bridge is no larger than its smallest port: the old ones have to go.
+        // The MTU of a bridge is that of its smallest port, so the old pods must be deleted.
         old.into_iter().try_for_each(AttachedPod::detach)?;
         largest_packet_is(&new, 1550)
     })

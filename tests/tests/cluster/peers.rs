@@ -1,11 +1,11 @@
-//! Peers come, go and come back as others while the agent watches.
+//! Peers are added, removed and recreated while the agent runs.
 
 use anyhow::Result;
 use weir_tests::lab::{Cluster, NodeManifest, ping};
 
 use crate::fixture::{fake_node, new_pods_talk};
 
-/// The same name as another node: with another address, other pods, or both.
+/// The node after it was recreated: with another address, another subnet, or both.
 fn recreations(first: &NodeManifest) -> Result<[NodeManifest; 3]> {
     let second = first.clone().uid("second").created("2026-03-01T00:00:00Z");
     let (ip, cidr) = (["172.31.70.88".parse()?], ["10.244.88.0/24"]);

@@ -1,4 +1,4 @@
-//! A node whose subnet is assigned late, or anew.
+//! A node whose subnet is assigned late, or changes.
 
 use std::fs;
 
@@ -17,13 +17,13 @@ fn an_agent_without_a_subnet_waits_and_logs_what_to_do() -> Result<()> {
             node.start_agent()?;
         }
         until("the log says what to do", || {
-            ensure!(node.log().contains("--allocate-node-cidrs"), "it does not");
+            ensure!(node.log().contains("--allocate-node-cidrs"), "not yet");
             Ok(())
         })?;
         let ready = node.get("/readyz")?;
         ensure!(ready.status == 503, "{ready:?}");
         node.get("/healthz")?.ok()?;
-        ensure!(!node.conflist().exists(), "there is a configuration for runtimes");
+        ensure!(!node.conflist().exists(), "the CNI configuration exists");
         cluster.node(2)?.wait_for_peers([])?;
         manifests.put(node.manifest())?;
         cluster.wait_until_ready()?;
@@ -35,7 +35,7 @@ fn an_agent_without_a_subnet_waits_and_logs_what_to_do() -> Result<()> {
 fn bridge_configuration_and_peers_follow_a_new_subnet() -> Result<()> {
     let builder = Cluster::new(2).pods(Families::Dual).without_timer();
     builder.test(|cluster| {
-        let [node, peer] = cluster.nodes() else { anyhow::bail!("not two nodes") };
+        let [node, peer] = cluster.nodes() else { anyhow::bail!("expected two nodes") };
         // The bridge exists, with a pod on it.
         let old = node.pod("old")?;
         let subnets = ["10.244.100.0/24", "fd44:0:0:100::/64"];
@@ -48,10 +48,10 @@ fn bridge_configuration_and_peers_follow_a_new_subnet() -> Result<()> {
             ensure!(!list.contains("10.244.1.0/24"), "{list}");
             let env = fs::read_to_string(node.run_dir().join("subnet.env"))?;
             ensure!(env.contains("10.244.100.") && !env.contains("10.244.1."), "{env}");
-            let has = |link: &str, wanted: &str| -> Result<()> {
+            let has = |link: &str, expected: &str| -> Result<()> {
                 let addresses = node.link(link)?.addresses;
-                let found = addresses.iter().any(|address| address.local.to_string() == wanted);
-                ensure!(found, "{link} has not {wanted} but {addresses:?}");
+                let found = addresses.iter().any(|address| address.local.to_string() == expected);
+                ensure!(found, "{link} has {addresses:?}, not {expected}");
                 Ok(())
             };
             has("weir.1", "10.244.100.0")?;
@@ -71,7 +71,7 @@ fn bridge_configuration_and_peers_follow_a_new_subnet() -> Result<()> {
 #[test]
 fn a_change_of_the_subnet_while_the_agent_was_down_is_applied() -> Result<()> {
     Cluster::new(2).without_timer().test(|cluster| {
-        let [node, peer] = cluster.nodes() else { anyhow::bail!("not two nodes") };
+        let [node, peer] = cluster.nodes() else { anyhow::bail!("expected two nodes") };
         node.pod("old")?.detach()?;
         node.kill_agent()?;
         let changed = node.manifest().clone().pod_cidrs(&["10.244.100.0/24"]);

@@ -1,4 +1,4 @@
-//! A runtime gets a configuration only when pods can be served, and is told when they cannot.
+//! The CNI configuration is written only when pods can be attached, and STATUS fails when they cannot.
 
 use std::fs;
 
@@ -8,7 +8,7 @@ use weir_tests::lab::{Cluster, Cni, CniError, Families, NodeManifest, refused, u
 
 use crate::fixture::fake_node;
 
-/// STATUS came after the version that the configuration is written in.
+/// STATUS in a newer version than that of the configuration, which does not have it.
 fn status(cni: &Cni) -> Result<()> {
     cni.reconfigured(|config| config.version("1.1.0")).status()
 }
@@ -22,11 +22,11 @@ fn the_cni_configuration_is_written_last() -> Result<()> {
             manifests.put(peer)?;
         }
         node.start_agent()?;
-        until("there is a configuration", || {
-            ensure!(node.conflist().exists(), "there is none");
+        until("the CNI configuration exists", || {
+            ensure!(node.conflist().exists(), "not yet");
             Ok(())
         })?;
-        // Not a moment later: everything is there.
+        // All entries must exist already, without waiting.
         node.check_peers(&peers)?;
         ensure!(node.run_dir().join("subnet.env").exists(), "no subnet.env");
         node.pod("pod")?;
@@ -65,15 +65,15 @@ fn pods_are_refused_until_the_agent_has_run_since_the_boot() -> Result<()> {
         let node = cluster.node(1)?;
         node.pod("before")?.detach()?;
         let cni = node.cni()?;
-        // A reboot takes the run directory and the kernel's state; the configuration stays.
+        // A reboot removes the run directory and the kernel's state; the CNI configuration stays.
         node.kill_agent()?;
         fs::remove_dir_all(node.run_dir())?;
-        let telling = |error: &CniError| error.to_string().contains("weir-agent");
+        let names_the_agent = |error: &CniError| error.to_string().contains("weir-agent");
         let error = refused(status(&cni), 50)?;
-        ensure!(telling(&error), "{error}");
+        ensure!(names_the_agent(&error), "{error}");
         let pod = node.machine().pod("pod")?;
         let error = cni.add(&pod).err().context("a pod was added")?.downcast::<CniError>()?;
-        ensure!(telling(&error), "{error}");
+        ensure!(names_the_agent(&error), "{error}");
         cni.ensure_nothing_left()?;
         node.start_agent()?;
         until("the agent is ready", || node.ready())?;
@@ -87,13 +87,13 @@ fn the_agent_installs_the_plugin_and_replaces_an_older_one() -> Result<()> {
     Cluster::new(1).test(|cluster| {
         let node = cluster.node(1)?;
         let installed = node.machine().dir().join("bin/weir-cni");
-        let right = fs::read(weir_tests::lab::binary("weir-cni")?)?;
-        ensure!(fs::read(&installed)? == right, "not the plugin");
+        let expected = fs::read(weir_tests::lab::binary("weir-cni")?)?;
+        ensure!(fs::read(&installed)? == expected, "another file is installed");
         node.kill_agent()?;
         fs::write(&installed, "an older plugin")?;
         node.start_agent()?;
         until("the plugin is replaced", || {
-            ensure!(fs::read(&installed)? == right, "not yet");
+            ensure!(fs::read(&installed)? == expected, "not yet");
             Ok(())
         })?;
         until("ready", || node.ready())?;

@@ -1,4 +1,4 @@
-//! The laboratory's clusters themselves, without agents.
+//! The laboratory's clusters, without agents.
 
 use anyhow::{Result, ensure};
 use weir_tests::lab::{Cluster, Families, Mode, NodeManifest, Observe, Stack, ping};
@@ -58,7 +58,7 @@ fn check_peers_compares_a_nodes_entries_with_the_expected_ones() -> Result<()> {
         }
         node.check_peers([&near, &far])?;
         ensure!(node.check_peers([&near]).is_err() && node.check_peers([&far]).is_err());
-        // A route of anybody else is nobody's business.
+        // Foreign routes are ignored.
         node.sh("ip route add 10.99.0.0/16 via 172.31.70.1")?;
         node.check_peers([&near, &far])?;
         node.sh("bridge fdb add 02:00:00:00:00:08 dev weir.1 dst 172.31.71.7 self permanent")?;

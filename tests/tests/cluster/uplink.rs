@@ -1,4 +1,4 @@
-//! The uplink goes away and comes back, with the same address or another.
+//! The uplink goes down and up again, or its address changes.
 
 use std::net::IpAddr;
 
@@ -37,21 +37,21 @@ fn a_peer_added_while_the_uplink_was_down_gets_entries() -> Result<()> {
     })
 }
 
-/// Gives node 2 another address: in its kernel, and in the world before or after.
-fn address_changes(mode: Mode, told_first: bool) -> Result<()> {
+/// Changes the address of node 2: in its kernel, and in its manifest before or after that.
+fn address_changes(mode: Mode, manifest_first: bool) -> Result<()> {
     Cluster::new(3).mode(mode).without_timer().test(|cluster| {
         let pods = pod_everywhere(cluster, "pod")?;
-        let [one, two, three] = cluster.nodes() else { anyhow::bail!("not three nodes") };
+        let [one, two, three] = cluster.nodes() else { anyhow::bail!("expected three nodes") };
         let address = IpAddr::from([172, 31, 70, 60]);
         let manifest = two.manifest().clone().internal_ips(&[address]);
-        if told_first {
+        if manifest_first {
             cluster.manifests()?.put(&manifest)?;
         }
         two.sh(&format!("ip addr add {address}/24 dev uplink"))?;
         two.sh(&format!("ip addr del {}/24 dev uplink", two.address()?))?;
         // Removing the first address of a subnet removes the others, unless they are promoted.
         two.sh(&format!("ip addr replace {address}/24 dev uplink"))?;
-        if !told_first {
+        if !manifest_first {
             cluster.manifests()?.put(&manifest)?;
         }
         one.wait_for_peers([&manifest, three.manifest()])?;
@@ -63,8 +63,8 @@ fn address_changes(mode: Mode, told_first: bool) -> Result<()> {
         if mode == Mode::Vxlan {
             until("the tunnel leaves from the new address", || {
                 let local = two.link("weir.1")?.info.data.get("local").cloned();
-                let right = local.is_none() || local == Some(address.to_string().into());
-                ensure!(right, "{local:?}");
+                let expected = local.is_none() || local == Some(address.to_string().into());
+                ensure!(expected, "{local:?}");
                 Ok(())
             })?;
         }

@@ -1,12 +1,11 @@
-//! What kube-proxy and flannel leave is told and can be removed, and nothing else is.
+//! `weir` reports and removes the leftovers of kube-proxy and flannel, and nothing else.
 
 use anyhow::{Result, ensure};
 use weir_tests::lab::{Cluster, Member, Observe, Stack};
 
 use super::{problems, wait_for_problems};
 
-/// As kube-proxy of Kubernetes makes them in its mode `iptables`, the kubelet beside it, and somebody
-/// else.
+/// Rules of kube-proxy in mode `iptables`, of the kubelet, and of another program.
 const KUBE_PROXY: &str = r#"*nat
 :OTHERS - [0:0]
 :KUBE-KUBELET-CANARY - [0:0]
@@ -61,14 +60,14 @@ fn as_ipv6(rules: &str) -> String {
         .replace("127.0.0.0/8", "::1/128")
 }
 
-/// What is left of the rules, without counters and comments of the program.
+/// The current rules, without counters and comments.
 fn rules(node: &Member, program: &str) -> Result<Vec<String>> {
     let text = node.sh(&format!("{program}-save"))?;
     let plain = text.lines().filter(|line| !line.starts_with('#'));
     Ok(plain.map(|line| line.split(" [").next().unwrap_or(line).to_owned()).collect())
 }
 
-/// Whether a rule or a chain is kube-proxy's.
+/// Whether a rule or a chain belongs to kube-proxy.
 fn is_of_kube_proxy(line: &str) -> bool {
     let of_kubelet = ["KUBE-FIREWALL", "KUBE-KUBELET-CANARY"];
     let comment = line.contains("of others");
@@ -88,18 +87,23 @@ fn cleanup_removes_the_rules_of_kube_proxy_and_keeps_all_others() -> Result<()> 
             let before: Result<Vec<_>> = programs.iter().map(|p| rules(node, p)).collect();
             let before = before?;
 
-            let promised = node.weir_text(&["cleanup", "--kube-proxy"])?;
-            ensure!(promised.contains("would remove") && promised.contains("--yes"), "{promised}");
+            let dry_run = node.weir_text(&["cleanup", "--kube-proxy"])?;
+            ensure!(dry_run.contains("would remove") && dry_run.contains("--yes"), "{dry_run}");
             let now: Result<Vec<_>> = programs.iter().map(|p| rules(node, p)).collect();
-            ensure!(now? == before, "a dry run has changed rules");
+            ensure!(now? == before, "the dry run changed rules");
 
-            let done = node.weir_text(&["cleanup", "--kube-proxy", "--yes"])?;
-            ensure!(done.contains("removed") && !done.contains("would"), "{done}");
+            let output = node.weir_text(&["cleanup", "--kube-proxy", "--yes"])?;
+            ensure!(output.contains("removed") && !output.contains("would"), "{output}");
             for (program, before) in programs.iter().zip(before) {
                 let kept: Vec<_> =
                     before.into_iter().filter(|line| !is_of_kube_proxy(line)).collect();
                 let now = rules(node, program)?;
-                ensure!(now == kept, "{program}:\n{}\nnot\n{}", now.join("\n"), kept.join("\n"));
+                ensure!(
+                    now == kept,
+                    "{program}:\n{}\nexpected:\n{}",
+                    now.join("\n"),
+                    kept.join("\n")
+                );
             }
             wait_for_problems(node, &[])?;
             let again = node.weir_text(&["cleanup", "--kube-proxy", "--yes"])?;

@@ -7,7 +7,7 @@ use weir_tests::lab::{Cluster, Families, Member, Stack, ask_tcp, until};
 use super::super::services::{Backend, reaches, web, with};
 use super::{list, text};
 
-/// The flows that the tool lists with these filters.
+/// The flows that `weir flows` lists with these filters.
 fn flows(node: &Member, filters: &[&str]) -> Result<Vec<Value>> {
     let (code, listing) = node.weir_json(&[&["flows"], filters].concat())?;
     ensure!(code == 0, "exit code {code}");
@@ -25,7 +25,7 @@ fn services_lists_a_service_with_its_name_and_its_backends_on_both_nodes() -> Re
         until("both backends are listed", || {
             let (_, listed) = near.weir_json(&["services", "default/web"])?;
             let frontends = list(&listed, "")?;
-            // Two addresses with two protocols.
+            // Two addresses with two protocols each.
             ensure!(frontends.len() == 4, "{listed:#}");
             for frontend in frontends {
                 ensure!(text(frontend, "/service/name")? == "web", "{frontend:#}");
@@ -61,20 +61,20 @@ fn flows_lists_flows_that_match_the_filters_up_to_the_limit() -> Result<()> {
         let backend = Backend::on(node, "backend")?;
         let service = with(web(Families::Dual), &[&backend]);
         cluster.manifests()?.put_service(&service)?;
-        ensure!(flows(node, &[])?.is_empty(), "flows before there was a packet");
+        ensure!(flows(node, &[])?.is_empty(), "flows are listed before any traffic");
         for target in service.frontends() {
             reaches(&client, target, "backend")?;
         }
         let all = flows(node, &[])?;
         ensure!(all.len() >= 4, "{all:#?}");
-        for (filters, is_right) in [
+        for (filters, matches) in [
             (["--protocol", "udp"], (|flow| flow["protocol"] == "udp") as fn(&Value) -> bool),
             (["--service", "default/web"], |flow| flow["service"]["name"] == "web"),
             (["--address", "10.96.0.10"], |flow| flow["service_address"] == "10.96.0.10"),
             (["--port", "8080"], |flow| flow["backend_port"] == 8080),
         ] {
             let found = flows(node, &filters)?;
-            ensure!(!found.is_empty() && found.iter().all(is_right), "{filters:?}: {found:#?}");
+            ensure!(!found.is_empty() && found.iter().all(matches), "{filters:?}: {found:#?}");
         }
         for filters in [["--service", "default/other"], ["--address", "192.0.2.1"], ["--port", "1"]]
         {
@@ -104,7 +104,7 @@ fn flows_shows_a_connection_as_open_until_it_is_closed() -> Result<()> {
         let port = connection.local_addr()?.port().to_string();
         let state = || {
             let found = flows(node, &["--port", &port])?;
-            let flow = found.first().context("no such flow")?;
+            let flow = found.first().context("the flow is not listed")?;
             Ok::<_, anyhow::Error>(text(flow, "/state")?.to_owned())
         };
         ensure!(state()? == "open", "{}", state()?);

@@ -17,8 +17,8 @@ fn status_of_a_healthy_node_begins_with_healthy() -> Result<()> {
             wait_for_problems(node, &[])?;
             let shown = node.weir_text(&["status"])?;
             ensure!(shown.lines().next() == Some("healthy"), "{shown}");
-            for words in ["default/a", "from_pod", "to_pod", "connect4", "services_v4", "1 of 1"] {
-                ensure!(shown.contains(words), "{words} is missing:\n{shown}");
+            for text in ["default/a", "from_pod", "to_pod", "connect4", "services_v4", "1 of 1"] {
+                ensure!(shown.contains(text), "{text} is missing:\n{shown}");
             }
             Ok(())
         })?;
@@ -44,7 +44,7 @@ fn status_reports_that_the_agent_is_down_and_what_to_do() -> Result<()> {
         wait_for_problems(node, &["agent_down"])?;
         let finished = node.weir(&["status"])?;
         let shown = String::from_utf8_lossy(&finished.stdout).into_owned();
-        let first = shown.lines().next().context("nothing is shown")?;
+        let first = shown.lines().next().context("no output")?;
         ensure!(first.contains("the agent does not answer at 127.0.0.1:9470"), "{shown}");
         ensure!(shown.contains("do: ") && shown.contains("weir-agent"), "{shown}");
         ensure!(finished.status.code() == Some(2), "{}", finished.status);
@@ -58,7 +58,7 @@ fn status_reports_what_the_agent_waits_for() -> Result<()> {
         let node = cluster.node(1)?;
         cluster.manifests()?.remove(node.manifest())?;
         node.start_agent()?;
-        weir_tests::lab::until("the agent answers", || node.get("/healthz")?.ok())?;
+        weir_tests::lab::until("the agent responds", || node.get("/healthz")?.ok())?;
         let (_, status) = node.weir_json(&["status"])?;
         let messages: Result<Vec<_>> =
             list(&status, "/problems")?.iter().map(|p| text(p, "/message")).collect();
@@ -105,10 +105,10 @@ fn status_reports_a_missing_program_of_the_uplink() -> Result<()> {
             for (device, program) in
                 [(overlay, "from_overlay"), ("uplink", "from_uplink"), ("uplink", "to_uplink")]
             {
-                let is_there =
+                let is_listed =
                     |found: &Value| found["device"] == device && found["program"] == program;
                 ensure!(
-                    list(&status, "/attachments")?.iter().any(is_there),
+                    list(&status, "/attachments")?.iter().any(is_listed),
                     "{program}: {status:#}"
                 );
             }
@@ -134,7 +134,7 @@ fn status_reports_a_program_of_another_version_than_the_pinned_one() -> Result<(
         let pod = node.pod("a")?;
         wait_for_problems(node, &[])?;
         node.kill_agent()?;
-        // What is pinned is another program now, as after an agent that loaded and was killed.
+        // The pinned program is another one now, as after an agent that was killed after it had loaded programs.
         let programs = node.pin_dir().join("programs");
         node.run(|| Ok(std::fs::rename(programs.join("to_pod"), programs.join("from_pod"))?))?;
         let port = &pod.added().interfaces[1].name;
