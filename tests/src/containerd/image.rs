@@ -83,7 +83,7 @@ fn sha256(bytes: &[u8]) -> String {
 }
 
 fn tar(archive: &Path, dir: &Path, members: &[&str]) -> Result<()> {
-    let made = Command::new("tar")
+    let output = Command::new("tar")
         .args(["--owner=0", "--group=0", "--numeric-owner", "--create", "--file"])
         .arg(archive)
         .arg("--directory")
@@ -91,7 +91,7 @@ fn tar(archive: &Path, dir: &Path, members: &[&str]) -> Result<()> {
         .args(members)
         .output()
         .context("run tar")?;
-    let stderr = String::from_utf8_lossy(&made.stderr);
-    ensure!(made.status.success(), "tar {}: {stderr}", archive.display());
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "tar {}: {stderr}", archive.display());
     Ok(())
 }

@@ -82,7 +82,7 @@ impl Containerd {
     /// A call of `ctr`, inside of the runtime's namespaces.
     ///
     /// # Errors
-    /// When the node is gone.
+    /// When the node's namespaces have been removed.
     pub fn ctr(&self, arguments: &[&str]) -> Result<Tool> {
         let tool = self
             .node

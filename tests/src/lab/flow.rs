@@ -44,7 +44,7 @@ impl Flow {
     /// Starts a flow to a server at `address`.
     ///
     /// # Errors
-    /// When a socket cannot be made.
+    /// When a socket cannot be created.
     pub fn start(client: &impl Stack, server: &impl Stack, address: IpAddr) -> Result<Self> {
         let far = server.run(|| UdpSocket::bind((address, 0)).context("bind the server"))?;
         let near = client.run(|| {

@@ -25,11 +25,11 @@ pub struct Namespaces {
 }
 
 impl Namespaces {
-    /// Makes a network namespace and a private copy of the caller's mount namespace.
+    /// Creates a network namespace and a private copy of the caller's mount namespace.
     pub(super) fn create() -> Result<Self> {
         on_own_thread(|| {
             unshare(UnshareFlags::FS | UnshareFlags::NEWNET | UnshareFlags::NEWNS)
-                .context("make a network and a mount namespace (are you root?)")?;
+                .context("create a network and a mount namespace (are you root?)")?;
             mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
                 .context("make the mounts of the new mount namespace private")?;
             Ok(Self { net: Arc::new(open(OWN_NET)?), mnt: Arc::new(open(OWN_MNT)?) })
@@ -40,7 +40,7 @@ impl Namespaces {
     /// inside of both and gets the path of the new one, to mount it.
     pub(super) fn sibling(&self, publish: impl FnOnce(&str) -> Result<()> + Send) -> Result<Self> {
         self.run(|| {
-            unshare(UnshareFlags::NEWNET).context("make a network namespace")?;
+            unshare(UnshareFlags::NEWNET).context("create a network namespace")?;
             publish(OWN_NET)?;
             Ok(Self { net: Arc::new(open(OWN_NET)?), mnt: Arc::clone(&self.mnt) })
         })

@@ -119,7 +119,7 @@ impl Connection {
                 ([0_u16; 8], port).into()
             };
             let family = if target.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-            let socket = socket(family, SocketType::STREAM, None).context("make a socket")?;
+            let socket = socket(family, SocketType::STREAM, None).context("create a socket")?;
             set_socket_reuseaddr(&socket, true).context("share the port")?;
             // It also limits the time to connect.
             set_socket_timeout(&socket, Timeout::Send, Some(DEADLINE)).context("set a deadline")?;

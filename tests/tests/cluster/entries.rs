@@ -57,8 +57,8 @@ fn a_changed_route_is_restored() -> Result<()> {
 #[test]
 fn an_extra_route_of_the_agent_is_removed() -> Result<()> {
     is_repaired(|PeerValues { hop, subnet, .. }| {
-        let wrong = if subnet.contains(':') { "fd44:0:0:99::/64" } else { "10.244.99.0/24" };
-        vec![format!("ip route add {wrong} via {hop} dev weir.1 onlink proto 87")]
+        let extra = if subnet.contains(':') { "fd44:0:0:99::/64" } else { "10.244.99.0/24" };
+        vec![format!("ip route add {extra} via {hop} dev weir.1 onlink proto 87")]
     })
 }
 
@@ -70,8 +70,8 @@ fn a_deleted_neighbour_is_restored() -> Result<()> {
 #[test]
 fn a_neighbour_with_another_mac_address_is_restored() -> Result<()> {
     is_repaired(|PeerValues { hop, .. }| {
-        let wrong = "02:00:00:00:00:66";
-        vec![format!("ip neigh replace {hop} lladdr {wrong} dev weir.1 nud permanent")]
+        let other = "02:00:00:00:00:66";
+        vec![format!("ip neigh replace {hop} lladdr {other} dev weir.1 nud permanent")]
     })
 }
 

@@ -51,7 +51,7 @@ fn without_the_flag_the_agent_keeps_the_offload_setting_of_a_correct_kernel() ->
         set(node, false)?;
         let before = passes(node)?;
         node.sh("ip link set weir.1 mtu 1300")?;
-        until("a pass was made", || {
+        until("a pass is complete", || {
             ensure!(passes(node)? > before && node.sh("ip link show weir.1")?.contains("mtu 1450"));
             Ok(())
         })?;

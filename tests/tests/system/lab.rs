@@ -59,7 +59,7 @@ fn a_namespace_is_freed_with_its_last_handle() -> Result<()> {
     ensure!(node.find_link("host")?.is_some());
     drop(pod);
     let gone = || Ok(node.find_link("host")?.is_none());
-    eventually("the veth goes with the pod", Duration::from_secs(10), gone)
+    eventually("the veth is removed with the pod", Duration::from_secs(10), gone)
 }
 
 #[test]

@@ -23,7 +23,7 @@ fn without_pinned_programs_pods_get_bridge_networking_and_a_debug_message() -> R
         let logged = reply.stderr.lines().any(|l| l.contains("DEBUG") && l.contains(&path));
         ensure!(logged, "no line at debug level names {path}: {}", reply.stderr);
         ping(&a, reply.added()?.address()?)?;
-        ensure!(pins.exists() == exists, "the plugin made the pin directory");
+        ensure!(pins.exists() == exists, "the plugin created the pin directory");
     }
     Ok(())
 }

@@ -64,23 +64,23 @@ pub(crate) fn show(cluster: &Cluster, pods: &[DemoPod], paint: Paint) -> Result<
         println!("  {}", paint.good(line(&name, target, &shares, paint)));
     }
 
-    let (gone, left) = backends.split_last().context("no backend")?;
-    let removed = Instant::now();
+    let (removed, left) = backends.split_last().context("no backend")?;
+    let since = Instant::now();
     manifests.put_service(&with_backends(left))?;
     let target = *service.frontends().first().context("a Service without an address")?;
     until("the removed backend gets no more connections", || {
         for _ in 0..CONNECTIONS_AFTER_REMOVAL {
             let reply = ask_tcp(&client.sandbox, target)?;
-            ensure!(reply.server != gone.full_name, "{} still replies", reply.server);
+            ensure!(reply.server != removed.full_name, "{} still replies", reply.server);
         }
         Ok(())
     })?;
-    let name = paint.name(&gone.full_name);
+    let name = paint.name(&removed.full_name);
     println!(
         "  {}",
         paint.good(format!(
             "{name} removed from the manifest: none of the next {CONNECTIONS_AFTER_REMOVAL} connections reached it, {} later",
-            milliseconds(removed)
+            milliseconds(since)
         ))
     );
     Ok(())

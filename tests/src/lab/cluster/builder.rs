@@ -111,7 +111,7 @@ impl Builder {
         self
     }
 
-    /// Makes the agents serve Services.
+    /// Lets the agents serve Services.
     #[must_use]
     pub fn services(self) -> Self {
         self.flag("--services=true")

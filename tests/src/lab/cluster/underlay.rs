@@ -47,7 +47,7 @@ impl Underlay {
         Ok(Self { machine, families, mtu })
     }
 
-    /// Makes a subnet with the router in it.
+    /// Creates a subnet with the router in it.
     pub(super) fn add_segment(&self, segment: Segment) -> Result<()> {
         let (lan, mtu) = (lan(segment), self.mtu);
         // Snooping would delay multicast, and with it neighbour discovery.

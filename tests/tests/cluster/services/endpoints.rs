@@ -1,4 +1,4 @@
-//! Which endpoints get new flows, and which keep those that they have.
+//! The choice of endpoints for new flows, and the endpoints that keep existing ones.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -8,15 +8,15 @@ use serde_json::{Value, json};
 use weir_tests::lab::{Cluster, Connection, Families, Stack, ask_tcp, ask_udp, until};
 
 use super::rejection::refuses;
-use super::{Backend, reaches, silent, web, with};
+use super::{Backend, reaches, times_out, web, with};
 
-/// A slice's words on an endpoint that ends, and still serves or not.
-fn ending(serving: bool) -> Value {
+/// The conditions of a terminating endpoint.
+fn terminating(serving: bool) -> Value {
     json!({"conditions": {"ready": false, "serving": serving, "terminating": true}})
 }
 
-/// ServerReply answers to so many questions, over both protocols.
-fn who(client: &impl Stack, target: SocketAddr) -> Result<BTreeSet<String>> {
+/// The backends that reply to a number of requests over both protocols.
+fn backends_of(client: &impl Stack, target: SocketAddr) -> Result<BTreeSet<String>> {
     let ask = |number: u8| if number.is_multiple_of(2) { ask_tcp } else { ask_udp }(client, target);
     (0..30).map(|number| Ok(ask(number)?.server)).collect()
 }
@@ -33,7 +33,11 @@ fn a_terminating_endpoint_serves_if_no_other_does_and_keeps_its_connections() ->
         let (ends, stays) = (Backend::on(near, "ends")?, Backend::on(far, "stays")?);
         let manifests = cluster.manifests()?;
         let ended = |serving| {
-            web(Families::Dual).endpoint_with(&ends.pod.addresses(), &ends.node, &ending(serving))
+            web(Families::Dual).endpoint_with(
+                &ends.pod.addresses(),
+                &ends.node,
+                &terminating(serving),
+            )
         };
         let service = with(web(Families::Dual), &[&ends]);
         manifests.put_service(&service)?;
@@ -41,42 +45,42 @@ fn a_terminating_endpoint_serves_if_no_other_does_and_keeps_its_connections() ->
             reaches(&client, target, "ends")?;
         }
         let targets = service.frontends();
-        let mut talks =
+        let mut connections =
             targets.iter().map(|at| Connection::start(&client, *at)).collect::<Result<Vec<_>>>()?;
 
-        // Another one is ready: that one gets what is new.
+        // Another endpoint is ready, so it gets new flows.
         manifests.put_service(&with(ended(true), &[&stays]))?;
         for target in &targets {
             reaches(&client, *target, "stays")?;
-            ensure!(who(&client, *target)? == only("stays"));
+            ensure!(backends_of(&client, *target)? == only("stays"));
         }
-        // No other one is ready.
+        // No other endpoint is ready.
         manifests.put_service(&ended(true))?;
         for target in &targets {
             reaches(&client, *target, "ends")?;
-            ensure!(who(&client, *target)? == only("ends"));
+            ensure!(backends_of(&client, *target)? == only("ends"));
         }
-        // It does not serve any more, and nobody else does.
+        // No endpoint serves.
         manifests.put_service(&ended(false))?;
         for target in &targets {
             until("the service refuses", || refuses(&client, *target))?;
         }
-        for talk in &mut talks {
-            ensure!(talk.ask()?.server == "ends", "a connection moved");
+        for connection in &mut connections {
+            ensure!(connection.ask()?.server == "ends", "a connection moved");
         }
-        // Not even its removal ends a connection.
+        // Even the removal of an endpoint does not end its connections.
         manifests.put_service(&with(web(Families::Dual), &[&stays]))?;
         for target in &targets {
             reaches(&client, *target, "stays")?;
         }
-        for talk in &mut talks {
-            ensure!(talk.ask()?.server == "ends", "a connection moved");
+        for connection in &mut connections {
+            ensure!(connection.ask()?.server == "ends", "a connection moved");
         }
         Ok(())
     })
 }
 
-/// Backends on both nodes with hints, and who answers a pod and a process of node 1.
+/// Checks which backends with these hints a pod and a process of node 1 reach.
 fn hinted(near_hints: &Value, far_hints: &Value, expected: &[&str]) -> Result<()> {
     Cluster::new(2).pods(Families::Dual).services().test(|cluster| {
         for (node, zone) in cluster.nodes().iter().zip(["a", "b"]) {
@@ -94,9 +98,9 @@ fn hinted(near_hints: &Value, far_hints: &Value, expected: &[&str]) -> Result<()
         let expected: BTreeSet<String> = expected.iter().map(|&name| name.to_owned()).collect();
         for target in service.frontends() {
             until("hints are followed", || {
-                let pods = who(&client, target)?;
+                let pods = backends_of(&client, target)?;
                 ensure!(pods == expected, "a pod reaches {pods:?}");
-                let processes = who(near, target)?;
+                let processes = backends_of(near, target)?;
                 ensure!(processes == expected, "a process reaches {processes:?}");
                 Ok(())
             })?;
@@ -140,16 +144,16 @@ fn internal_traffic_policy_local_drops_packets_without_a_local_endpoint() -> Res
         let targets = local().frontends();
         for target in &targets {
             reaches(&client, *target, "here")?;
-            ensure!(who(&client, *target)? == only("here"));
-            ensure!(who(near, *target)? == only("here"));
+            ensure!(backends_of(&client, *target)? == only("here"));
+            ensure!(backends_of(near, *target)? == only("here"));
         }
         cluster.manifests()?.put_service(&with(local(), &[&there]))?;
         for target in &targets {
-            until("nobody answers", || silent(&client, *target))?;
-            // The other node has one.
+            until("connections time out", || times_out(&client, *target))?;
+            // The other node has a local endpoint.
             reaches(far, *target, "there")?;
         }
-        // Nobody anywhere: then it is said.
+        // Without any endpoint, connections are refused.
         cluster.manifests()?.put_service(&local())?;
         for target in &targets {
             until("the service refuses", || refuses(&client, *target))?;

@@ -1,4 +1,4 @@
-//! ICMP errors about packets to a Service speak of the Service, not of its backend.
+//! ICMP errors about packets to a Service quote the Service's address, not the backend's.
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -10,13 +10,13 @@ use weir_tests::lab::{AttachedPod, Stack, close, until};
 
 use super::icmp_error::IcmpListener;
 use super::testbed::{Case, in_each_case, on_own_testbeds};
-use super::transfer::through_service;
+use super::transfer::transfer_through_service;
 use super::{PORT, any, reaches_by_tcp};
 
 const DEADLINE: Duration = Duration::from_secs(3);
 
-/// A Service of this case whose datagrams go to the spare port of the first backend.
-fn to_spare_port(case: &Case<'_>) -> Result<SocketAddr> {
+/// A Service of this case whose UDP target is the spare port of the first backend.
+fn serve_spare_port(case: &Case<'_>) -> Result<SocketAddr> {
     let service = case.service(3).without_port("udp").port("udp", "UDP", PORT, case.spare_port());
     let backend = &case.backends[0];
     let service = super::with(service, &[backend]);
@@ -37,7 +37,7 @@ fn connected(client: &AttachedPod, target: SocketAddr) -> Result<UdpSocket> {
 }
 
 fn refused(socket: &UdpSocket) -> Result<()> {
-    let error = socket.recv(&mut [0; 64]).err().context("somebody answers")?;
+    let error = socket.recv(&mut [0; 64]).err().context("a reply arrives")?;
     ensure!(error.kind() == ErrorKind::ConnectionRefused, "{error}");
     Ok(())
 }
@@ -46,14 +46,18 @@ fn refused(socket: &UdpSocket) -> Result<()> {
 fn a_port_unreachable_error_of_a_backend_reaches_the_client_with_the_services_address() -> Result<()>
 {
     in_each_case(|case| {
-        let target = to_spare_port(case)?;
+        let target = serve_spare_port(case)?;
         let listener = IcmpListener::start(case.client, case.ipv4)?;
         let socket = connected(case.client, target)?;
         socket.send(&[1; 100])?;
         refused(&socket)?;
         let error = listener.about(target)?;
-        ensure!(error.from == target.ip(), "it comes from {}", error.from);
-        ensure!(error.source == socket.local_addr()?, "it is about a packet of {}", error.source);
+        ensure!(error.from == target.ip(), "the error comes from {}", error.from);
+        ensure!(
+            error.source == socket.local_addr()?,
+            "the error quotes a packet of {}",
+            error.source
+        );
         Ok(())
     })
 }
@@ -61,7 +65,7 @@ fn a_port_unreachable_error_of_a_backend_reaches_the_client_with_the_services_ad
 #[test]
 fn a_port_unreachable_error_of_a_client_reaches_the_backend() -> Result<()> {
     in_each_case(|case| {
-        let target = to_spare_port(case)?;
+        let target = serve_spare_port(case)?;
         let pod = &case.backends[0].pod;
         let listen = SocketAddr::new(case.address_of(pod)?, case.spare_port());
         let far = pod.run(|| UdpSocket::bind(listen).context("bind"))?;
@@ -75,8 +79,8 @@ fn a_port_unreachable_error_of_a_client_reaches_the_backend() -> Result<()> {
         far.send(&[2; 100])?;
         refused(&far)?;
         let error = listener.about(peer)?;
-        ensure!(error.from == peer.ip(), "it comes from {}", error.from);
-        ensure!(error.source == listen, "it is about {error:?}");
+        ensure!(error.from == peer.ip(), "the error comes from {}", error.from);
+        ensure!(error.source == listen, "the error is {error:?}");
         Ok(())
     })
 }
@@ -89,7 +93,7 @@ fn with_ttl(socket: &UdpSocket, ipv4: bool, ttl: u8) -> Result<()> {
     }
 }
 
-/// What traceroute does. Past the stack there is no router on the way.
+/// As traceroute does. Packets that bypass the stack pass no router.
 #[test]
 fn time_exceeded_errors_of_routers_quote_the_service() -> Result<()> {
     in_each_case(|case| {
@@ -100,25 +104,30 @@ fn time_exceeded_errors_of_routers_quote_the_service() -> Result<()> {
             with_ttl(&socket, case.ipv4, hop)?;
             socket.send(b"?\n")?;
             if case.variant.fast || !case.remote {
-                socket.recv(&mut [0; 64]).context("no router is between, and no answer comes")?;
+                socket
+                    .recv(&mut [0; 64])
+                    .context("no reply, although there is no router in between")?;
                 continue;
             }
             let error = listener.about(target)?;
             let exceeded = if case.ipv4 { 11 } else { 3 };
             ensure!(error.kind == exceeded, "hop {hop}: {error:?}");
-            ensure!(error.from != target.ip(), "a router has its own address: {error:?}");
+            ensure!(
+                error.from != target.ip(),
+                "the error has the Service's address as its source: {error:?}"
+            );
             ensure!(error.source == socket.local_addr()?, "hop {hop}: {error:?}");
         }
         Ok(())
     })
 }
 
-/// The largest packet that the client's stack sends to an address.
+/// The path MTU to an address that the client's stack has learned.
 fn path_mtu(client: &AttachedPod, target: IpAddr) -> Result<Option<u32>> {
     let route = client.sh(&format!("ip route get {target}"))?;
     let mut words = route.split_whitespace();
     let mtu = words.find(|&word| word == "mtu").and_then(|_| words.next());
-    mtu.map(|mtu| mtu.parse().context("no number")).transpose()
+    mtu.map(|mtu| mtu.parse().context("not a number")).transpose()
 }
 
 #[test]
@@ -127,7 +136,7 @@ fn a_client_learns_a_smaller_path_mtu_to_a_service() -> Result<()> {
     on_own_testbeds(
         |builder| builder,
         |scope| {
-            // Pods keep what they were born with.
+            // Existing pods keep their MTU.
             scope.testbed.cluster().set_mtu(SMALLER)?;
             scope.testbed.cluster().wait_until_ready()?;
             scope.in_each_case(|case| {
@@ -144,14 +153,14 @@ fn a_client_learns_a_smaller_path_mtu_to_a_service() -> Result<()> {
     )
 }
 
-/// Datagrams that may not be cut, and streams.
+/// Waits until large datagrams that must not be fragmented pass, then checks TCP.
 fn large_packets_pass(case: &Case<'_>, target: SocketAddr) -> Result<()> {
     let socket = connected(case.client, target)?;
-    // Each is lost until the client knows better.
+    // They are lost until the client has learned the path MTU.
     socket.set_read_timeout(Some(Duration::from_millis(200)))?;
     until("large datagrams pass", || {
         let _ = socket.send(&[b'?'; 1390]);
-        socket.recv(&mut [0; 64]).map(drop).context("no answer")
+        socket.recv(&mut [0; 64]).map(drop).context("no reply")
     })?;
-    through_service(case, 4 << 20)
+    transfer_through_service(case, 4 << 20)
 }

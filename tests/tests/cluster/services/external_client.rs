@@ -1,4 +1,5 @@
-//! Machines outside of the cluster reach Services by a node that their network routes cluster IPs to.
+//! Machines outside of the cluster reach Services through a node to which their network routes cluster
+//! IPs.
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
@@ -14,10 +15,10 @@ use super::rejection::refuses;
 use super::{Backend, PORT, any, reaches, reaches_by_tcp, web, with};
 
 const DEADLINE: Duration = Duration::from_secs(3);
-/// After which a datagram is taken for lost.
-const TURN: Duration = Duration::from_millis(300);
+/// The time after which a datagram is considered lost.
+const LOSS_TIMEOUT: Duration = Duration::from_millis(300);
 
-/// A machine behind the underlay's router, which has a way to cluster IPs by a node.
+/// A machine behind the underlay's router, which routes cluster IPs to a node.
 fn outside(cluster: &Cluster, by: &Member) -> Result<Node> {
     let (machine, _) = cluster.outside()?;
     for address in by.manifest().addresses() {
@@ -30,8 +31,8 @@ fn outside(cluster: &Cluster, by: &Member) -> Result<Node> {
     Ok(machine)
 }
 
-/// A machine outside of the cluster that goes by the first node, and a backend: once on that node and
-/// once on another.
+/// Runs `check` with a machine outside of the cluster whose packets pass the first node, and with a
+/// backend on that node, then on the other.
 fn on_both_nodes(check: impl Fn(&Cluster, &Node, &Backend) -> Result<()>) -> Result<()> {
     for mode in [Mode::Vxlan, Mode::HostGw] {
         let builder = Cluster::new(2).pods(Families::Dual).underlay(Families::Dual).mode(mode);
@@ -54,7 +55,7 @@ fn a_machine_outside_of_the_cluster_reaches_services_through_a_node() -> Result<
         cluster.manifests()?.put_service(&service)?;
         for target in service.frontends() {
             reaches(client, target, &backend.name).with_context(|| format!("{target}"))?;
-            // Or the answer would not come back by this node.
+            // Otherwise the reply would not pass this node.
             let seen = ask_tcp(client, target)?.client;
             ensure!(is_of(cluster.node(1)?, seen), "{} sees {seen}", backend.name);
         }
@@ -62,8 +63,8 @@ fn a_machine_outside_of_the_cluster_reaches_services_through_a_node() -> Result<
     })
 }
 
-/// Sockets of the machine and of the backend, and where the machine sends to, for each address of a
-/// Service whose datagrams go to a port where the backend's server does not listen.
+/// Runs `check` with a socket of the machine, a frontend, and the address of its backend, for each
+/// cluster IP of a Service. The backend's server does not listen on the target port.
 fn datagrams(
     cluster: &Cluster,
     client: &Node,
@@ -93,23 +94,24 @@ fn fragmented_datagrams_pass_between_a_machine_outside_of_the_cluster_and_a_back
     on_both_nodes(|cluster, client, backend| {
         datagrams(cluster, client, backend, |near, target, listen| {
             let far = backend.pod.run(|| UdpSocket::bind(listen).context("bind"))?;
-            far.set_read_timeout(Some(TURN))?;
+            far.set_read_timeout(Some(LOSS_TIMEOUT))?;
             for size in [8_000, 60_000] {
                 let sent: Vec<u8> = (0..size).map(|at: usize| at.to_le_bytes()[at % 2]).collect();
                 let mut buffer = vec![0; size + 1];
                 let mut peer = target;
-                // The node has to tell first what fits into the tunnel and into pods.
-                until("it arrives", || {
+                // The first datagrams are lost until the client has learned the path MTU.
+                until("the datagram arrives", || {
                     near.send_to(&sent, target)?;
-                    let (length, from) = far.recv_from(&mut buffer).context("it is lost")?;
+                    let (length, from) =
+                        far.recv_from(&mut buffer).context("the datagram is lost")?;
                     ensure!(buffer.get(..length) == Some(&*sent), "{size} bytes arrive changed");
                     peer = from;
                     Ok(())
                 })?;
                 far.send_to(&sent, peer)?;
-                let (length, from) = near.recv_from(&mut buffer).context("no answer comes")?;
+                let (length, from) = near.recv_from(&mut buffer).context("no reply arrives")?;
                 ensure!(buffer.get(..length) == Some(&*sent), "{size} bytes come back changed");
-                ensure!(from == target, "{from} answers");
+                ensure!(from == target, "the reply comes from {from}");
             }
             close(far);
             Ok(())
@@ -125,17 +127,21 @@ fn a_port_unreachable_error_reaches_a_machine_outside_of_the_cluster_with_the_se
             let listener = IcmpListener::start(client, target.is_ipv4())?;
             near.connect(target)?;
             near.send(&[1; 100])?;
-            let error = near.recv(&mut [0; 64]).err().context("somebody answers")?;
+            let error = near.recv(&mut [0; 64]).err().context("a reply arrives")?;
             ensure!(error.kind() == ErrorKind::ConnectionRefused, "{error}");
             let error = listener.about(target)?;
-            ensure!(error.from == target.ip(), "it comes from {}", error.from);
-            ensure!(error.source == near.local_addr()?, "it is about a packet of {}", error.source);
+            ensure!(error.from == target.ip(), "the error comes from {}", error.from);
+            ensure!(
+                error.source == near.local_addr()?,
+                "the error quotes a packet of {}",
+                error.source
+            );
             Ok(())
         })
     })
 }
 
-/// Whether an address is the node's own, on the underlay or among its pods.
+/// Whether an address belongs to the node, on the underlay or in its pod subnets.
 fn is_of(node: &Member, address: IpAddr) -> bool {
     let manifest = node.manifest();
     let mut subnets = manifest.subnets().iter().filter_map(|cidr| cidr.parse::<IpNetwork>().ok());

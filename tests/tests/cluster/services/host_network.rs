@@ -1,4 +1,4 @@
-//! Pods in their node's own network: as clients and as backends of Services.
+//! Pods in the host network: as clients and as backends of Services.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -8,7 +8,7 @@ use weir_tests::lab::{Member, Server, ask_tcp};
 use super::testbed::{Case, in_each_case, on_shared_testbeds};
 use super::{TARGET_PORT, reaches};
 
-/// A server in a node's own network.
+/// A server in the host network of a node.
 struct Host<'a> {
     node: &'a Member,
     _servers: Vec<Server>,
@@ -21,7 +21,7 @@ impl<'a> Host<'a> {
         Ok(Self { node, _servers: own.map(start).collect::<Result<_>>()? })
     }
 
-    /// A Service that leads to it.
+    /// Writes a Service with this backend.
     fn serve(&self, case: &Case<'_>) -> Result<SocketAddr> {
         let mut addresses = self.node.manifest().addresses().iter().copied();
         let own = addresses.find(|ip| ip.is_ipv4() == case.ipv4).context("no such address")?;
@@ -52,8 +52,8 @@ fn a_process_of_a_node_reaches_local_and_remote_backends_on_every_path() -> Resu
         let target = case.serve(1, &[backend])?;
         let node = case.node()?;
         reaches(node, target, &backend.name)?;
-        let who = ask_tcp(node, target)?;
-        ensure!(who.client != case.address_of(case.client)?, "{who:?}");
+        let reply = ask_tcp(node, target)?;
+        ensure!(reply.client != case.address_of(case.client)?, "{reply:?}");
         Ok(())
     })
 }

@@ -1,4 +1,4 @@
-//! Services that go, come back, and become something else.
+//! Services that are deleted, recreated, or change their type.
 
 use std::net::SocketAddr;
 
@@ -8,9 +8,9 @@ use weir_tests::lab::{AttachedPod, Cluster, Connection, Families, ask_tcp, ask_u
 
 use super::{Backend, reaches, web, with};
 
-/// Nobody serves the address any more, and it is no Service's either.
-fn unserved(client: &AttachedPod, target: SocketAddr) -> Result<()> {
-    ensure!(ask_tcp(client, target).is_err(), "somebody answers at {target}");
+/// Checks that no Service has the address any more.
+fn is_unreachable(client: &AttachedPod, target: SocketAddr) -> Result<()> {
+    ensure!(ask_tcp(client, target).is_err(), "{target} is reachable");
     Ok(())
 }
 
@@ -26,19 +26,19 @@ fn a_service_that_is_deleted_and_recreated_at_once_is_served_at_once() -> Result
         for target in service.frontends() {
             reaches(&client, target, "old")?;
         }
-        let mut talks = service
+        let mut connections = service
             .frontends()
             .iter()
             .map(|at| Connection::start(&client, *at))
             .collect::<Result<Vec<_>>>()?;
-        // In one instant, so that nobody may see the Service away; then with a look at it.
+        // The first rounds recreate the Service at once, the last ones after it was gone.
         for round in 0..4 {
             let backend = if round % 2 == 0 { &new } else { &old };
             let again = with(web(Families::Dual), &[backend]).uid(&format!("web-{round}"));
             manifests.remove_service(&service)?;
             if round >= 2 {
                 for target in service.frontends() {
-                    until("it is gone", || unserved(&client, target))?;
+                    until("the Service is gone", || is_unreachable(&client, target))?;
                 }
             }
             manifests.put_service(&again)?;
@@ -50,9 +50,9 @@ fn a_service_that_is_deleted_and_recreated_at_once_is_served_at_once() -> Result
                 }
             }
         }
-        talks.iter_mut().try_for_each(|talk| {
-            let who = talk.ask().context("a connection to the first of them")?;
-            ensure!(who.server == "old", "{who:?}");
+        connections.iter_mut().try_for_each(|connection| {
+            let reply = connection.ask().context("a connection to the first Service")?;
+            ensure!(reply.server == "old", "{reply:?}");
             Ok(())
         })
     })
@@ -78,7 +78,7 @@ fn a_service_may_become_headless_or_external_name_and_cluster_ip_again() -> Resu
             }
             cluster.manifests()?.put_service(&other)?;
             for target in service.frontends() {
-                until("it has no address", || unserved(&client, target))?;
+                until("the Service has no cluster IP", || is_unreachable(&client, target))?;
             }
         }
         cluster.manifests()?.put_service(&service)?;

@@ -1,4 +1,4 @@
-//! Where backends see their clients, and where they see a node instead.
+//! Masquerading of traffic to Services: backends see the client's address, or a node's.
 
 use anyhow::{Result, ensure};
 use weir_tests::lab::{Observe, ask_tcp, ask_udp};
@@ -11,8 +11,8 @@ fn a_backend_sees_the_address_of_the_client_pod() -> Result<()> {
         let target = case.serve(1, &[&case.backends[0]])?;
         let own = case.address_of(case.client)?;
         for ask in [ask_tcp, ask_udp] {
-            let who = ask(case.client, target)?;
-            ensure!(who.client == own, "it sees {}, not {own}", who.client);
+            let reply = ask(case.client, target)?;
+            ensure!(reply.client == own, "the backend sees {}, not {own}", reply.client);
         }
         Ok(())
     })
@@ -30,8 +30,8 @@ fn with_masquerade_all_a_backend_sees_the_address_of_the_clients_node() -> Resul
             scope.in_each_case(|case| {
                 let target = case.serve(1, &[&case.backends[0]])?;
                 for ask in [ask_tcp, ask_udp] {
-                    let who = ask(case.client, target)?;
-                    ensure!(nodes_own.contains(&who.client), "it sees {}", who.client);
+                    let reply = ask(case.client, target)?;
+                    ensure!(nodes_own.contains(&reply.client), "the backend sees {}", reply.client);
                 }
                 Ok(())
             })

@@ -1,4 +1,4 @@
-//! A pod is born with its Services, whether an agent runs or not.
+//! Services work for a new pod at once, even while no agent is running.
 
 use anyhow::{Context, Result, ensure};
 use weir_tests::lab::{Cluster, Families, Stack, ask_tcp, ask_udp, refused};
@@ -39,7 +39,7 @@ fn check_finds_a_pod_without_its_programs() -> Result<()> {
         let sandbox = node.machine().pod("pod")?;
         let added = cni.add(&sandbox)?;
         cni.check(&sandbox, &added)?;
-        // It would put right what is broken here.
+        // The agent would repair the pod.
         node.kill_agent()?;
         let port = added.interfaces[1].name.clone();
         node.sh(&format!("tc filter del dev {port} egress"))?;

@@ -1,4 +1,4 @@
-//! An address that is a Service's and the node's own, as a DNS cache on every node has it.
+//! An address that both a Service and the node have, as with a DNS cache on every node.
 
 use std::net::IpAddr;
 
@@ -17,18 +17,18 @@ fn a_socket_bound_to_an_address_of_the_node_takes_precedence_over_a_service() ->
             let backend = Backend::on(far, "backend")?;
             let service = with(web(Families::Dual), &[&backend]);
             cluster.manifests()?.put_service(&service)?;
-            let reach = |who: &str| -> Result<()> {
+            let reach = |server: &str| -> Result<()> {
                 for target in service.frontends() {
-                    reaches(&client, target, who)?;
-                    reaches(near, target, who)?;
-                    // That node has it not.
+                    reaches(&client, target, server)?;
+                    reaches(near, target, server)?;
+                    // The other node does not have the address.
                     reaches(&other, target, "backend")?;
                 }
                 Ok(())
             };
             reach("backend")?;
             let prefix = |ip: IpAddr| if ip.is_ipv4() { 32 } else { 128 };
-            // Usable at once.
+            // Without duplicate address detection.
             let option = |ip: IpAddr| if ip.is_ipv4() { "" } else { "nodad" };
             let own = service.frontends().into_iter().map(|target| target.ip());
             for ip in own.clone() {
@@ -39,7 +39,10 @@ fn a_socket_bound_to_an_address_of_the_node_takes_precedence_over_a_service() ->
             reach("cache")?;
             drop(cache);
             for target in service.frontends() {
-                ensure!(ask_tcp(&client, target).is_err(), "nobody is bound there");
+                ensure!(
+                    ask_tcp(&client, target).is_err(),
+                    "a request gets a reply without a bound socket"
+                );
             }
             for ip in own {
                 near.sh(&format!("ip addr del {ip}/{} dev lo", prefix(ip)))?;

@@ -1,4 +1,4 @@
-//! Processes of a node: no packet of theirs ever carries the address of a Service.
+//! Processes of a node, whose sockets are connected to backends directly.
 
 use anyhow::Result;
 use weir_tests::lab::{Cluster, Families, Mode};

@@ -1,4 +1,4 @@
-//! Flows that a backend could not tell apart by their addresses and ports.
+//! Flows to one backend with the same client address and port.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
@@ -11,18 +11,18 @@ use super::{TARGET_PORT, any};
 
 const DEADLINE: Duration = Duration::from_secs(3);
 
-/// The addresses of two Services with one backend, and that backend's own.
+/// The frontends of two Services with the same backend, and the backend's own address.
 fn frontends(case: &Case<'_>) -> Result<[SocketAddr; 3]> {
     let backend = &case.backends[0];
     let direct = SocketAddr::new(case.address_of(&backend.pod)?, TARGET_PORT);
     Ok([case.serve(1, &[backend])?, case.serve(2, &[backend])?, direct])
 }
 
-/// Asks, and demands that the answer comes from whom was asked.
+/// Sends a request, and checks that the reply comes from the same address.
 fn ask(socket: &UdpSocket, target: SocketAddr) -> Result<()> {
     socket.send_to(b"?\n", target)?;
-    let (_, from) = socket.recv_from(&mut [0; 256]).context("no answer")?;
-    ensure!(from == target, "{from} answers for {target}");
+    let (_, from) = socket.recv_from(&mut [0; 256]).context("no reply")?;
+    ensure!(from == target, "the reply to {target} comes from {from}");
     Ok(())
 }
 
@@ -56,7 +56,7 @@ fn one_tcp_port_may_be_used_to_two_services_and_their_common_backend() -> Result
                 .with_context(|| format!("{order:?}"))?;
             for _ in 0..3 {
                 first.ask().with_context(|| format!("the first of {order:?}"))?;
-                others.iter_mut().try_for_each(|talk| talk.ask().map(drop))?;
+                others.iter_mut().try_for_each(|connection| connection.ask().map(drop))?;
             }
         }
         Ok(())
@@ -68,12 +68,12 @@ fn a_port_used_to_a_service_may_be_reused_to_its_backend_and_vice_versa() -> Res
     in_each_case(|case| {
         let [service, _, direct] = frontends(case)?;
         for [before, afterwards] in [[service, direct], [direct, service]] {
-            let mut talk = Connection::start_from(case.client, 0, before)?;
-            talk.ask()?;
-            let port = talk.port()?;
-            drop(talk);
-            let who = Connection::start_from(case.client, port, afterwards)?.ask();
-            who.with_context(|| format!("from {before} to {afterwards}"))?;
+            let mut connection = Connection::start_from(case.client, 0, before)?;
+            connection.ask()?;
+            let port = connection.port()?;
+            drop(connection);
+            let reply = Connection::start_from(case.client, port, afterwards)?.ask();
+            reply.with_context(|| format!("from {before} to {afterwards}"))?;
         }
         Ok(())
     })
@@ -84,14 +84,14 @@ fn a_new_connection_that_reuses_a_port_selects_a_backend_again() -> Result<()> {
     in_each_case(|case| {
         let [old, new] = case.backends;
         let target = case.serve(1, &[old])?;
-        let mut talk = Connection::start_from(case.client, 0, target)?;
-        ensure!(talk.ask()?.server == old.name);
-        let port = talk.port()?;
+        let mut connection = Connection::start_from(case.client, 0, target)?;
+        ensure!(connection.ask()?.server == old.name);
+        let port = connection.port()?;
         case.serve(1, &[new])?;
-        ensure!(talk.ask()?.server == old.name, "a connection moved");
-        talk.reset()?;
-        let who = Connection::start_from(case.client, port, target)?.ask()?;
-        ensure!(who.server == new.name, "{who:?}");
+        ensure!(connection.ask()?.server == old.name, "a connection moved");
+        connection.reset()?;
+        let reply = Connection::start_from(case.client, port, target)?.ask()?;
+        ensure!(reply.server == new.name, "{reply:?}");
         Ok(())
     })
 }

@@ -9,7 +9,7 @@ use weir_tests::lab::{
 };
 
 use super::rejection::refuses;
-use super::resilience::nothing_is_lost;
+use super::resilience::no_request_is_lost;
 use super::{
     Backend, TARGET_PORT, cluster_ips, reaches, reaches_by_tcp, reaches_by_udp, web, with,
 };
@@ -23,7 +23,7 @@ fn each_port_of_a_service_has_its_own_target_by_protocol_and_number() -> Result<
         let pod = cluster.node(2)?.pod("backend")?;
         let (_one, _two) =
             (Server::start(&pod, TARGET_PORT, "one")?, Server::start(&pod, OTHER, "two")?);
-        // Port 53 over both protocols, each to another port of the pod.
+        // Port 53 over both protocols, each with another target port.
         let service = ServiceManifest::new("dns", &cluster_ips(Families::Dual), 53, TARGET_PORT)
             .without_port("udp")
             .port("dns-udp", "UDP", 53, OTHER)
@@ -35,13 +35,13 @@ fn each_port_of_a_service_has_its_own_target_by_protocol_and_number() -> Result<
             reaches_by_udp(&client, target, "two")?;
             let more = SocketAddr::new(target.ip(), 54);
             ensure!(ask_tcp(&client, more)?.server == "two");
-            ensure!(ask_udp(&client, more).is_err(), "it is of TCP only");
+            ensure!(ask_udp(&client, more).is_err(), "the port is TCP only");
         }
         Ok(())
     })
 }
 
-/// A named port is another number in each slice, as pods have it that name it so.
+/// A named target port may have another number in each slice.
 #[test]
 fn a_named_target_port_may_differ_between_pods() -> Result<()> {
     Cluster::new(2).pods(Families::Dual).services().test(|cluster| {
@@ -85,18 +85,18 @@ fn adding_and_removing_ports_does_not_disturb_flows_of_another_port() -> Result<
         for target in service.frontends() {
             reaches(&client, target, "backend")?;
             let more = SocketAddr::new(target.ip(), 81);
-            let mut talk = Connection::start(&client, target)?;
-            nothing_is_lost(&client, target, || {
+            let mut connection = Connection::start(&client, target)?;
+            no_request_is_lost(&client, target, || {
                 for _ in 0..5 {
                     let both = service.clone().port("more", "TCP", 81, OTHER);
                     cluster.manifests()?.put_service(&both)?;
-                    until("the port is there", || ask_tcp(&client, more).map(drop))?;
+                    until("the port is added", || ask_tcp(&client, more).map(drop))?;
                     cluster.manifests()?.put_service(&service)?;
-                    until("the port is gone", || refuses(&client, more))?;
+                    until("the port is removed", || refuses(&client, more))?;
                 }
                 Ok(())
             })?;
-            talk.ask().context("the connection from before")?;
+            connection.ask().context("the existing connection")?;
         }
         Ok(())
     })

@@ -1,4 +1,4 @@
-//! What serves Services outlives agents, and is put right when somebody breaks it.
+//! Services work without an agent, and agents repair programs and filters.
 
 use std::fs;
 use std::net::{SocketAddr, UdpSocket};
@@ -12,15 +12,15 @@ use weir_tests::lab::{Cluster, Connection, Families, Stack, ask_tcp, until};
 
 use super::{Backend, any, reaches, web, with};
 
-/// Asks over one connection, over new ones and by datagrams of one socket, again and again, while
-/// `disturb` runs. Nothing may go unanswered.
-pub(super) fn nothing_is_lost(
+/// Sends requests over one connection, over new connections and by datagrams of one socket while
+/// `disturb` runs, and checks that each gets a reply.
+pub(super) fn no_request_is_lost(
     client: &impl Stack,
     target: SocketAddr,
     disturb: impl FnOnce() -> Result<()>,
 ) -> Result<()> {
     let stop = AtomicBool::new(false);
-    let mut talk = Connection::start(client, target)?;
+    let mut connection = Connection::start(client, target)?;
     let socket = client.run(|| {
         let socket = UdpSocket::bind(any(target)).context("bind")?;
         socket.connect(target).context("connect")?;
@@ -30,14 +30,14 @@ pub(super) fn nothing_is_lost(
     let again = |ask: &mut dyn FnMut() -> Result<()>| -> Result<u32> {
         let mut count = 0;
         while !stop.load(Ordering::Relaxed) {
-            ask().with_context(|| format!("after {count} answers"))?;
+            ask().with_context(|| format!("after {count} replies"))?;
             count += 1;
         }
         Ok(count)
     };
     let again = &again;
     thread::scope(|scope| {
-        let one = scope.spawn(move || again(&mut || talk.ask().map(drop)));
+        let one = scope.spawn(move || again(&mut || connection.ask().map(drop)));
         let new = scope.spawn(move || again(&mut || ask_tcp(client, target).map(drop)));
         let datagrams = scope.spawn(move || {
             again(&mut || {
@@ -51,7 +51,7 @@ pub(super) fn nothing_is_lost(
             [("one connection", one), ("new connections", new), ("datagrams", datagrams)]
         {
             let count = thread.join().map_err(|_| anyhow::anyhow!("{what}: panicked"))?;
-            ensure!(count.context(what)? > 0, "{what}: nothing was asked");
+            ensure!(count.context(what)? > 0, "{what}: no request was sent");
         }
         disturbed
     })
@@ -69,7 +69,7 @@ fn no_request_is_lost_when_agents_are_killed_and_restarted() -> Result<()> {
             cluster.manifests()?.put_service(&service)?;
             let target = service.frontends()[0];
             reaches(&client, target, "far")?;
-            nothing_is_lost(&client, target, || {
+            no_request_is_lost(&client, target, || {
                 for signal in [Signal::KILL, Signal::TERM] {
                     for node in cluster.nodes() {
                         node.end_agent(signal)?;
@@ -94,9 +94,9 @@ fn a_removed_program_is_attached_again() -> Result<()> {
         let target = service.frontends()[0];
         reaches(&client, target, "backend")?;
         let port = client.added().interfaces[1].name.clone();
-        let places =
+        let changes =
             [format!("filter del dev {port} ingress"), format!("qdisc del dev {port} clsact")];
-        for line in places {
+        for line in changes {
             node.sh(&format!("tc {line}"))?;
             reaches(&client, target, "backend").context(line)?;
         }
@@ -119,9 +119,9 @@ fn services_work_while_the_cluster_cannot_be_read() -> Result<()> {
         let away = dir.with_extension("away");
         fs::rename(dir, &away)?;
         node.start_agent()?;
-        until("the agent says what it waits for", || {
-            let answer = node.get("/readyz")?;
-            ensure!(answer.ok().is_err(), "it is ready");
+        until("the agent is not ready", || {
+            let response = node.get("/readyz")?;
+            ensure!(response.ok().is_err(), "it is ready");
             Ok(())
         })?;
         ask_tcp(&client, target)?;
@@ -139,7 +139,7 @@ fn an_agent_without_services_removes_programs_and_pins() -> Result<()> {
         node.end_agent(Signal::TERM)?;
         node.start_agent_with(&["--services=true"])?;
         until("programs are pinned", || {
-            ensure!(node.machine().run(|| Ok(pinned(node.machine().dir())))?, "they are not");
+            ensure!(node.machine().run(|| Ok(pinned(node.machine().dir())))?, "not yet");
             node.ready()
         })?;
         let (client, backend) = (node.pod("client")?, Backend::on(node, "backend")?);
@@ -151,10 +151,10 @@ fn an_agent_without_services_removes_programs_and_pins() -> Result<()> {
         node.end_agent(Signal::TERM)?;
         node.start_agent()?;
         until("nothing is pinned", || {
-            ensure!(!node.machine().run(|| Ok(pinned(node.machine().dir())))?, "it is");
+            ensure!(!node.machine().run(|| Ok(pinned(node.machine().dir())))?, "not yet");
             node.ready()
         })?;
-        ensure!(ask_tcp(&client, target).is_err(), "somebody serves still");
+        ensure!(ask_tcp(&client, target).is_err(), "the Service is still reachable");
         let port = client.added().interfaces[1].name.clone();
         let filters = node.sh(&format!("tc filter show dev {port} ingress"))?;
         ensure!(!filters.contains("weir"), "{filters}");
@@ -173,10 +173,10 @@ fn if_programs_cannot_be_pinned_the_overlay_works_and_the_agent_reports_why() ->
         node.end_agent(Signal::TERM)?;
         node.sh(&format!("umount {}", node.machine().dir().join("bpf").display()))?;
         node.start_agent_with(&["--services=true"])?;
-        until("the agent says why", || {
-            let answer = node.get("/readyz")?.body;
-            ensure!(answer.contains("waiting programs-attached"), "{answer}");
-            ensure!(answer.contains("BPF file system"), "{answer}");
+        until("the agent reports why", || {
+            let body = node.get("/readyz")?.body;
+            ensure!(body.contains("waiting programs-attached"), "{body}");
+            ensure!(body.contains("BPF file system"), "{body}");
             Ok(())
         })?;
         crate::fixture::new_pods_talk(cluster, "pod")
@@ -201,7 +201,7 @@ fn a_foreign_filter_on_one_pod_does_not_affect_services_of_other_pods() -> Resul
         for port in &ports {
             node.sh(&format!("tc filter del dev {port} ingress"))?;
         }
-        // In the place that Weir's has, and under another name.
+        // With the priority and the handle of Weir's filter, but with another name.
         let program = node.machine().dir().join("bpf/weir/programs/to_pod");
         node.sh(&format!(
             "tc filter add dev {} ingress pref 22373 handle 0x77656972 bpf da pinned {}",
@@ -212,9 +212,9 @@ fn a_foreign_filter_on_one_pod_does_not_affect_services_of_other_pods() -> Resul
         for pod in [&pods[0], &pods[2]] {
             reaches(pod, target, "backend")?;
         }
-        ensure!(ask_tcp(&pods[1], target).is_err(), "the other filter is gone");
-        let answer = node.get("/readyz")?.body;
-        ensure!(answer.contains("waiting programs-attached"), "{answer}");
+        ensure!(ask_tcp(&pods[1], target).is_err(), "the foreign filter was removed");
+        let body = node.get("/readyz")?.body;
+        ensure!(body.contains("waiting programs-attached"), "{body}");
         node.sh(&format!("tc filter del dev {} ingress", ports[1]))?;
         reaches(&pods[1], target, "backend")?;
         until("the agent is ready", || node.ready())

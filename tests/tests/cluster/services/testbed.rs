@@ -38,7 +38,7 @@ impl PathVariant {
 
 /// A cluster with two backends on each node.
 pub(crate) struct Testbed {
-    // The pods go before their nodes.
+    // Fields are dropped in order: pods before their nodes.
     /// On the client's node, and on the other node.
     backends: [[Backend; 2]; 2],
     variant: PathVariant,

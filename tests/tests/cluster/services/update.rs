@@ -1,4 +1,4 @@
-//! Changes of Services are followed.
+//! Updates of Services.
 
 use std::time::Duration;
 
@@ -7,8 +7,8 @@ use weir_tests::lab::{Cluster, Families, ask_tcp, ask_udp, eventually};
 
 use super::{Backend, reaches, web, with};
 
-/// What a user may wait for a change.
-const SOON: Duration = Duration::from_secs(1);
+/// The longest that a user should wait for a change.
+const LIMIT: Duration = Duration::from_secs(1);
 
 #[test]
 fn traffic_leaves_a_backend_that_is_removed_within_a_second() -> Result<()> {
@@ -24,15 +24,15 @@ fn traffic_leaves_a_backend_that_is_removed_within_a_second() -> Result<()> {
         reaches(&client, target, "stays")?;
 
         cluster.manifests()?.put_service(&with(web(Families::V4), &[&stays]))?;
-        let mut answers = 0;
-        eventually("the other backend answers 20 times in a row", SOON, || {
-            let ask = if answers % 2 == 0 { ask_tcp } else { ask_udp };
+        let mut replies = 0;
+        eventually("the other backend replies 20 times in a row", LIMIT, || {
+            let ask = if replies % 2 == 0 { ask_tcp } else { ask_udp };
             let stays = ask(&client, target)?.server == "stays";
-            answers = if stays { answers + 1 } else { 0 };
-            Ok(answers == 20)
+            replies = if stays { replies + 1 } else { 0 };
+            Ok(replies == 20)
         })?;
         for _ in 0..20 {
-            ensure!(ask_tcp(&client, target)?.server == "stays", "a removed backend answers");
+            ensure!(ask_tcp(&client, target)?.server == "stays", "a removed backend replies");
         }
         Ok(())
     })
