@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::{Containerd, LIFETIME, SNAPSHOTTER, image};
+use super::image;
+use super::runtime::{Containerd, LIFETIME, SNAPSHOTTER};
 use crate::lab::{Finished, eventually};
 
 const STARTED: Duration = Duration::from_secs(30);
@@ -32,8 +33,18 @@ pub enum Family {
     V6,
 }
 
+impl Containerd {
+    /// Runs `command` as the container `name`, connected to the network by CNI.
+    ///
+    /// # Errors
+    /// When the container does not start; the error holds the output of `ctr`.
+    pub fn run(&self, name: &str, command: &[&str]) -> Result<Container<'_>> {
+        Container::run(self, name, command)
+    }
+}
+
 impl<'a> Container<'a> {
-    pub(super) fn run(runtime: &'a Containerd, name: &str, command: &[&str]) -> Result<Self> {
+    fn run(runtime: &'a Containerd, name: &str, command: &[&str]) -> Result<Self> {
         let run = ["run", "--rm", "--cni", "--snapshotter", SNAPSHOTTER, image::REFERENCE, name];
         let tool = runtime.ctr(&run)?.args(command).deadline(LIFETIME);
         let main = thread::spawn(move || tool.finish());

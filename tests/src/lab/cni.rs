@@ -8,10 +8,10 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use super::config::Config;
-use super::namespaces::Stack;
 use super::node::Node;
 use super::pod::Pod;
 use super::result::{Added, CniError};
+use super::stack::Stack;
 use super::tool::{Finished, Tool};
 
 /// The release build of a binary of this workspace.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow};
 use rustix::net::sockopt::set_socket_recv_buffer_size_force;
 
-use super::namespaces::Stack;
+use super::stack::Stack;
 
 /// The time between two datagrams.
 const PACE: Duration = Duration::from_millis(2);

@@ -31,6 +31,7 @@ mod observe;
 mod pod;
 mod result;
 mod server;
+mod stack;
 mod start;
 mod store;
 mod tool;
@@ -44,7 +45,7 @@ pub use cluster::{
 pub use cni::{Call, Cni, Reply, binary};
 pub use config::Config;
 pub use flow::{Flow, Tally};
-pub use namespaces::{Namespaces, Stack};
+pub use namespaces::Namespaces;
 pub use node::Node;
 pub use observe::{
     Address, FdbEntry, Link, LinkInfo, Neighbour, Observe, PortInfo, Route, RouteMetrics,
@@ -54,6 +55,7 @@ pub use result::{Added, CniError, Interface, Ip, ResultRoute, refused};
 pub use server::{
     Connection, Server, ServerReply, ask_tcp, ask_tcp_within, ask_udp, ask_udp_within,
 };
+pub use stack::Stack;
 pub use start::close;
 pub use tool::{Finished, Tool};
 pub use traffic::{observed_source, ping, tcp_echo, tcp_transfer, udp_echo};

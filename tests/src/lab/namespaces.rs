@@ -10,8 +10,6 @@ use anyhow::{Context, Result};
 use rustix::mount::{MountPropagationFlags, mount_change};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
 
-use super::tool::Tool;
-
 const OWN_NET: &str = "/proc/thread-self/ns/net";
 const OWN_MNT: &str = "/proc/thread-self/ns/mnt";
 
@@ -73,40 +71,6 @@ impl Namespaces {
             }
             work()
         })
-    }
-}
-
-/// Something with a network stack of its own in which code and programs can run.
-pub trait Stack: Sync + Sized {
-    /// Its namespaces.
-    ///
-    /// # Errors
-    /// When they have been removed.
-    fn namespaces(&self) -> Result<&Namespaces>;
-
-    /// Runs `work` inside, see [`Namespaces::run`].
-    ///
-    /// # Errors
-    /// What `work` returned, or that the namespaces could not be entered.
-    fn run<R: Send>(&self, work: impl FnOnce() -> Result<R> + Send) -> Result<R> {
-        self.namespaces()?.run(work)
-    }
-
-    /// Prepares a program to run inside, see [`Tool`].
-    ///
-    /// # Errors
-    /// When the namespaces have been removed.
-    fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Result<Tool> {
-        Ok(Tool::new(self.namespaces()?.clone(), program))
-    }
-
-    /// Runs `line`, split at white space, and returns standard output, such as `ip link show`.
-    ///
-    /// # Errors
-    /// When the program is missing or fails; the error holds what it printed.
-    fn sh(&self, line: &str) -> Result<String> {
-        let mut words = line.split_whitespace();
-        self.command(words.next().unwrap_or_default())?.args(words).stdout()
     }
 }
 

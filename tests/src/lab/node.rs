@@ -8,8 +8,8 @@ use anyhow::{Context, Result};
 use rustix::mount::{MountFlags, mount};
 
 use super::dir::LabDir;
-use super::namespaces::{Namespaces, Stack};
-use super::pod::Pod;
+use super::namespaces::Namespaces;
+use super::stack::Stack;
 
 /// A machine of the lab. Clones are the same machine; it is freed with the last of them.
 #[derive(Clone, Debug)]
@@ -44,14 +44,6 @@ impl Node {
     #[must_use]
     pub fn netns_dir(&self) -> PathBuf {
         self.dir().join("netns")
-    }
-
-    /// A new pod: a network namespace with only loopback, mounted in this node.
-    ///
-    /// # Errors
-    /// When the name is taken.
-    pub fn pod(&self, name: &str) -> Result<Pod> {
-        Pod::new(self, name)
     }
 
     /// Gives the node an uplink with a default route, as a real machine has.

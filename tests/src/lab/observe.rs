@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use super::namespaces::Stack;
+use super::stack::Stack;
 
 /// A network interface with its addresses.
 #[derive(Clone, Debug, Deserialize, PartialEq)]

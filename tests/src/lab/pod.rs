@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use rustix::mount::{UnmountFlags, mount_bind, unmount};
 
-use super::namespaces::{Namespaces, Stack};
+use super::namespaces::Namespaces;
 use super::node::Node;
+use super::stack::Stack;
 
 /// A network namespace, mounted at [`Pod::netns`] inside of its node's mount namespace only.
 #[derive(Debug)]
@@ -18,8 +19,18 @@ pub struct Pod {
     namespaces: Option<Namespaces>,
 }
 
+impl Node {
+    /// A new pod: a network namespace with only loopback, mounted in this node.
+    ///
+    /// # Errors
+    /// When the name is taken.
+    pub fn pod(&self, name: &str) -> Result<Pod> {
+        Pod::new(self, name)
+    }
+}
+
 impl Pod {
-    pub(super) fn new(node: &Node, name: &str) -> Result<Self> {
+    fn new(node: &Node, name: &str) -> Result<Self> {
         let path = node.netns_dir().join(name);
         File::create_new(&path).with_context(|| format!("create {}", path.display()))?;
         let namespaces = node.namespaces()?.sibling(|own| {

@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use rustix::net::sockopt::{Timeout, set_socket_reuseaddr, set_socket_timeout};
 use rustix::net::{AddressFamily, SocketType, bind, connect, connect_unspec, socket};
 
-use super::namespaces::Stack;
+use super::stack::Stack;
 use super::start::close;
 
 /// Far more than any packet between namespaces of one machine needs.

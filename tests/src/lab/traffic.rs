@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 
-use super::namespaces::Stack;
+use super::stack::Stack;
 
 /// Far more than any packet between namespaces of one machine needs.
 const DEADLINE: Duration = Duration::from_secs(5);

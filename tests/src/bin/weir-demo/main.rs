@@ -3,6 +3,7 @@
 
 #![expect(clippy::print_stdout, reason = "the output is the demonstration")]
 
+mod addresses;
 mod cluster;
 mod commands;
 mod connectivity;

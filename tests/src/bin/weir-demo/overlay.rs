@@ -3,9 +3,9 @@
 use anyhow::{Context, Result};
 use weir_tests::lab::{Entries, Member, Observe};
 
+use crate::addresses::global_addresses;
 use crate::paint::Paint;
 use crate::tree::Tree;
-use crate::view::global_addresses;
 
 pub(crate) fn tunnel(node: &Member, paint: Paint) -> Result<Tree> {
     let link = node.link("weir.1")?;

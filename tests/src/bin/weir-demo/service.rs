@@ -127,7 +127,7 @@ fn line(client: &str, target: SocketAddr, shares: &Shares, paint: Paint) -> Stri
         "{} → {:18} {}",
         paint.name(format!("{client:NAME_WIDTH$}")),
         target.to_string(),
-        paint.faint(format!("{}", shares.join(", "))),
+        paint.faint(format!("connections to {}", shares.join(", "))),
     )
 }
 

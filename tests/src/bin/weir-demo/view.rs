@@ -1,10 +1,9 @@
 //! A node as a tree: the bridge, its ports, the pods behind them, the tunnel, and the plugin's store.
 
-use std::net::IpAddr;
-
 use anyhow::{Context, Result};
-use weir_tests::lab::{Address, Cni, Link, Member, Observe, Stack};
+use weir_tests::lab::{Cni, Link, Member, Observe, Stack};
 
+use crate::addresses::global_addresses;
 use crate::overlay;
 use crate::paint::Paint;
 use crate::pods::DemoPod;
@@ -91,11 +90,4 @@ fn store(cni: &Cni, pods: &[DemoPod], paint: Paint) -> Result<Tree> {
         ));
     }
     Ok(tree)
-}
-
-/// The global addresses; the link-local address is left out.
-pub(crate) fn global_addresses(addresses: &[Address]) -> Vec<String> {
-    let global = addresses.iter().filter(|address| address.scope == "global");
-    let shown = |ip: IpAddr, length: u8| format!("{ip}/{length}");
-    global.map(|address| shown(address.local, address.prefixlen)).collect()
 }

@@ -15,8 +15,8 @@ use rustix::process::{
     Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal, set_parent_process_death_signal,
 };
 
-use crate::lab::namespaces::Stack;
 use crate::lab::node::Node;
+use crate::lab::stack::Stack;
 use crate::lab::start::start;
 
 /// Much longer than an agent takes to end.

@@ -5,9 +5,10 @@ use std::net::IpAddr;
 use anyhow::{Context, Result};
 
 use crate::lab::cni::Cni;
-use crate::lab::namespaces::{Namespaces, Stack};
+use crate::lab::namespaces::Namespaces;
 use crate::lab::pod::Pod;
 use crate::lab::result::Added;
+use crate::lab::stack::Stack;
 
 /// A pod after ADD.
 #[derive(Debug)]

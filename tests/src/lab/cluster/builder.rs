@@ -2,10 +2,10 @@
 
 use anyhow::Result;
 
-use super::Cluster;
 use super::manifest::NodeManifest;
 use super::manifest_dir::ManifestDir;
 use super::member::Member;
+use super::running::Cluster;
 use super::settings::{Families, Mode, NETWORK, Settings};
 use super::underlay::{Segment, Underlay};
 use crate::lab::node::Node;
@@ -25,8 +25,17 @@ pub struct Builder {
     stopped: bool,
 }
 
+impl Cluster {
+    /// Configures a cluster of `size` nodes.
+    #[expect(clippy::new_ret_no_self, reason = "`Cluster::new(3).test(…)` reads as it is meant")]
+    #[must_use]
+    pub fn new(size: u8) -> Builder {
+        Builder::new(size)
+    }
+}
+
 impl Builder {
-    pub(super) fn new(size: u8) -> Self {
+    fn new(size: u8) -> Self {
         let settings = Settings {
             mode: Mode::Vxlan,
             pods: Families::V4,

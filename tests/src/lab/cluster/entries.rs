@@ -9,8 +9,8 @@ use ipnetwork::IpNetwork;
 
 use super::manifest::NodeManifest;
 use super::settings::Mode;
-use crate::lab::namespaces::Stack;
 use crate::lab::observe::Observe;
+use crate::lab::stack::Stack;
 
 /// The tunnel device.
 pub(super) const TUNNEL: &str = "weir.1";

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::lab::namespaces::Stack;
+use crate::lab::stack::Stack;
 
 /// The default address of the agents' health server.
 const ADDRESS: SocketAddr =

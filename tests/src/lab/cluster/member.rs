@@ -18,9 +18,10 @@ use super::settings::Settings;
 use crate::lab::cgroup;
 use crate::lab::cni::{Cni, binary};
 use crate::lab::config::Config;
-use crate::lab::namespaces::{Namespaces, Stack};
+use crate::lab::namespaces::Namespaces;
 use crate::lab::node::Node;
 use crate::lab::observe::Observe;
+use crate::lab::stack::Stack;
 use crate::lab::wait::until;
 
 /// A node of the cluster.

@@ -6,9 +6,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use anyhow::Result;
 
 use super::settings::Families;
-use crate::lab::namespaces::{Namespaces, Stack};
+use crate::lab::namespaces::Namespaces;
 use crate::lab::node::Node;
 use crate::lab::observe::Observe;
+use crate::lab::stack::Stack;
 
 /// The number of one of the underlay's subnets.
 pub(super) type Segment = u8;

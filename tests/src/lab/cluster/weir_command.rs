@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::member::Member;
 use crate::lab::cni::binary;
-use crate::lab::namespaces::Stack;
+use crate::lab::stack::Stack;
 use crate::lab::tool::Finished;
 
 impl Member {
