@@ -98,7 +98,7 @@ fn a_pod_has_its_programs_and_entries_when_add_returns_and_none_after_del() -> R
     scene.cni.check(&pod, &added)?;
     scene.cni.del(&pod)?;
     scene.empty()?;
-    scene.cni.nothing_left()
+    scene.cni.ensure_nothing_left()
 }
 
 #[test]
@@ -142,7 +142,7 @@ fn an_add_that_fails_late_takes_its_entries_back() -> Result<()> {
     let scene = Scene::with(config.with_ipam("routes", route).with("isDefaultGateway", false))?;
     refused(scene.cni.add(&scene.node.pod("a")?), 100)?;
     scene.empty()?;
-    scene.cni.nothing_left()
+    scene.cni.ensure_nothing_left()
 }
 
 #[test]
@@ -173,7 +173,7 @@ fn programs_whose_maps_have_another_layout_are_no_reason_to_start_a_pod_without(
     ensure!(error.to_string().contains(&path), "{error}");
     // Whoever goes is not kept.
     scene.cni.del(&first)?;
-    scene.cni.nothing_left()
+    scene.cni.ensure_nothing_left()
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use anyhow::{Context, Result, ensure};
 use weir_datapath::common::{Flow, FlowKey, Reason, Settings, V4, V6, protocol};
-use weir_tests::lab::{Conversation, Server};
+use weir_tests::lab::{Connection, Server};
 
 use crate::family::Addresses;
 use crate::scene::Scene;
@@ -28,8 +28,8 @@ fn has_one_flow<A: Addresses>(flags: u32) -> Result<()> {
     let mut port = 0;
     let mut answered = Vec::new();
     for number in 0..CONNECTIONS {
-        let mut connect = || -> Result<Conversation> {
-            let mut talk = Conversation::start_from(&scene.pods[0], port, target)?;
+        let mut connect = || -> Result<Connection> {
+            let mut talk = Connection::start_from(&scene.pods[0], port, target)?;
             answered.push(talk.ask()?.server);
             Ok(talk)
         };

@@ -1,4 +1,4 @@
-//! The cgroups of a runtime's containers, which no namespace and no process takes along.
+//! The cgroups of a runtime's containers, which outlive its namespaces and processes.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,15 +8,15 @@ const PREFIX: &str = "weir-lab-";
 
 /// Removes the cgroup `name` below the root of every hierarchy, with those below it.
 ///
-/// Only empty directories go: a cgroup with processes is left alone by the kernel.
+/// The kernel keeps a cgroup that has processes.
 pub(super) fn remove(name: &str) {
     for hierarchy in hierarchies() {
         remove_tree(&hierarchy.join(name));
     }
 }
 
-/// Removes what test processes that were killed have left.
-pub(super) fn sweep_dead() {
+/// Removes the cgroups of killed test processes.
+pub(super) fn remove_stale() {
     for hierarchy in hierarchies() {
         for entry in fs::read_dir(hierarchy).into_iter().flatten().flatten() {
             if owner(&entry.file_name().to_string_lossy())

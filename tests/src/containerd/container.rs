@@ -1,4 +1,4 @@
-//! A container that runs, attached to the `ctr` which started it.
+//! A running container, attached to the `ctr` that started it.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -7,15 +7,16 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::{Containerd, LIFETIME, SNAPSHOTTER, image};
+use super::image;
+use super::runtime::{Containerd, LIFETIME, SNAPSHOTTER};
 use crate::lab::{Finished, eventually};
 
 const STARTED: Duration = Duration::from_secs(30);
 
 /// A container started by `ctr run --rm --cni`.
 ///
-/// `ctr` stays in the foreground: only then does it call the plugin again when the container has
-/// ended (a detached container keeps its network for ever).
+/// `ctr` stays in the foreground, because only then it calls the plugin when the container has ended.
+/// A detached container keeps its network.
 #[derive(Debug)]
 pub struct Container<'a> {
     runtime: &'a Containerd,
@@ -32,8 +33,18 @@ pub enum Family {
     V6,
 }
 
+impl Containerd {
+    /// Runs `command` as the container `name`, connected to the network by CNI.
+    ///
+    /// # Errors
+    /// When the container does not start; the error holds the output of `ctr`.
+    pub fn run(&self, name: &str, command: &[&str]) -> Result<Container<'_>> {
+        Container::run(self, name, command)
+    }
+}
+
 impl<'a> Container<'a> {
-    pub(super) fn run(runtime: &'a Containerd, name: &str, command: &[&str]) -> Result<Self> {
+    fn run(runtime: &'a Containerd, name: &str, command: &[&str]) -> Result<Self> {
         let run = ["run", "--rm", "--cni", "--snapshotter", SNAPSHOTTER, image::REFERENCE, name];
         let tool = runtime.ctr(&run)?.args(command).deadline(LIFETIME);
         let main = thread::spawn(move || tool.finish());
@@ -44,12 +55,12 @@ impl<'a> Container<'a> {
         ended.with_context(|| runtime.log())?;
         if container.main.is_finished() {
             let Finished { status, stderr, .. } = container.join()?;
-            bail!("container {name} did not stay: {status}: {stderr}");
+            bail!("container {name} ended at once: {status}: {stderr}");
         }
         Ok(container)
     }
 
-    /// Runs a program inside and gives its standard output.
+    /// Runs a program inside and returns its standard output.
     ///
     /// # Errors
     /// When it fails; the error holds what it printed.
@@ -87,30 +98,30 @@ impl<'a> Container<'a> {
         while words.by_ref().any(|word| word == keyword) {
             found.extend(words.next());
         }
-        let [address] = found.as_slice() else { bail!("not one address: {listed}") };
+        let [address] = found.as_slice() else { bail!("expected exactly one address: {listed}") };
         let (address, _length) = address.split_once('/').context("no prefix length")?;
         address.parse().with_context(|| format!("parse the address {address}"))
     }
 
-    /// Sends one echo request to `to` and waits for the answer.
+    /// Sends one echo request to `to` and waits for the reply.
     ///
     /// # Errors
-    /// When no answer comes.
+    /// When there is no reply.
     pub fn ping(&self, to: IpAddr) -> Result<()> {
         self.exec(&["/bin/busybox", "ping", "-c", "1", "-W", "5", &to.to_string()])?;
         Ok(())
     }
 
-    /// Kills the container, waits until `ctr` has deleted it with its network.
+    /// Kills the container and waits until `ctr` has deleted it and its network.
     ///
     /// # Errors
-    /// When `ctr` had something to complain about.
+    /// When `ctr` logged an error or a warning.
     pub fn stop(self) -> Result<()> {
         let kill = ["task", "kill", "--signal", "SIGKILL", &self.name];
         self.runtime.ctr(&kill)?.stdout()?;
         let name = self.name.clone();
         let Finished { stderr, .. } = self.join()?;
-        // The log of the plugin comes out here as well; lines of ctr's own have a level like this.
+        // The output has the plugin's log, too; only lines of ctr itself have `level=`.
         ensure!(!stderr.contains("level="), "ctr when container {name} ended: {stderr}");
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! A container image made on the spot of nothing but a static busybox: no registry is asked.
+//! A container image that the test builds from a static busybox, without a registry.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -72,7 +72,7 @@ impl Image {
     }
 }
 
-/// Some megabytes in which no block is like another, so that a lost or swapped piece shows.
+/// Some megabytes in which all blocks differ, so that the checksum finds lost or swapped blocks.
 fn payload() -> Vec<u8> {
     let words = (0..PAYLOAD_LEN as u64 / 8).map(|n| n.wrapping_mul(0x9E37_79B9_7F4A_7C15));
     words.flat_map(u64::to_le_bytes).collect()
@@ -83,7 +83,7 @@ fn sha256(bytes: &[u8]) -> String {
 }
 
 fn tar(archive: &Path, dir: &Path, members: &[&str]) -> Result<()> {
-    let made = Command::new("tar")
+    let output = Command::new("tar")
         .args(["--owner=0", "--group=0", "--numeric-owner", "--create", "--file"])
         .arg(archive)
         .arg("--directory")
@@ -91,7 +91,7 @@ fn tar(archive: &Path, dir: &Path, members: &[&str]) -> Result<()> {
         .args(members)
         .output()
         .context("run tar")?;
-    let stderr = String::from_utf8_lossy(&made.stderr);
-    ensure!(made.status.success(), "tar {}: {stderr}", archive.display());
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "tar {}: {stderr}", archive.display());
     Ok(())
 }

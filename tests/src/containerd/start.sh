@@ -1,11 +1,11 @@
 # The first process of a container runtime: alone in a PID namespace, in a mount namespace of its
-# own. Makes every directory private that a runtime and its CNI library write to, then becomes
+# own. Makes the directories private that a runtime and its CNI library write to, then executes
 # containerd.
 set -eu
 dir=$1
 plugin=$2
 
-# This procfs is still that of the caller, and so is the process ID in it.
+# /proc is still that of the caller, so this is the process ID in the caller's namespace.
 read -r pid _ </proc/self/stat
 mount -t proc proc /proc
 

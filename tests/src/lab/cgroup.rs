@@ -1,5 +1,5 @@
-//! A cgroup for the processes of this test alone, so that programs that agents attach to sockets
-//! see nobody else's.
+//! A cgroup of this test's own, so that the socket programs of its agents see only the sockets of
+//! its processes.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,9 +9,10 @@ use anyhow::{Context, Result, anyhow};
 
 const PREFIX: &str = "weir-lab-";
 
-/// The cgroup (of version 2) that this process is in from now on. What it starts is in it, too.
+/// Moves this process into a cgroup (version 2) of its own and returns the path. Child processes
+/// inherit it.
 ///
-/// A process cannot remove the cgroup that it is in: the next one does.
+/// A process cannot remove its own cgroup, so a later test process does.
 ///
 /// # Errors
 /// When no cgroup2 is mounted, or without root.
@@ -25,7 +26,7 @@ pub(super) fn own() -> Result<&'static Path> {
 
 fn enter() -> Result<PathBuf> {
     let root = root()?;
-    sweep(&root)?;
+    remove_stale(&root)?;
     let pid = std::process::id();
     let own = root.join(format!("{PREFIX}{pid}"));
     fs::create_dir(&own).with_context(|| format!("create {}", own.display()))?;
@@ -44,8 +45,8 @@ fn root() -> Result<PathBuf> {
     found.context("no cgroup2 is mounted")
 }
 
-/// Removes what earlier tests have left. The kernel refuses to remove one that is in use.
-fn sweep(root: &Path) -> Result<()> {
+/// Removes the cgroups of earlier tests. The kernel refuses to remove one that is in use.
+fn remove_stale(root: &Path) -> Result<()> {
     for entry in fs::read_dir(root).with_context(|| format!("list {}", root.display()))? {
         let entry = entry?;
         if entry.file_name().to_string_lossy().starts_with(PREFIX) {

@@ -8,13 +8,13 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use super::config::Config;
-use super::namespaces::Stack;
 use super::node::Node;
 use super::pod::Pod;
 use super::result::{Added, CniError};
+use super::stack::Stack;
 use super::tool::{Finished, Tool};
 
-/// A released binary of this workspace, by name.
+/// The release build of a binary of this workspace.
 ///
 /// # Errors
 /// When it has not been built.
@@ -45,18 +45,18 @@ impl Cni {
     /// # Errors
     /// When the plugin has not been built.
     pub fn new(node: &Node, config: Config) -> Result<Self> {
-        let config = config.placed_in(node);
+        let config = config.with_directories_in(node);
         Ok(Self { node: node.clone(), program: binary("weir-cni")?, config })
     }
 
-    /// The same on the same node, with the configuration changed.
+    /// The same plugin on the same node, with a changed configuration.
     #[must_use]
     pub fn reconfigured(&self, change: impl FnOnce(Config) -> Config) -> Self {
-        let config = change(self.config.clone()).placed_in(&self.node);
+        let config = change(self.config.clone()).with_directories_in(&self.node);
         Self { config, ..self.clone() }
     }
 
-    /// The same, but the process is another program that speaks the same protocol.
+    /// The same node and configuration, with another program that implements CNI.
     #[must_use]
     pub fn with_program(&self, program: impl Into<PathBuf>) -> Self {
         Self { program: program.into(), ..self.clone() }
@@ -68,13 +68,13 @@ impl Cni {
         &self.node
     }
 
-    /// The configuration it gets.
+    /// The configuration that the plugin gets.
     #[must_use]
     pub fn config(&self) -> &Config {
         &self.config
     }
 
-    /// A call of `verb` that a test may bend before running it.
+    /// Prepares a call of `verb`.
     #[must_use]
     pub fn call(&self, verb: &str) -> Call {
         let stdin = self.config.json().to_string().into_bytes();
@@ -86,7 +86,7 @@ impl Cni {
     /// ADD for the pod's `eth0`.
     ///
     /// # Errors
-    /// A [`CniError`] when the plugin refused, see [`refused`](super::refused).
+    /// A [`CniError`] when the plugin failed, see [`refused`](super::refused).
     pub fn add(&self, pod: &Pod) -> Result<Added> {
         self.call("ADD").pod(pod).run()?.added()
     }
@@ -99,7 +99,7 @@ impl Cni {
         self.call("DEL").pod(pod).run()?.silent()
     }
 
-    /// CHECK of the pod's `eth0` against what ADD answered.
+    /// CHECK of the pod's `eth0` with the result of ADD.
     ///
     /// # Errors
     /// As [`Cni::add`].
@@ -108,7 +108,7 @@ impl Cni {
         with_result.call("CHECK").pod(pod).run()?.silent()
     }
 
-    /// GC of everything but the `eth0` of these pods.
+    /// GC; the `eth0` of these pods are the valid attachments.
     ///
     /// # Errors
     /// As [`Cni::add`].
@@ -181,7 +181,7 @@ impl Call {
     /// The process that [`Call::run`] would start.
     ///
     /// # Errors
-    /// Never with a node that lives.
+    /// When the node's namespaces have been removed.
     pub fn tool(self) -> Result<Tool> {
         let Self { cni, environment, stdin } = self;
         let mut tool = cni.node.command(&cni.program)?.env_clear().stdin(stdin);
@@ -191,21 +191,21 @@ impl Call {
         Ok(tool)
     }
 
-    /// Runs it and holds it to what the specification says about every call: it exits with 0 or 1,
-    /// prints one JSON document or nothing, and an error is such a document.
+    /// Runs the plugin and checks what the specification demands of every call: the exit status is 0
+    /// or 1, the output is one JSON document or nothing, and an error is such a document.
     ///
     /// # Errors
-    /// When it did not keep to that. That it refused is no error here.
+    /// When the call violates that. An error that the plugin reports is part of the [`Reply`].
     pub fn run(self) -> Result<Reply> {
         Reply::read(self.tool()?.finish()?)
     }
 }
 
-/// What the process answered.
+/// The plugin's exit status and output.
 #[derive(Debug)]
 pub struct Reply {
     outcome: Result<Option<Value>, CniError>,
-    /// What it logged.
+    /// Its log.
     pub stderr: String,
 }
 
@@ -213,22 +213,21 @@ impl Reply {
     fn read(finished: Finished) -> Result<Self> {
         let Finished { status, stdout, stderr } = finished;
         let shown = String::from_utf8_lossy(&stdout).into_owned();
-        let told = || format!("{status}, stdout: {shown:?}, stderr: {stderr}");
-        ensure!(status.signal().is_none(), "died: {}", told());
-        ensure!(!stderr.contains("panicked"), "panicked: {}", told());
-        let document: Option<Value> =
-            if shown.trim().is_empty() {
-                None
-            } else {
-                Some(serde_json::from_slice(&stdout).with_context(|| {
-                    format!("standard output is not one JSON document: {}", told())
-                })?)
-            };
+        let described = || format!("{status}, stdout: {shown:?}, stderr: {stderr}");
+        ensure!(status.signal().is_none(), "died: {}", described());
+        ensure!(!stderr.contains("panicked"), "panicked: {}", described());
+        let document: Option<Value> = if shown.trim().is_empty() {
+            None
+        } else {
+            Some(serde_json::from_slice(&stdout).with_context(|| {
+                format!("standard output is not one JSON document: {}", described())
+            })?)
+        };
         let outcome = match (status.code(), document) {
             (Some(0), document) => Ok(document),
             (Some(1), Some(document)) => Err(serde_json::from_value(document)
-                .with_context(|| format!("not an error of the specification: {}", told()))?),
-            _ => anyhow::bail!("neither success nor an error document: {}", told()),
+                .with_context(|| format!("not an error of the specification: {}", described()))?),
+            _ => anyhow::bail!("neither success nor an error document: {}", described()),
         };
         Ok(Self { outcome, stderr })
     }
@@ -236,7 +235,7 @@ impl Reply {
     /// The result of an ADD.
     ///
     /// # Errors
-    /// The [`CniError`], or that the document is no result.
+    /// The [`CniError`], or that the document is not a result.
     pub fn added(self) -> Result<Added> {
         Added::parse(self.document()?)
     }
@@ -249,7 +248,7 @@ impl Reply {
         self.outcome?.context("success, but nothing on standard output")
     }
 
-    /// That it succeeded and printed nothing.
+    /// Checks that it succeeded and printed nothing.
     ///
     /// # Errors
     /// The [`CniError`], or that it printed something.

@@ -1,11 +1,11 @@
-//! Network configurations for the plugin, built from a valid one by changing what a test is about.
+//! Network configurations for the plugin: a valid one, with the changes of a test.
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value, json};
 
 use super::node::Node;
 
-/// A network configuration. What a test does not mention is what a node's agent would write.
+/// A network configuration. Defaults are what the agent writes.
 #[derive(Clone, Debug)]
 pub struct Config(Map<String, Value>);
 
@@ -40,7 +40,7 @@ impl Config {
     /// The first plugin of a list of configurations, with what libcni adds from the list.
     ///
     /// # Errors
-    /// When it is no such list.
+    /// When the list has no plugin, version or name.
     pub fn from_list(list: &Value) -> Result<Self> {
         let plugin = list.get("plugins").and_then(|plugins| plugins.get(0));
         let Some(Value::Object(plugin)) = plugin else { bail!("no plugin in the list {list}") };
@@ -107,10 +107,10 @@ impl Config {
         Value::Object(self.0.clone())
     }
 
-    /// Puts every directory below the node's own, unless the test chose another: tests run in
+    /// Puts every directory that the test did not set below the node's own, because tests run in
     /// parallel and share nothing.
     #[must_use]
-    pub(super) fn placed_in(mut self, node: &Node) -> Self {
+    pub(super) fn with_directories_in(mut self, node: &Node) -> Self {
         let below = |name: &str| Value::from(node.dir().join(name).to_string_lossy().into_owned());
         for key in ["runDir", "pinDir"] {
             self.0.entry(key).or_insert_with(|| below(key));

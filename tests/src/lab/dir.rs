@@ -1,4 +1,4 @@
-//! The temporary directory of a node, and the sweeping of those whose test was killed.
+//! The temporary directory of a node. Directories of killed tests are removed later.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,16 +9,16 @@ use anyhow::{Context, Result};
 
 const PREFIX: &str = "weir-lab-";
 
-/// `<temp>/weir-lab-<pid>-<n>`, removed on drop. The process ID in the name is what tells a later
-/// run that nobody uses the directory any more.
+/// `<temp>/weir-lab-<pid>-<n>`, removed on drop. By the process ID a later run recognizes a directory
+/// that is no longer used.
 #[derive(Debug)]
 pub(super) struct LabDir(PathBuf);
 
 impl LabDir {
     pub(super) fn new() -> Result<Self> {
-        static SWEPT: Once = Once::new();
+        static CLEANED: Once = Once::new();
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        SWEPT.call_once(sweep_dead);
+        CLEANED.call_once(remove_stale);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("{PREFIX}{}-{number}", std::process::id());
         let path = std::env::temp_dir().join(name);
@@ -33,14 +33,14 @@ impl LabDir {
 
 impl Drop for LabDir {
     fn drop(&mut self) {
-        // A failing removal cannot be reported from here; the next run sweeps what stays.
+        // A failure cannot be reported from here; the next run removes the directory.
         let _ = fs::remove_dir_all(&self.0);
     }
 }
 
-/// Removes the directories of processes that are gone. Mounts that were made below them went with
-/// the mount namespaces of those processes, so that only ordinary files are left.
-fn sweep_dead() {
+/// Removes the directories of processes that have ended. Mounts below them ended with the mount
+/// namespaces of those processes, so only ordinary files are left.
+fn remove_stale() {
     let Ok(entries) = fs::read_dir(std::env::temp_dir()) else {
         return;
     };
@@ -62,20 +62,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_directories_of_labs_have_an_owner() {
+    fn only_lab_directories_have_an_owner() {
         assert_eq!(owner("weir-lab-17-3"), Some(17));
         assert_eq!(owner("weir-lab-x-3"), None);
         assert_eq!(owner("weir-17-3"), None);
     }
 
     #[test]
-    fn the_directory_of_a_dead_process_is_swept_and_that_of_a_living_one_stays() {
+    fn only_the_directory_of_a_process_that_has_ended_is_removed() {
         let mut dead = std::process::Command::new("true").spawn().unwrap();
         dead.wait().unwrap();
         let left = std::env::temp_dir().join(format!("{PREFIX}{}-0", dead.id()));
         fs::create_dir_all(left.join("netns/a")).unwrap();
         let used = LabDir::new().unwrap();
-        sweep_dead();
+        remove_stale();
         assert!(!left.exists() && used.path().exists());
     }
 }

@@ -1,4 +1,4 @@
-//! A flow that goes on while something else happens, counted on both ends.
+//! A continuous flow of datagrams, counted on both ends while a test does something else.
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -9,18 +9,18 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow};
 use rustix::net::sockopt::set_socket_recv_buffer_size_force;
 
-use super::namespaces::Stack;
+use super::stack::Stack;
 
-/// A datagram each.
+/// The time between two datagrams.
 const PACE: Duration = Duration::from_millis(2);
-/// A flow that nobody stops ends by itself.
+/// The most datagrams of a flow that is not stopped.
 const LIMIT: u64 = 60_000;
-/// Room for all datagrams of a flow, with what the kernel adds to each, in bytes.
+/// A receive buffer for all datagrams of a flow with the kernel's overhead, in bytes.
 const BUFFER: usize = 64 << 20;
-/// The silence after which the far end takes the flow for finished.
+/// The time without a datagram after which the server considers the flow finished.
 const SILENCE: Duration = Duration::from_millis(1500);
 
-/// Datagrams at a steady pace from one namespace to another, which sends each one back.
+/// Datagrams at a constant rate from a client to a server, which echoes each one.
 #[derive(Debug)]
 pub struct Flow {
     stop: Arc<AtomicBool>,
@@ -29,14 +29,14 @@ pub struct Flow {
     receiver: JoinHandle<Result<u64>>,
 }
 
-/// What both ends have counted.
+/// The datagrams that both ends have counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tally {
     /// Datagrams that were sent.
     pub sent: u64,
-    /// Those that arrived at the far end.
+    /// Datagrams that arrived at the server.
     pub arrived: u64,
-    /// Those that came back.
+    /// Echoes that arrived at the client.
     pub returned: u64,
 }
 
@@ -44,7 +44,7 @@ impl Flow {
     /// Starts a flow to a server at `address`.
     ///
     /// # Errors
-    /// When a socket cannot be made.
+    /// When a socket cannot be created.
     pub fn start(client: &impl Stack, server: &impl Stack, address: IpAddr) -> Result<Self> {
         let far = server.run(|| UdpSocket::bind((address, 0)).context("bind the server"))?;
         let near = client.run(|| {
@@ -56,7 +56,7 @@ impl Flow {
         })?;
         for socket in [&near, &far] {
             socket.set_read_timeout(Some(SILENCE))?;
-            // An end that waits for a processor must not lose what the network has delivered.
+            // A thread that waits for a CPU must not lose delivered datagrams.
             set_socket_recv_buffer_size_force(socket, BUFFER).context("enlarge the buffer")?;
         }
         let stop = Arc::new(AtomicBool::new(false));
@@ -69,7 +69,7 @@ impl Flow {
         })
     }
 
-    /// Stops it, and waits for what is still under way.
+    /// Stops the flow, and waits for datagrams in flight.
     ///
     /// # Errors
     /// When a socket failed.
@@ -84,7 +84,7 @@ impl Flow {
 }
 
 impl Tally {
-    /// Datagrams that did not arrive, or whose answer did not.
+    /// Datagrams without an echo.
     #[must_use]
     pub fn lost(self) -> u64 {
         self.sent - self.returned
@@ -95,7 +95,7 @@ fn send(socket: &UdpSocket, stop: &AtomicBool) -> Result<u64> {
     let mut next = Instant::now();
     let mut sent = 0;
     while sent < LIMIT && !stop.load(Ordering::Relaxed) {
-        // A datagram that the kernel has no way for is one that was lost.
+        // A datagram without a route is lost.
         let _ = socket.send(&u64::to_be_bytes(sent));
         sent += 1;
         next += PACE;
@@ -104,15 +104,15 @@ fn send(socket: &UdpSocket, stop: &AtomicBool) -> Result<u64> {
     Ok(sent)
 }
 
-/// Counts until it is silent; sends back what came, if asked to.
-fn receive(socket: &UdpSocket, answer: bool) -> Result<u64> {
+/// Counts datagrams until none arrive any more; echoes each one if `echo` is set.
+fn receive(socket: &UdpSocket, echo: bool) -> Result<u64> {
     let mut received = 0;
     let mut buffer = [0; 64];
     loop {
         match socket.recv_from(&mut buffer) {
             Ok((length, peer)) => {
                 received += 1;
-                if answer {
+                if echo {
                     let _ = socket.send_to(buffer.get(..length).unwrap_or_default(), peer);
                 }
             }

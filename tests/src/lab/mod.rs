@@ -1,11 +1,10 @@
-//! A laboratory of network namespaces: nodes, their pods, clusters of them, and the tools to look at
-//! them.
+//! A laboratory of network namespaces: nodes, pods and clusters, and the tools to inspect them.
 //!
 //! A [`Node`] is a network namespace with a private mount namespace, a [`Pod`] is a network
 //! namespace whose path exists only inside its node's mount namespace. Both are held by file
-//! descriptors alone: no process anchors them and no path in the root namespace names them, so the
-//! kernel frees everything when the test ends, whichever way it ends. Only a temporary directory
-//! can outlive a killed test; the next one sweeps it.
+//! descriptors only, without a process or a path in the root namespace. So the kernel frees
+//! everything when the test ends, even if it is killed. Only a temporary directory can outlive a
+//! killed test; a later test removes it.
 //!
 //! ```no_run
 //! use weir_tests::lab::{Cni, Config, Node, ping};
@@ -32,6 +31,7 @@ mod observe;
 mod pod;
 mod result;
 mod server;
+mod stack;
 mod start;
 mod store;
 mod tool;
@@ -39,21 +39,24 @@ mod traffic;
 mod wait;
 
 pub use cluster::{
-    Agent, Answer, Attached, Builder, Cluster, Entries, Families, Member, Mode, NodeManifest,
-    ServiceManifest, Underlay, Way, World, tunnel_hop,
+    Agent, AttachedPod, Builder, Cluster, Entries, Families, HttpResponse, ManifestDir, Member,
+    Mode, NodeManifest, PeerRoute, ServiceManifest, Underlay, tunnel_next_hop,
 };
 pub use cni::{Call, Cni, Reply, binary};
 pub use config::Config;
 pub use flow::{Flow, Tally};
-pub use namespaces::{Namespaces, Stack};
+pub use namespaces::Namespaces;
 pub use node::Node;
 pub use observe::{
     Address, FdbEntry, Link, LinkInfo, Neighbour, Observe, PortInfo, Route, RouteMetrics,
 };
 pub use pod::Pod;
 pub use result::{Added, CniError, Interface, Ip, ResultRoute, refused};
-pub use server::{Conversation, Server, Who, ask_tcp, ask_tcp_within, ask_udp, ask_udp_within};
+pub use server::{
+    Connection, Server, ServerReply, ask_tcp, ask_tcp_within, ask_udp, ask_udp_within,
+};
+pub use stack::Stack;
 pub use start::close;
 pub use tool::{Finished, Tool};
-pub use traffic::{ping, seen_from, tcp_echo, tcp_transfer, udp_echo};
+pub use traffic::{observed_source, ping, tcp_echo, tcp_transfer, udp_echo};
 pub use wait::{eventually, poll, retry, until};

@@ -1,4 +1,4 @@
-//! Namespaces held by file descriptors, and the running of code inside them.
+//! Namespaces held by file descriptors, and code that runs inside them.
 
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -10,14 +10,12 @@ use anyhow::{Context, Result};
 use rustix::mount::{MountPropagationFlags, mount_change};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
 
-use super::tool::Tool;
-
 const OWN_NET: &str = "/proc/thread-self/ns/net";
 const OWN_MNT: &str = "/proc/thread-self/ns/mnt";
 
 /// A network namespace and the mount namespace it is used with.
 ///
-/// The descriptors are all that keeps the two alive. Several values may share a mount namespace.
+/// Only the descriptors keep both alive. Several values may share a mount namespace.
 #[derive(Clone, Debug)]
 pub struct Namespaces {
     net: Arc<OwnedFd>,
@@ -25,29 +23,29 @@ pub struct Namespaces {
 }
 
 impl Namespaces {
-    /// Makes a network namespace and a private copy of the caller's mount namespace.
+    /// Creates a network namespace and a private copy of the caller's mount namespace.
     pub(super) fn create() -> Result<Self> {
         on_own_thread(|| {
             unshare(UnshareFlags::FS | UnshareFlags::NEWNET | UnshareFlags::NEWNS)
-                .context("make a network and a mount namespace (are you root?)")?;
+                .context("create a network and a mount namespace (are you root?)")?;
             mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
                 .context("make the mounts of the new mount namespace private")?;
             Ok(Self { net: Arc::new(open(OWN_NET)?), mnt: Arc::new(open(OWN_MNT)?) })
         })
     }
 
-    /// Makes another network namespace to be used with the same mount namespace; `publish` runs
-    /// inside of both and gets the path of the new one, to mount it somewhere.
+    /// Creates another network namespace that is used with the same mount namespace. `publish` runs
+    /// inside of both and gets the path of the new one, to mount it.
     pub(super) fn sibling(&self, publish: impl FnOnce(&str) -> Result<()> + Send) -> Result<Self> {
         self.run(|| {
-            unshare(UnshareFlags::NEWNET).context("make a network namespace")?;
+            unshare(UnshareFlags::NEWNET).context("create a network namespace")?;
             publish(OWN_NET)?;
             Ok(Self { net: Arc::new(open(OWN_NET)?), mnt: Arc::clone(&self.mnt) })
         })
     }
 
-    /// A path that leads to the network namespace as long as this process holds it, for programs
-    /// that want one.
+    /// A path of the network namespace, for programs that need one. It is valid while this process
+    /// holds the namespace.
     #[must_use]
     pub fn net_path(&self) -> String {
         format!("/proc/{}/fd/{}", std::process::id(), self.net.as_raw_fd())
@@ -55,12 +53,12 @@ impl Namespaces {
 
     /// Runs `work` on a thread of its own inside of these namespaces.
     ///
-    /// What it starts inherits them, sockets that it opens stay in them. The caller's thread never
-    /// leaves its namespaces, so an early return or a panic strands nobody.
+    /// Child processes inherit the namespaces, and sockets stay in them. The caller's thread never
+    /// leaves its own namespaces, also after an early return or a panic.
     ///
     /// # Errors
-    /// What `work` returned, or that the namespaces could not be entered. A panic goes on in the
-    /// caller.
+    /// What `work` returned, or that the namespaces could not be entered. A panic continues in
+    /// the caller.
     pub fn run<R: Send>(&self, work: impl FnOnce() -> Result<R> + Send) -> Result<R> {
         on_own_thread(|| {
             // A thread that shares its root and working directory may not change mount namespace.
@@ -73,40 +71,6 @@ impl Namespaces {
             }
             work()
         })
-    }
-}
-
-/// Something with a network stack of its own in which code and programs can run.
-pub trait Stack: Sync + Sized {
-    /// The namespaces that make it up.
-    ///
-    /// # Errors
-    /// When they have been removed.
-    fn namespaces(&self) -> Result<&Namespaces>;
-
-    /// Runs `work` inside, see [`Namespaces::run`].
-    ///
-    /// # Errors
-    /// What `work` returned, or that the namespaces could not be entered.
-    fn run<R: Send>(&self, work: impl FnOnce() -> Result<R> + Send) -> Result<R> {
-        self.namespaces()?.run(work)
-    }
-
-    /// A program to be run inside, see [`Tool`].
-    ///
-    /// # Errors
-    /// When the namespaces have been removed.
-    fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Result<Tool> {
-        Ok(Tool::new(self.namespaces()?.clone(), program))
-    }
-
-    /// Runs `line` split at white space, for the many `ip …` one-liners; gives standard output.
-    ///
-    /// # Errors
-    /// When the program is missing or fails; the error holds what it printed.
-    fn sh(&self, line: &str) -> Result<String> {
-        let mut words = line.split_whitespace();
-        self.command(words.next().unwrap_or_default())?.args(words).stdout()
     }
 }
 

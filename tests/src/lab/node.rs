@@ -8,10 +8,10 @@ use anyhow::{Context, Result};
 use rustix::mount::{MountFlags, mount};
 
 use super::dir::LabDir;
-use super::namespaces::{Namespaces, Stack};
-use super::pod::Pod;
+use super::namespaces::Namespaces;
+use super::stack::Stack;
 
-/// A machine of the lab. Clones are the same machine; it goes with the last of them.
+/// A machine of the lab. Clones are the same machine; it is freed with the last of them.
 #[derive(Clone, Debug)]
 pub struct Node(Arc<Inner>);
 
@@ -22,10 +22,10 @@ struct Inner {
 }
 
 impl Node {
-    /// A node with nothing but its loopback interface, which is up.
+    /// A node with only its loopback interface, which is up.
     ///
     /// # Errors
-    /// Without root, or when the directory cannot be made.
+    /// Without root, or when the directory cannot be created.
     pub fn new() -> Result<Self> {
         let dir = LabDir::new()?;
         fs::create_dir(dir.path().join("netns")).context("create the directory for pods")?;
@@ -34,7 +34,7 @@ impl Node {
         Ok(node)
     }
 
-    /// A directory of this node alone, removed with it.
+    /// The node's own directory, which is removed with it.
     #[must_use]
     pub fn dir(&self) -> &Path {
         self.0.dir.path()
@@ -46,15 +46,7 @@ impl Node {
         self.dir().join("netns")
     }
 
-    /// A new pod: a network namespace with nothing but loopback, mounted in this node.
-    ///
-    /// # Errors
-    /// When the name is taken.
-    pub fn pod(&self, name: &str) -> Result<Pod> {
-        Pod::new(self, name)
-    }
-
-    /// Gives the node an uplink with a default route, as any real machine has one.
+    /// Gives the node an uplink with a default route, as a real machine has.
     ///
     /// # Errors
     /// When it has one already.
@@ -71,10 +63,10 @@ impl Node {
         Ok(())
     }
 
-    /// Mounts a BPF file system of this node alone at `path`, which is made.
+    /// Creates `path` and mounts a BPF file system of this node there.
     ///
     /// # Errors
-    /// When it is there already.
+    /// When the path exists already.
     pub fn mount_bpffs(&self, path: &Path) -> Result<()> {
         fs::create_dir(path).with_context(|| format!("create {}", path.display()))?;
         self.run(|| {
@@ -86,7 +78,7 @@ impl Node {
     /// Sets a sysctl of this node's network stack, such as `net/ipv4/ip_forward`.
     ///
     /// # Errors
-    /// When it does not exist, or not with this value.
+    /// When it does not exist, or does not accept the value.
     pub fn set_sysctl(&self, name: &str, value: &str) -> Result<()> {
         self.run(|| {
             let path = Path::new("/proc/sys").join(name);

@@ -1,4 +1,4 @@
-//! What the kernel says, through iproute2's JSON: a judge that shares no code with the product.
+//! The kernel's state as iproute2 prints it in JSON, so that tests share no code with the product.
 
 use std::net::IpAddr;
 
@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use super::namespaces::Stack;
+use super::stack::Stack;
 
 /// A network interface with its addresses.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
@@ -25,13 +25,13 @@ pub struct Link {
     pub mtu: u32,
     /// The bridge it is a port of.
     pub master: Option<String>,
-    /// The hardware address as printed, `aa:bb:…`.
+    /// The MAC address as printed, `aa:bb:…`.
     #[serde(rename = "address")]
     pub mac: Option<String>,
-    /// The alias a person gave it.
+    /// The interface alias.
     #[serde(rename = "ifalias")]
     pub alias: Option<String>,
-    /// What kind of interface it is.
+    /// Its kind and attributes.
     #[serde(rename = "linkinfo", default)]
     pub info: LinkInfo,
     /// Its addresses.
@@ -39,13 +39,13 @@ pub struct Link {
     pub addresses: Vec<Address>,
 }
 
-/// What kind of interface a [`Link`] is, and how it is a port.
+/// The kind and the attributes of a [`Link`].
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 pub struct LinkInfo {
     /// `veth`, `bridge`, …; `None` for physical ones and loopback.
     #[serde(rename = "info_kind")]
     pub kind: Option<String>,
-    /// Its attributes as what it is; timers, which run, are left out.
+    /// Attributes of its kind, without timers, which change all the time.
     #[serde(rename = "info_data", default, deserialize_with = "without_timers")]
     pub data: Value,
     /// Its attributes as a port of a bridge.
@@ -53,7 +53,7 @@ pub struct LinkInfo {
     pub port: PortInfo,
 }
 
-/// Two looks at the same link are equal if nobody has changed it in between.
+/// Leaves timers out, so that two observations of an unchanged link are equal.
 fn without_timers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Value, D::Error> {
     let mut data = Value::deserialize(deserializer)?;
     if let Value::Object(attributes) = &mut data {
@@ -79,7 +79,7 @@ pub struct Address {
     pub prefixlen: u8,
     /// `global`, `link`, `host`.
     pub scope: String,
-    /// Whether duplicate address detection still runs: it cannot be used yet.
+    /// Whether duplicate address detection is still running, so that it cannot be used yet.
     #[serde(default)]
     pub tentative: bool,
 }
@@ -153,7 +153,7 @@ impl Route {
 /// An entry of a bridge's forwarding table.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 pub struct FdbEntry {
-    /// The station.
+    /// The MAC address.
     pub mac: String,
     /// The port it is behind.
     #[serde(rename = "ifname")]
@@ -163,9 +163,9 @@ pub struct FdbEntry {
     /// `permanent`, `static`, or empty for a learned one.
     #[serde(default)]
     pub state: String,
-    /// The far end, for the port of a tunnel.
+    /// The remote VTEP, for the port of a tunnel.
     pub dst: Option<IpAddr>,
-    /// The VLAN that it is for, if it is not for all.
+    /// The VLAN, unless the entry is for all VLANs.
     pub vlan: Option<u16>,
 }
 
@@ -174,7 +174,7 @@ pub struct FdbEntry {
 pub struct Neighbour {
     /// Its address.
     pub dst: IpAddr,
-    /// Its hardware address.
+    /// Its MAC address.
     #[serde(rename = "lladdr")]
     pub mac: Option<String>,
     /// `PERMANENT`, `REACHABLE`, …
@@ -183,14 +183,14 @@ pub struct Neighbour {
 }
 
 impl Neighbour {
-    /// Whether it stays until somebody removes it.
+    /// Whether it is permanent, so that the kernel does not age it.
     #[must_use]
     pub fn is_permanent(&self) -> bool {
         self.state.iter().any(|state| state == "PERMANENT")
     }
 }
 
-/// The looking, for everything that has a network stack.
+/// Observation of everything that has a network stack.
 pub trait Observe: Stack {
     /// All interfaces, with their addresses.
     ///
@@ -211,7 +211,7 @@ pub trait Observe: Stack {
     /// The interface of this name.
     ///
     /// # Errors
-    /// When there is none.
+    /// When it is missing.
     fn link(&self, name: &str) -> Result<Link> {
         self.find_link(name)?.with_context(|| format!("there is no interface {name}"))
     }
@@ -229,7 +229,7 @@ pub trait Observe: Stack {
     /// The only route of table `main` to `dst`; `0.0.0.0/0` and `::/0` are the default routes.
     ///
     /// # Errors
-    /// When there is none, or more than one.
+    /// When there is no such route, or more than one.
     fn route(&self, dst: &str) -> Result<Route> {
         let (family, shown) = match dst {
             "0.0.0.0/0" => ("-4", "default"),
@@ -239,7 +239,7 @@ pub trait Observe: Stack {
         };
         let mut found: Vec<Route> = json(self, &format!("ip -j -d {family} route show"))?;
         found.retain(|route| route.dst == shown);
-        ensure!(found.len() == 1, "not exactly one route to {dst}: {found:?}");
+        ensure!(found.len() == 1, "expected exactly one route to {dst}: {found:?}");
         found.pop().context("one route")
     }
 
@@ -253,8 +253,8 @@ pub trait Observe: Stack {
 
     /// The forwarding tables of all bridges and tunnels.
     ///
-    /// A kernel with VLANs on bridges adds to an entry for all VLANs a copy for each VLAN of the
-    /// port, of which there is one by default. They are left out.
+    /// A kernel with VLANs on bridges adds a copy of each entry for each VLAN of the port; by
+    /// default there is one. The copies are left out.
     ///
     /// # Errors
     /// When `bridge` fails.

@@ -1,4 +1,4 @@
-//! A pod's sandbox as a container runtime prepares it: a network namespace at a path.
+//! A pod's sandbox as a container runtime creates it: a network namespace at a path.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use rustix::mount::{UnmountFlags, mount_bind, unmount};
 
-use super::namespaces::{Namespaces, Stack};
+use super::namespaces::Namespaces;
 use super::node::Node;
+use super::stack::Stack;
 
 /// A network namespace, mounted at [`Pod::netns`] inside of its node's mount namespace only.
 #[derive(Debug)]
@@ -18,8 +19,18 @@ pub struct Pod {
     namespaces: Option<Namespaces>,
 }
 
+impl Node {
+    /// A new pod: a network namespace with only loopback, mounted in this node.
+    ///
+    /// # Errors
+    /// When the name is taken.
+    pub fn pod(&self, name: &str) -> Result<Pod> {
+        Pod::new(self, name)
+    }
+}
+
 impl Pod {
-    pub(super) fn new(node: &Node, name: &str) -> Result<Self> {
+    fn new(node: &Node, name: &str) -> Result<Self> {
         let path = node.netns_dir().join(name);
         File::create_new(&path).with_context(|| format!("create {}", path.display()))?;
         let namespaces = node.namespaces()?.sibling(|own| {
@@ -43,32 +54,31 @@ impl Pod {
         &self.node
     }
 
-    /// What a runtime would pass as `CNI_CONTAINERID`.
+    /// The value of `CNI_CONTAINERID`.
     #[must_use]
     pub fn container_id(&self) -> String {
         format!("{}-container", self.name)
     }
 
-    /// What a runtime would pass as `CNI_NETNS`.
+    /// The value of `CNI_NETNS`.
     #[must_use]
     pub fn netns(&self) -> &Path {
         &self.path
     }
 
-    /// Takes the namespace away with everything in it, as after a crash of the runtime: the path
-    /// no longer exists.
+    /// Removes the namespace and its path, as after a crash of the runtime.
     ///
     /// # Errors
-    /// When it is gone already.
+    /// When it has been removed already.
     pub fn remove_netns(&mut self) -> Result<()> {
         self.unmount()?;
         fs::remove_file(&self.path).with_context(|| format!("remove {}", self.path.display()))
     }
 
-    /// Takes the namespace away but leaves the empty file it was mounted on.
+    /// Removes the namespace, but leaves the empty file that it was mounted on.
     ///
     /// # Errors
-    /// When it is gone already.
+    /// When it has been removed already.
     pub fn unmount(&mut self) -> Result<()> {
         self.node.run(|| {
             unmount(&self.path, UnmountFlags::DETACH)
@@ -89,8 +99,8 @@ impl Stack for Pod {
 
 impl Drop for Pod {
     fn drop(&mut self) {
-        // The mount would keep the network namespace until the node goes: a test that makes
-        // hundreds of pods frees each of them here. Nothing can be done about a failure.
+        // The mount would keep the network namespace until the node is dropped. A test with hundreds
+        // of pods frees each of them here. A failure cannot be reported.
         if self.namespaces.is_some() {
             let _ = self.remove_netns();
         }

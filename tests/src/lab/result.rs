@@ -1,4 +1,4 @@
-//! What the plugin answers: results and errors of the CNI specification.
+//! The plugin's output: results and errors of the CNI specification.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -10,11 +10,11 @@ use serde_json::Value;
 
 /// The result of ADD.
 ///
-/// Unknown keys are refused, so that nothing is printed that the specification does not have.
+/// Unknown keys are errors, so that the plugin prints only what the specification defines.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Added {
-    /// The version of the result's shape.
+    /// The version of the result's format.
     pub cni_version: String,
     /// Bridge, host side and container side.
     pub interfaces: Vec<Interface>,
@@ -26,7 +26,7 @@ pub struct Added {
     /// Its name servers, as configured.
     #[serde(default)]
     pub dns: Value,
-    /// The document itself, to be handed back as `prevResult`.
+    /// The document itself, to be passed as `prevResult`.
     #[serde(skip)]
     pub raw: Value,
 }
@@ -37,7 +37,7 @@ pub struct Added {
 pub struct Interface {
     /// Its name.
     pub name: String,
-    /// Its hardware address.
+    /// Its MAC address.
     pub mac: Option<String>,
     /// Its MTU, since version 1.1.0.
     pub mtu: Option<u32>,
@@ -141,13 +141,13 @@ impl Added {
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CniError {
-    /// The version of the document's shape.
+    /// The version of the document's format.
     pub cni_version: String,
-    /// The number that callers tell errors apart by.
+    /// The error code.
     pub code: u32,
-    /// What went wrong, in a line.
+    /// A short description.
     pub msg: String,
-    /// More, if there is.
+    /// Details, if there are any.
     #[serde(default)]
     pub details: String,
 }
@@ -165,17 +165,17 @@ impl fmt::Display for CniError {
 
 impl std::error::Error for CniError {}
 
-/// Turns an outcome around: the plugin must have refused, with this code.
+/// Expects that the plugin failed with this error code, and returns the error.
 ///
 /// # Errors
-/// When it did not refuse, or with another code, or not in the way of the specification.
+/// When it succeeded, failed with another code, or failed without an error document.
 pub fn refused<T: fmt::Debug>(outcome: Result<T>, code: u32) -> Result<CniError> {
     match outcome {
-        Ok(value) => bail!("not refused with code {code} but: {value:?}"),
+        Ok(value) => bail!("expected error code {code}, got: {value:?}"),
         Err(error) => {
             let error = error.downcast::<CniError>()?;
             if error.code != code {
-                bail!("not refused with code {code} but: {error}");
+                bail!("expected error code {code}, got: {error}");
             }
             Ok(error)
         }

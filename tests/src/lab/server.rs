@@ -1,4 +1,4 @@
-//! A server that tells its name to everybody who asks, over TCP and UDP, and those who ask.
+//! A server that replies with its name, over TCP and UDP, and its clients.
 
 use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -11,33 +11,33 @@ use anyhow::{Context, Result};
 use rustix::net::sockopt::{Timeout, set_socket_reuseaddr, set_socket_timeout};
 use rustix::net::{AddressFamily, SocketType, bind, connect, connect_unspec, socket};
 
-use super::namespaces::Stack;
+use super::stack::Stack;
 use super::start::close;
 
 /// Far more than any packet between namespaces of one machine needs.
 const DEADLINE: Duration = Duration::from_secs(3);
-/// How often a server looks whether it is to end.
-const TURN: Duration = Duration::from_millis(50);
+/// How often a server checks whether it has been stopped.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// A server at one port, over TCP and UDP. It ends with this value.
+/// A server at one port, over TCP and UDP. It ends when this value is dropped.
 #[derive(Debug)]
 pub struct Server {
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
 }
 
-/// What a server answers.
+/// A server's reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Who {
+pub struct ServerReply {
     /// Its name.
     pub server: String,
-    /// The address that it sees the client by.
+    /// The client's address as the server sees it.
     pub client: IpAddr,
 }
 
-/// A connection to a server that can be asked again and again.
+/// A TCP connection to a server, for any number of requests.
 #[derive(Debug)]
-pub struct Conversation(BufReader<TcpStream>);
+pub struct Connection(BufReader<TcpStream>);
 
 impl Server {
     /// Starts a server inside of `stack`, at all of its addresses.
@@ -48,8 +48,8 @@ impl Server {
         Self::start_at(stack, SocketAddr::from(([0_u16; 8], port)), name)
     }
 
-    /// Starts a server inside of `stack`, at one address: where there are several, an answer to a
-    /// datagram must not come from another than was asked.
+    /// Starts a server inside of `stack`, at one address. A stack with several addresses needs this:
+    /// the reply to a datagram must come from the address that the datagram was sent to.
     ///
     /// # Errors
     /// When the port is taken.
@@ -58,8 +58,9 @@ impl Server {
             let listener = TcpListener::bind(address).context("listen")?;
             Ok((listener, UdpSocket::bind(address).context("bind")?))
         })?;
-        set_socket_timeout(&listener, Timeout::Recv, Some(TURN)).context("set a deadline")?;
-        socket.set_read_timeout(Some(TURN))?;
+        set_socket_timeout(&listener, Timeout::Recv, Some(POLL_INTERVAL))
+            .context("set a deadline")?;
+        socket.set_read_timeout(Some(POLL_INTERVAL))?;
         let stop = Arc::new(AtomicBool::new(false));
         let (name, again) = (name.to_owned(), name.to_owned());
         let (stopped, stopped_too) = (Arc::clone(&stop), Arc::clone(&stop));
@@ -69,7 +70,7 @@ impl Server {
                 close(listener);
             }),
             thread::spawn(move || {
-                answer(&socket, &again, &stopped_too);
+                serve_datagrams(&socket, &again, &stopped_too);
                 close(socket);
             }),
         ];
@@ -81,35 +82,35 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         for thread in self.threads.drain(..) {
-            // It has nothing to tell.
+            // It returns nothing.
             let _ = thread.join();
         }
     }
 }
 
-impl Conversation {
+impl Connection {
     /// Connects.
     ///
     /// # Errors
-    /// When nobody answers.
+    /// When there is no reply.
     pub fn start(client: &impl Stack, target: SocketAddr) -> Result<Self> {
         Self::start_within(client, target, DEADLINE)
     }
 
-    fn start_within(client: &impl Stack, target: SocketAddr, patience: Duration) -> Result<Self> {
+    fn start_within(client: &impl Stack, target: SocketAddr, timeout: Duration) -> Result<Self> {
         let stream = client.run(|| {
-            TcpStream::connect_timeout(&target, patience)
+            TcpStream::connect_timeout(&target, timeout)
                 .with_context(|| format!("connect to {target}"))
         })?;
-        stream.set_read_timeout(Some(patience))?;
+        stream.set_read_timeout(Some(timeout))?;
         stream.set_nodelay(true)?;
         Ok(Self(BufReader::new(stream)))
     }
 
-    /// Connects from a port that other such connections of the client may have, too; 0 is any.
+    /// Connects from a port that other connections of the client may share; 0 is any port.
     ///
     /// # Errors
-    /// When nobody answers.
+    /// When there is no reply.
     pub fn start_from(client: &impl Stack, port: u16, target: SocketAddr) -> Result<Self> {
         let stream = client.run(|| {
             let any: SocketAddr = if target.is_ipv4() {
@@ -118,9 +119,9 @@ impl Conversation {
                 ([0_u16; 8], port).into()
             };
             let family = if target.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-            let socket = socket(family, SocketType::STREAM, None).context("make a socket")?;
+            let socket = socket(family, SocketType::STREAM, None).context("create a socket")?;
             set_socket_reuseaddr(&socket, true).context("share the port")?;
-            // It also limits how long it may take to connect.
+            // It also limits the time to connect.
             set_socket_timeout(&socket, Timeout::Send, Some(DEADLINE)).context("set a deadline")?;
             bind(&socket, &any).with_context(|| format!("bind to port {port}"))?;
             connect(&socket, &target).with_context(|| format!("connect to {target}"))?;
@@ -131,7 +132,7 @@ impl Conversation {
         Ok(Self(BufReader::new(stream)))
     }
 
-    /// The port that it is asked from.
+    /// The client's port.
     ///
     /// # Errors
     /// Never in practice.
@@ -139,8 +140,8 @@ impl Conversation {
         Ok(self.0.get_ref().local_addr()?.port())
     }
 
-    /// Ends it by a reset, which leaves nothing behind on either side, also if a program that is being
-    /// started has inherited the connection.
+    /// Resets the connection, which leaves no state on either side, even if a program that is being
+    /// started has inherited the socket.
     ///
     /// # Errors
     /// When the kernel refuses it.
@@ -148,50 +149,58 @@ impl Conversation {
         connect_unspec(self.0.get_ref()).context("disconnect")
     }
 
-    /// Asks who is there.
+    /// Asks the server for its name.
     ///
     /// # Errors
-    /// When there is no answer.
-    pub fn ask(&mut self) -> Result<Who> {
+    /// When there is no reply.
+    pub fn ask(&mut self) -> Result<ServerReply> {
         self.0.get_mut().write_all(b"?\n").context("ask")?;
         let mut line = String::new();
-        self.0.read_line(&mut line).context("read the answer")?;
+        self.0.read_line(&mut line).context("read the reply")?;
         parse(&line)
     }
 }
 
-/// Asks over TCP who is at `target`.
+/// Asks the server at `target` for its name over TCP.
 ///
 /// # Errors
-/// When nobody answers.
-pub fn ask_tcp(client: &impl Stack, target: SocketAddr) -> Result<Who> {
+/// When there is no reply.
+pub fn ask_tcp(client: &impl Stack, target: SocketAddr) -> Result<ServerReply> {
     ask_tcp_within(client, target, DEADLINE)
 }
 
 /// [`ask_tcp`] with another deadline.
 ///
 /// # Errors
-/// When nobody answers.
-pub fn ask_tcp_within(client: &impl Stack, target: SocketAddr, patience: Duration) -> Result<Who> {
-    let asked =
-        Conversation::start_within(client, target, patience).and_then(|mut talk| talk.ask());
+/// When there is no reply.
+pub fn ask_tcp_within(
+    client: &impl Stack,
+    target: SocketAddr,
+    timeout: Duration,
+) -> Result<ServerReply> {
+    let asked = Connection::start_within(client, target, timeout)
+        .and_then(|mut connection| connection.ask());
     asked.with_context(|| format!("ask {target} over TCP"))
 }
 
-/// Asks over UDP who is at `target`.
+/// Asks the server at `target` for its name over UDP.
 ///
 /// # Errors
-/// When nobody answers.
-pub fn ask_udp(client: &impl Stack, target: SocketAddr) -> Result<Who> {
+/// When there is no reply.
+pub fn ask_udp(client: &impl Stack, target: SocketAddr) -> Result<ServerReply> {
     ask_udp_within(client, target, DEADLINE)
 }
 
 /// [`ask_udp`] with another deadline.
 ///
 /// # Errors
-/// When nobody answers.
-pub fn ask_udp_within(client: &impl Stack, target: SocketAddr, patience: Duration) -> Result<Who> {
-    let ask = || -> Result<Who> {
+/// When there is no reply.
+pub fn ask_udp_within(
+    client: &impl Stack,
+    target: SocketAddr,
+    timeout: Duration,
+) -> Result<ServerReply> {
+    let ask = || -> Result<ServerReply> {
         let socket = client.run(|| {
             let any: SocketAddr =
                 if target.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0_u16; 8], 0).into() };
@@ -199,7 +208,7 @@ pub fn ask_udp_within(client: &impl Stack, target: SocketAddr, patience: Duratio
             socket.connect(target).context("connect")?;
             Ok(socket)
         })?;
-        socket.set_read_timeout(Some(patience))?;
+        socket.set_read_timeout(Some(timeout))?;
         socket.send(b"?\n").context("send")?;
         let mut buffer = [0; 256];
         let length = socket.recv(&mut buffer).context("receive")?;
@@ -208,9 +217,10 @@ pub fn ask_udp_within(client: &impl Stack, target: SocketAddr, patience: Duratio
     ask().with_context(|| format!("ask {target} over UDP"))
 }
 
-fn parse(line: &str) -> Result<Who> {
-    let (server, client) = line.trim().split_once(' ').context("the server hung up")?;
-    Ok(Who { server: server.to_owned(), client: client.parse()? })
+fn parse(line: &str) -> Result<ServerReply> {
+    let (server, client) =
+        line.trim().split_once(' ').context("the server closed the connection")?;
+    Ok(ServerReply { server: server.to_owned(), client: client.parse()? })
 }
 
 fn line(name: &str, peer: SocketAddr) -> String {
@@ -227,14 +237,14 @@ fn accept(listener: &TcpListener, name: &str, stop: &AtomicBool) {
 }
 
 fn serve(stream: TcpStream, reply: &str, stop: &AtomicBool) {
-    let _ = stream.set_read_timeout(Some(TURN));
+    let _ = stream.set_read_timeout(Some(POLL_INTERVAL));
     let mut stream = BufReader::new(stream);
-    let mut question = String::new();
+    let mut request = String::new();
     while !stop.load(Ordering::Relaxed) {
-        match stream.read_line(&mut question) {
+        match stream.read_line(&mut request) {
             Ok(0) => return,
             Ok(_) => {
-                question.clear();
+                request.clear();
                 if stream.get_mut().write_all(reply.as_bytes()).is_err() {
                     return;
                 }
@@ -245,7 +255,7 @@ fn serve(stream: TcpStream, reply: &str, stop: &AtomicBool) {
     }
 }
 
-fn answer(socket: &UdpSocket, name: &str, stop: &AtomicBool) {
+fn serve_datagrams(socket: &UdpSocket, name: &str, stop: &AtomicBool) {
     let mut buffer = [0; 64];
     while !stop.load(Ordering::Relaxed) {
         if let Ok((_, peer)) = socket.recv_from(&mut buffer) {

@@ -1,4 +1,4 @@
-//! The plugin's files, and what a node still has of its pods.
+//! The plugin's files, and the check that deleted pods have left no state on a node.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::cni::Cni;
 use super::observe::{Link, Observe};
 
-/// The files, found through the configuration as any other reader of them would.
+/// The files, found by the directories of the configuration.
 impl Cni {
     /// The directory with a file for each reserved address.
     ///
@@ -31,7 +31,7 @@ impl Cni {
         Ok(Path::new(self.config().text("runDir").context("no runDir")?).join("endpoints"))
     }
 
-    /// Each reserved address with what its file holds.
+    /// Each reserved address with the content of its file.
     ///
     /// # Errors
     /// When the store cannot be read; one that does not exist is empty.
@@ -51,14 +51,14 @@ impl Cni {
     /// The endpoint record of a host interface.
     ///
     /// # Errors
-    /// When there is none, or it is not JSON.
+    /// When it is missing, or is not JSON.
     pub fn record(&self, host_interface: &str) -> Result<Value> {
         let path = self.records_dir()?.join(format!("{host_interface}.json"));
         let text = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
         serde_json::from_slice(&text).with_context(|| format!("parse {}", path.display()))
     }
 
-    /// The names of all files among the endpoint records.
+    /// The names of all files in the directory of endpoint records.
     ///
     /// # Errors
     /// When the directory cannot be read; one that does not exist is empty.
@@ -66,7 +66,7 @@ impl Cni {
         names(&self.records_dir()?)
     }
 
-    /// The host sides of pods: all veth interfaces of the node but the lab's uplink.
+    /// The host sides of pods: all veth interfaces of the node except the lab's uplink.
     ///
     /// # Errors
     /// When `ip` fails.
@@ -78,12 +78,12 @@ impl Cni {
         Ok(links)
     }
 
-    /// That no pod has left anything: no interface, no forwarding entry, no reservation, no record
-    /// and no file that is not part of the store's format.
+    /// Checks that no pod has left an interface, a forwarding entry, a reservation or a record, and
+    /// that every file belongs to the store's format.
     ///
     /// # Errors
-    /// When something is there; the error names all of it.
-    pub fn nothing_left(&self) -> Result<()> {
+    /// When something is left; the error lists all of it.
+    pub fn ensure_nothing_left(&self) -> Result<()> {
         let links: Vec<_> = self.host_interfaces()?.into_iter().map(|link| link.name).collect();
         let mut fdb = self.node().fdb()?;
         fdb.retain(|entry| entry.state == "static");

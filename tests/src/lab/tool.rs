@@ -1,4 +1,4 @@
-//! A program run to its end inside of a node or a pod.
+//! A program that runs to its end inside of a node or a pod.
 
 use std::ffi::OsStr;
 use std::io::{Read, Write};
@@ -16,7 +16,7 @@ use rustix::process::{
 use super::namespaces::Namespaces;
 use super::start::start;
 
-/// No tool of the lab works this long; what does, hangs.
+/// Longer than any tool of the lab takes, so a tool that reaches it hangs.
 const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A program with its arguments, environment and standard input.
@@ -73,21 +73,21 @@ impl Tool {
         self
     }
 
-    /// What the program reads on standard input; nothing by default.
+    /// The program's standard input; empty by default.
     #[must_use]
     pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.stdin = bytes.into();
         self
     }
 
-    /// Kills the program when it takes longer (one minute by default); that is an error.
+    /// Kills the program and fails when it takes longer; the default is one minute.
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
         self
     }
 
-    /// Runs it; success or failure of the program is for the caller to judge.
+    /// Runs the program. The caller judges its exit status.
     ///
     /// # Errors
     /// When it cannot be started or does not end in time.
@@ -99,7 +99,7 @@ impl Tool {
                 (child.stdin.take(), child.stdout.take(), child.stderr.take());
             thread::scope(|scope| {
                 let input = &self.stdin;
-                // A program may end without reading its input: a broken pipe is its good right.
+                // A program may end without reading its input, so a broken pipe is not an error.
                 scope.spawn(move || stdin.map(|mut pipe| pipe.write_all(input)));
                 let out = scope.spawn(move || drain(stdout));
                 let err = scope.spawn(move || drain(stderr));
@@ -113,7 +113,7 @@ impl Tool {
         })
     }
 
-    /// Runs it and gives its standard output.
+    /// Runs the program and returns its standard output.
     ///
     /// # Errors
     /// As [`Tool::finish`], and when the program fails; the error holds its standard error.
@@ -125,19 +125,19 @@ impl Tool {
         Ok(stdout)
     }
 
-    /// Runs it and kills it after `instant`, as the kernel does when memory is short; tells whether
-    /// it was still running then.
+    /// Runs the program and kills it after `delay`, as the kernel does when memory is short. Returns
+    /// whether it was still running.
     ///
     /// # Errors
     /// When it cannot be started or ended.
-    pub fn killed_after(mut self, instant: Duration) -> Result<bool> {
+    pub fn kill_after(mut self, delay: Duration) -> Result<bool> {
         let namespaces = self.namespaces.clone();
         namespaces.run(move || {
             let mut child = self.spawn()?;
             let input = child.stdin.take().map(|mut pipe| pipe.write_all(&self.stdin));
-            // It may be dead before it read all; nothing else can go wrong with a pipe.
+            // The program may end before it has read everything; a pipe has no other errors.
             drop(input);
-            let ended = ended_within(&child, instant)?;
+            let ended = ended_within(&child, delay)?;
             child.kill().context("kill")?;
             child.wait().context("wait")?;
             Ok(!ended)
@@ -151,8 +151,8 @@ impl Tool {
         // takes a lock.
         unsafe {
             self.command.pre_exec(|| {
-                // A killed test takes its tools with it. The signal comes when the thread that
-                // started the program ends; that thread waits for the program.
+                // Tools of a killed test are killed, too. The signal comes when the thread that started
+                // the program ends; that thread waits for the program.
                 Ok(set_parent_process_death_signal(Some(Signal::KILL))?)
             });
         }

@@ -9,27 +9,27 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 
-use super::namespaces::Stack;
+use super::stack::Stack;
 
 /// Far more than any packet between namespaces of one machine needs.
 const DEADLINE: Duration = Duration::from_secs(5);
 
-/// One echo request from `from` to `to`, answered.
+/// Sends one echo request from `from` to `to` and waits for the reply.
 ///
 /// # Errors
-/// When there is no answer.
+/// When there is no reply.
 pub fn ping(from: &impl Stack, to: IpAddr) -> Result<()> {
     from.command("ping")?
         .args(["-n", "-c", "1", "-w", &DEADLINE.as_secs().to_string(), &to.to_string()])
         .stdout()
         .map(drop)
-        .with_context(|| format!("{to} does not answer to ping"))
+        .with_context(|| format!("{to} does not reply to ping"))
 }
 
 /// Sends `message` over TCP to a server at `address` and gets it back.
 ///
 /// # Errors
-/// When the connection fails or the answer differs.
+/// When the connection fails or the echo differs.
 pub fn tcp_echo(
     client: &impl Stack,
     server: &impl Stack,
@@ -44,9 +44,9 @@ pub fn tcp_echo(
                 far.write_all(&bytes).context("the server writes")
             });
             near.write_all(message).context("the client writes")?;
-            let mut answer = vec![0; message.len()];
-            near.read_exact(&mut answer).context("the client reads")?;
-            ensure!(answer == message, "the echo differs from the message");
+            let mut echoed = vec![0; message.len()];
+            near.read_exact(&mut echoed).context("the client reads")?;
+            ensure!(echoed == message, "the echo differs from the message");
             echo.join().unwrap_or_else(|panic| resume_unwind(panic))
         })
     })
@@ -76,8 +76,8 @@ pub fn tcp_transfer(
     .with_context(|| format!("TCP transfer to {address}"))
 }
 
-/// Sends a datagram of `size` bytes to a server at `address` and gets it back. Above the MTU it
-/// travels in fragments.
+/// Sends a datagram of `size` bytes to a server at `address` and gets it back. A datagram above the
+/// MTU is sent in fragments.
 ///
 /// # Errors
 /// When it does not come back unchanged.
@@ -101,22 +101,26 @@ pub fn udp_echo(
     near.send(&message).with_context(|| format!("send {size} bytes to {address}"))?;
     let (length, peer) =
         far.recv_from(&mut buffer).with_context(|| format!("{address} received nothing"))?;
-    far.send_to(buffer.get(..length).unwrap_or_default(), peer).context("answer")?;
-    let length = near.recv(&mut buffer).with_context(|| format!("no answer from {address}"))?;
+    far.send_to(buffer.get(..length).unwrap_or_default(), peer).context("send the reply")?;
+    let length = near.recv(&mut buffer).with_context(|| format!("no reply from {address}"))?;
     ensure!(buffer.get(..length) == Some(&*message), "the datagram came back changed");
     Ok(())
 }
 
-/// The address that a server at `address` sees a client by.
+/// The client's source address as a server at `address` sees it.
 ///
 /// # Errors
 /// When the connection fails.
-pub fn seen_from(client: &impl Stack, server: &impl Stack, address: IpAddr) -> Result<IpAddr> {
+pub fn observed_source(
+    client: &impl Stack,
+    server: &impl Stack,
+    address: IpAddr,
+) -> Result<IpAddr> {
     with_connection(client, server, address, |_near, far| Ok(far.peer_addr()?.ip()))
         .with_context(|| format!("TCP connection to {address}"))
 }
 
-/// Connects two namespaces. A socket stays in the namespace it was made in, whichever thread uses
+/// Connects two namespaces. A socket stays in the namespace it was created in, whichever thread uses
 /// it afterwards.
 fn with_connection<R>(
     client: &impl Stack,

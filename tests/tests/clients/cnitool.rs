@@ -1,7 +1,7 @@
 //! libcni through its own command line tool, with a list of version 1.1.0.
 //!
-//! The tool is built from Go's module proxy by the set-up of this repository, where Go is
-//! installed. Where it is not, containerd's libcni is the only one that these tests know.
+//! `cargo xtask setup` builds the tool from Go's module proxy if Go is installed. Without Go, only
+//! containerd's libcni is tested.
 
 use std::env;
 use std::fs;
@@ -24,13 +24,13 @@ struct CniTool {
 }
 
 impl CniTool {
-    /// `None`, with a remark that cannot be overlooked, on a machine without Go.
+    /// `None` on a machine without Go, with a message on standard error.
     fn new(config: Config) -> Result<Option<Self>> {
         let Some(program) = find_cnitool()? else {
             return Ok(None);
         };
         let node = Node::new()?;
-        // libcni caches results in /var/lib/cni, and has no option for another place.
+        // libcni caches results in /var/lib/cni, and has no option for another directory.
         node.sh("mount -t tmpfs tmpfs /var/lib")?;
         let cni = Cni::new(&node, config)?;
         let networks = node.dir().join("net.d");
@@ -42,7 +42,7 @@ impl CniTool {
 
     fn call(&self, verb: &str, pod: &Pod) -> Result<Tool> {
         let plugins = binary("weir-cni")?;
-        let plugins = plugins.parent().context("the plugin is in no folder")?;
+        let plugins = plugins.parent().context("the plugin has no parent directory")?;
         let tool = self
             .node
             .command(&self.program)?
@@ -64,15 +64,15 @@ impl CniTool {
         Ok(())
     }
 
-    /// What the tool complained about.
+    /// The tool's error message.
     fn fails(&self, verb: &str, pod: &Pod) -> Result<String> {
         let Finished { status, stderr, .. } = self.call(verb, pod)?.finish()?;
         ensure!(!status.success(), "cnitool {verb} succeeded");
         Ok(stderr)
     }
 
-    /// Takes libcni's memory away, so that it is the plugin alone which can know of attachments.
-    fn forget_results(&self) -> Result<()> {
+    /// Removes libcni's cache, so that only the plugin knows of attachments.
+    fn remove_cache(&self) -> Result<()> {
         self.node.sh("rm -r /var/lib/cni")?;
         Ok(())
     }
@@ -86,10 +86,10 @@ fn find_cnitool() -> Result<Option<PathBuf>> {
         if env::split_paths(&path).any(|folder| folder.join("go").exists()) {
             bail!("Go is installed, but there is no cnitool in $WEIR_TOOLS_DIR: cargo xtask setup");
         }
-        // Not `eprintln!`, which the test harness keeps to itself when a test passes.
+        // Not `eprintln!`, whose output the test harness hides when a test passes.
         let _ = writeln!(
             std::io::stderr(),
-            "no Go on this machine, hence no cnitool: libcni is covered by containerd alone"
+            "Go is not installed, so there is no cnitool: only containerd's libcni is tested"
         );
     }
     Ok(built)
@@ -109,38 +109,37 @@ fn cnitool_adds_checks_and_deletes() -> Result<()> {
     tool.succeeds("check", &pod)?;
 
     pod.sh("ip link set eth0 mtu 1300")?;
-    let complaint = tool.fails("check", &pod)?;
-    ensure!(complaint.contains("1300"), "names what differs: {complaint}");
+    let error = tool.fails("check", &pod)?;
+    ensure!(error.contains("1300"), "the difference is not named: {error}");
 
     tool.succeeds("del", &pod)?;
-    tool.cni.nothing_left()?;
+    tool.cni.ensure_nothing_left()?;
     ensure!(pod.find_link("eth0")?.is_none());
     tool.succeeds("del", &pod)
 }
 
-/// `cnitool gc` means every attachment of the network: it deletes those that libcni remembers, then
-/// asks for a collection without the list of valid attachments that the specification demands. A
-/// list that is missing is no empty list.
+/// `cnitool gc` deletes all attachments of the network that libcni has cached, then calls GC without the
+/// list of valid attachments that the specification requires. A missing list is not an empty list.
 #[test]
-fn cnitool_collects_what_libcni_remembers_and_no_pod_that_it_does_not() -> Result<()> {
+fn cnitool_gc_deletes_cached_attachments_and_no_other_pod() -> Result<()> {
     let Some(tool) = CniTool::new(Config::new("10.1.0.0/24"))? else {
         return Ok(());
     };
     let (a, b) = (tool.node.pod("a")?, tool.node.pod("b")?);
     let of_a = tool.add(&a)?.address()?;
-    tool.forget_results()?;
+    tool.remove_cache()?;
     tool.add(&b)?;
-    let complaint = tool.fails("gc", &a)?;
-    ensure!(complaint.contains("cni.dev/valid-attachments"), "{complaint}");
+    let error = tool.fails("gc", &a)?;
+    ensure!(error.contains("cni.dev/valid-attachments"), "{error}");
 
     ensure!(b.find_link("eth0")?.is_none(), "libcni has deleted b");
     ping(&tool.node, of_a)?;
     tool.succeeds("del", &a)?;
-    tool.cni.nothing_left()
+    tool.cni.ensure_nothing_left()
 }
 
 #[test]
-fn cnitool_tells_that_addresses_are_exhausted() -> Result<()> {
+fn cnitool_reports_exhausted_addresses() -> Result<()> {
     let range = json!([[{
         "subnet": "10.1.0.0/24", "rangeStart": "10.1.0.9", "rangeEnd": "10.1.0.9"
     }]]);
@@ -150,18 +149,18 @@ fn cnitool_tells_that_addresses_are_exhausted() -> Result<()> {
     let (a, b) = (tool.node.pod("a")?, tool.node.pod("b")?);
     tool.add(&a)?;
     for verb in ["status", "add"] {
-        let complaint = tool.fails(verb, &b)?;
-        ensure!(complaint.contains("10.1.0.9"), "{verb} names the range: {complaint}");
+        let error = tool.fails(verb, &b)?;
+        ensure!(error.contains("10.1.0.9"), "{verb} does not name the range: {error}");
     }
     tool.succeeds("del", &a)?;
     tool.succeeds("status", &b)?;
     tool.add(&b)?;
     tool.succeeds("del", &b)?;
-    tool.cni.nothing_left()
+    tool.cni.ensure_nothing_left()
 }
 
 #[test]
-fn cnitool_passes_the_address_that_a_runtime_asks_for() -> Result<()> {
+fn cnitool_passes_the_requested_address() -> Result<()> {
     let config = Config::new("10.1.0.0/24").with("capabilities", json!({ "ips": true }));
     let Some(tool) = CniTool::new(config)? else {
         return Ok(());
@@ -172,5 +171,5 @@ fn cnitool_passes_the_address_that_a_runtime_asks_for() -> Result<()> {
     let added: Added = serde_json::from_str(&printed)?;
     assert_eq!(added.address()?.to_string(), "10.1.0.77");
     tool.succeeds("del", &pod)?;
-    tool.cni.nothing_left()
+    tool.cni.ensure_nothing_left()
 }

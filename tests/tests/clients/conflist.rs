@@ -1,4 +1,4 @@
-//! Network configuration lists, which is what files in a CNI configuration directory hold.
+//! Network configuration lists, the format of files in a CNI configuration directory.
 
 use serde_json::{Map, Value, json};
 use weir_tests::lab::Config;

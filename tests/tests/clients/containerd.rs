@@ -13,9 +13,9 @@ use crate::conflist::conflist;
 
 const SERVE: [&str; 6] = ["/bin/busybox", "httpd", "-f", "-p", "80", "-h"];
 
-/// A node with a containerd, and the plugin's configuration in it.
+/// A node with a containerd that is configured for the plugin.
 ///
-/// Fields are dropped in their order: the runtime ends before the node goes.
+/// Fields are dropped in their order: the runtime ends before the node is freed.
 struct Runtime {
     containerd: Containerd,
     image: Image,
@@ -62,7 +62,7 @@ fn two_containers_ping_each_other_and_transfer_both_ways() -> Result<()> {
 }
 
 #[test]
-fn a_deleted_container_leaves_nothing_and_the_other_stays_reachable() -> Result<()> {
+fn deleting_a_container_leaves_nothing_and_the_other_stays_reachable() -> Result<()> {
     let runtime = Runtime::start(Config::new("10.1.0.0/24"))?;
     let Runtime { containerd, cni, node, .. } = &runtime;
     let (a, b) = (runtime.serve("a")?, runtime.serve("b")?);
@@ -82,8 +82,8 @@ fn a_deleted_container_leaves_nothing_and_the_other_stays_reachable() -> Result<
     ping(node, of_b)?;
 
     b.stop()?;
-    cni.nothing_left()?;
-    assert_eq!(fs::read_dir(&cache)?.count(), 0, "libcni has forgotten both");
+    cni.ensure_nothing_left()?;
+    assert_eq!(fs::read_dir(&cache)?.count(), 0, "libcni has removed both results");
     Ok(())
 }
 
@@ -95,18 +95,18 @@ fn a_container_without_an_address_does_not_run_and_leaves_nothing() -> Result<()
     let runtime = Runtime::start(Config::with_ranges(range))?;
     let first = runtime.serve("first")?;
     let refused = runtime.serve("second").err().context("there was no address left")?;
-    ensure!(format!("{refused:#}").contains("weir-cni"), "names the plugin: {refused:#}");
+    ensure!(format!("{refused:#}").contains("weir-cni"), "the plugin is not named: {refused:#}");
 
     assert_eq!(runtime.cni.reservations()?.len(), 1);
     assert_eq!(runtime.cni.host_interfaces()?.len(), 1);
     assert_eq!(runtime.cni.records()?.len(), 1);
     ping(&runtime.node, first.address(Family::V4)?)?;
     first.stop()?;
-    runtime.cni.nothing_left()
+    runtime.cni.ensure_nothing_left()
 }
 
 #[test]
-fn a_panic_takes_the_runtime_its_containers_and_their_cgroups_along() -> Result<()> {
+fn a_panic_ends_the_runtime_its_containers_and_their_cgroups() -> Result<()> {
     let mut name = String::new();
     let mut running = Vec::new();
     let panicked = catch_unwind(AssertUnwindSafe(|| {
@@ -114,12 +114,12 @@ fn a_panic_takes_the_runtime_its_containers_and_their_cgroups_along() -> Result<
         let _container = runtime.serve("a").unwrap();
         runtime.containerd.namespace().clone_into(&mut name);
         running = processes_of(&name).unwrap();
-        panic!("this is what a failing test does");
+        panic!("as a failing test does");
     }));
     assert!(panicked.is_err());
     assert!(running.len() >= 3, "containerd, a shim and the container: {running:?}");
 
-    // Clients of the runtime are only told that it is gone.
+    // Clients of the runtime end a little later.
     eventually("no process is left", Duration::from_secs(10), || {
         Ok(processes_of(&name)?.is_empty())
     })?;
@@ -132,17 +132,17 @@ fn a_panic_takes_the_runtime_its_containers_and_their_cgroups_along() -> Result<
     Ok(())
 }
 
-/// Downloads with busybox and sums what arrived, all inside of the container.
+/// Downloads with busybox inside of the container and returns the checksum.
 ///
-/// Its server may need a moment: `ctr` says that a container runs, not that it listens.
+/// Retries, because `ctr` waits until a container runs, not until it listens.
 fn fetch_sha256(client: &Container<'_>, url: &str) -> Result<String> {
     let mut summed = String::new();
     let line = format!("set -o pipefail; wget -q -O - '{url}' | sha256sum");
     eventually(&format!("{url} is served"), Duration::from_secs(10), || {
         let fetched = client.exec(&["/bin/sh", "-c", &line]);
-        let done = fetched.is_ok();
+        let fetched_all = fetched.is_ok();
         summed = fetched.unwrap_or_default();
-        Ok(done)
+        Ok(fetched_all)
     })?;
     let sum = summed.split_whitespace().next().context("sha256sum printed nothing")?;
     Ok(sum.to_owned())
@@ -153,10 +153,10 @@ fn processes_of(name: &str) -> Result<Vec<String>> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc")? {
         let process = entry?.path();
-        // Other files of /proc have no such entries, and processes may end while this looks.
-        let told = ["cmdline", "cgroup"].map(|file| fs::read(process.join(file)));
-        let told = told.into_iter().flatten().flatten().collect::<Vec<u8>>();
-        if String::from_utf8_lossy(&told).contains(name) {
+        // Other entries of /proc have no such files, and processes may end meanwhile.
+        let text = ["cmdline", "cgroup"].map(|file| fs::read(process.join(file)));
+        let text = text.into_iter().flatten().flatten().collect::<Vec<u8>>();
+        if String::from_utf8_lossy(&text).contains(name) {
             found.push(process.display().to_string());
         }
     }

@@ -1,4 +1,4 @@
-//! The callers that the plugin is written for: containerd with runc, and libcni's own `cnitool`.
+//! The plugin called by real clients: containerd with runc, and libcni's `cnitool`.
 
 mod cnitool;
 mod conflist;

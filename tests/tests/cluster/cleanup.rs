@@ -1,4 +1,4 @@
-//! `weir cleanup` takes away all that Weir has made, and nothing else.
+//! `weir cleanup` removes everything that Weir has created, and nothing else.
 
 use anyhow::{Result, ensure};
 use serde_json::Value;
@@ -8,12 +8,12 @@ fn cleanup(member: &Member, arguments: &[&str]) -> Result<String> {
     member.weir_text(&[&["cleanup"], arguments].concat())
 }
 
-fn names_of_links(member: &Member) -> Result<Vec<String>> {
+fn link_names(member: &Member) -> Result<Vec<String>> {
     Ok(member.links()?.into_iter().map(|link| link.name).collect())
 }
 
 #[test]
-fn everything_of_weirs_goes_and_nothing_of_others() -> Result<()> {
+fn cleanup_removes_everything_of_weir_and_nothing_else() -> Result<()> {
     Cluster::new(2).pods(Families::Dual).test(|cluster| {
         let member = cluster.node(1)?;
         let _pod = member.pod("a")?;
@@ -25,23 +25,23 @@ fn everything_of_weirs_goes_and_nothing_of_others() -> Result<()> {
         ] {
             member.sh(line)?;
         }
-        let before = names_of_links(member)?;
+        let before = link_names(member)?;
 
-        let promised = cleanup(member, &[])?;
+        let dry_run = cleanup(member, &[])?;
         ensure!(
-            names_of_links(member)? == before,
-            "it removed links: {:?}",
-            names_of_links(member)?
+            link_names(member)? == before,
+            "the dry run removed links: {:?}",
+            link_names(member)?
         );
-        ensure!(member.conflist().exists(), "it removed {}", member.conflist().display());
+        ensure!(member.conflist().exists(), "the dry run removed {}", member.conflist().display());
         for item in ["weir0", "weir.1", "10-weir.conflist", "nftables table", "route to"] {
-            ensure!(promised.contains(item), "{item} is not promised: {promised}");
+            ensure!(dry_run.contains(item), "{item} is not listed: {dry_run}");
         }
 
         cleanup(member, &["--yes"])?;
         let mut kept = before;
         kept.retain(|name| !name.starts_with("weir"));
-        ensure!(names_of_links(member)? == kept, "{:?}", names_of_links(member)?);
+        ensure!(link_names(member)? == kept, "{:?}", link_names(member)?);
         ensure!(!member.conflist().exists() && !member.run_dir().exists());
         let routes = member.sh("ip route")? + &member.sh("ip -6 route")?;
         ensure!(!routes.contains("proto 87") && routes.contains("203.0.113.0/24"), "{routes}");
@@ -54,7 +54,7 @@ fn everything_of_weirs_goes_and_nothing_of_others() -> Result<()> {
 }
 
 #[test]
-fn programs_leave_the_uplink_and_what_is_pinned_goes() -> Result<()> {
+fn cleanup_removes_programs_from_the_uplink_and_all_pins() -> Result<()> {
     let builder = Cluster::new(2).mode(Mode::HostGw).services();
     builder.test(|cluster| {
         let member = cluster.node(1)?;
@@ -64,12 +64,12 @@ fn programs_leave_the_uplink_and_what_is_pinned_goes() -> Result<()> {
             Ok(())
         })?;
         member.kill_agent()?;
-        let promised = cleanup(member, &[])?;
-        ensure!(promised.contains("eBPF programs at uplink"), "{promised}");
-        ensure!(programs()?.contains("weir"), "a dry run has removed them");
+        let dry_run = cleanup(member, &[])?;
+        ensure!(dry_run.contains("eBPF programs at uplink"), "{dry_run}");
+        ensure!(programs()?.contains("weir"), "the dry run removed programs");
         cleanup(member, &["--yes"])?;
         ensure!(!programs()?.contains("weir"), "{}", programs()?);
-        ensure!(!member.pin_dir().exists(), "{} is there", member.pin_dir().display());
+        ensure!(!member.pin_dir().exists(), "{} still exists", member.pin_dir().display());
         Ok(())
     })
 }

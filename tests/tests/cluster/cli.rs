@@ -1,4 +1,4 @@
-//! The operator's tool says what is so, also while the agent is down.
+//! The `weir` command reports the state of a node, also while the agent is down.
 
 mod leftovers;
 mod listings;
@@ -9,19 +9,19 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use weir_tests::lab::{Member, until};
 
-/// A text in what the tool printed.
+/// A string of the JSON output.
 fn text<'a>(value: &'a Value, pointer: &str) -> Result<&'a str> {
     let found = value.pointer(pointer).and_then(Value::as_str);
-    found.with_context(|| format!("no text at {pointer} of {value:#}"))
+    found.with_context(|| format!("no string at {pointer} of {value:#}"))
 }
 
-/// A list in what the tool printed.
+/// A list of the JSON output.
 fn list<'a>(value: &'a Value, pointer: &str) -> Result<&'a Vec<Value>> {
     let found = value.pointer(pointer).and_then(Value::as_array);
     found.with_context(|| format!("no list at {pointer} of {value:#}"))
 }
 
-/// The kinds of what is wrong with a node.
+/// The kinds of the problems that `weir status` reports.
 fn problems(node: &Member) -> Result<Vec<String>> {
     let (code, status) = node.weir_json(&["status"])?;
     let problems = list(&status, "/problems")?;
@@ -31,11 +31,11 @@ fn problems(node: &Member) -> Result<Vec<String>> {
     Ok(kinds)
 }
 
-/// Waits until just this is wrong.
-fn is_wrong(node: &Member, wanted: &[&str]) -> Result<()> {
-    until(&format!("the problems are {wanted:?}"), || {
+/// Waits until `weir status` reports exactly these problems.
+fn wait_for_problems(node: &Member, expected: &[&str]) -> Result<()> {
+    until(&format!("the problems are {expected:?}"), || {
         let found = problems(node)?;
-        ensure!(found == wanted, "{found:?}: {}", node.weir_json(&["status"])?.1["problems"]);
+        ensure!(found == expected, "{found:?}: {}", node.weir_json(&["status"])?.1["problems"]);
         Ok(())
     })
 }

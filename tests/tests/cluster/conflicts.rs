@@ -1,79 +1,79 @@
-//! Of two nodes that claim the same, the older one is right, and an operator is told.
+//! If two nodes claim the same subnet or address, the older one wins and the log has the conflict.
 
 use anyhow::{Result, ensure};
 use weir_tests::lab::{Cluster, Member, NodeManifest, until};
 
-use crate::scene::ghost;
+use crate::fixture::fake_node;
 
-fn logs_name(node: &Member, words: &[&str]) -> Result<()> {
-    until("the log tells of the conflict", || {
+fn wait_for_log(node: &Member, words: &[&str]) -> Result<()> {
+    until("the conflict is logged", || {
         let log = node.log();
-        let told = log.lines().any(|line| words.iter().all(|word| line.contains(word)));
-        ensure!(told, "no line has all of {words:?}");
+        let logged = log.lines().any(|line| words.iter().all(|word| line.contains(word)));
+        ensure!(logged, "no line has all of {words:?}");
         Ok(())
     })
 }
 
-/// The older one is known, the younger one takes its place when it goes.
+/// The older node has entries; the younger one gets them when the older one is removed.
 fn older_one_wins(older: &NodeManifest, younger: &NodeManifest, words: &[&str]) -> Result<()> {
     for younger_first in [false, true] {
         Cluster::new(1).without_timer().test(|cluster| {
-            let (node, world) = (cluster.node(1)?, cluster.world()?);
-            let bystander = ghost(40);
-            world.put(&bystander)?;
+            let (node, manifests) = (cluster.node(1)?, cluster.manifests()?);
+            let bystander = fake_node(40);
+            manifests.put(&bystander)?;
             let order = if younger_first { [younger, older] } else { [older, younger] };
             for peer in order {
-                world.put(peer)?;
+                manifests.put(peer)?;
             }
-            logs_name(node, words)?;
-            node.knows_exactly([older, &bystander])?;
-            world.remove(older)?;
-            node.knows_exactly([younger, &bystander])
+            wait_for_log(node, words)?;
+            node.wait_for_peers([older, &bystander])?;
+            manifests.remove(older)?;
+            node.wait_for_peers([younger, &bystander])
         })?;
     }
     Ok(())
 }
 
 #[test]
-fn of_two_nodes_with_the_same_subnet_the_younger_is_refused() -> Result<()> {
-    let younger = ghost(51).pod_cidrs(&["10.244.50.0/24"]);
-    older_one_wins(&ghost(50), &younger, &["ghost50", "ghost51", "10.244.50.0/24"])
+fn the_younger_of_two_nodes_with_the_same_subnet_is_refused() -> Result<()> {
+    let younger = fake_node(51).pod_cidrs(&["10.244.50.0/24"]);
+    older_one_wins(&fake_node(50), &younger, &["fake50", "fake51", "10.244.50.0/24"])
 }
 
 #[test]
-fn a_subnet_that_contains_the_other() -> Result<()> {
-    let younger = ghost(51).pod_cidrs(&["10.244.48.0/22"]);
-    older_one_wins(&ghost(50), &younger, &["ghost50", "ghost51"])
+fn the_younger_of_two_nodes_with_overlapping_subnets_is_refused() -> Result<()> {
+    let younger = fake_node(51).pod_cidrs(&["10.244.48.0/22"]);
+    older_one_wins(&fake_node(50), &younger, &["fake50", "fake51"])
 }
 
 #[test]
-fn of_two_nodes_with_the_same_address_the_younger_is_refused() -> Result<()> {
-    let younger = ghost(51).internal_ips(&["172.31.70.50".parse()?]);
-    older_one_wins(&ghost(50), &younger, &["ghost50", "ghost51", "172.31.70.50"])
+fn the_younger_of_two_nodes_with_the_same_address_is_refused() -> Result<()> {
+    let younger = fake_node(51).internal_ips(&["172.31.70.50".parse()?]);
+    older_one_wins(&fake_node(50), &younger, &["fake50", "fake51", "172.31.70.50"])
 }
 
 #[test]
-fn the_late_delete_of_a_node_removes_nothing_of_its_successor() -> Result<()> {
+fn a_late_delete_of_a_node_keeps_the_entries_of_its_successor() -> Result<()> {
     Cluster::new(1).without_timer().test(|cluster| {
-        let (node, world) = (cluster.node(1)?, cluster.world()?);
-        let old = ghost(50);
-        let new = ghost(51).pod_cidrs(&["10.244.50.0/24"]);
-        world.put(&old)?;
-        node.knows_exactly([&old])?;
-        world.put(&new)?;
-        world.remove(&old)?;
-        node.knows_exactly([&new])
+        let (node, manifests) = (cluster.node(1)?, cluster.manifests()?);
+        let old = fake_node(50);
+        let new = fake_node(51).pod_cidrs(&["10.244.50.0/24"]);
+        manifests.put(&old)?;
+        node.wait_for_peers([&old])?;
+        manifests.put(&new)?;
+        manifests.remove(&old)?;
+        node.wait_for_peers([&new])
     })
 }
 
 #[test]
-fn a_younger_node_cannot_take_this_nodes_pods() -> Result<()> {
+fn a_younger_node_cannot_take_over_the_subnet_of_this_node() -> Result<()> {
     Cluster::new(2).without_timer().test(|cluster| {
         let (node, other) = (cluster.node(1)?, cluster.node(2)?.manifest().clone());
-        let thief = ghost(50).pod_cidrs(node.manifest().subnets());
-        cluster.world()?.put(&thief)?;
-        logs_name(node, &["node1", "ghost50"])?;
-        node.knows_exactly([&other])?;
+        let thief = fake_node(50).pod_cidrs(node.manifest().subnets());
+        cluster.manifests()?.put(&thief)?;
+        wait_for_log(node, &["node1", "fake50"])?;
+        node.wait_for_peers([&other])?;
         let pod = node.pod("pod")?;
         ensure!(pod.address()?.to_string().starts_with("10.244.1."));
         Ok(())
@@ -81,17 +81,17 @@ fn a_younger_node_cannot_take_this_nodes_pods() -> Result<()> {
 }
 
 #[test]
-fn a_peer_without_a_subnet_or_an_address_is_waited_for() -> Result<()> {
+fn a_peer_gets_entries_once_it_has_a_subnet_and_an_address() -> Result<()> {
     Cluster::new(1).without_timer().test(|cluster| {
-        let (node, world) = (cluster.node(1)?, cluster.world()?);
+        let (node, manifests) = (cluster.node(1)?, cluster.manifests()?);
         let none: [&str; 0] = [];
-        let (a, b, c) = (ghost(50), ghost(51), ghost(52));
-        world.put(&a.clone().pod_cidrs(&none))?;
-        world.put(&b.clone().internal_ips(&[]))?;
-        world.put(&c)?;
-        node.knows_exactly([&c])?;
-        world.put(&a)?;
-        world.put(&b)?;
-        node.knows_exactly([&a, &b, &c])
+        let (a, b, c) = (fake_node(50), fake_node(51), fake_node(52));
+        manifests.put(&a.clone().pod_cidrs(&none))?;
+        manifests.put(&b.clone().internal_ips(&[]))?;
+        manifests.put(&c)?;
+        node.wait_for_peers([&c])?;
+        manifests.put(&a)?;
+        manifests.put(&b)?;
+        node.wait_for_peers([&a, &b, &c])
     })
 }

@@ -1,40 +1,40 @@
-//! Whatever is done to the tunnel's device, it comes back with all peers.
+//! The tunnel device is restored after any change, with all peers.
 
 use anyhow::{Context, Result, ensure};
 use weir_tests::lab::{Cluster, Families, Link, Member, Observe, Stack, until};
 
-use crate::scene::new_pods_talk;
+use crate::fixture::new_pods_talk;
 
-/// Does `lines` to one of three nodes; its device is as it was and knows all peers again.
-fn device_survives(lines: &[&str]) -> Result<()> {
+/// Runs `lines` on one of three nodes, and waits until its device is as before, with all peers.
+fn device_is_restored_after(lines: &[&str]) -> Result<()> {
     let builder = Cluster::new(3).pods(Families::Dual).without_timer();
     builder.test(|cluster| {
         let node = cluster.node(1)?;
         let before = device(node)?;
-        // At once: what is deleted comes back before the next program has started.
-        node.while_agent_stands(|| lines.iter().try_for_each(|line| node.sh(line).map(drop)))?;
+        // While the agent is paused, because it would repair the device between two lines.
+        node.while_agent_paused(|| lines.iter().try_for_each(|line| node.sh(line).map(drop)))?;
         until("the device is as it was", || {
             let after = device(node)?;
             ensure!(after == before, "now {after:#?}, before {before:#?}");
             Ok(())
         })?;
-        cluster.settled()?;
+        cluster.wait_until_ready()?;
         new_pods_talk(cluster, "pod")
     })
 }
 
-/// All that is the agent's about the device.
+/// The tunnel device, without attributes that the kernel chooses.
 fn device(node: &Member) -> Result<Link> {
     let mut link = node.link("weir.1")?;
     link.ifindex = 0;
-    // The link-local address follows from whatever the kernel had at the time.
+    // The link-local address depends on the MAC address at the time.
     link.addresses.retain(|address| address.scope != "link");
     link.addresses.sort_by_key(|address| address.local);
     Ok(link)
 }
 
 #[test]
-fn a_device_does_not_learn_and_has_the_documented_settings() -> Result<()> {
+fn the_tunnel_device_has_the_documented_settings_and_does_not_learn() -> Result<()> {
     Cluster::new(2).pods(Families::Dual).test(|cluster| {
         let link = cluster.node(1)?.link("weir.1")?;
         let data = |key: &str| link.info.data.get(key).cloned().unwrap_or_default();
@@ -46,7 +46,7 @@ fn a_device_does_not_learn_and_has_the_documented_settings() -> Result<()> {
         for expected in [("10.244.1.0".parse()?, 32), ("fd44:0:0:1::".parse()?, 128)] {
             ensure!(addresses.contains(&expected), "{addresses:?}");
         }
-        let mac = link.mac.context("no hardware address")?;
+        let mac = link.mac.context("no MAC address")?;
         let first = u8::from_str_radix(mac.get(..2).unwrap_or_default(), 16)?;
         ensure!(first & 3 == 2, "{mac} is not a local unicast address");
         Ok(())
@@ -54,14 +54,14 @@ fn a_device_does_not_learn_and_has_the_documented_settings() -> Result<()> {
 }
 
 #[test]
-fn every_node_computes_the_hardware_addresses_of_the_others() -> Result<()> {
+fn every_node_computes_the_mac_addresses_of_the_others() -> Result<()> {
     Cluster::new(3).test(|cluster| {
         for node in cluster.nodes() {
             for other in cluster.nodes().iter().filter(|other| other.name() != node.name()) {
                 let mac = other.tunnel_mac()?;
                 let neighbours = node.neighbours("weir.1")?;
                 let known = neighbours.iter().any(|known| known.mac.as_ref() == Some(&mac));
-                ensure!(known, "{mac} of {} is not among {neighbours:?}", other.name());
+                ensure!(known, "{mac} of {} is missing in {neighbours:?}", other.name());
             }
         }
         Ok(())
@@ -69,55 +69,55 @@ fn every_node_computes_the_hardware_addresses_of_the_others() -> Result<()> {
 }
 
 #[test]
-fn a_device_that_is_deleted_comes_back() -> Result<()> {
-    device_survives(&["ip link del weir.1"])
+fn a_deleted_tunnel_device_is_restored() -> Result<()> {
+    device_is_restored_after(&["ip link del weir.1"])
 }
 
 #[test]
-fn a_device_that_is_deleted_again_and_again_comes_back() -> Result<()> {
+fn a_repeatedly_deleted_tunnel_device_is_restored() -> Result<()> {
     Cluster::new(3).without_timer().test(|cluster| {
         let node = cluster.node(1)?;
         for _ in 0..5 {
             node.sh("ip link del weir.1")?;
-            cluster.settled()?;
+            cluster.wait_until_ready()?;
         }
         new_pods_talk(cluster, "pod")
     })
 }
 
 #[test]
-fn a_device_that_is_set_down_comes_up() -> Result<()> {
-    device_survives(&["ip link set weir.1 down"])
+fn a_tunnel_device_that_is_down_is_set_up() -> Result<()> {
+    device_is_restored_after(&["ip link set weir.1 down"])
 }
 
 #[test]
-fn a_device_with_another_hardware_address_gets_its_own_back() -> Result<()> {
-    device_survives(&["ip link set weir.1 address 02:00:00:00:00:77"])
+fn the_mac_address_of_the_tunnel_device_is_restored() -> Result<()> {
+    device_is_restored_after(&["ip link set weir.1 address 02:00:00:00:00:77"])
 }
 
 #[test]
-fn a_device_with_another_mtu_gets_its_own_back() -> Result<()> {
-    device_survives(&["ip link set weir.1 mtu 1300"])
+fn the_mtu_of_the_tunnel_device_is_restored() -> Result<()> {
+    device_is_restored_after(&["ip link set weir.1 mtu 1300"])
 }
 
 #[test]
-fn a_device_without_its_addresses_gets_them_back() -> Result<()> {
-    device_survives(&["ip addr flush dev weir.1"])
+fn the_addresses_of_the_tunnel_device_are_restored() -> Result<()> {
+    device_is_restored_after(&["ip addr flush dev weir.1"])
 }
 
 #[test]
-fn a_device_with_one_more_address_loses_it() -> Result<()> {
-    device_survives(&["ip addr add 10.77.0.1/24 dev weir.1"])
+fn an_extra_address_of_the_tunnel_device_is_removed() -> Result<()> {
+    device_is_restored_after(&["ip addr add 10.77.0.1/24 dev weir.1"])
 }
 
 #[test]
-fn a_device_that_was_told_to_learn_is_made_again() -> Result<()> {
-    device_survives(&["ip link set weir.1 type vxlan learning"])
+fn a_tunnel_device_that_learns_is_recreated() -> Result<()> {
+    device_is_restored_after(&["ip link set weir.1 type vxlan learning"])
 }
 
 #[test]
-fn a_device_that_was_replaced_by_one_with_another_port_is_made_again() -> Result<()> {
-    device_survives(&[
+fn a_tunnel_device_with_another_port_is_recreated() -> Result<()> {
+    device_is_restored_after(&[
         "ip link del weir.1",
         "ip link add weir.1 type vxlan id 1 dstport 4789 nolearning",
         "ip link set weir.1 up",
@@ -125,34 +125,37 @@ fn a_device_that_was_replaced_by_one_with_another_port_is_made_again() -> Result
 }
 
 #[test]
-fn its_name_taken_by_a_device_of_another_kind_is_reported_until_that_goes() -> Result<()> {
+fn a_device_of_another_kind_with_the_tunnels_name_is_reported() -> Result<()> {
     Cluster::new(2).without_timer().test(|cluster| {
         let node = cluster.node(1)?;
-        node.while_agent_stands(|| {
+        node.while_agent_paused(|| {
             node.sh("ip link del weir.1")?;
             node.sh("ip link add weir.1 type bridge")
         })?;
-        until("the log tells of it", || {
-            let told = |line: &str| line.contains("weir.1") && line.contains("bridge");
-            ensure!(node.log().lines().any(told), "it does not");
+        until("the conflict is logged", || {
+            let logged = |line: &str| line.contains("weir.1") && line.contains("bridge");
+            ensure!(node.log().lines().any(logged), "not yet");
             ensure!(node.ready().is_err(), "ready without a tunnel");
             Ok(())
         })?;
-        ensure!(node.link("weir.1")?.info.kind.as_deref() == Some("bridge"), "it was taken away");
+        ensure!(
+            node.link("weir.1")?.info.kind.as_deref() == Some("bridge"),
+            "the foreign device was removed"
+        );
         node.sh("ip link del weir.1")?;
-        cluster.settled()?;
+        cluster.wait_until_ready()?;
         new_pods_talk(cluster, "pod")
     })
 }
 
 #[test]
-fn a_device_that_was_renamed_is_made_again() -> Result<()> {
+fn a_renamed_tunnel_device_is_recreated() -> Result<()> {
     Cluster::new(2).without_timer().test(|cluster| {
         let node = cluster.node(1)?;
         let lines =
             ["ip link set weir.1 down", "ip link set weir.1 name lost", "ip link set lost up"];
-        node.while_agent_stands(|| lines.iter().try_for_each(|line| node.sh(line).map(drop)))?;
-        cluster.settled()?;
+        node.while_agent_paused(|| lines.iter().try_for_each(|line| node.sh(line).map(drop)))?;
+        cluster.wait_until_ready()?;
         new_pods_talk(cluster, "pod")
     })
 }

@@ -1,21 +1,22 @@
-//! What changed while no agent looked is found when it is back.
+//! Changes while the agent was down are found when it starts.
 
 use anyhow::{Result, ensure};
 use weir_tests::lab::{Cluster, Entries, NodeManifest, Stack, until};
 
-use crate::scene::{ghost, new_pods_talk};
+use crate::fixture::{fake_node, new_pods_talk};
 
 #[test]
-fn peers_that_came_went_and_changed_while_it_was_down_are_put_right() -> Result<()> {
+fn changes_of_peers_while_the_agent_was_down_are_applied() -> Result<()> {
     Cluster::new(1).test(|cluster| {
-        let (node, world) = (cluster.node(1)?, cluster.world()?);
-        let stays = ghost(50);
-        let (leaves, moves, renumbered, both) = (ghost(51), ghost(52), ghost(53), ghost(54));
+        let (node, manifests) = (cluster.node(1)?, cluster.manifests()?);
+        let stays = fake_node(50);
+        let (leaves, moves, renumbered, both) =
+            (fake_node(51), fake_node(52), fake_node(53), fake_node(54));
         let before = [&stays, &leaves, &moves, &renumbered, &both].map(Clone::clone);
         for peer in &before {
-            world.put(peer)?;
+            manifests.put(peer)?;
         }
-        node.knows_exactly(&before)?;
+        node.wait_for_peers(&before)?;
         node.kill_agent()?;
 
         let new = |peer: &NodeManifest| peer.clone().uid(&format!("{}-second", peer.name()));
@@ -23,41 +24,47 @@ fn peers_that_came_went_and_changed_while_it_was_down_are_put_right() -> Result<
         let renumbered = new(&renumbered).pod_cidrs(&["10.244.63.0/24"]);
         let ip = ["172.31.70.64".parse()?];
         let both = new(&both).pod_cidrs(&["10.244.64.0/24"]).internal_ips(&ip);
-        let comes = ghost(55);
-        world.remove(&leaves)?;
+        let comes = fake_node(55);
+        manifests.remove(&leaves)?;
         let after = [stays, moves, renumbered, both, comes];
         for peer in &after {
-            world.put(peer)?;
+            manifests.put(peer)?;
         }
         node.start_agent()?;
-        node.knows_exactly(&after)
+        node.wait_for_peers(&after)
     })
 }
 
 #[test]
-fn a_peer_that_is_not_back_yet_is_not_forgotten_while_the_agent_starts() -> Result<()> {
-    // Nothing is known of the cluster: what the kernel has stays.
+fn a_starting_agent_keeps_entries_until_it_has_read_the_cluster() -> Result<()> {
+    // The agent cannot read the cluster, so it keeps the entries of the kernel.
     Cluster::new(2).test(|cluster| {
         let node = cluster.node(1)?;
         let before = Entries::of(node)?;
         node.kill_agent()?;
-        std::fs::rename(cluster.world()?.dir(), cluster.world()?.dir().with_extension("away"))?;
+        std::fs::rename(
+            cluster.manifests()?.dir(),
+            cluster.manifests()?.dir().with_extension("away"),
+        )?;
         node.start_agent()?;
-        until("the agent answers", || node.get("/healthz").map(drop))?;
+        until("the agent responds", || node.get("/healthz").map(drop))?;
         ensure!(Entries::of(node)? == before, "{:#?}", Entries::of(node)?);
-        std::fs::rename(cluster.world()?.dir().with_extension("away"), cluster.world()?.dir())?;
-        cluster.settled()
+        std::fs::rename(
+            cluster.manifests()?.dir().with_extension("away"),
+            cluster.manifests()?.dir(),
+        )?;
+        cluster.wait_until_ready()
     })
 }
 
 #[test]
-fn a_device_that_was_deleted_while_it_was_down_is_back() -> Result<()> {
+fn a_tunnel_device_deleted_while_the_agent_was_down_is_restored() -> Result<()> {
     Cluster::new(2).test(|cluster| {
         let node = cluster.node(1)?;
         node.kill_agent()?;
         node.sh("ip link del weir.1")?;
         node.start_agent()?;
-        cluster.settled()?;
+        cluster.wait_until_ready()?;
         new_pods_talk(cluster, "pod")
     })
 }

@@ -1,13 +1,13 @@
-//! In dual-stack clusters a change of one family leaves the other alone.
+//! In dual-stack clusters a change of one family does not affect the other.
 
 use anyhow::{Result, ensure};
 use weir_tests::lab::{Cluster, Families, Flow, NodeManifest};
 
-use crate::scene::{ghost, new_pods_talk, pod_everywhere};
+use crate::fixture::{fake_node, new_pods_talk, pod_everywhere};
 
 #[test]
-fn a_peers_ipv6_subnet_changes_and_its_ipv4_traffic_does_not_notice() -> Result<()> {
-    let builder = Cluster::new(2).pods(Families::Dual).own_worlds().without_timer();
+fn a_change_of_a_peers_ipv6_subnet_loses_no_ipv4_packet() -> Result<()> {
+    let builder = Cluster::new(2).pods(Families::Dual).separate_manifests().without_timer();
     builder.test(|cluster| {
         let (node, peer) = (cluster.node(1)?, cluster.node(2)?);
         let pods = pod_everywhere(cluster, "pod")?;
@@ -15,11 +15,11 @@ fn a_peers_ipv6_subnet_changes_and_its_ipv4_traffic_does_not_notice() -> Result<
         let ipv4 = peer.manifest().subnets()[0].clone();
         let changed = peer.manifest().clone().pod_cidrs(&[&*ipv4, "fd44:0:0:77::/64"]);
         for manifest in [changed, peer.manifest().clone().pod_cidrs(&[&ipv4])] {
-            cluster.world_of(node)?.put(&manifest)?;
-            node.knows_exactly([&manifest])?;
+            cluster.manifests_of(node)?.put(&manifest)?;
+            node.wait_for_peers([&manifest])?;
         }
-        cluster.world_of(node)?.put(peer.manifest())?;
-        cluster.settled()?;
+        cluster.manifests_of(node)?.put(peer.manifest())?;
+        cluster.wait_until_ready()?;
         let tally = flow.stop()?;
         ensure!(tally.lost() == 0, "{tally:?}");
         new_pods_talk(cluster, "later")
@@ -27,10 +27,10 @@ fn a_peers_ipv6_subnet_changes_and_its_ipv4_traffic_does_not_notice() -> Result<
 }
 
 #[test]
-fn a_peer_gains_and_loses_a_family() -> Result<()> {
+fn a_peer_may_gain_and_lose_a_family() -> Result<()> {
     Cluster::new(1).pods(Families::Dual).without_timer().test(|cluster| {
-        let (node, world) = (cluster.node(1)?, cluster.world()?);
-        let with = |subnets: &[&str]| -> NodeManifest { ghost(50).pod_cidrs(subnets) };
+        let (node, manifests) = (cluster.node(1)?, cluster.manifests()?);
+        let with = |subnets: &[&str]| -> NodeManifest { fake_node(50).pod_cidrs(subnets) };
         for subnets in [
             &["10.244.50.0/24"][..],
             &["10.244.50.0/24", "fd44:0:0:50::/64"],
@@ -38,8 +38,8 @@ fn a_peer_gains_and_loses_a_family() -> Result<()> {
             &["fd44:0:0:50::/64", "10.244.50.0/24"],
         ] {
             let peer = with(subnets);
-            world.put(&peer)?;
-            node.knows_exactly([&peer])?;
+            manifests.put(&peer)?;
+            node.wait_for_peers([&peer])?;
         }
         Ok(())
     })

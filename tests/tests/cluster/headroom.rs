@@ -1,4 +1,4 @@
-//! Limits of the kernel are seen coming.
+//! The agent reports limits of the kernel before they are reached.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use weir_tests::lab::{Cluster, Member, Stack, until};
 
-fn logs(node: &Member, words: &str) -> Result<()> {
-    until(&format!("the log says {words:?}"), || {
+fn wait_for_log(node: &Member, words: &str) -> Result<()> {
+    until(&format!("the log has {words:?}"), || {
         ensure!(node.log().contains(words), "not yet");
         Ok(())
     })
@@ -24,10 +24,10 @@ fn ports(node: &Member) -> Result<Option<f64>> {
 }
 
 #[test]
-fn a_bridge_that_is_nearly_full_is_reported_before_a_pod_finds_out() -> Result<()> {
+fn a_nearly_full_bridge_is_reported_before_add_fails() -> Result<()> {
     Cluster::new(1).flag("--resync-seconds=1").test(|cluster| {
         let node = cluster.node(1)?;
-        // Its port goes with it.
+        // Keeps the pod and its port.
         let _pod = node.pod("pod")?;
         until("the pod's port is counted", || {
             ensure!(ports(node)? == Some(1.0), "{:?}", ports(node)?);
@@ -35,27 +35,27 @@ fn a_bridge_that_is_nearly_full_is_reported_before_a_pod_finds_out() -> Result<(
         })?;
         let add = |n| format!("link add p{n} master weir0 type veth peer name q{n}\n");
         batch(node, (2..=920).map(add))?;
-        until("all are counted", || {
+        until("all ports are counted", || {
             ensure!(ports(node)? == Some(920.0), "{:?}", ports(node)?);
             Ok(())
         })?;
         ensure!(!node.log().contains("BridgePortsScarce"), "{}", node.log());
         batch(node, [add(921)].into_iter())?;
-        logs(
+        wait_for_log(
             node,
             "nine tenths of the 1023 ports that the kernel gives a bridge are taken on weir0",
         )?;
         node.ready()?;
         batch(node, (922..=1023).map(add))?;
-        logs(node, "all of the 1023 ports")?;
+        wait_for_log(node, "all of the 1023 ports")?;
         batch(node, (900..=1023).map(|n| format!("link del p{n}\n")))?;
-        logs(node, "over: all of the 1023 ports")
+        wait_for_log(node, "over: all of the 1023 ports")
     })
 }
 
-/// Thresholds of IPv4's neighbour table that are too small for any node. Only the first network
-/// namespace of a machine has the real ones, and they are not a test's to change; these are files in
-/// a directory that has everything else from the kernel.
+/// Thresholds of the IPv4 neighbour table that are too small for any node. Only the first network
+/// namespace of a machine has the real ones, which a test must not change. These are files in a
+/// directory that has everything else from the kernel.
 struct SmallTable {
     root: PathBuf,
 }
@@ -91,13 +91,13 @@ impl SmallTable {
 }
 
 #[test]
-fn a_neighbour_table_that_is_too_small_is_made_larger_or_reported() -> Result<()> {
+fn a_neighbour_table_that_is_too_small_is_enlarged_or_reported() -> Result<()> {
     Cluster::new(1).stopped().test(|cluster| {
         let node = cluster.node(1)?;
         let table = SmallTable::new(node.machine().dir())?;
-        let root = table.root.to_str().context("no UTF-8")?;
+        let root = table.root.to_str().context("not UTF-8")?;
         node.start_agent_with(&["--proc-sys", root])?;
-        until("there is room for 256 entries and more", || {
+        until("the thresholds are raised", || {
             let found = table.read()?;
             ensure!(found == ["32", "128", "256"], "{found:?}");
             Ok(())
@@ -110,9 +110,9 @@ fn a_neighbour_table_that_is_too_small_is_made_larger_or_reported() -> Result<()
         node.sh(&format!("mount --bind {directory} {directory}"))?;
         node.sh(&format!("mount -o remount,bind,ro {directory}"))?;
         node.start_agent_with(&["--proc-sys", root, "--resync-seconds=1"])?;
-        logs(node, "Set on the node net.ipv4.neigh.default.gc_thresh3=256")?;
-        logs(node, "Read-only file system")?;
-        // It is no reason to keep pods off.
+        wait_for_log(node, "Set on the node net.ipv4.neigh.default.gc_thresh3=256")?;
+        wait_for_log(node, "Read-only file system")?;
+        // The node is ready nevertheless.
         until("ready", || node.ready())?;
         ensure!(table.read()? == SmallTable::SMALL, "{:?}", table.read()?);
         let limit = node.get("/metrics")?.metric("weir_neighbours_limit");

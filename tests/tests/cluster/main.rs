@@ -1,32 +1,32 @@
-//! Agents in clusters of network namespaces: each module is one idea, each test a sentence.
+//! Agents in clusters of network namespaces.
 //!
-//! What a node has to have is told by the world and the lab's own reckoning (`lab::Entries`), and
-//! read from its kernel; the agent is asked only whether it is ready. Waiting has a deadline, and
-//! nothing depends on how fast anything is.
+//! The expected state of a node follows from the manifests by the lab's own code (`lab::Entries`), and
+//! is compared with its kernel; the agent is asked only whether it is ready. Waiting has a deadline,
+//! and no test depends on timing.
 
-mod availability;
 mod cleanup;
 mod cli;
 mod conflicts;
+mod connectivity;
 mod device;
 mod direct_routing;
-mod documented;
+mod docs;
 mod downtime;
 mod entries;
 mod families;
 mod firewall;
+mod fixture;
 mod headroom;
+mod idle;
 mod manifests;
 mod masquerade;
+mod node_condition;
 mod offload;
 mod path_mtu;
 mod peers;
 mod pod_cidr;
-mod quiet;
-mod reach;
 mod readiness;
 mod restart;
-mod scene;
 mod services;
 mod topology;
 mod uplink;

@@ -1,26 +1,26 @@
-//! The outside sees pods as their node, and pods see each other as they are.
+//! Masquerading: machines outside of the cluster see a node's address, and pods see pods' own.
 
 use anyhow::{Result, ensure};
 use weir_tests::lab::{
-    Builder, Cluster, Families, Member, Mode, Stack, seen_from, tcp_echo, until,
+    Builder, Cluster, Families, Member, Mode, Stack, observed_source, tcp_echo, until,
 };
 
-use crate::scene::{addresses_are_ready, pod_everywhere};
+use crate::fixture::{addresses_are_ready, pod_everywhere};
 
 fn dual() -> Builder {
     Cluster::new(2).pods(Families::Dual).underlay(Families::Dual)
 }
 
 #[test]
-fn outside_of_the_cluster_a_pod_has_its_nodes_address() -> Result<()> {
+fn machines_outside_of_the_cluster_see_pods_with_their_nodes_address() -> Result<()> {
     for mode in [Mode::Vxlan, Mode::HostGw] {
         dual().mode(mode).test(|cluster| {
             let (outside, addresses) = cluster.outside()?;
             let node = cluster.node(1)?;
             let pod = node.pod("pod")?;
             for (address, expected) in addresses.iter().zip(node.manifest().addresses()) {
-                let seen = seen_from(&pod, &outside, *address)?;
-                ensure!(seen == *expected, "seen as {seen}, not as {expected}");
+                let seen = observed_source(&pod, &outside, *address)?;
+                ensure!(seen == *expected, "the address is {seen}, not {expected}");
             }
             Ok(())
         })?;
@@ -29,13 +29,13 @@ fn outside_of_the_cluster_a_pod_has_its_nodes_address() -> Result<()> {
 }
 
 #[test]
-fn pods_of_another_node_see_a_pod_as_it_is() -> Result<()> {
+fn pods_of_another_node_see_a_pods_own_address() -> Result<()> {
     for mode in [Mode::Vxlan, Mode::HostGw] {
         dual().mode(mode).test(|cluster| {
             let pods = pod_everywhere(cluster, "pod")?;
             for (from, to) in pods[0].addresses().into_iter().zip(pods[1].addresses()) {
-                let seen = seen_from(&pods[0], &pods[1], to)?;
-                ensure!(seen == from, "seen as {seen}, not as {from}");
+                let seen = observed_source(&pods[0], &pods[1], to)?;
+                ensure!(seen == from, "the address is {seen}, not {from}");
             }
             Ok(())
         })?;
@@ -44,43 +44,43 @@ fn pods_of_another_node_see_a_pod_as_it_is() -> Result<()> {
 }
 
 #[test]
-fn it_can_be_turned_off() -> Result<()> {
+fn masquerading_can_be_turned_off() -> Result<()> {
     Cluster::new(1).flag("--ip-masq=false").test(|cluster| {
         let (outside, addresses) = cluster.outside()?;
         let node = cluster.node(1)?;
         let pod = node.pod("pod")?;
         let (back, via) = (&node.manifest().subnets()[0], node.address()?);
         cluster.underlay().sh(&format!("ip route add {back} via {via}"))?;
-        let seen = seen_from(&pod, &outside, addresses[0])?;
-        ensure!(seen == pod.address()?, "seen as {seen}");
+        let seen = observed_source(&pod, &outside, addresses[0])?;
+        ensure!(seen == pod.address()?, "the address is {seen}");
         Ok(())
     })
 }
 
 #[test]
-fn it_spares_the_subnets_that_it_is_told() -> Result<()> {
+fn masquerading_excludes_the_configured_subnets() -> Result<()> {
     Cluster::new(1).flag("--no-masquerade-cidr=172.31.79.0/24").test(|cluster| {
         let (outside, addresses) = cluster.outside()?;
         let node = cluster.node(1)?;
         let pod = node.pod("pod")?;
         let (back, via) = (&node.manifest().subnets()[0], node.address()?);
         cluster.underlay().sh(&format!("ip route add {back} via {via}"))?;
-        let seen = seen_from(&pod, &outside, addresses[0])?;
-        ensure!(seen == pod.address()?, "seen as {seen}");
+        let seen = observed_source(&pod, &outside, addresses[0])?;
+        ensure!(seen == pod.address()?, "the address is {seen}");
         let router = "172.31.70.1".parse()?;
-        let seen = seen_from(&pod, cluster.underlay(), router)?;
-        ensure!(seen == via, "seen as {seen}");
+        let seen = observed_source(&pod, cluster.underlay(), router)?;
+        ensure!(seen == via, "the address is {seen}");
         Ok(())
     })
 }
 
-/// The agent's table, without what its counters count.
+/// The agent's table, without counters.
 fn table(node: &Member) -> Result<String> {
     node.sh("nft --stateless list table inet weir")
 }
 
 #[test]
-fn rules_that_somebody_deleted_are_back_and_those_of_others_stay() -> Result<()> {
+fn deleted_masquerade_rules_are_restored_and_foreign_rules_kept() -> Result<()> {
     Cluster::new(1).without_timer().test(|cluster| {
         let (outside, addresses) = cluster.outside()?;
         let node = cluster.node(1)?;
@@ -97,7 +97,7 @@ fn rules_that_somebody_deleted_are_back_and_those_of_others_stay() -> Result<()>
 }
 
 #[test]
-fn whatever_somebody_does_to_the_table_is_undone_without_waiting_for_the_timer() -> Result<()> {
+fn every_change_of_the_agents_table_is_reverted_at_once() -> Result<()> {
     Cluster::new(1).without_timer().test(|cluster| {
         let node = cluster.node(1)?;
         let before = table(node)?;
@@ -109,7 +109,7 @@ fn whatever_somebody_does_to_the_table_is_undone_without_waiting_for_the_timer()
             "flush set inet weir cluster_ipv4",
             "add chain inet weir more",
         ] {
-            node.while_agent_stands(|| {
+            node.while_agent_paused(|| {
                 node.sh(&format!("nft {edit}"))?;
                 ensure!(table(node).ok().as_ref() != Some(&before), "{edit} changed nothing");
                 Ok(())
@@ -126,15 +126,14 @@ fn whatever_somebody_does_to_the_table_is_undone_without_waiting_for_the_timer()
     })
 }
 
-/// How often the agent has compared everything because somebody had changed its table. Passes that
-/// something else has started, as addresses that become ready do, are none of these.
+/// The number of passes that changes of tables have started. Passes with another trigger, such as
+/// addresses that become ready, are not counted.
 fn passes_for_tables(node: &Member) -> usize {
     node.log().matches("trigger=Kernel(Table)").count()
 }
 
 #[test]
-fn what_others_do_to_their_tables_starts_no_pass_and_neither_does_what_it_writes_itself_for_ever()
--> Result<()> {
+fn changes_of_foreign_tables_and_the_agents_own_writes_start_no_further_passes() -> Result<()> {
     Cluster::new(1).without_timer().test(|cluster| {
         let node = cluster.node(1)?;
         let whole = table(node)?;
@@ -149,19 +148,19 @@ fn what_others_do_to_their_tables_starts_no_pass_and_neither_does_what_it_writes
             }
             node.sh("nft delete table inet foreign")?;
         }
-        // Notifications come in order: when this one has been answered, so have all before it.
+        // Notifications arrive in order: when this one has been processed, all before it have been.
         node.sh("nft add chain inet weir more")?;
-        until("the table is whole again", || {
+        until("the table is restored", || {
             ensure!(table(node)? == whole, "not yet");
             Ok(())
         })?;
-        // What is logged comes after what is repaired.
-        until("the repair is told", || {
+        // The repair is logged after it is done.
+        until("the repair is logged", || {
             ensure!(passes_for_tables(node) > before, "not yet");
             Ok(())
         })?;
         let more = passes_for_tables(node) - before;
-        // The repair, and a look at what that has written.
+        // The repair, and a pass for the notification of what it has written.
         ensure!((1..=2).contains(&more), "{more} passes");
         Ok(())
     })

@@ -1,17 +1,17 @@
-//! The largest packet between pods is as large as the underlay allows, and passes in one piece.
+//! Pods have the largest MTU that the underlay allows, and packets of that size are not fragmented.
 
 use std::fs;
 
 use anyhow::{Context, Result, ensure};
 use weir_tests::lab::{
-    Attached, Builder, Cluster, Families, Member, Mode, Observe, Stack, tcp_transfer, until,
+    AttachedPod, Builder, Cluster, Families, Member, Mode, Observe, Stack, tcp_transfer, until,
 };
 
-use crate::scene::pod_everywhere;
+use crate::fixture::pod_everywhere;
 
-/// Pods have this MTU; a packet of that size passes, and none that is larger leaves the pod.
-fn largest_packet_is(pods: &[Attached], mtu: u32) -> Result<()> {
-    let [from, to] = pods else { anyhow::bail!("not two pods") };
+/// Pods have this MTU; a packet of that size passes, and a larger one does not leave the pod.
+fn largest_packet_is(pods: &[AttachedPod], mtu: u32) -> Result<()> {
+    let [from, to] = pods else { anyhow::bail!("expected two pods") };
     for pod in pods {
         let eth0 = pod.link("eth0")?;
         ensure!(eth0.mtu == mtu, "a pod's MTU is {}, not {mtu}", eth0.mtu);
@@ -31,12 +31,12 @@ fn mtu_is(builder: Builder, mtu: u32) -> Result<()> {
 }
 
 #[test]
-fn a_tunnel_over_ipv4_takes_50_bytes() -> Result<()> {
+fn a_tunnel_over_ipv4_reduces_the_mtu_by_50_bytes() -> Result<()> {
     mtu_is(Cluster::new(2).pods(Families::Dual), 1450)
 }
 
 #[test]
-fn a_tunnel_over_ipv6_takes_70_bytes() -> Result<()> {
+fn a_tunnel_over_ipv6_reduces_the_mtu_by_70_bytes() -> Result<()> {
     mtu_is(Cluster::new(2).pods(Families::Dual).underlay(Families::V6), 1430)
 }
 
@@ -46,7 +46,7 @@ fn without_a_tunnel_pods_have_the_uplinks_mtu() -> Result<()> {
 }
 
 #[test]
-fn the_tunnel_leaves_jumbo_frames_their_size() -> Result<()> {
+fn the_tunnel_passes_jumbo_frames() -> Result<()> {
     mtu_is(Cluster::new(2).mtu(9000), 8950)
 }
 
@@ -59,17 +59,17 @@ fn change_mtu(cluster: &Cluster, mtu: u32) -> Result<()> {
     cluster.set_mtu(mtu)?;
     for node in cluster.nodes() {
         until("the tunnel's MTU follows", || {
-            let (tunnel, told) = (node.link("weir.1")?.mtu, subnet_env(node)?);
+            let (tunnel, env) = (node.link("weir.1")?.mtu, subnet_env(node)?);
             ensure!(tunnel == mtu - 50, "{tunnel}");
-            ensure!(told.contains(&format!("WEIR_MTU={}\n", mtu - 50)), "{told}");
+            ensure!(env.contains(&format!("WEIR_MTU={}\n", mtu - 50)), "{env}");
             Ok(())
         })?;
     }
-    cluster.settled()
+    cluster.wait_until_ready()
 }
 
 #[test]
-fn new_pods_follow_an_uplink_whose_mtu_shrinks_and_old_ones_still_reach_them() -> Result<()> {
+fn new_pods_follow_a_smaller_mtu_and_old_pods_still_reach_them() -> Result<()> {
     Cluster::new(2).without_timer().test(|cluster| {
         let old = pod_everywhere(cluster, "old")?;
         change_mtu(cluster, 1400)?;
@@ -81,15 +81,15 @@ fn new_pods_follow_an_uplink_whose_mtu_shrinks_and_old_ones_still_reach_them() -
 }
 
 #[test]
-fn new_pods_follow_an_uplink_whose_mtu_grows_and_old_ones_still_reach_them() -> Result<()> {
+fn new_pods_follow_a_larger_mtu_and_old_pods_still_reach_them() -> Result<()> {
     Cluster::new(2).without_timer().test(|cluster| {
         let old = pod_everywhere(cluster, "old")?;
         change_mtu(cluster, 1600)?;
         let new = pod_everywhere(cluster, "new")?;
         tcp_transfer(&old[0], &new[1], new[1].address()?, 1 << 20)?;
         tcp_transfer(&new[1], &old[0], old[0].address()?, 1 << 20)?;
-        // A bridge is no larger than its smallest port: the old ones have to go.
-        old.into_iter().try_for_each(Attached::detach)?;
+        // The MTU of a bridge is that of its smallest port, so the old pods must be deleted.
+        old.into_iter().try_for_each(AttachedPod::detach)?;
         largest_packet_is(&new, 1550)
     })
 }

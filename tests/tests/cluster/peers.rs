@@ -1,11 +1,11 @@
-//! Peers come, go and come back as others while the agent watches.
+//! Peers are added, removed and recreated while the agent runs.
 
 use anyhow::Result;
 use weir_tests::lab::{Cluster, NodeManifest, ping};
 
-use crate::scene::{ghost, new_pods_talk};
+use crate::fixture::{fake_node, new_pods_talk};
 
-/// The same name as another node: with another address, other pods, or both.
+/// The node after it was recreated: with another address, another subnet, or both.
 fn recreations(first: &NodeManifest) -> Result<[NodeManifest; 3]> {
     let second = first.clone().uid("second").created("2026-03-01T00:00:00Z");
     let (ip, cidr) = (["172.31.70.88".parse()?], ["10.244.88.0/24"]);
@@ -17,93 +17,93 @@ fn recreations(first: &NodeManifest) -> Result<[NodeManifest; 3]> {
 }
 
 #[test]
-fn a_peer_that_is_added_is_known_and_one_that_is_removed_is_forgotten() -> Result<()> {
+fn entries_follow_added_and_removed_peers() -> Result<()> {
     Cluster::new(1).without_timer().test(|cluster| {
-        let (node, world) = (cluster.node(1)?, cluster.world()?);
-        let (a, b) = (ghost(50), ghost(51));
-        world.put(&a)?;
-        node.knows_exactly([&a])?;
-        world.put(&b)?;
-        node.knows_exactly([&a, &b])?;
-        world.remove(&a)?;
-        node.knows_exactly([&b])?;
-        world.remove(&b)?;
-        node.knows_exactly([])
+        let (node, manifests) = (cluster.node(1)?, cluster.manifests()?);
+        let (a, b) = (fake_node(50), fake_node(51));
+        manifests.put(&a)?;
+        node.wait_for_peers([&a])?;
+        manifests.put(&b)?;
+        node.wait_for_peers([&a, &b])?;
+        manifests.remove(&a)?;
+        node.wait_for_peers([&b])?;
+        manifests.remove(&b)?;
+        node.wait_for_peers([])
     })
 }
 
 #[test]
-fn a_peer_that_is_created_anew_replaces_the_old_one() -> Result<()> {
+fn a_recreated_peer_replaces_the_old_one() -> Result<()> {
     Cluster::new(1).without_timer().test(|cluster| {
-        let (node, world) = (cluster.node(1)?, cluster.world()?);
-        let (first, other) = (ghost(50), ghost(51));
-        world.put(&other)?;
+        let (node, manifests) = (cluster.node(1)?, cluster.manifests()?);
+        let (first, other) = (fake_node(50), fake_node(51));
+        manifests.put(&other)?;
         for second in recreations(&first)? {
-            world.put(&first)?;
-            node.knows_exactly([&first, &other])?;
-            world.remove(&first)?;
-            node.knows_exactly([&other])?;
-            world.put(&second)?;
-            node.knows_exactly([&second, &other])?;
+            manifests.put(&first)?;
+            node.wait_for_peers([&first, &other])?;
+            manifests.remove(&first)?;
+            node.wait_for_peers([&other])?;
+            manifests.put(&second)?;
+            node.wait_for_peers([&second, &other])?;
         }
         Ok(())
     })
 }
 
 #[test]
-fn a_peer_that_is_created_anew_at_once_replaces_the_old_one() -> Result<()> {
+fn a_peer_recreated_at_once_replaces_the_old_one() -> Result<()> {
     Cluster::new(1).without_timer().test(|cluster| {
-        let (node, world) = (cluster.node(1)?, cluster.world()?);
-        let (first, other) = (ghost(50), ghost(51));
-        world.put(&other)?;
+        let (node, manifests) = (cluster.node(1)?, cluster.manifests()?);
+        let (first, other) = (fake_node(50), fake_node(51));
+        manifests.put(&other)?;
         for second in recreations(&first)? {
-            world.put(&first)?;
-            node.knows_exactly([&first, &other])?;
-            world.put(&second)?;
-            node.knows_exactly([&second, &other])?;
+            manifests.put(&first)?;
+            node.wait_for_peers([&first, &other])?;
+            manifests.put(&second)?;
+            node.wait_for_peers([&second, &other])?;
         }
         Ok(())
     })
 }
 
 #[test]
-fn two_peers_that_swap_their_subnets_keep_nothing_of_each_other() -> Result<()> {
+fn two_peers_may_swap_their_subnets() -> Result<()> {
     Cluster::new(1).without_timer().test(|cluster| {
-        let (node, world) = (cluster.node(1)?, cluster.world()?);
-        let (a, b) = (ghost(50), ghost(51));
-        world.put(&a)?;
-        world.put(&b)?;
-        node.knows_exactly([&a, &b])?;
+        let (node, manifests) = (cluster.node(1)?, cluster.manifests()?);
+        let (a, b) = (fake_node(50), fake_node(51));
+        manifests.put(&a)?;
+        manifests.put(&b)?;
+        node.wait_for_peers([&a, &b])?;
         let a = a.uid("a2").pod_cidrs(&["10.244.51.0/24"]);
         let b = b.uid("b2").pod_cidrs(&["10.244.50.0/24"]);
-        world.put(&a)?;
-        world.put(&b)?;
-        node.knows_exactly([&a, &b])
+        manifests.put(&a)?;
+        manifests.put(&b)?;
+        node.wait_for_peers([&a, &b])
     })
 }
 
 #[test]
-fn the_annotation_of_a_peer_overrides_its_address() -> Result<()> {
+fn the_underlay_ip_annotation_overrides_a_peers_address() -> Result<()> {
     Cluster::new(1).test(|cluster| {
-        let (node, world) = (cluster.node(1)?, cluster.world()?);
-        let peer = ghost(50);
-        world.put(&peer.clone().annotated("weir.dev/underlay-ip", "172.31.70.77"))?;
-        node.knows_exactly([&peer.internal_ips(&["172.31.70.77".parse()?])])
+        let (node, manifests) = (cluster.node(1)?, cluster.manifests()?);
+        let peer = fake_node(50);
+        manifests.put(&peer.clone().annotated("weir.dev/underlay-ip", "172.31.70.77"))?;
+        node.wait_for_peers([&peer.internal_ips(&["172.31.70.77".parse()?])])
     })
 }
 
 #[test]
-fn a_node_that_joins_late_is_reached_by_pods_that_were_there() -> Result<()> {
-    Cluster::new(2).own_worlds().without_timer().stopped().test(|cluster| {
+fn existing_pods_reach_a_node_that_joins_later() -> Result<()> {
+    Cluster::new(2).separate_manifests().without_timer().stopped().test(|cluster| {
         let (a, b) = (cluster.node(1)?, cluster.node(2)?);
-        cluster.world_of(a)?.remove(b.manifest())?;
+        cluster.manifests_of(a)?.remove(b.manifest())?;
         a.start_agent()?;
-        a.knows_exactly([])?;
+        a.wait_for_peers([])?;
         weir_tests::lab::until("node 1 is ready", || a.ready())?;
         let early = a.pod("early")?;
         b.start_agent()?;
-        cluster.world_of(a)?.put(b.manifest())?;
-        cluster.settled()?;
+        cluster.manifests_of(a)?.put(b.manifest())?;
+        cluster.wait_until_ready()?;
         let late = b.pod("late")?;
         ping(&early, late.address()?)?;
         new_pods_talk(cluster, "pod")

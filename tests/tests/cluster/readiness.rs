@@ -1,4 +1,4 @@
-//! A runtime gets a configuration only when pods can be served, and is told when they cannot.
+//! The CNI configuration is written only when pods can be attached, and STATUS fails when they cannot.
 
 use std::fs;
 
@@ -6,28 +6,28 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use weir_tests::lab::{Cluster, Cni, CniError, Families, NodeManifest, refused, until};
 
-use crate::scene::ghost;
+use crate::fixture::fake_node;
 
-/// STATUS came after the version that the configuration is written in.
+/// STATUS in a newer version than that of the configuration, which does not have it.
 fn status(cni: &Cni) -> Result<()> {
     cni.reconfigured(|config| config.version("1.1.0")).status()
 }
 
 #[test]
-fn the_configuration_for_runtimes_comes_last() -> Result<()> {
+fn the_cni_configuration_is_written_last() -> Result<()> {
     Cluster::new(1).stopped().test(|cluster| {
-        let (node, world) = (cluster.node(1)?, cluster.world()?);
-        let peers: Vec<NodeManifest> = (20..=220).map(ghost).collect();
+        let (node, manifests) = (cluster.node(1)?, cluster.manifests()?);
+        let peers: Vec<NodeManifest> = (20..=220).map(fake_node).collect();
         for peer in &peers {
-            world.put(peer)?;
+            manifests.put(peer)?;
         }
         node.start_agent()?;
-        until("there is a configuration", || {
-            ensure!(node.conflist().exists(), "there is none");
+        until("the CNI configuration exists", || {
+            ensure!(node.conflist().exists(), "not yet");
             Ok(())
         })?;
-        // Not a moment later: everything is there.
-        node.knows(&peers)?;
+        // All entries must exist already, without waiting.
+        node.check_peers(&peers)?;
         ensure!(node.run_dir().join("subnet.env").exists(), "no subnet.env");
         node.pod("pod")?;
         until("ready", || node.ready())
@@ -35,7 +35,7 @@ fn the_configuration_for_runtimes_comes_last() -> Result<()> {
 }
 
 #[test]
-fn the_configuration_is_that_of_the_node() -> Result<()> {
+fn the_cni_configuration_has_the_settings_of_the_node() -> Result<()> {
     Cluster::new(1).pods(Families::Dual).test(|cluster| {
         let node = cluster.node(1)?;
         let list: Value = serde_json::from_slice(&fs::read(node.conflist())?)?;
@@ -60,21 +60,21 @@ fn the_configuration_is_that_of_the_node() -> Result<()> {
 }
 
 #[test]
-fn before_the_agent_has_been_there_since_the_boot_pods_are_refused() -> Result<()> {
+fn pods_are_refused_until_the_agent_has_run_since_the_boot() -> Result<()> {
     Cluster::new(1).test(|cluster| {
         let node = cluster.node(1)?;
         node.pod("before")?.detach()?;
         let cni = node.cni()?;
-        // A reboot takes the run directory and the kernel's state; the configuration stays.
+        // A reboot removes the run directory and the kernel's state; the CNI configuration stays.
         node.kill_agent()?;
         fs::remove_dir_all(node.run_dir())?;
-        let telling = |error: &CniError| error.to_string().contains("weir-agent");
+        let names_the_agent = |error: &CniError| error.to_string().contains("weir-agent");
         let error = refused(status(&cni), 50)?;
-        ensure!(telling(&error), "{error}");
+        ensure!(names_the_agent(&error), "{error}");
         let pod = node.machine().pod("pod")?;
         let error = cni.add(&pod).err().context("a pod was added")?.downcast::<CniError>()?;
-        ensure!(telling(&error), "{error}");
-        cni.nothing_left()?;
+        ensure!(names_the_agent(&error), "{error}");
+        cni.ensure_nothing_left()?;
         node.start_agent()?;
         until("the agent is ready", || node.ready())?;
         status(&cni)?;
@@ -83,17 +83,17 @@ fn before_the_agent_has_been_there_since_the_boot_pods_are_refused() -> Result<(
 }
 
 #[test]
-fn the_plugin_is_installed_and_a_newer_one_replaces_it() -> Result<()> {
+fn the_agent_installs_the_plugin_and_replaces_an_older_one() -> Result<()> {
     Cluster::new(1).test(|cluster| {
         let node = cluster.node(1)?;
         let installed = node.machine().dir().join("bin/weir-cni");
-        let right = fs::read(weir_tests::lab::binary("weir-cni")?)?;
-        ensure!(fs::read(&installed)? == right, "not the plugin");
+        let expected = fs::read(weir_tests::lab::binary("weir-cni")?)?;
+        ensure!(fs::read(&installed)? == expected, "another file is installed");
         node.kill_agent()?;
         fs::write(&installed, "an older plugin")?;
         node.start_agent()?;
         until("the plugin is replaced", || {
-            ensure!(fs::read(&installed)? == right, "not yet");
+            ensure!(fs::read(&installed)? == expected, "not yet");
             Ok(())
         })?;
         until("ready", || node.ready())?;

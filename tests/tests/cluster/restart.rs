@@ -1,19 +1,19 @@
-//! Pods do not notice that agents end and start: not one packet of a running flow is lost.
+//! Restarts of agents do not affect pods: a running flow loses no packet.
 
 use std::net::IpAddr;
 
 use anyhow::{Result, ensure};
 use rustix::process::Signal;
-use weir_tests::lab::{Attached, Builder, Cluster, Entries, Families, Flow, Mode, until};
+use weir_tests::lab::{AttachedPod, Builder, Cluster, Entries, Families, Flow, Mode, until};
 
-use crate::scene::pod_everywhere;
+use crate::fixture::pod_everywhere;
 
-/// Runs `disturb` while datagrams go both ways between pods of two nodes.
-fn nothing_is_lost(builder: Builder, disturb: impl Fn(&Cluster) -> Result<()>) -> Result<()> {
+/// Runs `disturb` while datagrams pass in both directions between pods of two nodes.
+fn no_packet_is_lost(builder: Builder, disturb: impl Fn(&Cluster) -> Result<()>) -> Result<()> {
     builder.test(|cluster| {
         let pods = pod_everywhere(cluster, "pod")?;
-        // A flow that runs: who is behind which address is known everywhere.
-        crate::scene::all_talk(&pods)?;
+        // A running flow: all neighbours are resolved.
+        crate::fixture::all_talk(&pods)?;
         let flows = flows(&pods)?;
         let disturbed = disturb(cluster);
         for (to, flow) in flows {
@@ -25,8 +25,8 @@ fn nothing_is_lost(builder: Builder, disturb: impl Fn(&Cluster) -> Result<()>) -
     })
 }
 
-fn flows(pods: &[Attached]) -> Result<Vec<(IpAddr, Flow)>> {
-    let [a, b] = pods else { anyhow::bail!("not two pods") };
+fn flows(pods: &[AttachedPod]) -> Result<Vec<(IpAddr, Flow)>> {
+    let [a, b] = pods else { anyhow::bail!("expected two pods") };
     let mut flows = Vec::new();
     for (from, to) in [(a, b), (b, a)] {
         for address in to.addresses() {
@@ -42,30 +42,30 @@ fn replace(cluster: &Cluster, signal: Signal) -> Result<()> {
         node.start_agent()?;
         until("the new agent is ready", || node.ready())?;
     }
-    cluster.settled()
+    cluster.wait_until_ready()
 }
 
 #[test]
-fn no_packet_is_lost_when_the_agent_is_killed_and_started_again() -> Result<()> {
+fn no_packet_is_lost_when_the_agent_is_killed_and_restarted() -> Result<()> {
     let builder = Cluster::new(2).pods(Families::Dual);
-    nothing_is_lost(builder, |cluster| replace(cluster, Signal::KILL))
+    no_packet_is_lost(builder, |cluster| replace(cluster, Signal::KILL))
 }
 
 #[test]
 fn no_packet_is_lost_when_the_agent_is_replaced() -> Result<()> {
     let builder = Cluster::new(2).pods(Families::Dual);
-    nothing_is_lost(builder, |cluster| replace(cluster, Signal::TERM))
+    no_packet_is_lost(builder, |cluster| replace(cluster, Signal::TERM))
 }
 
 #[test]
 fn no_packet_is_lost_without_a_tunnel_either() -> Result<()> {
     let builder = Cluster::new(2).mode(Mode::HostGw).pods(Families::Dual);
-    nothing_is_lost(builder, |cluster| replace(cluster, Signal::KILL))
+    no_packet_is_lost(builder, |cluster| replace(cluster, Signal::KILL))
 }
 
 #[test]
-fn an_agent_that_is_killed_at_any_time_of_its_start_leaves_what_the_next_one_needs() -> Result<()> {
-    nothing_is_lost(Cluster::new(2), |cluster| {
+fn an_agent_killed_at_any_time_of_its_start_loses_no_packet() -> Result<()> {
+    no_packet_is_lost(Cluster::new(2), |cluster| {
         let node = cluster.node(1)?;
         node.kill_agent()?;
         for milliseconds in [1, 5, 10, 20, 40, 80, 160, 320] {
@@ -75,12 +75,12 @@ fn an_agent_that_is_killed_at_any_time_of_its_start_leaves_what_the_next_one_nee
         }
         node.start_agent()?;
         until("the last agent is ready", || node.ready())?;
-        cluster.settled()
+        cluster.wait_until_ready()
     })
 }
 
 #[test]
-fn an_agent_that_ends_leaves_everything_where_it_is() -> Result<()> {
+fn an_agent_that_ends_keeps_all_entries() -> Result<()> {
     Cluster::new(2).test(|cluster| {
         let node = cluster.node(1)?;
         let before = Entries::of(node)?;

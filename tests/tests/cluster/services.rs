@@ -1,28 +1,28 @@
-//! Services: pods and processes of nodes reach the pods behind a cluster IP.
+//! Services: pods and processes of nodes reach backends by a cluster IP.
 
 mod affinity;
-mod birth;
-mod change;
 mod datagrams;
 mod endpoints;
 mod errors;
+mod external_client;
 mod fragments;
-mod host;
 mod host_network;
+mod icmp_error;
 mod lifecycle;
+mod map_capacity;
 mod masquerade;
-mod matrix;
+mod new_pod;
 mod node_address;
-mod outside;
+mod node_process;
+mod port_reuse;
 mod ports;
-mod quotation;
 mod reconnect;
-mod refusal;
-mod room;
+mod rejection;
+mod resilience;
+mod testbed;
 mod transfer;
-mod tuples;
+mod update;
 mod upgrade;
-mod upkeep;
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, TcpStream};
@@ -30,14 +30,14 @@ use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
 use weir_tests::lab::{
-    Attached, Builder, Cluster, Families, Member, Mode, Server, ServiceManifest, Stack, Who,
-    ask_tcp, ask_tcp_within, ask_udp_within, until,
+    AttachedPod, Builder, Cluster, Families, Member, Mode, Server, ServerReply, ServiceManifest,
+    Stack, ask_tcp, ask_tcp_within, ask_udp_within, until,
 };
 
 const PORT: u16 = 80;
-const TARGET: u16 = 8080;
+const TARGET_PORT: u16 = 8080;
 
-/// The addresses of a Service in these families.
+/// The cluster IPs of a Service in these families.
 pub(crate) fn cluster_ips(families: Families) -> Vec<IpAddr> {
     let mut ips = Vec::new();
     if families.ipv4() {
@@ -51,12 +51,12 @@ pub(crate) fn cluster_ips(families: Families) -> Vec<IpAddr> {
 
 /// A Service without endpoints.
 pub(crate) fn web(families: Families) -> ServiceManifest {
-    ServiceManifest::new("web", &cluster_ips(families), PORT, TARGET)
+    ServiceManifest::new("web", &cluster_ips(families), PORT, TARGET_PORT)
 }
 
-/// A pod that serves.
+/// A pod with a server.
 pub(crate) struct Backend {
-    pub(crate) pod: Attached,
+    pub(crate) pod: AttachedPod,
     pub(crate) name: String,
     pub(crate) node: String,
     _server: Server,
@@ -65,75 +65,78 @@ pub(crate) struct Backend {
 impl Backend {
     pub(crate) fn on(node: &Member, name: &str) -> Result<Self> {
         let pod = node.pod(name)?;
-        let server = Server::start(&pod, TARGET, name)?;
+        let server = Server::start(&pod, TARGET_PORT, name)?;
         let (name, node) = (name.to_owned(), node.name().to_owned());
         Ok(Self { pod, name, node, _server: server })
     }
 }
 
-/// The Service with these pods behind it.
+/// The Service with these backends.
 pub(crate) fn with(service: ServiceManifest, backends: &[&Backend]) -> ServiceManifest {
     backends
         .iter()
         .fold(service, |service, backend| service.endpoint(&backend.pod.addresses(), &backend.node))
 }
 
-/// Waits until a client gets an answer of this backend, over both protocols.
+/// Waits until a client gets a reply of this backend, over both protocols.
 pub(crate) fn reaches(client: &impl Stack, target: SocketAddr, backend: &str) -> Result<()> {
     reaches_by_tcp(client, target, backend)?;
     reaches_by_udp(client, target, backend)
 }
 
-/// Waits until a client gets an answer of this backend over TCP.
+/// Waits until a client gets a reply of this backend over TCP.
 pub(crate) fn reaches_by_tcp(client: &impl Stack, target: SocketAddr, backend: &str) -> Result<()> {
-    answered_by(backend, |patience| ask_tcp_within(client, target, patience))
+    wait_for_reply(backend, |timeout| ask_tcp_within(client, target, timeout))
 }
 
-/// Waits until a client gets an answer of this backend over UDP.
+/// Waits until a client gets a reply of this backend over UDP.
 pub(crate) fn reaches_by_udp(client: &impl Stack, target: SocketAddr, backend: &str) -> Result<()> {
-    answered_by(backend, |patience| ask_udp_within(client, target, patience))
+    wait_for_reply(backend, |timeout| ask_udp_within(client, target, timeout))
 }
 
-fn answered_by(backend: &str, ask: impl Fn(Duration) -> Result<Who>) -> Result<()> {
-    // What is asked before the Service is there is lost: it is not waited for long, at first.
-    let mut patience = Duration::from_millis(20);
-    until("the backend answers", || {
-        let who = ask(patience);
-        patience = (patience * 2).min(Duration::from_secs(3));
-        let who = who?;
-        ensure!(who.server == backend, "{who:?}");
+fn wait_for_reply(backend: &str, ask: impl Fn(Duration) -> Result<ServerReply>) -> Result<()> {
+    // Requests before the Service exists are lost, so the first timeouts are short.
+    let mut timeout = Duration::from_millis(20);
+    until("the backend replies", || {
+        let reply = ask(timeout);
+        timeout = (timeout * 2).min(Duration::from_secs(3));
+        let reply = reply?;
+        ensure!(reply.server == backend, "{reply:?}");
         Ok(())
     })
 }
 
-/// Where a socket is bound that talks to `target`.
+/// The unspecified address in the family of `target`.
 pub(crate) fn any(target: SocketAddr) -> SocketAddr {
     if target.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0_u16; 8], 0).into() }
 }
 
-/// Nobody answers, and nobody says so.
-pub(crate) fn silent(client: &impl Stack, target: SocketAddr) -> Result<()> {
-    let patience = Duration::from_millis(500);
-    match client.run(|| Ok(TcpStream::connect_timeout(&target, patience)))? {
+/// Checks that connections to `target` time out, without an error.
+pub(crate) fn times_out(client: &impl Stack, target: SocketAddr) -> Result<()> {
+    let timeout = Duration::from_millis(500);
+    match client.run(|| Ok(TcpStream::connect_timeout(&target, timeout)))? {
         Err(error) if error.kind() == ErrorKind::TimedOut => Ok(()),
         Err(error) => bail!("{target}: {error}"),
-        Ok(_) => bail!("somebody answers at {target}"),
+        Ok(_) => bail!("{target} accepts connections"),
     }
 }
 
-/// A client on node 1 reaches backends on node 1 and on node 2, one after the other.
-fn reaches_both(builder: Builder, families: Families) -> Result<()> {
+/// A client on node 1 reaches a backend on node 1, then one on node 2.
+fn reaches_local_and_remote(builder: Builder, families: Families) -> Result<()> {
     builder.pods(families).services().test(|cluster| {
         let (near, far) = (cluster.node(1)?, cluster.node(2)?);
         let client = near.pod("client")?;
         let backends = [Backend::on(near, "near")?, Backend::on(far, "far")?];
         for backend in &backends {
             let service = with(web(families), &[backend]);
-            cluster.world()?.put_service(&service)?;
-            for target in service.targets() {
+            cluster.manifests()?.put_service(&service)?;
+            for target in service.frontends() {
                 reaches(&client, target, &backend.name)?;
-                let who = ask_tcp(&client, target)?;
-                ensure!(client.addresses().contains(&who.client), "not its own: {who:?}");
+                let reply = ask_tcp(&client, target)?;
+                ensure!(
+                    client.addresses().contains(&reply.client),
+                    "the backend sees another address: {reply:?}"
+                );
             }
         }
         Ok(())
@@ -142,22 +145,22 @@ fn reaches_both(builder: Builder, families: Families) -> Result<()> {
 
 #[test]
 fn a_pod_reaches_a_service_on_its_node_and_on_another_through_a_tunnel() -> Result<()> {
-    reaches_both(Cluster::new(2), Families::V4)
+    reaches_local_and_remote(Cluster::new(2), Families::V4)
 }
 
 #[test]
 fn dual_stack_pods_reach_a_service_in_both_families_through_a_tunnel() -> Result<()> {
-    reaches_both(Cluster::new(2), Families::Dual)
+    reaches_local_and_remote(Cluster::new(2), Families::Dual)
 }
 
 #[test]
 fn dual_stack_pods_reach_a_service_in_both_families_by_routes() -> Result<()> {
-    reaches_both(Cluster::new(2).mode(Mode::HostGw), Families::Dual)
+    reaches_local_and_remote(Cluster::new(2).mode(Mode::HostGw), Families::Dual)
 }
 
 #[test]
-fn pods_reach_services_by_the_stack_where_the_fast_path_is_off() -> Result<()> {
-    reaches_both(Cluster::new(2).flag("--fast-path=false"), Families::Dual)
+fn pods_reach_services_through_the_stack_if_the_fast_path_is_off() -> Result<()> {
+    reaches_local_and_remote(Cluster::new(2).flag("--fast-path=false"), Families::Dual)
 }
 
 #[test]
@@ -167,8 +170,8 @@ fn a_pod_that_is_its_own_backend_reaches_itself() -> Result<()> {
         builder.services().test(|cluster| {
             let backend = Backend::on(cluster.node(1)?, "me")?;
             let service = with(web(Families::Dual), &[&backend]);
-            cluster.world()?.put_service(&service)?;
-            service.targets().into_iter().try_for_each(|at| reaches(&backend.pod, at, "me"))
+            cluster.manifests()?.put_service(&service)?;
+            service.frontends().into_iter().try_for_each(|at| reaches(&backend.pod, at, "me"))
         })?;
     }
     Ok(())

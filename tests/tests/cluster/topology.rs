@@ -1,4 +1,4 @@
-//! The laboratory's clusters themselves, without agents.
+//! The laboratory's clusters, without agents.
 
 use anyhow::{Result, ensure};
 use weir_tests::lab::{Cluster, Families, Mode, NodeManifest, Observe, Stack, ping};
@@ -18,7 +18,7 @@ fn nodes_reach_each_other_and_the_outside_over_both_families() -> Result<()> {
 }
 
 #[test]
-fn nothing_of_a_cluster_is_in_the_root_namespace() -> Result<()> {
+fn a_cluster_leaves_the_root_namespace_unchanged() -> Result<()> {
     let interfaces = || -> Result<Vec<String>> {
         let names = std::fs::read_dir("/sys/class/net")?;
         names.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
@@ -35,7 +35,7 @@ fn nothing_of_a_cluster_is_in_the_root_namespace() -> Result<()> {
 }
 
 #[test]
-fn what_a_node_has_is_compared_with_what_it_should_have() -> Result<()> {
+fn check_peers_compares_a_nodes_entries_with_the_expected_ones() -> Result<()> {
     Cluster::new(1).mode(Mode::DirectRouting).stopped().test(|cluster| {
         let node = cluster.node(1)?;
         let near = NodeManifest::new("near")
@@ -44,8 +44,8 @@ fn what_a_node_has_is_compared_with_what_it_should_have() -> Result<()> {
         let far = NodeManifest::new("far")
             .pod_cidrs(&["10.244.9.0/24"])
             .internal_ips(&["172.31.71.9".parse()?]);
-        node.knows([])?;
-        ensure!(node.knows([&near]).is_err());
+        node.check_peers([])?;
+        ensure!(node.check_peers([&near]).is_err());
         for line in [
             "ip link add weir.1 type vxlan id 1 dstport 8472 nolearning",
             "ip link set weir.1 up",
@@ -56,19 +56,19 @@ fn what_a_node_has_is_compared_with_what_it_should_have() -> Result<()> {
         ] {
             node.sh(line)?;
         }
-        node.knows([&near, &far])?;
-        ensure!(node.knows([&near]).is_err() && node.knows([&far]).is_err());
-        // A route of anybody else is nobody's business.
+        node.check_peers([&near, &far])?;
+        ensure!(node.check_peers([&near]).is_err() && node.check_peers([&far]).is_err());
+        // Foreign routes are ignored.
         node.sh("ip route add 10.99.0.0/16 via 172.31.70.1")?;
-        node.knows([&near, &far])?;
+        node.check_peers([&near, &far])?;
         node.sh("bridge fdb add 02:00:00:00:00:08 dev weir.1 dst 172.31.71.7 self permanent")?;
-        ensure!(node.knows([&near, &far]).is_err(), "{:?}", node.fdb()?);
+        ensure!(node.check_peers([&near, &far]).is_err(), "{:?}", node.fdb()?);
         Ok(())
     })
 }
 
 #[test]
-fn an_underlay_has_the_mtu_it_is_given() -> Result<()> {
+fn an_underlay_has_the_configured_mtu() -> Result<()> {
     Cluster::new(2).mtu(1400).stopped().test(|cluster| {
         let (a, b) = (cluster.node(1)?, cluster.node(2)?);
         let largest =

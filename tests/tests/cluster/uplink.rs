@@ -1,14 +1,14 @@
-//! The uplink goes away and comes back, with the same address or another.
+//! The uplink goes down and up again, or its address changes.
 
 use std::net::IpAddr;
 
 use anyhow::{Result, ensure};
 use weir_tests::lab::{Cluster, Families, Mode, Observe, Stack, until};
 
-use crate::scene::{all_talk, new_pods_talk, pod_everywhere};
+use crate::fixture::{all_talk, new_pods_talk, pod_everywhere};
 
 #[test]
-fn it_went_down_and_is_up_again() -> Result<()> {
+fn entries_are_restored_after_the_uplink_was_down() -> Result<()> {
     for mode in [Mode::Vxlan, Mode::HostGw, Mode::DirectRouting] {
         Cluster::new(2).mode(mode).pods(Families::Dual).without_timer().test(|cluster| {
             let pods = pod_everywhere(cluster, "pod")?;
@@ -16,7 +16,7 @@ fn it_went_down_and_is_up_again() -> Result<()> {
             node.sh("ip link set uplink down")?;
             node.sh("ip link set uplink up")?;
             cluster.configure_uplink(node)?;
-            cluster.settled()?;
+            cluster.wait_until_ready()?;
             all_talk(&pods)
         })?;
     }
@@ -24,47 +24,47 @@ fn it_went_down_and_is_up_again() -> Result<()> {
 }
 
 #[test]
-fn it_was_away_while_a_peer_came() -> Result<()> {
+fn a_peer_added_while_the_uplink_was_down_gets_entries() -> Result<()> {
     Cluster::new(2).mode(Mode::HostGw).without_timer().test(|cluster| {
-        let (node, peer) = (cluster.node(1)?, crate::scene::ghost(50));
+        let (node, peer) = (cluster.node(1)?, crate::fixture::fake_node(50));
         let known = cluster.node(2)?.manifest().clone();
         node.sh("ip link set uplink down")?;
-        cluster.world()?.put(&peer)?;
-        cluster.node(2)?.knows_exactly([node.manifest(), &peer])?;
+        cluster.manifests()?.put(&peer)?;
+        cluster.node(2)?.wait_for_peers([node.manifest(), &peer])?;
         node.sh("ip link set uplink up")?;
         cluster.configure_uplink(node)?;
-        node.knows_exactly([&known, &peer])
+        node.wait_for_peers([&known, &peer])
     })
 }
 
-/// Gives node 2 another address: in its kernel, and in the world before or after.
-fn address_changes(mode: Mode, told_first: bool) -> Result<()> {
+/// Changes the address of node 2: in its kernel, and in its manifest before or after that.
+fn address_changes(mode: Mode, manifest_first: bool) -> Result<()> {
     Cluster::new(3).mode(mode).without_timer().test(|cluster| {
         let pods = pod_everywhere(cluster, "pod")?;
-        let [one, two, three] = cluster.nodes() else { anyhow::bail!("not three nodes") };
+        let [one, two, three] = cluster.nodes() else { anyhow::bail!("expected three nodes") };
         let address = IpAddr::from([172, 31, 70, 60]);
         let manifest = two.manifest().clone().internal_ips(&[address]);
-        if told_first {
-            cluster.world()?.put(&manifest)?;
+        if manifest_first {
+            cluster.manifests()?.put(&manifest)?;
         }
         two.sh(&format!("ip addr add {address}/24 dev uplink"))?;
         two.sh(&format!("ip addr del {}/24 dev uplink", two.address()?))?;
         // Removing the first address of a subnet removes the others, unless they are promoted.
         two.sh(&format!("ip addr replace {address}/24 dev uplink"))?;
-        if !told_first {
-            cluster.world()?.put(&manifest)?;
+        if !manifest_first {
+            cluster.manifests()?.put(&manifest)?;
         }
-        one.knows_exactly([&manifest, three.manifest()])?;
-        two.knows_exactly([one.manifest(), three.manifest()])?;
-        three.knows_exactly([one.manifest(), &manifest])?;
+        one.wait_for_peers([&manifest, three.manifest()])?;
+        two.wait_for_peers([one.manifest(), three.manifest()])?;
+        three.wait_for_peers([one.manifest(), &manifest])?;
         for node in cluster.nodes() {
             until("ready", || node.ready())?;
         }
         if mode == Mode::Vxlan {
             until("the tunnel leaves from the new address", || {
                 let local = two.link("weir.1")?.info.data.get("local").cloned();
-                let right = local.is_none() || local == Some(address.to_string().into());
-                ensure!(right, "{local:?}");
+                let expected = local.is_none() || local == Some(address.to_string().into());
+                ensure!(expected, "{local:?}");
                 Ok(())
             })?;
         }
@@ -74,13 +74,13 @@ fn address_changes(mode: Mode, told_first: bool) -> Result<()> {
 }
 
 #[test]
-fn its_address_changes_and_then_the_world_is_told() -> Result<()> {
+fn a_node_may_change_its_address_before_its_manifest_changes() -> Result<()> {
     address_changes(Mode::Vxlan, false)?;
     address_changes(Mode::HostGw, false)
 }
 
 #[test]
-fn the_world_is_told_and_then_its_address_changes() -> Result<()> {
+fn a_nodes_manifest_may_change_before_its_address_changes() -> Result<()> {
     address_changes(Mode::Vxlan, true)?;
     address_changes(Mode::HostGw, true)
 }

@@ -1,4 +1,4 @@
-//! Which addresses are handed out, in which order, and when there are no more.
+//! The allocation of addresses: which ones, in which order, and when they are exhausted.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -22,7 +22,7 @@ fn addresses(cni: &Cni, pods: &[Pod]) -> Result<Vec<String>> {
 }
 
 #[test]
-fn every_address_but_network_broadcast_and_gateway_is_handed_out_once() -> Result<()> {
+fn every_address_except_network_broadcast_and_gateway_is_assigned_once() -> Result<()> {
     let (node, cni) = setup(Config::new("10.1.0.8/29"))?;
     let pods = pods(&node, 6)?;
     let given = addresses(&cni, &pods[..5])?;
@@ -55,7 +55,7 @@ fn an_address_is_not_reused_before_all_others() -> Result<()> {
 }
 
 #[test]
-fn a_range_may_be_a_part_of_its_subnet() -> Result<()> {
+fn a_range_may_be_part_of_its_subnet() -> Result<()> {
     let range = json!([[{
         "subnet": "10.1.0.0/24", "rangeStart": "10.1.0.50", "rangeEnd": "10.1.0.52",
         "gateway": "10.1.0.51",
@@ -69,7 +69,7 @@ fn a_range_may_be_a_part_of_its_subnet() -> Result<()> {
 }
 
 #[test]
-fn a_single_range_may_stand_beside_the_type() -> Result<()> {
+fn a_single_range_may_be_given_in_ipam_itself() -> Result<()> {
     let config = Config::new("10.1.0.0/24").with(
         "ipam",
         json!({
@@ -100,7 +100,7 @@ fn ranges_of_one_set_are_alternatives() -> Result<()> {
 }
 
 #[test]
-fn each_set_of_ranges_gives_an_address_or_none_does() -> Result<()> {
+fn add_assigns_an_address_of_each_range_set_or_none() -> Result<()> {
     let ranges = json!([
         [{ "subnet": "10.1.0.0/24" }],
         [{ "subnet": "fd00:1::/64", "rangeStart": "fd00:1::5", "rangeEnd": "fd00:1::6" }],
@@ -133,7 +133,7 @@ fn the_store_is_in_the_format_of_host_local() -> Result<()> {
 }
 
 #[test]
-fn a_large_subnet_is_not_walked_through() -> Result<()> {
+fn allocation_from_a_large_subnet_does_not_scan_it() -> Result<()> {
     let (node, cni) = setup(Config::dual_stack("10.0.0.0/8", "fd00::/16"))?;
     let pods = pods(&node, 2)?;
     let given = addresses(&cni, &pods)?;

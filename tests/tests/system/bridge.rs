@@ -1,4 +1,4 @@
-//! The bridge: gateway of its pods, made once, kept as it is.
+//! The bridge: it is the gateway of its pods, and is created once.
 
 use std::net::IpAddr;
 
@@ -6,11 +6,12 @@ use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use weir_tests::lab::{Cni, Config, Node, Observe, Stack, refused};
 
-use crate::scene::{Scene, global, is_up, one_pod};
+use crate::fixture::{Fixture, global, is_up, one_pod};
 
 #[test]
 fn the_bridge_is_the_gateway_of_every_subnet() -> Result<()> {
-    let Scene { node, pod: _pod, .. } = one_pod(Config::dual_stack("10.1.0.0/24", "fd00:1::/64"))?;
+    let Fixture { node, pod: _pod, .. } =
+        one_pod(Config::dual_stack("10.1.0.0/24", "fd00:1::/64"))?;
     let bridge = node.link("weir0")?;
     ensure!(bridge.info.kind.as_deref() == Some("bridge") && is_up(&bridge), "{bridge:?}");
     let mut addresses = global(&bridge);
@@ -20,9 +21,9 @@ fn the_bridge_is_the_gateway_of_every_subnet() -> Result<()> {
 }
 
 #[test]
-fn the_bridge_has_the_name_and_the_gateway_of_the_configuration() -> Result<()> {
+fn the_bridge_has_the_configured_name_and_gateway() -> Result<()> {
     let range = json!([[{ "subnet": "10.1.0.0/24", "gateway": "10.1.0.200" }]]);
-    let Scene { node, pod, added, .. } =
+    let Fixture { node, pod, added, .. } =
         one_pod(Config::with_ranges(range).with("bridge", "pods0"))?;
     ensure!(global(&node.link("pods0")?) == ["10.1.0.200/24"]);
     ensure!(node.find_link("weir0")?.is_none());
@@ -32,9 +33,9 @@ fn the_bridge_has_the_name_and_the_gateway_of_the_configuration() -> Result<()> 
 }
 
 #[test]
-fn the_bridge_routes_and_neither_redirects_nor_listens_to_routers() -> Result<()> {
+fn the_bridge_forwards_sends_no_redirects_and_ignores_router_advertisements() -> Result<()> {
     let node = Node::new()?;
-    // What the plugin must set is set to the contrary for the interfaces to come.
+    // The defaults for new interfaces are the opposite of what the plugin must set.
     for (name, value) in [
         ("net/ipv4/ip_forward", "0"),
         ("net/ipv4/conf/default/forwarding", "0"),
@@ -61,7 +62,7 @@ fn the_bridge_routes_and_neither_redirects_nor_listens_to_routers() -> Result<()
 
 #[test]
 fn the_bridge_keeps_its_mac_address_when_ports_come_and_go() -> Result<()> {
-    let Scene { node, cni, pod, .. } = one_pod(Config::new("10.1.0.0/24"))?;
+    let Fixture { node, cni, pod, .. } = one_pod(Config::new("10.1.0.0/24"))?;
     let mac = node.link("weir0")?.mac;
     let others = (0..5).map(|i| node.pod(&format!("p{i}"))).collect::<Result<Vec<_>>>()?;
     for other in &others {
@@ -76,7 +77,7 @@ fn the_bridge_keeps_its_mac_address_when_ports_come_and_go() -> Result<()> {
 }
 
 #[test]
-fn an_existing_bridge_is_used_as_it_is() -> Result<()> {
+fn an_existing_bridge_is_used() -> Result<()> {
     let node = Node::new()?;
     node.sh("ip link add weir0 address 02:00:00:00:00:01 type bridge")?;
     let cni = Cni::new(&node, Config::new("10.1.0.0/24"))?;
@@ -90,9 +91,9 @@ fn an_existing_bridge_is_used_as_it_is() -> Result<()> {
 }
 
 #[test]
-fn a_bridge_without_a_free_port_is_an_error_that_says_so_and_leaves_nothing() -> Result<()> {
-    let Scene { node, cni, pod: _pod, .. } = one_pod(Config::new("10.1.0.0/16"))?;
-    // The kernel lets a bridge have 1,023 ports, and one pod is there.
+fn add_on_a_bridge_without_a_free_port_fails_with_a_clear_error_and_leaves_nothing() -> Result<()> {
+    let Fixture { node, cni, pod: _pod, .. } = one_pod(Config::new("10.1.0.0/16"))?;
+    // The kernel allows 1,023 ports for a bridge, and one pod exists.
     let links: String = (1..=1022)
         .map(|number| format!("link add p{number} master weir0 type veth peer name q{number}\n"))
         .collect();

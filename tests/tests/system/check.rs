@@ -1,29 +1,29 @@
-//! CHECK finds each kind of damage, and names it.
+//! CHECK finds each kind of damage and names it.
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use weir_tests::lab::{Config, Stack, refused};
 
-use crate::scene::{Scene, one_pod};
+use crate::fixture::{Fixture, one_pod};
 
-fn healthy() -> Result<Scene> {
+fn healthy() -> Result<Fixture> {
     let route = json!([{ "dst": "10.9.0.0/16", "mtu": 1300 }]);
     let config = Config::dual_stack("10.1.0.0/24", "fd00:1::/64").with_ipam("routes", route);
-    let scene = one_pod(config)?;
-    scene.cni.check(&scene.pod, &scene.added).context("before any damage")?;
-    Ok(scene)
+    let fixture = one_pod(config)?;
+    fixture.cni.check(&fixture.pod, &fixture.added).context("before any damage")?;
+    Ok(fixture)
 }
 
-/// Damages a healthy pod and gives what CHECK says about it.
-fn complaint(damage: impl FnOnce(&Scene) -> Result<()>) -> Result<String> {
-    let scene = healthy()?;
-    damage(&scene)?;
-    Ok(refused(scene.cni.check(&scene.pod, &scene.added), 105)?.to_string())
+/// Damages a healthy pod and returns the error of CHECK.
+fn check_error(damage: impl FnOnce(&Fixture) -> Result<()>) -> Result<String> {
+    let fixture = healthy()?;
+    damage(&fixture)?;
+    Ok(refused(fixture.cni.check(&fixture.pod, &fixture.added), 105)?.to_string())
 }
 
 #[test]
-fn a_healthy_pod_passes_again_and_again() -> Result<()> {
-    let Scene { cni, pod, added, .. } = healthy()?;
+fn check_of_a_healthy_pod_can_be_repeated() -> Result<()> {
+    let Fixture { cni, pod, added, .. } = healthy()?;
     for _ in 0..3 {
         cni.check(&pod, &added)?;
     }
@@ -31,7 +31,7 @@ fn a_healthy_pod_passes_again_and_again() -> Result<()> {
 }
 
 #[test]
-fn damage_in_the_pod_is_found_and_named() -> Result<()> {
+fn check_names_damage_in_the_pod() -> Result<()> {
     for (damage, named) in [
         ("ip addr del 10.1.0.2/24 dev eth0", "10.1.0.2"),
         ("ip -6 addr del fd00:1::2/64 dev eth0", "fd00:1::2"),
@@ -44,27 +44,27 @@ fn damage_in_the_pod_is_found_and_named() -> Result<()> {
         ("ip link set eth0 down", "eth0"),
         ("ip link del eth0", ""),
     ] {
-        let said = complaint(|scene| scene.pod.sh(damage).map(drop))
+        let error = check_error(|fixture| fixture.pod.sh(damage).map(drop))
             .with_context(|| format!("after {damage}"))?;
-        ensure!(said.to_lowercase().contains(named), "after {damage}: {said}");
+        ensure!(error.to_lowercase().contains(named), "after {damage}: {error}");
     }
     Ok(())
 }
 
 #[test]
-fn an_interface_that_lost_its_name_is_missed() -> Result<()> {
-    let said = complaint(|scene| {
+fn check_finds_a_renamed_interface() -> Result<()> {
+    let error = check_error(|fixture| {
         for line in ["ip link set eth0 down", "ip link set eth0 name net9", "ip link set net9 up"] {
-            scene.pod.sh(line)?;
+            fixture.pod.sh(line)?;
         }
         Ok(())
     })?;
-    ensure!(said.contains("eth0"), "{said}");
+    ensure!(error.contains("eth0"), "{error}");
     Ok(())
 }
 
 #[test]
-fn damage_on_the_node_is_found_and_named() -> Result<()> {
+fn check_names_damage_on_the_node() -> Result<()> {
     for (damage, named) in [
         ("ip link set HOST nomaster", "weir0"),
         ("ip link set HOST mtu 1400", "mtu"),
@@ -73,86 +73,87 @@ fn damage_on_the_node_is_found_and_named() -> Result<()> {
         ("ip link set weir0 down", "weir0"),
         ("bridge link set dev HOST hairpin off", "hairpin"),
     ] {
-        let said = complaint(|scene| {
-            scene.node.sh(&damage.replace("HOST", &scene.added.host()?.name)).map(drop)
+        let error = check_error(|fixture| {
+            fixture.node.sh(&damage.replace("HOST", &fixture.added.host()?.name)).map(drop)
         })
         .with_context(|| format!("after {damage}"))?;
-        ensure!(said.to_lowercase().contains(named), "after {damage}: {said}");
+        ensure!(error.to_lowercase().contains(named), "after {damage}: {error}");
     }
     Ok(())
 }
 
 #[test]
-fn a_gateway_that_is_gone_is_missed() -> Result<()> {
+fn check_finds_a_missing_gateway() -> Result<()> {
     for gateway in ["10.1.0.1/24", "fd00:1::1/64"] {
-        let said = complaint(|scene| {
-            scene.node.sh(&format!("ip addr del {gateway} dev weir0")).map(drop)
+        let error = check_error(|fixture| {
+            fixture.node.sh(&format!("ip addr del {gateway} dev weir0")).map(drop)
         })?;
         let (address, _) = gateway.split_once('/').context("a prefix length")?;
-        ensure!(said.contains(address), "{said}");
+        ensure!(error.contains(address), "{error}");
     }
     Ok(())
 }
 
 #[test]
-fn a_forwarding_entry_that_is_gone_is_missed() -> Result<()> {
+fn check_finds_a_missing_fdb_entry() -> Result<()> {
     let mac = "0a:58:0a:01:00:02";
-    let said = complaint(|scene| {
-        let host = &scene.added.host()?.name;
-        scene.node.sh(&format!("bridge fdb del {mac} dev {host} master")).map(drop)
+    let error = check_error(|fixture| {
+        let host = &fixture.added.host()?.name;
+        fixture.node.sh(&format!("bridge fdb del {mac} dev {host} master")).map(drop)
     })?;
-    ensure!(said.contains(mac), "{said}");
+    ensure!(error.contains(mac), "{error}");
     Ok(())
 }
 
 #[test]
-fn another_bridge_is_not_the_right_one() -> Result<()> {
-    let said = complaint(|scene| {
-        let host = &scene.added.host()?.name;
-        scene.node.sh("ip link add other type bridge")?;
-        scene.node.sh(&format!("ip link set {host} master other"))?;
+fn check_finds_the_host_side_on_another_bridge() -> Result<()> {
+    let error = check_error(|fixture| {
+        let host = &fixture.added.host()?.name;
+        fixture.node.sh("ip link add other type bridge")?;
+        fixture.node.sh(&format!("ip link set {host} master other"))?;
         Ok(())
     })?;
-    ensure!(said.contains("weir0"), "{said}");
+    ensure!(error.contains("weir0"), "{error}");
     Ok(())
 }
 
 #[test]
-fn a_reservation_that_is_gone_is_missed() -> Result<()> {
-    let said = complaint(|scene| Ok(std::fs::remove_file(scene.cni.store()?.join("10.1.0.2"))?))?;
-    ensure!(said.contains("10.1.0.2"), "{said}");
+fn check_finds_a_missing_reservation() -> Result<()> {
+    let error =
+        check_error(|fixture| Ok(std::fs::remove_file(fixture.cni.store()?.join("10.1.0.2"))?))?;
+    ensure!(error.contains("10.1.0.2"), "{error}");
     Ok(())
 }
 
 #[test]
-fn a_reservation_that_belongs_to_another_is_missed() -> Result<()> {
-    let said = complaint(|scene| {
-        let file = scene.cni.store()?.join("10.1.0.2");
+fn check_finds_a_reservation_of_another_container() -> Result<()> {
+    let error = check_error(|fixture| {
+        let file = fixture.cni.store()?.join("10.1.0.2");
         Ok(std::fs::write(file, "someone-else\r\neth0")?)
     })?;
-    ensure!(said.contains("10.1.0.2"), "{said}");
+    ensure!(error.contains("10.1.0.2"), "{error}");
     Ok(())
 }
 
 #[test]
 fn check_needs_the_previous_result() -> Result<()> {
-    let Scene { cni, pod, .. } = healthy()?;
+    let Fixture { cni, pod, .. } = healthy()?;
     let error = refused(cni.call("CHECK").pod(&pod).run()?.silent(), 7)?;
     ensure!(error.to_string().contains("prevResult"), "{error}");
     Ok(())
 }
 
 #[test]
-fn results_of_other_plugins_in_the_chain_are_tolerated() -> Result<()> {
-    let Scene { cni, pod, mut added, .. } = healthy()?;
+fn check_tolerates_interfaces_of_other_plugins_in_the_chain() -> Result<()> {
+    let Fixture { cni, pod, mut added, .. } = healthy()?;
     let interfaces = added.raw["interfaces"].as_array_mut().context("no interfaces")?;
     interfaces.push(json!({ "name": "tun7", "mac": "02:00:00:00:00:07" }));
     cni.check(&pod, &added)
 }
 
 #[test]
-fn a_namespace_that_is_gone_is_an_error() -> Result<()> {
-    let Scene { cni, mut pod, added, .. } = healthy()?;
+fn check_without_the_namespace_is_an_error() -> Result<()> {
+    let Fixture { cni, mut pod, added, .. } = healthy()?;
     pod.remove_netns()?;
     let outcome = cni.check(&pod, &added);
     ensure!(

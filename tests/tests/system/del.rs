@@ -1,126 +1,126 @@
-//! DEL succeeds for whatever is gone already, and takes nothing from others.
+//! DEL succeeds when state is missing, and keeps the state of others.
 
 use std::fs;
 
 use anyhow::{Result, ensure};
 use weir_tests::lab::{Cni, Config, Node, Observe, Stack, ping, refused};
 
-use crate::scene::{self, Scene};
+use crate::fixture::{self, Fixture};
 
-fn one_pod() -> Result<Scene> {
-    scene::one_pod(Config::dual_stack("10.1.0.0/24", "fd00:1::/64"))
+fn one_pod() -> Result<Fixture> {
+    fixture::one_pod(Config::dual_stack("10.1.0.0/24", "fd00:1::/64"))
 }
 
 #[test]
-fn a_container_that_was_never_added_can_be_deleted() -> Result<()> {
+fn del_of_a_container_that_was_never_added_succeeds() -> Result<()> {
     let node = Node::new()?;
     let cni = Cni::new(&node, Config::new("10.1.0.0/24"))?;
     cni.del(&node.pod("a")?)?;
-    cni.nothing_left()?;
-    ensure!(node.find_link("weir0")?.is_none(), "DEL made the bridge");
+    cni.ensure_nothing_left()?;
+    ensure!(node.find_link("weir0")?.is_none(), "DEL created the bridge");
     Ok(())
 }
 
 #[test]
-fn deleting_twice_is_as_good_as_once() -> Result<()> {
-    let Scene { cni, pod, .. } = one_pod()?;
+fn del_can_be_repeated() -> Result<()> {
+    let Fixture { cni, pod, .. } = one_pod()?;
     for _ in 0..3 {
         cni.del(&pod)?;
-        cni.nothing_left()?;
+        cni.ensure_nothing_left()?;
     }
     Ok(())
 }
 
 #[test]
-fn a_del_that_waits_for_the_kernel_leaves_as_little() -> Result<()> {
+fn del_with_wait_for_removal_leaves_nothing() -> Result<()> {
     let node = Node::new()?;
     let cni = Cni::new(&node, Config::new("10.1.0.0/24").with("waitForRemoval", true))?;
     let pod = node.pod("a")?;
     cni.add(&pod)?;
     cni.del(&pod)?;
-    cni.nothing_left()?;
+    cni.ensure_nothing_left()?;
     ensure!(pod.find_link("eth0")?.is_none());
     cni.del(&pod)
 }
 
 #[test]
-fn a_namespace_that_is_gone_is_no_obstacle() -> Result<()> {
-    let Scene { cni, mut pod, .. } = one_pod()?;
+fn del_succeeds_without_the_namespace() -> Result<()> {
+    let Fixture { cni, mut pod, .. } = one_pod()?;
     pod.remove_netns()?;
     cni.del(&pod)?;
-    cni.nothing_left()
+    cni.ensure_nothing_left()
 }
 
 #[test]
-fn a_namespace_that_was_unmounted_is_no_obstacle() -> Result<()> {
-    let Scene { cni, mut pod, .. } = one_pod()?;
+fn del_succeeds_with_an_unmounted_namespace() -> Result<()> {
+    let Fixture { cni, mut pod, .. } = one_pod()?;
     pod.unmount()?;
     cni.del(&pod)?;
-    cni.nothing_left()
+    cni.ensure_nothing_left()
 }
 
 #[test]
-fn a_namespace_that_is_not_told_is_no_obstacle() -> Result<()> {
-    let Scene { cni, pod, .. } = one_pod()?;
+fn del_succeeds_without_cni_netns() -> Result<()> {
+    let Fixture { cni, pod, .. } = one_pod()?;
     cni.call("DEL").pod(&pod).without("CNI_NETNS").run()?.silent()?;
-    cni.nothing_left()?;
+    cni.ensure_nothing_left()?;
     cni.add(&pod)?;
     cni.call("DEL").pod(&pod).env("CNI_NETNS", "").run()?.silent()?;
-    cni.nothing_left()?;
+    cni.ensure_nothing_left()?;
     ensure!(pod.links()?.len() == 1, "{:?}", pod.links()?);
     Ok(())
 }
 
 #[test]
-fn an_interface_that_is_gone_is_no_obstacle() -> Result<()> {
-    let Scene { cni, pod, .. } = one_pod()?;
+fn del_succeeds_without_the_interface() -> Result<()> {
+    let Fixture { cni, pod, .. } = one_pod()?;
     pod.sh("ip link del eth0")?;
     cni.del(&pod)?;
-    cni.nothing_left()
+    cni.ensure_nothing_left()
 }
 
 #[test]
-fn a_bridge_that_is_gone_is_no_obstacle() -> Result<()> {
-    let Scene { node, cni, pod, .. } = one_pod()?;
+fn del_succeeds_without_the_bridge() -> Result<()> {
+    let Fixture { node, cni, pod, .. } = one_pod()?;
     node.sh("ip link del weir0")?;
     cni.del(&pod)?;
-    cni.nothing_left()
+    cni.ensure_nothing_left()
 }
 
 #[test]
-fn a_record_that_is_gone_is_no_obstacle() -> Result<()> {
-    let Scene { cni, pod, added, .. } = one_pod()?;
+fn del_succeeds_without_the_record() -> Result<()> {
+    let Fixture { cni, pod, added, .. } = one_pod()?;
     fs::remove_file(cni.records_dir()?.join(format!("{}.json", added.host()?.name)))?;
     cni.del(&pod)?;
-    cni.nothing_left()
+    cni.ensure_nothing_left()
 }
 
 #[test]
-fn directories_that_are_gone_are_no_obstacle() -> Result<()> {
-    let Scene { cni, pod, .. } = one_pod()?;
+fn del_succeeds_without_the_directories() -> Result<()> {
+    let Fixture { cni, pod, .. } = one_pod()?;
     fs::remove_dir_all(cni.store()?)?;
     fs::remove_dir_all(cni.records_dir()?)?;
     cni.del(&pod)?;
-    cni.nothing_left()?;
-    ensure!(!cni.store()?.exists(), "DEL made the store");
+    cni.ensure_nothing_left()?;
+    ensure!(!cni.store()?.exists(), "DEL created the store");
     Ok(())
 }
 
 #[test]
-fn a_node_that_lost_everything_is_no_obstacle() -> Result<()> {
-    let Scene { node, cni, mut pod, .. } = one_pod()?;
+fn del_succeeds_on_a_node_that_lost_all_state() -> Result<()> {
+    let Fixture { node, cni, mut pod, .. } = one_pod()?;
     pod.remove_netns()?;
     node.sh("ip link del weir0")?;
     for directory in ["dataDir", "runDir"] {
         fs::remove_dir_all(node.dir().join(directory))?;
     }
     cni.del(&pod)?;
-    cni.nothing_left()
+    cni.ensure_nothing_left()
 }
 
 #[test]
-fn others_keep_what_is_theirs() -> Result<()> {
-    let Scene { node, cni, pod, .. } = one_pod()?;
+fn del_keeps_the_state_of_other_pods() -> Result<()> {
+    let Fixture { node, cni, pod, .. } = one_pod()?;
     let other = node.pod("b")?;
     let added = cni.add(&other)?;
     cni.del(&pod)?;
@@ -131,8 +131,8 @@ fn others_keep_what_is_theirs() -> Result<()> {
 }
 
 #[test]
-fn an_address_that_somebody_else_has_by_now_stays_with_him() -> Result<()> {
-    let Scene { cni, pod, added, .. } = one_pod()?;
+fn del_keeps_an_address_that_another_container_has_reserved_since() -> Result<()> {
+    let Fixture { cni, pod, added, .. } = one_pod()?;
     let file = cni.store()?.join(added.address()?.to_string());
     fs::write(&file, "someone-else\r\neth0")?;
     cni.del(&pod)?;
@@ -142,7 +142,7 @@ fn an_address_that_somebody_else_has_by_now_stays_with_him() -> Result<()> {
 }
 
 #[test]
-fn a_container_whose_name_begins_alike_keeps_what_is_its() -> Result<()> {
+fn del_keeps_the_reservation_of_a_container_whose_id_has_the_same_prefix() -> Result<()> {
     let node = Node::new()?;
     let cni = Cni::new(&node, Config::new("10.1.0.0/24"))?;
     let (short, long) = (node.pod("a")?, node.pod("b")?);
@@ -156,7 +156,7 @@ fn a_container_whose_name_begins_alike_keeps_what_is_its() -> Result<()> {
 }
 
 #[test]
-fn an_interface_of_the_plugin_that_was_here_before_goes_too() -> Result<()> {
+fn del_removes_an_interface_of_the_previous_plugin() -> Result<()> {
     let node = Node::new()?;
     let cni = Cni::new(&node, Config::new("10.1.0.0/24"))?;
     let pod = node.pod("a")?;
@@ -165,14 +165,14 @@ fn an_interface_of_the_plugin_that_was_here_before_goes_too() -> Result<()> {
     fs::create_dir_all(cni.store()?)?;
     fs::write(cni.store()?.join("10.1.0.2"), format!("{}\r\neth0", pod.container_id()))?;
     cni.del(&pod)?;
-    cni.nothing_left()?;
+    cni.ensure_nothing_left()?;
     ensure!(pod.find_link("eth0")?.is_none(), "{:?}", pod.links()?);
     Ok(())
 }
 
 #[test]
-fn an_interface_that_no_reservation_belongs_to_is_not_ours() -> Result<()> {
-    // A runtime calls DEL after the ADD that failed because of this very interface.
+fn del_keeps_an_interface_without_a_reservation() -> Result<()> {
+    // A runtime calls DEL after the ADD that failed because of this interface.
     let node = Node::new()?;
     let cni = Cni::new(&node, Config::new("10.1.0.0/24"))?;
     let pod = node.pod("a")?;
@@ -180,12 +180,12 @@ fn an_interface_that_no_reservation_belongs_to_is_not_ours() -> Result<()> {
     refused(cni.add(&pod), 100)?;
     cni.del(&pod)?;
     ensure!(pod.find_link("eth0")?.is_some(), "a foreign interface was removed");
-    cni.nothing_left()
+    cni.ensure_nothing_left()
 }
 
 #[test]
-fn a_namespace_that_is_the_nodes_own_loses_nothing() -> Result<()> {
-    // What a runtime passes for a pod in the host's network, or for one that it lost track of.
+fn del_with_the_nodes_own_namespace_removes_nothing() -> Result<()> {
+    // A runtime passes it for a pod in the host network, or for one that it lost track of.
     let node = Node::new()?;
     node.add_uplink(1500)?;
     let cni = Cni::new(&node, Config::new("10.1.0.0/24"))?;

@@ -1,4 +1,4 @@
-//! Each error has its number, and says what is wrong where.
+//! Each error has a code and names its cause.
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
@@ -11,7 +11,7 @@ fn setup() -> Result<(Node, Cni)> {
 }
 
 #[test]
-fn a_variable_that_is_missing_is_named() -> Result<()> {
+fn an_error_names_the_missing_variable() -> Result<()> {
     let (node, cni) = setup()?;
     let pod = node.pod("a")?;
     for (verb, variables) in [
@@ -29,11 +29,11 @@ fn a_variable_that_is_missing_is_named() -> Result<()> {
             }
         }
     }
-    cni.nothing_left()
+    cni.ensure_nothing_left()
 }
 
 #[test]
-fn a_command_that_is_missing_or_not_known_is_an_error_of_the_environment() -> Result<()> {
+fn a_missing_or_unknown_command_is_an_environment_error() -> Result<()> {
     let (node, cni) = setup()?;
     let pod = node.pod("a")?;
     for call in [
@@ -45,11 +45,11 @@ fn a_command_that_is_missing_or_not_known_is_an_error_of_the_environment() -> Re
         let error = refused(call.run()?.document(), 4)?;
         ensure!(error.msg.contains("CNI_COMMAND"), "{error:?}");
     }
-    cni.nothing_left()
+    cni.ensure_nothing_left()
 }
 
 #[test]
-fn names_that_the_specification_forbids_are_errors_of_the_environment() -> Result<()> {
+fn forbidden_names_are_environment_errors() -> Result<()> {
     let (node, cni) = setup()?;
     let pod = node.pod("a")?;
     let bad = [
@@ -69,11 +69,11 @@ fn names_that_the_specification_forbids_are_errors_of_the_environment() -> Resul
             }
         }
     }
-    cni.nothing_left()
+    cni.ensure_nothing_left()
 }
 
 #[test]
-fn a_variable_that_is_not_utf8_is_an_error_of_the_environment() -> Result<()> {
+fn a_variable_that_is_not_utf8_is_an_environment_error() -> Result<()> {
     use std::os::unix::ffi::OsStrExt;
     let (node, cni) = setup()?;
     let pod = node.pod("a")?;
@@ -83,11 +83,11 @@ fn a_variable_that_is_not_utf8_is_an_error_of_the_environment() -> Result<()> {
         let error = refused(call.run()?.document(), 4)?;
         ensure!(error.msg.contains(variable), "{error:?}");
     }
-    cni.nothing_left()
+    cni.ensure_nothing_left()
 }
 
 #[test]
-fn a_wish_in_the_arguments_that_is_not_an_address_is_an_error_of_the_environment() -> Result<()> {
+fn an_invalid_address_in_cni_args_is_an_environment_error() -> Result<()> {
     let (node, cni) = setup()?;
     let pod = node.pod("a")?;
     for args in ["IP=nonsense", "IP=10.1.0.300", "MAC=nonsense", "MAC=01:02:03"] {
@@ -95,11 +95,11 @@ fn a_wish_in_the_arguments_that_is_not_an_address_is_an_error_of_the_environment
         let error = refused(call.run()?.document(), 4).with_context(|| args.to_owned())?;
         ensure!(error.msg.contains("CNI_ARGS"), "{error:?}");
     }
-    cni.nothing_left()
+    cni.ensure_nothing_left()
 }
 
 #[test]
-fn a_namespace_that_is_not_there_is_an_error_of_input_and_output() -> Result<()> {
+fn a_missing_namespace_is_an_io_error() -> Result<()> {
     let (node, cni) = setup()?;
     let mut gone = node.pod("gone")?;
     gone.remove_netns()?;
@@ -109,13 +109,13 @@ fn a_namespace_that_is_not_there_is_an_error_of_input_and_output() -> Result<()>
         let error = refused(cni.add(pod), 5)?;
         let path = pod.netns().to_string_lossy();
         ensure!(error.to_string().contains(&*path), "{error:?}");
-        cni.nothing_left()?;
+        cni.ensure_nothing_left()?;
     }
     Ok(())
 }
 
 #[test]
-fn a_directory_that_cannot_be_made_is_an_error_of_input_and_output() -> Result<()> {
+fn a_directory_that_cannot_be_created_is_an_io_error() -> Result<()> {
     let (node, cni) = setup()?;
     let file = node.dir().join("file");
     std::fs::write(&file, "")?;
@@ -128,11 +128,11 @@ fn a_directory_that_cannot_be_made_is_an_error_of_input_and_output() -> Result<(
         let error = refused(cni.add(&pod), 5)?;
         ensure!(error.to_string().contains(&*file.to_string_lossy()), "{error:?}");
     }
-    cni.nothing_left()
+    cni.ensure_nothing_left()
 }
 
 #[test]
-fn a_key_with_a_wrong_value_is_named() -> Result<()> {
+fn an_error_names_the_key_with_an_invalid_value() -> Result<()> {
     let (node, cni) = setup()?;
     let pod = node.pod("a")?;
     let ranges = |ranges| move |config: Config| config.with_ipam("ranges", ranges);
@@ -197,11 +197,11 @@ fn a_key_with_a_wrong_value_is_named() -> Result<()> {
         let error = refused(cni.add(&pod), 7).with_context(|| format!("{key} in {shown}"))?;
         ensure!(error.to_string().contains(key), "{key} is not named: {error:?}");
     }
-    cni.nothing_left()
+    cni.ensure_nothing_left()
 }
 
 #[test]
-fn the_nodes_own_namespace_is_no_containers() -> Result<()> {
+fn add_refuses_the_nodes_own_namespace() -> Result<()> {
     let (node, cni) = setup()?;
     let before = node.links()?;
     let call = cni
@@ -212,18 +212,18 @@ fn the_nodes_own_namespace_is_no_containers() -> Result<()> {
     let error = refused(call.run()?.document(), 5)?;
     ensure!(error.msg.contains("CNI_NETNS"), "{error}");
     ensure!(node.links()? == before);
-    cni.nothing_left()
+    cni.ensure_nothing_left()
 }
 
 #[test]
-fn a_store_that_is_locked_means_try_again() -> Result<()> {
+fn a_locked_store_is_a_try_again_error() -> Result<()> {
     let (node, cni) = setup()?;
     let (a, b) = (node.pod("a")?, node.pod("b")?);
     cni.add(&a)?;
     let before = cni.reservations()?;
     let lock = std::fs::File::open(cni.store()?.join("lock"))?;
     lock.lock()?;
-    // Both wait for as long as they ever do.
+    // Both wait until their timeout.
     let (added, deleted) = std::thread::scope(|scope| {
         let deleted = scope.spawn(|| cni.del(&a));
         (cni.add(&b), deleted.join().unwrap())
@@ -234,7 +234,7 @@ fn a_store_that_is_locked_means_try_again() -> Result<()> {
     ensure!(b.links()?.len() == 1 && cni.records()?.len() == 1, "the failed ADD left something");
     lock.unlock()?;
     cni.del(&a)?;
-    cni.nothing_left()?;
+    cni.ensure_nothing_left()?;
     cni.add(&b)?;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! GC removes what no container owns any more, and nothing else.
+//! GC removes the state of containers that no longer exist, and nothing else.
 
 use std::fs;
 
@@ -13,7 +13,7 @@ fn setup() -> Result<(Node, Cni)> {
 }
 
 #[test]
-fn valid_attachments_stay_and_the_others_go() -> Result<()> {
+fn gc_keeps_valid_attachments_and_removes_the_others() -> Result<()> {
     let (node, cni) = setup()?;
     let (a, b, c) = (node.pod("a")?, node.pod("b")?, node.pod("c")?);
     let (_, kept, _) = (cni.add(&a)?, cni.add(&b)?, cni.add(&c)?);
@@ -29,20 +29,20 @@ fn valid_attachments_stay_and_the_others_go() -> Result<()> {
 }
 
 #[test]
-fn an_attachment_is_a_container_and_an_interface() -> Result<()> {
+fn gc_identifies_an_attachment_by_container_and_interface() -> Result<()> {
     let (node, cni) = setup()?;
     let pod = node.pod("a")?;
     let kept = cni.add(&pod)?;
     let second = cni.reconfigured(|config| config.with("isDefaultGateway", false));
     second.call("ADD").pod(&pod).env("CNI_IFNAME", "net1").run()?.added()?;
     cni.gc(&[&pod])?;
-    ensure!(pod.find_link("net1")?.is_none(), "net1 is in nobody's list");
+    ensure!(pod.find_link("net1")?.is_none(), "net1 is not in the list");
     ensure!(cni.reservations()?.len() == 1 && cni.records()?.len() == 1);
     cni.check(&pod, &kept)
 }
 
 #[test]
-fn nothing_to_do_is_not_an_error() -> Result<()> {
+fn gc_succeeds_when_there_is_nothing_to_remove() -> Result<()> {
     let (node, cni) = setup()?;
     cni.gc(&[])?;
     ensure!(node.find_link("weir0")?.is_none());
@@ -56,7 +56,7 @@ fn nothing_to_do_is_not_an_error() -> Result<()> {
 }
 
 #[test]
-fn a_reservation_without_anything_else_goes() -> Result<()> {
+fn gc_removes_a_reservation_without_interface_and_record() -> Result<()> {
     let (node, cni) = setup()?;
     let pod = node.pod("a")?;
     cni.add(&pod)?;
@@ -67,18 +67,18 @@ fn a_reservation_without_anything_else_goes() -> Result<()> {
 }
 
 #[test]
-fn an_interface_without_anything_else_goes() -> Result<()> {
+fn gc_removes_an_interface_without_reservation_and_record() -> Result<()> {
     let (node, cni) = setup()?;
     let pod = node.pod("a")?;
     let added = cni.add(&pod)?;
     fs::remove_file(cni.records_dir()?.join(format!("{}.json", added.host()?.name)))?;
     fs::remove_file(cni.store()?.join("10.1.0.2"))?;
     cni.gc(&[])?;
-    cni.nothing_left()
+    cni.ensure_nothing_left()
 }
 
 #[test]
-fn a_record_without_anything_else_goes() -> Result<()> {
+fn gc_removes_a_record_without_interface_and_reservation() -> Result<()> {
     let (node, cni) = setup()?;
     let mut pod = node.pod("a")?;
     cni.add(&pod)?;
@@ -86,11 +86,11 @@ fn a_record_without_anything_else_goes() -> Result<()> {
     pod.remove_netns()?;
     fs::remove_dir_all(cni.store()?)?;
     cni.gc(&[])?;
-    cni.nothing_left()
+    cni.ensure_nothing_left()
 }
 
 #[test]
-fn interfaces_of_others_stay() -> Result<()> {
+fn gc_keeps_interfaces_that_are_not_pods() -> Result<()> {
     let (node, cni) = setup()?;
     cni.add(&node.pod("a")?)?;
     for line in [
@@ -111,7 +111,7 @@ fn interfaces_of_others_stay() -> Result<()> {
 }
 
 #[test]
-fn other_networks_stay() -> Result<()> {
+fn gc_keeps_pods_of_other_networks() -> Result<()> {
     let (node, cni) = setup()?;
     let second =
         Cni::new(&node, Config::new("10.2.0.0/24").with("name", "second").with("bridge", "weir1"))?;
@@ -126,7 +126,7 @@ fn other_networks_stay() -> Result<()> {
 }
 
 #[test]
-fn another_network_on_the_same_bridge_stays() -> Result<()> {
+fn gc_keeps_pods_of_another_network_on_the_same_bridge() -> Result<()> {
     let (node, cni) = setup()?;
     let range = json!([[{ "subnet": "10.1.0.0/24", "rangeStart": "10.1.0.100" }]]);
     let second = Cni::new(&node, Config::with_ranges(range).with("name", "second"))?;
@@ -140,26 +140,26 @@ fn another_network_on_the_same_bridge_stays() -> Result<()> {
 }
 
 #[test]
-fn a_list_of_the_wrong_type_is_refused_and_nothing_removed() -> Result<()> {
+fn gc_refuses_an_invalid_list_and_removes_nothing() -> Result<()> {
     let (node, cni) = setup()?;
     let pod = node.pod("a")?;
     let added = cni.add(&pod)?;
     for list in [json!("all"), json!({}), json!([1]), json!([{ "containerID": 1 }])] {
-        let wrong = cni.reconfigured(|config| config.with("cni.dev/valid-attachments", list));
-        let error = refused(wrong.call("GC").run()?.silent(), 7)?;
+        let invalid = cni.reconfigured(|config| config.with("cni.dev/valid-attachments", list));
+        let error = refused(invalid.call("GC").run()?.silent(), 7)?;
         ensure!(error.to_string().contains("cni.dev/valid-attachments"), "{error}");
     }
     cni.check(&pod, &added)
 }
 
 #[test]
-fn a_pod_of_another_network_survives_a_second_add_that_was_killed() -> Result<()> {
+fn gc_keeps_a_pod_of_another_network_after_a_killed_second_add() -> Result<()> {
     let (node, cni) = setup()?;
     let second =
         Cni::new(&node, Config::new("10.2.0.0/24").with("name", "second").with("bridge", "weir1"))?;
     let pod = node.pod("a")?;
     let kept = second.add(&pod)?;
-    // What such an ADD leaves when it dies just after it has announced itself.
+    // The state of an ADD that was killed just after it had written its pending record.
     let pending = second.records_dir()?.join(format!("{}.pending", kept.host()?.name));
     fs::write(&pending, "")?;
     node.sh(&format!("touch -d 2001-01-01 {}", pending.display()))?;
@@ -168,7 +168,7 @@ fn a_pod_of_another_network_survives_a_second_add_that_was_killed() -> Result<()
 }
 
 #[test]
-fn a_list_that_is_missing_is_not_an_empty_one() -> Result<()> {
+fn gc_without_a_list_is_refused_and_removes_nothing() -> Result<()> {
     let (node, cni) = setup()?;
     let pod = node.pod("a")?;
     let added = cni.add(&pod)?;
@@ -178,8 +178,8 @@ fn a_list_that_is_missing_is_not_an_empty_one() -> Result<()> {
 }
 
 #[test]
-fn an_add_that_is_under_way_keeps_what_it_has_made() -> Result<()> {
-    // The list was made before the ADD began: what the pod has so far is in no list.
+fn gc_keeps_the_state_of_an_add_in_progress() -> Result<()> {
+    // The list was made before the ADD began, so it does not have the pod.
     let (_node, cni) = setup()?;
     let pod = cni.node().pod("a")?;
     let added = cni.add(&pod)?;
@@ -188,7 +188,7 @@ fn an_add_that_is_under_way_keeps_what_it_has_made() -> Result<()> {
     let content = fs::read(&record)?;
     fs::rename(&record, &pending)?;
     cni.gc(&[])?;
-    // The ADD goes on to its end.
+    // The ADD completes.
     fs::remove_file(&pending)?;
     fs::write(&record, content)?;
     cni.check(&pod, &added)?;

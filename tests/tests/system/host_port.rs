@@ -1,11 +1,11 @@
-//! A host port that is asked for is remembered, and not silently missing.
+//! A requested host port is recorded, and a warning says that it does not work yet.
 
 use anyhow::{Result, ensure};
 use serde_json::json;
 use weir_tests::lab::{Cni, Config, Node};
 
 #[test]
-fn a_host_port_is_recorded_and_warned_about() -> Result<()> {
+fn a_host_port_is_recorded_and_causes_a_warning() -> Result<()> {
     let node = Node::new()?;
     let mappings = json!([
         { "hostPort": 8080, "containerPort": 80, "protocol": "tcp" },
@@ -21,7 +21,7 @@ fn a_host_port_is_recorded_and_warned_about() -> Result<()> {
         .stderr
         .lines()
         .any(|line| line.contains("WARN") && line.contains("hostPort") && line.contains("8080"));
-    ensure!(warned, "no warning that names hostPort in {:?}", reply.stderr);
+    ensure!(warned, "no warning names hostPort in {:?}", reply.stderr);
     let record = cni.record(&reply.added()?.host()?.name)?;
     let found = record.get("portMappings").and_then(|found| found.as_array()).cloned();
     let found = found.unwrap_or_default();
@@ -35,7 +35,7 @@ fn a_host_port_is_recorded_and_warned_about() -> Result<()> {
 }
 
 #[test]
-fn a_pod_without_host_port_is_not_warned_about() -> Result<()> {
+fn a_pod_without_a_host_port_causes_no_warning() -> Result<()> {
     let node = Node::new()?;
     for runtime in [None, Some(json!([]))] {
         let mut config = Config::new("10.1.0.0/24");
@@ -52,7 +52,7 @@ fn a_pod_without_host_port_is_not_warned_about() -> Result<()> {
 }
 
 #[test]
-fn a_port_that_is_none_is_refused() -> Result<()> {
+fn an_invalid_host_port_is_refused() -> Result<()> {
     let node = Node::new()?;
     for mapping in [
         json!({ "hostPort": 70_000, "containerPort": 80, "protocol": "tcp" }),
@@ -63,7 +63,7 @@ fn a_port_that_is_none_is_refused() -> Result<()> {
         let pod = node.pod("a")?;
         let error = weir_tests::lab::refused(cni.add(&pod), 7)?;
         ensure!(error.to_string().contains("portMappings"), "{error}");
-        cni.nothing_left()?;
+        cni.ensure_nothing_left()?;
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Whatever is on standard input, the answer is one document of the specification.
+//! Standard input: whatever it holds, the output is one document of the specification.
 
 use anyhow::{Context, Result, ensure};
 use weir_tests::lab::{Cni, Config, Node, Stack, refused};
@@ -11,7 +11,7 @@ fn setup() -> Result<(Node, Cni)> {
     Ok((node, cni))
 }
 
-/// What can never be a configuration, with a name for the failure message.
+/// Inputs that are not JSON documents, with a name for the failure message.
 fn nonsense() -> Vec<(&'static str, Vec<u8>)> {
     let valid = Config::new("10.1.0.0/24").json().to_string();
     vec![
@@ -31,7 +31,7 @@ fn nonsense() -> Vec<(&'static str, Vec<u8>)> {
 }
 
 #[test]
-fn what_is_no_json_is_refused_by_every_verb() -> Result<()> {
+fn every_verb_refuses_invalid_json() -> Result<()> {
     let (node, cni) = setup()?;
     let pod = node.pod("a")?;
     for (name, bytes) in nonsense() {
@@ -41,11 +41,11 @@ fn what_is_no_json_is_refused_by_every_verb() -> Result<()> {
             refused(reply.document(), 6).with_context(|| format!("{verb} with {name}"))?;
         }
     }
-    cni.nothing_left()
+    cni.ensure_nothing_left()
 }
 
 #[test]
-fn json_that_is_no_object_is_refused_by_every_verb() -> Result<()> {
+fn every_verb_refuses_json_that_is_not_an_object() -> Result<()> {
     let (node, cni) = setup()?;
     let pod = node.pod("a")?;
     for text in ["null", "[]", "42", "\"text\"", "true", "1e400"] {
@@ -54,11 +54,11 @@ fn json_that_is_no_object_is_refused_by_every_verb() -> Result<()> {
             refused(reply.document(), 6).with_context(|| format!("{verb} with {text}"))?;
         }
     }
-    cni.nothing_left()
+    cni.ensure_nothing_left()
 }
 
 #[test]
-fn a_document_that_is_too_large_is_refused_even_if_it_is_valid() -> Result<()> {
+fn a_valid_document_that_is_too_large_is_refused() -> Result<()> {
     let (node, cni) = setup()?;
     let pod = node.pod("a")?;
     let padded = cni.reconfigured(|config| config.with("padding", "x".repeat(5_000_000)));
@@ -66,13 +66,13 @@ fn a_document_that_is_too_large_is_refused_even_if_it_is_valid() -> Result<()> {
         refused(padded.call(verb).pod(&pod).run()?.document(), 6)
             .with_context(|| verb.to_owned())?;
     }
-    padded.nothing_left()?;
+    padded.ensure_nothing_left()?;
     let large = cni.reconfigured(|config| config.with("padding", "x".repeat(3_000_000)));
     large.add(&pod).map(drop)
 }
 
 #[test]
-fn version_answers_whatever_is_on_standard_input() -> Result<()> {
+fn version_works_with_any_standard_input() -> Result<()> {
     let (_node, cni) = setup()?;
     let mut inputs = nonsense();
     for text in ["null", "[]", "{}", "{\"cniVersion\":7}", "{\"cniVersion\":\"0.1.0\"}"] {
@@ -80,16 +80,19 @@ fn version_answers_whatever_is_on_standard_input() -> Result<()> {
     }
     for (name, bytes) in inputs {
         let reply = cni.call("VERSION").stdin(bytes).run().with_context(|| name.to_owned())?;
-        let answer = reply.document().with_context(|| name.to_owned())?;
-        let version = answer["cniVersion"].as_str().unwrap_or_default();
-        ensure!(["1.1.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0"].contains(&version), "{answer}");
-        ensure!(answer["supportedVersions"].as_array().is_some_and(|v| v.len() == 5), "{answer}");
+        let document = reply.document().with_context(|| name.to_owned())?;
+        let version = document["cniVersion"].as_str().unwrap_or_default();
+        ensure!(["1.1.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0"].contains(&version), "{document}");
+        ensure!(
+            document["supportedVersions"].as_array().is_some_and(|v| v.len() == 5),
+            "{document}"
+        );
     }
     Ok(())
 }
 
 #[test]
-fn input_that_is_closed_is_as_empty() -> Result<()> {
+fn closed_standard_input_is_treated_as_empty() -> Result<()> {
     let (node, _cni) = setup()?;
     let program = weir_tests::lab::binary("weir-cni")?;
     let run = |verb: &str| {
@@ -109,7 +112,7 @@ fn input_that_is_closed_is_as_empty() -> Result<()> {
 }
 
 #[test]
-fn an_answer_that_nobody_reads_is_no_crash() -> Result<()> {
+fn the_plugin_does_not_crash_when_its_output_cannot_be_written() -> Result<()> {
     let (node, _cni) = setup()?;
     let program = weir_tests::lab::binary("weir-cni")?;
     let finished = node

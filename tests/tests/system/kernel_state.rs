@@ -1,14 +1,14 @@
-//! What the kernel holds of a pod after ADD and after DEL.
+//! The kernel's state of a pod after ADD and after DEL.
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use weir_tests::lab::{Cni, CniError, Config, Node, Observe, refused};
 
-use crate::scene::{Scene, global, is_up, one_pod};
+use crate::fixture::{Fixture, global, is_up, one_pod};
 
 #[test]
 fn the_pod_has_one_address_and_a_default_route() -> Result<()> {
-    let Scene { pod, .. } = one_pod(Config::new("10.1.0.0/24"))?;
+    let Fixture { pod, .. } = one_pod(Config::new("10.1.0.0/24"))?;
     let eth0 = pod.link("eth0")?;
     ensure!(is_up(&eth0), "{eth0:?}");
     ensure!(eth0.info.kind.as_deref() == Some("veth"), "{eth0:?}");
@@ -21,8 +21,8 @@ fn the_pod_has_one_address_and_a_default_route() -> Result<()> {
 }
 
 #[test]
-fn the_interface_in_the_pod_has_the_name_that_was_asked_for() -> Result<()> {
-    let Scene { node, cni, pod, added } = one_pod(Config::new("10.1.0.0/24"))?;
+fn the_interface_in_the_pod_has_the_requested_name() -> Result<()> {
+    let Fixture { node, cni, pod, added } = one_pod(Config::new("10.1.0.0/24"))?;
     // Two default routes would collide.
     let other = cni.reconfigured(|config| config.with("isDefaultGateway", false));
     let second = other.call("ADD").pod(&pod).env("CNI_IFNAME", "net1").run()?.added()?;
@@ -36,8 +36,8 @@ fn the_interface_in_the_pod_has_the_name_that_was_asked_for() -> Result<()> {
 }
 
 #[test]
-fn a_second_interface_does_not_take_the_default_route_away() -> Result<()> {
-    let Scene { node, pod, .. } = one_pod(Config::new("10.1.0.0/24"))?;
+fn a_second_interface_does_not_replace_the_default_route() -> Result<()> {
+    let Fixture { node, pod, .. } = one_pod(Config::new("10.1.0.0/24"))?;
     let config = Config::new("10.2.0.0/24").with("name", "second").with("bridge", "weir1");
     let second = Cni::new(&node, config)?;
     second.call("ADD").pod(&pod).env("CNI_IFNAME", "net1").run()?.added()?;
@@ -48,20 +48,20 @@ fn a_second_interface_does_not_take_the_default_route_away() -> Result<()> {
 }
 
 #[test]
-fn the_pods_mac_address_is_made_of_its_address() -> Result<()> {
-    let Scene { pod, .. } = one_pod(Config::new("10.1.200.0/24"))?;
+fn the_pods_mac_address_is_derived_from_its_ip_address() -> Result<()> {
+    let Fixture { pod, .. } = one_pod(Config::new("10.1.200.0/24"))?;
     ensure!(pod.link("eth0")?.mac.as_deref() == Some("0a:58:0a:01:c8:02"));
-    let Scene { pod, .. } = one_pod(Config::dual_stack("fd00:1::/64", "10.1.200.0/24"))?;
+    let Fixture { pod, .. } = one_pod(Config::dual_stack("fd00:1::/64", "10.1.200.0/24"))?;
     ensure!(pod.link("eth0")?.mac.as_deref() == Some("0a:58:0a:01:c8:02"));
     let range = json!([[{ "subnet": "fd00:1::/64", "rangeStart": "fd00:1::1:2:3" }]]);
-    let Scene { pod, .. } = one_pod(Config::with_ranges(range))?;
+    let Fixture { pod, .. } = one_pod(Config::with_ranges(range))?;
     ensure!(pod.link("eth0")?.mac.as_deref() == Some("0a:58:00:02:00:03"));
     Ok(())
 }
 
 #[test]
 fn the_host_side_is_a_hairpin_port_of_the_bridge() -> Result<()> {
-    let Scene { node, added, pod: _pod, .. } = one_pod(Config::new("10.1.0.0/24"))?;
+    let Fixture { node, added, pod: _pod, .. } = one_pod(Config::new("10.1.0.0/24"))?;
     let host = node.link(&added.host()?.name)?;
     let digits = host.name.strip_prefix("weir").context("the prefix of the name")?;
     ensure!(
@@ -75,7 +75,7 @@ fn the_host_side_is_a_hairpin_port_of_the_bridge() -> Result<()> {
 }
 
 #[test]
-fn the_host_sides_name_depends_on_container_and_interface_alone() -> Result<()> {
+fn the_host_sides_name_depends_only_on_container_and_interface() -> Result<()> {
     let first = one_pod(Config::new("10.1.0.0/24"))?;
     let second = one_pod(Config::new("10.7.0.0/24").with("mtu", 1400).with("name", "other"))?;
     ensure!(first.added.host()?.name == second.added.host()?.name);
@@ -83,9 +83,9 @@ fn the_host_sides_name_depends_on_container_and_interface_alone() -> Result<()> 
 }
 
 #[test]
-fn hairpin_can_be_turned_off() -> Result<()> {
+fn hairpin_mode_can_be_turned_off() -> Result<()> {
     let config = Config::new("10.1.0.0/24").with("hairpinMode", false);
-    let Scene { node, added, pod: _pod, .. } = one_pod(config)?;
+    let Fixture { node, added, pod: _pod, .. } = one_pod(config)?;
     ensure!(!node.link(&added.host()?.name)?.info.port.hairpin);
     Ok(())
 }
@@ -93,7 +93,7 @@ fn hairpin_can_be_turned_off() -> Result<()> {
 #[test]
 fn the_default_route_can_be_turned_off() -> Result<()> {
     let config = Config::dual_stack("10.1.0.0/24", "fd00:1::/64").with("isDefaultGateway", false);
-    let Scene { pod, added, .. } = one_pod(config)?;
+    let Fixture { pod, added, .. } = one_pod(config)?;
     ensure!(added.routes.is_empty(), "{}", added.raw);
     let defaults: Vec<_> =
         pod.routes()?.into_iter().filter(|route| route.dst == "default").collect();
@@ -102,7 +102,7 @@ fn the_default_route_can_be_turned_off() -> Result<()> {
 }
 
 #[test]
-fn the_host_side_carries_the_pods_name() -> Result<()> {
+fn the_host_sides_alias_is_the_pods_name() -> Result<()> {
     let node = Node::new()?;
     let cni = Cni::new(&node, Config::new("10.1.0.0/24"))?;
     let (known, unknown) = (node.pod("known")?, node.pod("unknown")?);
@@ -117,7 +117,7 @@ fn the_host_side_carries_the_pods_name() -> Result<()> {
 
 #[test]
 fn ipv6_addresses_are_usable_at_once() -> Result<()> {
-    let Scene { node, pod, .. } = one_pod(Config::dual_stack("10.1.0.0/24", "fd00:1::/64"))?;
+    let Fixture { node, pod, .. } = one_pod(Config::dual_stack("10.1.0.0/24", "fd00:1::/64"))?;
     let (eth0, bridge) = (pod.link("eth0")?, node.link("weir0")?);
     for link in [&eth0, &bridge] {
         let mut addresses = link.addresses.iter().filter(|address| address.local.is_ipv6());
@@ -130,8 +130,8 @@ fn ipv6_addresses_are_usable_at_once() -> Result<()> {
 }
 
 #[test]
-fn a_pod_may_have_ipv6_alone() -> Result<()> {
-    let Scene { node, pod, added, .. } = one_pod(Config::new("fd00:1::/64"))?;
+fn a_pod_may_have_only_ipv6() -> Result<()> {
+    let Fixture { node, pod, added, .. } = one_pod(Config::new("fd00:1::/64"))?;
     ensure!(global(&pod.link("eth0")?) == ["fd00:1::2/64"]);
     ensure!(global(&node.link("weir0")?) == ["fd00:1::1/64"]);
     ensure!(added.ips.len() == 1, "{}", added.raw);
@@ -139,8 +139,8 @@ fn a_pod_may_have_ipv6_alone() -> Result<()> {
 }
 
 #[test]
-fn the_bridge_knows_the_pod_without_having_heard_it() -> Result<()> {
-    let Scene { node, pod, added, .. } = one_pod(Config::new("10.1.0.0/24"))?;
+fn the_bridge_has_a_static_fdb_entry_for_the_pod() -> Result<()> {
+    let Fixture { node, pod, added, .. } = one_pod(Config::new("10.1.0.0/24"))?;
     let mac = pod.link("eth0")?.mac.context("no MAC")?;
     let fdb = node.fdb()?;
     let known = fdb.iter().any(|entry| {
@@ -154,7 +154,7 @@ fn the_bridge_knows_the_pod_without_having_heard_it() -> Result<()> {
 }
 
 #[test]
-fn the_record_says_what_the_kernel_says() -> Result<()> {
+fn the_record_matches_the_kernel() -> Result<()> {
     let node = Node::new()?;
     let config = Config::dual_stack("10.1.0.0/24", "fd00:1::/64").with("mtu", 1380);
     let cni = Cni::new(&node, config)?;
@@ -185,7 +185,7 @@ fn the_record_says_what_the_kernel_says() -> Result<()> {
 
 #[test]
 fn a_second_add_is_refused_and_changes_nothing() -> Result<()> {
-    let Scene { node, cni, pod, added } = one_pod(Config::new("10.1.0.0/24"))?;
+    let Fixture { node, cni, pod, added } = one_pod(Config::new("10.1.0.0/24"))?;
     let state = || -> Result<_> {
         let host = added.host()?;
         Ok((
@@ -205,18 +205,18 @@ fn a_second_add_is_refused_and_changes_nothing() -> Result<()> {
 }
 
 #[test]
-fn del_leaves_the_bridge_and_nothing_of_the_pod() -> Result<()> {
-    let Scene { node, cni, pod, .. } = one_pod(Config::dual_stack("10.1.0.0/24", "fd00:1::/64"))?;
+fn del_removes_the_pod_and_keeps_the_bridge() -> Result<()> {
+    let Fixture { node, cni, pod, .. } = one_pod(Config::dual_stack("10.1.0.0/24", "fd00:1::/64"))?;
     cni.del(&pod)?;
-    cni.nothing_left()?;
+    cni.ensure_nothing_left()?;
     ensure!(pod.links()?.len() == 1, "{:?}", pod.links()?);
     ensure!(global(&node.link("weir0")?).len() == 2);
     Ok(())
 }
 
 #[test]
-fn a_second_add_is_refused_even_if_the_record_of_the_first_is_lost() -> Result<()> {
-    let Scene { node, cni, pod, added } = one_pod(Config::new("10.1.0.0/24"))?;
+fn a_second_add_is_refused_even_without_the_record_of_the_first() -> Result<()> {
+    let Fixture { node, cni, pod, added } = one_pod(Config::new("10.1.0.0/24"))?;
     let name = &added.host()?.name;
     std::fs::remove_file(cni.records_dir()?.join(format!("{name}.json")))?;
     let before = (node.link(name)?, pod.link("eth0")?, cni.reservations()?);
@@ -224,5 +224,5 @@ fn a_second_add_is_refused_even_if_the_record_of_the_first_is_lost() -> Result<(
     ensure!(outcome.as_ref().is_err_and(|error| error.is::<CniError>()), "{outcome:?}");
     ensure!((node.link(name)?, pod.link("eth0")?, cni.reservations()?) == before);
     cni.del(&pod)?;
-    cni.nothing_left()
+    cni.ensure_nothing_left()
 }

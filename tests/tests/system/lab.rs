@@ -1,4 +1,4 @@
-//! The laboratory itself: what it promises to every other test.
+//! The laboratory itself, on which every other test depends.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
@@ -12,7 +12,7 @@ fn own_namespaces() -> Result<(String, String)> {
 }
 
 #[test]
-fn nodes_and_pods_have_stacks_of_their_own() -> Result<()> {
+fn nodes_and_pods_have_their_own_network_stacks() -> Result<()> {
     let node = Node::new()?;
     let pod = node.pod("a")?;
     let here = own_namespaces()?;
@@ -25,7 +25,7 @@ fn nodes_and_pods_have_stacks_of_their_own() -> Result<()> {
 }
 
 #[test]
-fn a_pods_path_leads_to_it_and_exists_only_inside_of_the_node() -> Result<()> {
+fn a_pods_path_exists_only_inside_of_its_node() -> Result<()> {
     let node = Node::new()?;
     let mut pod = node.pod("a")?;
     node.sh(&format!("nsenter --net={} ip link add mark type bridge", pod.netns().display()))?;
@@ -38,7 +38,7 @@ fn a_pods_path_leads_to_it_and_exists_only_inside_of_the_node() -> Result<()> {
 }
 
 #[test]
-fn nothing_is_left_after_a_panic_inside() -> Result<()> {
+fn a_panic_inside_of_a_pod_leaves_nothing() -> Result<()> {
     let mut dir = None;
     let panicked = catch_unwind(AssertUnwindSafe(|| {
         let node = Node::new().unwrap();
@@ -52,14 +52,14 @@ fn nothing_is_left_after_a_panic_inside() -> Result<()> {
 }
 
 #[test]
-fn a_namespace_dies_with_its_last_handle() -> Result<()> {
+fn a_namespace_is_freed_with_its_last_handle() -> Result<()> {
     let node = Node::new()?;
     let pod = node.pod("a")?;
     node.sh(&format!("ip link add host type veth peer name eth0 netns {}", pod.netns().display()))?;
     ensure!(node.find_link("host")?.is_some());
     drop(pod);
     let gone = || Ok(node.find_link("host")?.is_none());
-    eventually("the veth goes with the pod", Duration::from_secs(10), gone)
+    eventually("the veth is removed with the pod", Duration::from_secs(10), gone)
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn a_tool_that_hangs_is_killed() -> Result<()> {
 }
 
 #[test]
-fn a_tool_that_fails_is_quoted() -> Result<()> {
+fn the_error_of_a_failed_tool_has_its_output() -> Result<()> {
     let node = Node::new()?;
     let error = format!("{:#}", node.sh("ip link show nowhere").unwrap_err());
     ensure!(error.contains("nowhere") && error.contains("does not exist"), "{error}");
@@ -82,7 +82,7 @@ fn a_tool_that_fails_is_quoted() -> Result<()> {
 }
 
 #[test]
-fn traffic_helpers_tell_connected_pods_from_others() -> Result<()> {
+fn traffic_checks_fail_without_a_connection() -> Result<()> {
     let node = Node::new()?;
     let pod = node.pod("a")?;
     node.sh(&format!("ip link add p type veth peer name eth0 netns {}", pod.netns().display()))?;

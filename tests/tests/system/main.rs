@@ -1,6 +1,4 @@
-//! The plugin against a real kernel: each module is one idea, each test a sentence.
-//!
-//! One binary for all of them, because linking is what takes the time.
+//! The plugin on a real kernel. All tests are one binary, because linking takes long.
 
 mod addresses;
 mod bridge;
@@ -9,6 +7,7 @@ mod check;
 mod crash;
 mod del;
 mod errors;
+mod fixture;
 mod gc;
 mod host_port;
 mod input;
@@ -23,7 +22,6 @@ mod requests;
 mod results;
 mod rollback;
 mod routes;
-mod scene;
 mod status;
 mod store_sharing;
 mod traffic;

@@ -1,4 +1,4 @@
-//! Where a pod's MTU comes from: the configuration, the overlay, the uplink.
+//! The source of a pod's MTU: the configuration, the overlay or the uplink.
 
 use anyhow::{Result, ensure};
 use weir_tests::lab::{Cni, Config, Node, Observe, Stack};
@@ -22,7 +22,7 @@ fn write_subnet_env(node: &Node, text: &str) -> Result<()> {
 const SUBNET_ENV: &str = "WEIR_NETWORK=10.0.0.0/8\nWEIR_SUBNET=10.1.0.1/24\nWEIR_MTU=1430\n";
 
 #[test]
-fn the_configuration_decides() -> Result<()> {
+fn the_mtu_of_the_configuration_comes_first() -> Result<()> {
     let node = Node::new()?;
     node.add_uplink(1450)?;
     write_subnet_env(&node, SUBNET_ENV)?;
@@ -32,7 +32,7 @@ fn the_configuration_decides() -> Result<()> {
 }
 
 #[test]
-fn else_the_overlay_decides() -> Result<()> {
+fn the_mtu_of_the_overlay_comes_second() -> Result<()> {
     for config in [Config::new("10.1.0.0/24"), Config::new("10.1.0.0/24").with("mtu", 0)] {
         let node = Node::new()?;
         node.add_uplink(1450)?;
@@ -44,7 +44,7 @@ fn else_the_overlay_decides() -> Result<()> {
 }
 
 #[test]
-fn else_the_uplink_decides() -> Result<()> {
+fn the_mtu_of_the_uplink_comes_third() -> Result<()> {
     let node = Node::new()?;
     node.sh("ip link add other mtu 1300 type bridge")?;
     node.sh("ip addr add 198.51.100.1/24 dev other")?;
@@ -56,7 +56,7 @@ fn else_the_uplink_decides() -> Result<()> {
 }
 
 #[test]
-fn an_uplink_with_ipv6_alone_decides_as_well() -> Result<()> {
+fn the_mtu_of_an_ipv6_only_uplink_is_used() -> Result<()> {
     let node = Node::new()?;
     node.sh("ip link add uplink mtu 1420 type veth peer name wire mtu 1420")?;
     for line in [
@@ -73,7 +73,7 @@ fn an_uplink_with_ipv6_alone_decides_as_well() -> Result<()> {
 }
 
 #[test]
-fn of_two_uplinks_the_preferred_one_decides() -> Result<()> {
+fn the_mtu_of_the_preferred_uplink_is_used() -> Result<()> {
     let node = Node::new()?;
     node.add_uplink(1450)?;
     for line in [
@@ -93,9 +93,9 @@ fn of_two_uplinks_the_preferred_one_decides() -> Result<()> {
 }
 
 #[test]
-fn else_it_is_that_of_ethernet() -> Result<()> {
+fn the_default_mtu_is_that_of_ethernet() -> Result<()> {
     let node = Node::new()?;
-    // A link that leads to no default route is no uplink.
+    // A link without a default route is not an uplink.
     node.sh("ip link add other mtu 1300 type bridge")?;
     node.sh("ip addr add 198.51.100.1/24 dev other")?;
     node.sh("ip link set other up")?;
@@ -105,7 +105,7 @@ fn else_it_is_that_of_ethernet() -> Result<()> {
 }
 
 #[test]
-fn a_large_mtu_reaches_from_pod_to_pod() -> Result<()> {
+fn large_packets_pass_between_pods_with_a_large_mtu() -> Result<()> {
     let node = Node::new()?;
     let cni = Cni::new(&node, Config::new("10.1.0.0/24").with("mtu", 9000))?;
     let (a, b) = (node.pod("a")?, node.pod("b")?);

@@ -1,4 +1,4 @@
-//! Many at once: a node that starts brings up all of its pods together.
+//! Concurrent calls, as on a node that starts all of its pods at once.
 
 use std::collections::BTreeSet;
 use std::thread;
@@ -24,7 +24,7 @@ fn forty(node: &Node) -> Result<Vec<Pod>> {
 }
 
 #[test]
-fn forty_pods_come_and_go_at_once() -> Result<()> {
+fn forty_pods_are_added_and_deleted_concurrently() -> Result<()> {
     let node = Node::new()?;
     let cni = Cni::new(&node, Config::dual_stack("10.1.0.0/26", "fd00:1::/64"))?;
     let pods = forty(&node)?;
@@ -47,13 +47,13 @@ fn forty_pods_come_and_go_at_once() -> Result<()> {
     for outcome in at_once(&pods, |pod| cni.del(pod)) {
         outcome?;
     }
-    cni.nothing_left()
+    cni.ensure_nothing_left()
 }
 
 #[test]
-fn pods_that_come_do_not_disturb_pods_that_go() -> Result<()> {
+fn concurrent_adds_and_dels_do_not_interfere() -> Result<()> {
     let node = Node::new()?;
-    // 29 addresses for 20 pods at a time: released ones have to be found again.
+    // 29 addresses for 20 pods at a time, so released addresses must be reused.
     let cni = Cni::new(&node, Config::new("10.1.0.0/27"))?;
     let pods: Vec<Pod> = forty(&node)?.drain(..20).collect();
     let outcomes = at_once(&pods, |pod| -> Result<()> {
@@ -67,11 +67,11 @@ fn pods_that_come_do_not_disturb_pods_that_go() -> Result<()> {
     for outcome in outcomes {
         outcome?;
     }
-    cni.nothing_left()
+    cni.ensure_nothing_left()
 }
 
 #[test]
-fn of_equal_adds_at_once_one_wins_and_the_others_spoil_nothing() -> Result<()> {
+fn one_of_several_concurrent_adds_of_a_pod_succeeds_and_the_others_change_nothing() -> Result<()> {
     let node = Node::new()?;
     let cni = Cni::new(&node, Config::new("10.1.0.0/24"))?;
     let pod = node.pod("a")?;
@@ -79,28 +79,28 @@ fn of_equal_adds_at_once_one_wins_and_the_others_spoil_nothing() -> Result<()> {
         let threads: Vec<_> = (0..8).map(|_| scope.spawn(|| cni.add(&pod))).collect();
         threads.into_iter().map(joined).collect()
     });
-    let (won, lost): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(Result::is_ok);
-    let won = won.into_iter().collect::<Result<Vec<_>>>()?;
-    ensure!(won.len() == 1, "{} won", won.len());
-    for outcome in lost {
-        let error = outcome.err().context("lost")?.downcast::<CniError>()?;
+    let (succeeded, failed): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(Result::is_ok);
+    let succeeded = succeeded.into_iter().collect::<Result<Vec<_>>>()?;
+    ensure!(succeeded.len() == 1, "{} succeeded", succeeded.len());
+    for outcome in failed {
+        let error = outcome.err().context("no error")?.downcast::<CniError>()?;
         ensure!(matches!(error.code, 101 | 11), "{error}");
     }
-    let added = won.first().context("nobody won")?;
+    let added = succeeded.first().context("no ADD succeeded")?;
     cni.check(&pod, added)?;
     ping(&pod, added.gateway()?)?;
     ensure!(cni.reservations()?.len() == 1 && cni.records()?.len() == 1);
     cni.del(&pod)?;
-    cni.nothing_left()
+    cni.ensure_nothing_left()
 }
 
 #[test]
-fn gc_does_not_disturb_a_pod_that_is_just_coming() -> Result<()> {
+fn gc_does_not_disturb_concurrent_adds() -> Result<()> {
     let node = Node::new()?;
     let cni = Cni::new(&node, Config::new("10.1.0.0/24"))?;
     let pods: Vec<Pod> = forty(&node)?.drain(..10).collect();
     let valid: Vec<&Pod> = pods.iter().collect();
-    // The runtime lists what it is about to add, so GC may run beside it.
+    // The runtime lists the pods that it is about to add, so GC may run concurrently.
     let added: Result<Vec<Added>> = thread::scope(|scope| {
         let collector = scope.spawn(|| (0..10).try_for_each(|_| cni.gc(&valid)));
         let added = at_once(&pods, |pod| cni.add(pod)).into_iter().collect();

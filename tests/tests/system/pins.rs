@@ -1,4 +1,4 @@
-//! The directory of pinned programs: without any, pods get plain bridge networking.
+//! The directory of pinned programs: without programs, pods get plain bridge networking.
 
 use std::fs;
 
@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use weir_tests::lab::{Cni, Config, Node, ping, refused};
 
 #[test]
-fn without_programs_the_pod_gets_plain_networking_and_only_debugging_says_so() -> Result<()> {
+fn without_pinned_programs_pods_get_bridge_networking_and_a_debug_message() -> Result<()> {
     for exists in [false, true] {
         let node = Node::new()?;
         let cni = Cni::new(&node, Config::new("10.1.0.0/24"))?;
@@ -17,19 +17,19 @@ fn without_programs_the_pod_gets_plain_networking_and_only_debugging_says_so() -
         let (a, b) = (node.pod("a")?, node.pod("b")?);
         let quiet = cni.call("ADD").pod(&a).run()?;
         ensure!(!quiet.stderr.contains("DEBUG"), "{}", quiet.stderr);
-        let talkative = cni.reconfigured(|config| config.with("logLevel", "debug"));
-        let reply = talkative.call("ADD").pod(&b).run()?;
+        let verbose = cni.reconfigured(|config| config.with("logLevel", "debug"));
+        let reply = verbose.call("ADD").pod(&b).run()?;
         let path = pins.to_string_lossy().into_owned();
-        let said = reply.stderr.lines().any(|l| l.contains("DEBUG") && l.contains(&path));
-        ensure!(said, "no line at debug level names {path}: {}", reply.stderr);
+        let logged = reply.stderr.lines().any(|l| l.contains("DEBUG") && l.contains(&path));
+        ensure!(logged, "no line at debug level names {path}: {}", reply.stderr);
         ping(&a, reply.added()?.address()?)?;
-        ensure!(pins.exists() == exists, "the plugin made the pin directory");
+        ensure!(pins.exists() == exists, "the plugin created the pin directory");
     }
     Ok(())
 }
 
 #[test]
-fn the_environment_overrides_the_level_of_the_configuration() -> Result<()> {
+fn the_environment_overrides_the_configured_log_level() -> Result<()> {
     let node = Node::new()?;
     let cni = Cni::new(&node, Config::new("10.1.0.0/24").with("logLevel", "error"))?;
     let (a, b) = (node.pod("a")?, node.pod("b")?);
@@ -43,7 +43,7 @@ fn the_environment_overrides_the_level_of_the_configuration() -> Result<()> {
 }
 
 #[test]
-fn programs_that_this_version_cannot_attach_are_not_ignored() -> Result<()> {
+fn add_fails_if_the_pinned_programs_cannot_be_attached() -> Result<()> {
     let node = Node::new()?;
     let cni = Cni::new(&node, Config::new("10.1.0.0/24"))?;
     let pins = node.dir().join("pinDir");
@@ -51,5 +51,5 @@ fn programs_that_this_version_cannot_attach_are_not_ignored() -> Result<()> {
     fs::write(pins.join("from_pod"), "")?;
     let error = refused(cni.add(&node.pod("a")?), 106)?;
     ensure!(error.to_string().contains(&*pins.to_string_lossy()), "{error}");
-    cni.nothing_left()
+    cni.ensure_nothing_left()
 }

@@ -1,10 +1,10 @@
-//! A node that was given another range of addresses.
+//! A node whose pod subnet changes.
 
 use anyhow::{Result, ensure};
 use weir_tests::lab::{Cni, Config, Node, Observe, Stack, refused};
 
 #[test]
-fn a_pod_of_another_subnet_is_refused_and_nothing_changed() -> Result<()> {
+fn add_with_another_subnet_is_refused_and_changes_nothing() -> Result<()> {
     let node = Node::new()?;
     let old = Cni::new(&node, Config::new("10.1.0.0/24"))?;
     let (a, b) = (node.pod("a")?, node.pod("b")?);
@@ -29,11 +29,11 @@ fn an_old_pod_can_be_deleted_with_the_new_configuration() -> Result<()> {
     old.add(&pod)?;
     let new = Cni::new(&node, Config::new("10.2.0.0/24"))?;
     new.del(&pod)?;
-    new.nothing_left()
+    new.ensure_nothing_left()
 }
 
 #[test]
-fn a_subnet_that_only_grew_or_moved_its_gateway_is_another_one() -> Result<()> {
+fn add_with_a_larger_subnet_is_refused() -> Result<()> {
     let node = Node::new()?;
     let old = Cni::new(&node, Config::new("10.1.0.0/24"))?;
     old.add(&node.pod("a")?)?;
@@ -43,7 +43,7 @@ fn a_subnet_that_only_grew_or_moved_its_gateway_is_another_one() -> Result<()> {
 }
 
 #[test]
-fn one_family_that_changed_is_enough() -> Result<()> {
+fn add_is_refused_when_the_subnet_of_one_family_changed() -> Result<()> {
     let node = Node::new()?;
     let old = Cni::new(&node, Config::dual_stack("10.1.0.0/24", "fd00:1::/64"))?;
     old.add(&node.pod("a")?)?;
@@ -65,7 +65,7 @@ fn a_node_may_become_dual_stack() -> Result<()> {
 }
 
 #[test]
-fn link_local_addresses_of_the_bridge_are_no_obstacle() -> Result<()> {
+fn add_tolerates_link_local_addresses_of_the_bridge() -> Result<()> {
     let node = Node::new()?;
     for line in [
         "ip link add weir0 type bridge",

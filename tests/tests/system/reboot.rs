@@ -1,19 +1,19 @@
-//! After a reboot the containers are gone, and their reservations go with them.
+//! After a reboot, reservations of containers that no longer exist are released.
 
 use std::fs;
 
 use anyhow::{Result, ensure};
 use weir_tests::lab::{Cni, Config, Node, Pod, Stack, refused};
 
-struct Scene {
+struct Fixture {
     node: Node,
     cni: Cni,
     live: Pod,
 }
 
-/// Five addresses: one of a pod that lives, three of containers from long ago, one that another
-/// process has reserved since the boot.
-fn full_store() -> Result<Scene> {
+/// A store with five reservations: one of a running pod, three of old containers, and one that another
+/// process has made since the boot.
+fn full_store() -> Result<Fixture> {
     let node = Node::new()?;
     let cni = Cni::new(&node, Config::new("10.1.0.0/29"))?;
     let live = node.pod("live")?;
@@ -27,7 +27,7 @@ fn full_store() -> Result<Scene> {
         node.sh(&format!("touch -d 2001-01-01 {}", file.display()))?;
     }
     refused(cni.add(&node.pod("no-room")?), 102)?;
-    Ok(Scene { node, cni, live })
+    Ok(Fixture { node, cni, live })
 }
 
 fn reboot(cni: &Cni) -> Result<()> {
@@ -36,8 +36,8 @@ fn reboot(cni: &Cni) -> Result<()> {
 }
 
 #[test]
-fn reservations_of_containers_that_are_gone_are_released() -> Result<()> {
-    let Scene { node, cni, live } = full_store()?;
+fn a_reboot_releases_the_reservations_of_containers_that_are_gone() -> Result<()> {
+    let Fixture { node, cni, live } = full_store()?;
     reboot(&cni)?;
     let added = cni.add(&node.pod("new")?)?;
     ensure!(["10.1.0.3", "10.1.0.4", "10.1.0.5"].contains(&&*added.address()?.to_string()));
@@ -51,14 +51,14 @@ fn reservations_of_containers_that_are_gone_are_released() -> Result<()> {
 }
 
 #[test]
-fn it_happens_once_for_each_boot() -> Result<()> {
-    let Scene { node, cni, .. } = full_store()?;
+fn reservations_are_released_once_per_boot() -> Result<()> {
+    let Fixture { node, cni, .. } = full_store()?;
     reboot(&cni)?;
     cni.add(&node.pod("new")?)?;
     let known = fs::read_to_string(cni.store()?.join("boot_id"))?;
     let running = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
     ensure!(known.trim() == running.trim(), "the store knows {known:?}");
-    // A reservation without an interface is now that of an ADD under way, however old it looks.
+    // From now on, a reservation without an interface belongs to an ADD in progress, whatever its age.
     let file = cni.store()?.join("10.1.0.99");
     fs::write(&file, "old-99\r\neth0")?;
     node.sh(&format!("touch -d 2001-01-01 {}", file.display()))?;
@@ -68,8 +68,8 @@ fn it_happens_once_for_each_boot() -> Result<()> {
 }
 
 #[test]
-fn a_node_that_is_full_of_old_reservations_is_ready_after_the_reboot() -> Result<()> {
-    let Scene { cni, .. } = full_store()?;
+fn status_is_ready_after_a_reboot_of_a_node_with_only_old_reservations() -> Result<()> {
+    let Fixture { cni, .. } = full_store()?;
     refused(cni.status(), 50)?;
     reboot(&cni)?;
     cni.status()

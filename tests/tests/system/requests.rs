@@ -1,4 +1,4 @@
-//! What a runtime may ask for: an address, a range, a hardware address.
+//! Requests of a runtime: addresses, ranges and MAC addresses.
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -26,7 +26,7 @@ fn addresses(added: &Added) -> Vec<String> {
 }
 
 #[test]
-fn the_address_in_the_arguments_is_given() -> Result<()> {
+fn the_address_in_cni_args_is_assigned() -> Result<()> {
     let (node, cni) = setup()?;
     let added = with_args(&cni, &node.pod("a")?, "IgnoreUnknown=1;IP=10.1.0.77")?;
     ensure!(addresses(&added) == ["10.1.0.77/24", "fd00:1::2/64"], "{}", added.raw);
@@ -34,7 +34,7 @@ fn the_address_in_the_arguments_is_given() -> Result<()> {
 }
 
 #[test]
-fn the_addresses_of_the_capability_are_given() -> Result<()> {
+fn the_addresses_of_the_ips_capability_are_assigned() -> Result<()> {
     for asked in [json!(["10.1.0.77", "fd00:1::77"]), json!(["10.1.0.77/24", "fd00:1::77/64"])] {
         let (node, cni) = setup()?;
         let added = with_capability(&cni, &node.pod("a")?, "ips", asked)?;
@@ -44,7 +44,7 @@ fn the_addresses_of_the_capability_are_given() -> Result<()> {
 }
 
 #[test]
-fn a_wish_does_not_disturb_the_rotation() -> Result<()> {
+fn a_requested_address_does_not_change_the_allocation_order() -> Result<()> {
     let (node, cni) = setup()?;
     with_args(&cni, &node.pod("a")?, "IP=10.1.0.3")?;
     let given = [cni.add(&node.pod("b")?)?, cni.add(&node.pod("c")?)?];
@@ -54,12 +54,12 @@ fn a_wish_does_not_disturb_the_rotation() -> Result<()> {
 }
 
 #[test]
-fn an_address_that_cannot_be_had_is_refused() -> Result<()> {
+fn an_unavailable_address_is_refused() -> Result<()> {
     let (node, cni) = setup()?;
     let (a, b) = (node.pod("a")?, node.pod("b")?);
     with_args(&cni, &a, "IP=10.1.0.77")?;
     let before = cni.reservations()?;
-    for (address, why) in [
+    for (address, reason) in [
         ("10.1.0.77", "taken"),
         ("10.2.0.5", "in no range"),
         ("10.1.0.1", "the gateway"),
@@ -67,10 +67,10 @@ fn an_address_that_cannot_be_had_is_refused() -> Result<()> {
         ("10.1.0.255", "the broadcast address"),
     ] {
         let by_args = with_args(&cni, &b, &format!("IP={address}"));
-        let error = refused(by_args, 103).with_context(|| why.to_owned())?;
-        ensure!(error.to_string().contains(address), "{why}: {error}");
+        let error = refused(by_args, 103).with_context(|| reason.to_owned())?;
+        ensure!(error.to_string().contains(address), "{reason}: {error}");
         refused(with_capability(&cni, &b, "ips", json!([address])), 103)
-            .with_context(|| why.to_owned())?;
+            .with_context(|| reason.to_owned())?;
     }
     ensure!(cni.reservations()? == before);
     ensure!(cni.host_interfaces()?.len() == 1 && cni.records()?.len() == 1);
@@ -78,7 +78,7 @@ fn an_address_that_cannot_be_had_is_refused() -> Result<()> {
 }
 
 #[test]
-fn ranges_of_the_capability_are_used() -> Result<()> {
+fn the_ranges_of_the_ip_ranges_capability_are_used() -> Result<()> {
     let node = Node::new()?;
     let config = Config::new("10.1.0.0/24").with("ipam", json!({ "type": "host-local" }));
     let cni = Cni::new(&node, config)?;
@@ -89,7 +89,7 @@ fn ranges_of_the_capability_are_used() -> Result<()> {
 }
 
 #[test]
-fn the_hardware_address_that_was_asked_for_is_set() -> Result<()> {
+fn the_requested_mac_address_is_set() -> Result<()> {
     let (node, cni) = setup()?;
     let (a, b) = (node.pod("a")?, node.pod("b")?);
     with_capability(&cni, &a, "mac", json!("02:11:22:33:44:55"))?;
@@ -103,7 +103,7 @@ fn the_hardware_address_that_was_asked_for_is_set() -> Result<()> {
 }
 
 #[test]
-fn a_hardware_address_that_no_station_can_have_is_refused() -> Result<()> {
+fn an_invalid_mac_address_is_refused() -> Result<()> {
     let (node, cni) = setup()?;
     let pod = node.pod("a")?;
     for mac in ["01:00:5e:00:00:01", "00:00:00:00:00:00", "ff:ff:ff:ff:ff:ff"] {
@@ -112,7 +112,7 @@ fn a_hardware_address_that_no_station_can_have_is_refused() -> Result<()> {
             outcome.as_ref().is_err_and(|e| e.is::<weir_tests::lab::CniError>()),
             "{mac}: {outcome:?}"
         );
-        cni.nothing_left()?;
+        cni.ensure_nothing_left()?;
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The result of ADD: its shape in each version, and that it tells the truth.
+//! The result of ADD: its format in each version, and that it matches the kernel.
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
@@ -14,7 +14,7 @@ fn add_in(version: &str) -> Result<(Node, weir_tests::lab::Pod, Added)> {
 }
 
 #[test]
-fn addresses_name_their_family_only_before_1_0_0() -> Result<()> {
+fn addresses_have_a_version_field_only_before_1_0_0() -> Result<()> {
     for (version, named) in
         [("0.3.0", true), ("0.3.1", true), ("0.4.0", true), ("1.0.0", false), ("1.1.0", false)]
     {
@@ -27,21 +27,21 @@ fn addresses_name_their_family_only_before_1_0_0() -> Result<()> {
 }
 
 #[test]
-fn interfaces_tell_their_mtu_only_since_1_1_0() -> Result<()> {
-    for (version, told) in [("0.3.1", false), ("1.0.0", false), ("1.1.0", true)] {
+fn interfaces_have_an_mtu_only_since_1_1_0() -> Result<()> {
+    for (version, present) in [("0.3.1", false), ("1.0.0", false), ("1.1.0", true)] {
         let (node, pod, added) = add_in(version)?;
         for (interface, link) in [
             (added.host()?, node.link(&added.host()?.name)?),
             (added.container()?, pod.link("eth0")?),
         ] {
-            ensure!(interface.mtu == told.then_some(link.mtu), "{version}: {}", added.raw);
+            ensure!(interface.mtu == present.then_some(link.mtu), "{version}: {}", added.raw);
         }
     }
     Ok(())
 }
 
 #[test]
-fn interfaces_are_those_of_the_kernel() -> Result<()> {
+fn interfaces_in_the_result_match_the_kernel() -> Result<()> {
     for version in ["0.3.0", "0.4.0", "1.0.0", "1.1.0"] {
         let (node, pod, added) = add_in(version)?;
         ensure!(added.interfaces.len() == 3, "{}", added.raw);
@@ -91,8 +91,8 @@ fn default_routes_are_part_of_the_result() -> Result<()> {
 }
 
 #[test]
-fn attributes_of_routes_are_told_only_since_1_1_0() -> Result<()> {
-    for (version, told) in [("1.0.0", false), ("1.1.0", true)] {
+fn routes_have_attributes_only_since_1_1_0() -> Result<()> {
+    for (version, present) in [("1.0.0", false), ("1.1.0", true)] {
         let node = Node::new()?;
         let route = json!({ "dst": "10.9.0.0/16", "mtu": 1300, "advmss": 1200, "priority": 7 });
         let config =
@@ -104,14 +104,14 @@ fn attributes_of_routes_are_told_only_since_1_1_0() -> Result<()> {
             .find(|route| route.dst.to_string() == "10.9.0.0/16")
             .with_context(|| format!("the route is not in {}", added.raw))?;
         let attributes = [route.mtu, route.advmss, route.priority];
-        let expected = if told { [Some(1300), Some(1200), Some(7)] } else { [None, None, None] };
+        let expected = if present { [Some(1300), Some(1200), Some(7)] } else { [None, None, None] };
         ensure!(attributes == expected, "{version}: {}", added.raw);
     }
     Ok(())
 }
 
 #[test]
-fn name_servers_are_handed_through() -> Result<()> {
+fn the_result_has_the_configured_dns() -> Result<()> {
     let dns = json!({
         "nameservers": ["10.96.0.10"],
         "domain": "cluster.local",
@@ -128,7 +128,7 @@ fn name_servers_are_handed_through() -> Result<()> {
 }
 
 #[test]
-fn keys_that_are_not_known_are_tolerated() -> Result<()> {
+fn unknown_keys_are_tolerated() -> Result<()> {
     let node = Node::new()?;
     let config = Config::new("10.1.0.0/24")
         .with("futureKey", json!({ "deep": [1, null] }))

@@ -18,7 +18,7 @@ fn find(pod: &Pod, dst: &str) -> Result<Route> {
 }
 
 #[test]
-fn a_route_without_gateway_goes_through_that_of_its_family() -> Result<()> {
+fn a_route_without_a_gateway_uses_the_gateway_of_its_family() -> Result<()> {
     let pod = pod_with_routes(json!([{ "dst": "10.9.0.0/16" }, { "dst": "fd00:9::/48" }]))?;
     ensure!(find(&pod, "10.9.0.0/16")?.gateway == Some("10.1.0.1".parse()?));
     ensure!(find(&pod, "fd00:9::/48")?.gateway == Some("fd00:1::1".parse()?));
@@ -26,7 +26,7 @@ fn a_route_without_gateway_goes_through_that_of_its_family() -> Result<()> {
 }
 
 #[test]
-fn a_route_has_the_gateway_that_was_asked_for() -> Result<()> {
+fn a_route_has_the_configured_gateway() -> Result<()> {
     let pod = pod_with_routes(json!([{ "dst": "10.9.0.0/16", "gw": "10.1.0.77" }]))?;
     ensure!(find(&pod, "10.9.0.0/16")?.gateway == Some("10.1.0.77".parse()?));
     ensure!(pod.route("0.0.0.0/0")?.gateway == Some("10.1.0.1".parse()?), "the default route");
@@ -34,7 +34,7 @@ fn a_route_has_the_gateway_that_was_asked_for() -> Result<()> {
 }
 
 #[test]
-fn a_route_has_the_attributes_that_were_asked_for() -> Result<()> {
+fn a_route_has_the_configured_attributes() -> Result<()> {
     for dst in ["10.9.0.0/16", "fd00:9::/48"] {
         let asked =
             json!({ "dst": dst, "mtu": 1300, "advmss": 1200, "priority": 77, "table": 100 });
@@ -60,7 +60,7 @@ fn a_route_of_link_scope_needs_no_gateway() -> Result<()> {
 }
 
 #[test]
-fn a_default_route_of_the_configuration_is_the_only_one() -> Result<()> {
+fn a_configured_default_route_replaces_the_standard_one() -> Result<()> {
     let pod = pod_with_routes(json!([{ "dst": "0.0.0.0/0", "gw": "10.1.0.50", "mtu": 1280 }]))?;
     let route = pod.route("0.0.0.0/0")?;
     ensure!(route.gateway == Some("10.1.0.50".parse()?) && route.mtu() == Some(1280), "{route:?}");

@@ -1,20 +1,20 @@
-//! STATUS says whether the next ADD can work.
+//! STATUS reports whether the next ADD can succeed.
 
 use anyhow::{Result, ensure};
 use weir_tests::lab::{Cni, Config, Node, Observe, Stack, refused};
 
 #[test]
-fn a_fresh_node_is_ready_and_stays_untouched() -> Result<()> {
+fn status_of_a_new_node_is_ready_and_changes_nothing() -> Result<()> {
     let node = Node::new()?;
     let cni = Cni::new(&node, Config::new("10.1.0.0/24"))?;
     cni.status()?;
-    ensure!(node.links()?.len() == 1, "STATUS made {:?}", node.links()?);
-    ensure!(!cni.store()?.exists(), "STATUS made the store");
+    ensure!(node.links()?.len() == 1, "STATUS created {:?}", node.links()?);
+    ensure!(!cni.store()?.exists(), "STATUS created the store");
     Ok(())
 }
 
 #[test]
-fn a_node_without_a_free_address_is_not_ready_until_one_is_released() -> Result<()> {
+fn status_is_not_ready_without_a_free_address() -> Result<()> {
     let node = Node::new()?;
     let cni = Cni::new(&node, Config::new("10.1.0.0/30"))?;
     let pod = node.pod("a")?;
@@ -26,20 +26,20 @@ fn a_node_without_a_free_address_is_not_ready_until_one_is_released() -> Result<
 }
 
 #[test]
-fn every_set_of_ranges_needs_a_free_address() -> Result<()> {
+fn status_is_not_ready_unless_every_range_set_has_a_free_address() -> Result<()> {
     let node = Node::new()?;
     let cni = Cni::new(&node, Config::dual_stack("10.1.0.0/24", "fd00:1::/126"))?;
     for name in ["a", "b"] {
         cni.add(&node.pod(name)?)?;
     }
-    // fd00:1::/126 has ::2 and ::3 to give.
+    // fd00:1::/126 has ::2 and ::3 for pods.
     let error = refused(cni.status(), 50)?;
     ensure!(error.to_string().contains("fd00:1::"), "the range is not named: {error}");
     Ok(())
 }
 
 #[test]
-fn a_bridge_on_another_subnet_is_not_ready() -> Result<()> {
+fn status_is_not_ready_with_a_bridge_on_another_subnet() -> Result<()> {
     let node = Node::new()?;
     node.sh("ip link add weir0 type bridge")?;
     node.sh("ip addr add 10.7.0.1/24 dev weir0")?;
@@ -50,7 +50,7 @@ fn a_bridge_on_another_subnet_is_not_ready() -> Result<()> {
 }
 
 #[test]
-fn a_name_that_is_taken_by_another_kind_of_interface_is_not_ready() -> Result<()> {
+fn status_is_not_ready_if_another_kind_of_interface_has_the_bridges_name() -> Result<()> {
     let node = Node::new()?;
     node.sh("ip link add weir0 type veth peer name other")?;
     let cni = Cni::new(&node, Config::new("10.1.0.0/24"))?;
@@ -60,8 +60,8 @@ fn a_name_that_is_taken_by_another_kind_of_interface_is_not_ready() -> Result<()
 }
 
 #[test]
-fn a_node_that_the_agent_has_not_prepared_waits_for_it() -> Result<()> {
-    // After a reboot the configuration is still there, what the agent keeps in memory is not.
+fn status_and_add_wait_for_the_agent_after_a_reboot() -> Result<()> {
+    // After a reboot the configuration still exists, but not the agent's run directory.
     let node = Node::new()?;
     node.add_uplink(1500)?;
     let cni = Cni::new(&node, Config::new("10.1.0.0/24").with("waitForAgent", true))?;
@@ -70,7 +70,7 @@ fn a_node_that_the_agent_has_not_prepared_waits_for_it() -> Result<()> {
     ensure!(error.to_string().contains("weir-agent"), "{error}");
     let error = refused(cni.add(&pod), 11)?;
     ensure!(error.to_string().contains("subnet.env"), "{error}");
-    cni.nothing_left()?;
+    cni.ensure_nothing_left()?;
     let run_dir = node.dir().join("runDir");
     std::fs::create_dir_all(&run_dir)?;
     std::fs::write(run_dir.join("subnet.env"), "WEIR_MTU=1450\n")?;

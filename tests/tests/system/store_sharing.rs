@@ -1,4 +1,4 @@
-//! One store for this plugin and the reference host-local: either can take over from the other.
+//! A store shared with the reference plugin host-local: either can take over from the other.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -24,8 +24,8 @@ fn both(subnet: &str) -> Result<(Node, Cni, Cni)> {
 }
 
 fn allocate(cni: &Cni, pod: &Pod) -> Result<IpAddr> {
-    let answer = cni.call("ADD").pod(pod).run()?.document()?;
-    let address = answer["ips"][0]["address"].as_str().context("no address")?;
+    let result = cni.call("ADD").pod(pod).run()?.document()?;
+    let address = result["ips"][0]["address"].as_str().context("no address")?;
     Ok(address.parse::<IpNetwork>()?.ip())
 }
 
@@ -34,7 +34,7 @@ fn pods(node: &Node, count: usize) -> Result<Vec<Pod>> {
 }
 
 #[test]
-fn alternate_allocations_never_collide() -> Result<()> {
+fn alternating_allocations_never_collide() -> Result<()> {
     let (node, weir, reference) = both("10.1.0.0/28")?;
     let pods = pods(&node, 14)?;
     let given: Vec<IpAddr> = pods[..13]
@@ -49,7 +49,7 @@ fn alternate_allocations_never_collide() -> Result<()> {
 }
 
 #[test]
-fn allocations_at_once_never_collide() -> Result<()> {
+fn concurrent_allocations_never_collide() -> Result<()> {
     let (node, weir, reference) = both("10.1.0.0/24")?;
     let pods = pods(&node, 24)?;
     let given: Vec<IpAddr> = thread::scope(|scope| {
@@ -65,7 +65,7 @@ fn allocations_at_once_never_collide() -> Result<()> {
 }
 
 #[test]
-fn each_releases_what_the_other_has_reserved() -> Result<()> {
+fn each_plugin_releases_reservations_of_the_other() -> Result<()> {
     let (node, weir, reference) = both("10.1.0.0/28")?;
     let pods = pods(&node, 2)?;
     allocate(&weir, &pods[0])?;
@@ -73,14 +73,14 @@ fn each_releases_what_the_other_has_reserved() -> Result<()> {
     reference.del(&pods[0])?;
     ensure!(weir.reservations()?.len() == 1, "the reference did not release ours");
     weir.del(&pods[1])?;
-    ensure!(weir.reservations()?.is_empty(), "we did not release the reference's");
-    // What is not a reservation is for DEL of this plugin to remove.
+    ensure!(weir.reservations()?.is_empty(), "we did not release the reservation of the reference");
+    // Only DEL of this plugin removes the interface and the record.
     weir.del(&pods[0])?;
-    weir.nothing_left()
+    weir.ensure_nothing_left()
 }
 
 #[test]
-fn both_write_the_same_files() -> Result<()> {
+fn both_plugins_write_the_same_files() -> Result<()> {
     let mut contents = Vec::new();
     for take_reference in [false, true] {
         let (node, weir, reference) = both("10.1.0.0/28")?;
@@ -96,7 +96,7 @@ fn both_write_the_same_files() -> Result<()> {
 
 #[test]
 fn reservations_of_the_reference_survive_the_first_add_of_this_plugin() -> Result<()> {
-    // A node that changes its plugin has no boot ID in its store.
+    // The store of the reference has no boot ID.
     let (node, weir, reference) = both("10.1.0.0/28")?;
     let pods = pods(&node, 2)?;
     let theirs = allocate(&reference, &pods[0])?;

@@ -1,4 +1,4 @@
-//! Packets: pods reach each other, the node and themselves, from the instant ADD returns.
+//! Traffic: pods reach each other, the node and themselves as soon as ADD returns.
 
 use std::net::IpAddr;
 
@@ -60,14 +60,14 @@ fn pods_and_their_node_talk_to_each_other() -> Result<()> {
 
 #[test]
 fn ipv6_is_usable_the_instant_add_returns() -> Result<()> {
-    // Duplicate address detection takes a second or more: none of ten pods may show a trace of it,
-    // the first of them on a bridge that has just been made.
+    // Duplicate address detection takes a second or more. No pod may have to wait for it, not even
+    // the first one, on a new bridge.
     let node = Node::new()?;
     let cni = Cni::new(&node, Config::new("fd00:1::/64"))?;
     let pods = (0..10).map(|i| node.pod(&format!("p{i}"))).collect::<Result<Vec<_>>>()?;
     for pod in &pods {
         let address = cni.add(pod)?.ipv6()?;
-        // Binding to a tentative address is refused by the kernel.
+        // The kernel refuses to bind to a tentative address.
         tcp_echo(&node, pod, address, b"at once")
             .with_context(|| format!("{:?}", pod.link("eth0")))?;
         tcp_echo(pod, &node, "fd00:1::1".parse()?, b"and back")?;
@@ -76,10 +76,10 @@ fn ipv6_is_usable_the_instant_add_returns() -> Result<()> {
 }
 
 #[test]
-fn a_pod_reaches_the_world_behind_its_node() -> Result<()> {
+fn a_pod_reaches_machines_outside_of_its_node() -> Result<()> {
     let Pair { node, a, .. } = two_pods(Config::dual_stack("10.1.0.0/24", "fd00:1::/64"))?;
-    let world = node.pod("world")?;
-    let netns = world.netns().display().to_string();
+    let machine = node.pod("machine")?;
+    let netns = machine.netns().display().to_string();
     node.sh(&format!("ip link add up0 type veth peer name eth0 netns {netns}"))?;
     for line in [
         "ip addr add 192.0.2.1/24 dev up0",
@@ -95,16 +95,16 @@ fn a_pod_reaches_the_world_behind_its_node() -> Result<()> {
         "ip route add default via 192.0.2.1",
         "ip -6 route add default via fd00:2::1",
     ] {
-        world.sh(line)?;
+        machine.sh(line)?;
     }
     for (pod, outside) in a.1.iter().zip(["192.0.2.9", "fd00:2::9"]) {
-        tcp_echo(&a.0, &world, outside.parse()?, b"out")?;
-        tcp_echo(&world, &a.0, *pod, b"in")?;
+        tcp_echo(&a.0, &machine, outside.parse()?, b"out")?;
+        tcp_echo(&machine, &a.0, *pod, b"in")?;
     }
     Ok(())
 }
 
-/// Whether two stations behind the same pod, which may only talk by way of the bridge, can.
+/// Whether two stations behind the same pod reach each other. Their only path is the bridge.
 fn reflects(config: Config) -> Result<bool> {
     let node = Node::new()?;
     let pod = node.pod("a")?;
@@ -125,33 +125,33 @@ fn reflects(config: Config) -> Result<bool> {
 }
 
 #[test]
-fn a_frame_may_leave_through_the_port_it_came_in_only_in_hairpin_mode() -> Result<()> {
-    // That is the way of a pod that reaches itself through a Service.
+fn a_frame_leaves_through_its_ingress_port_only_in_hairpin_mode() -> Result<()> {
+    // A pod that reaches itself through a Service needs this.
     ensure!(reflects(Config::new("10.1.0.0/24"))?, "hairpin mode does not work");
     let without = Config::new("10.1.0.0/24").with("hairpinMode", false);
-    ensure!(!reflects(without)?, "the test cannot tell");
+    ensure!(!reflects(without)?, "frames are reflected without hairpin mode");
     Ok(())
 }
 
 #[test]
-fn a_pod_cannot_take_the_place_of_another() -> Result<()> {
+fn a_pod_cannot_take_over_the_mac_address_of_another() -> Result<()> {
     let node = Node::new()?;
     let cni = Cni::new(&node, Config::new("10.1.0.0/24"))?;
     let (victim, thief) = (node.pod("victim")?, node.pod("thief")?);
     let added = cni.add(&victim)?;
     cni.add(&thief)?;
     let mac = victim.link("eth0")?.mac.context("no MAC")?;
-    let place = || -> Result<Vec<FdbEntry>> {
+    let fdb_entries = || -> Result<Vec<FdbEntry>> {
         let mut entries = node.fdb()?;
         entries.retain(|entry| entry.mac == mac && entry.master.is_some());
         Ok(entries)
     };
-    let before = place()?;
+    let before = fdb_entries()?;
     ensure!(before.len() == 1 && before[0].port == added.host()?.name, "{before:?}");
-    // The thief speaks with the victim's hardware address; nobody has to answer.
+    // The thief sends from the victim's MAC address. A reply is not needed.
     thief.sh(&format!("ip link set eth0 address {mac}"))?;
     thief.command("ping")?.args(["-c", "1", "-w", "1", "10.1.0.1"]).finish()?;
-    ensure!(place()? == before, "before {before:?}, after {:?}", place()?);
+    ensure!(fdb_entries()? == before, "before {before:?}, after {:?}", fdb_entries()?);
     ping(&node, added.address()?)
 }
 

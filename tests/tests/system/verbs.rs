@@ -21,7 +21,7 @@ fn add_and_del_work_in_every_version() -> Result<()> {
         let added = cni.add(&pod)?;
         ensure!(added.cni_version == version, "{version}: {:?}", added.raw);
         cni.del(&pod)?;
-        cni.nothing_left()?;
+        cni.ensure_nothing_left()?;
     }
     Ok(())
 }
@@ -33,7 +33,7 @@ fn del_takes_the_previous_result_of_every_version() -> Result<()> {
         let pod = node.pod("a")?;
         let added = cni.add(&pod)?;
         cni.reconfigured(|config| config.with("prevResult", added.raw)).del(&pod)?;
-        cni.nothing_left()?;
+        cni.ensure_nothing_left()?;
     }
     Ok(())
 }
@@ -68,7 +68,7 @@ fn gc_and_status_are_refused_in_versions_without_them() -> Result<()> {
         cni.add(&pod)?;
         refused(cni.gc(&[]), 1)?;
         refused(cni.status(), 1)?;
-        ensure!(cni.reservations()?.len() == 1, "GC of version {version} did something");
+        ensure!(cni.reservations()?.len() == 1, "GC of version {version} removed something");
     }
     Ok(())
 }
@@ -80,11 +80,11 @@ fn gc_and_status_work_in_the_version_that_has_them() -> Result<()> {
     cni.add(&pod)?;
     cni.status()?;
     cni.gc(&[])?;
-    cni.nothing_left()
+    cni.ensure_nothing_left()
 }
 
 #[test]
-fn a_version_that_is_not_known_is_refused_by_every_verb() -> Result<()> {
+fn every_verb_refuses_an_unknown_version() -> Result<()> {
     let node = Node::new()?;
     let pod = node.pod("a")?;
     let known = Cni::new(&node, Config::new("10.1.0.0/24"))?;
@@ -98,35 +98,35 @@ fn a_version_that_is_not_known_is_refused_by_every_verb() -> Result<()> {
             refused(cni.call(verb).pod(&pod).run()?.document(), 1)?;
         }
     }
-    known.nothing_left()
+    known.ensure_nothing_left()
 }
 
 #[test]
-fn version_answers_in_the_version_it_is_asked_in() -> Result<()> {
+fn version_replies_in_the_requested_version() -> Result<()> {
     for version in VERSIONS {
         let (_node, cni) = in_version(version)?;
-        let answer = cni.version()?;
-        ensure!(answer["cniVersion"] == version, "{answer}");
+        let document = cni.version()?;
+        ensure!(document["cniVersion"] == version, "{document}");
         let mut supported: Vec<Value> =
-            serde_json::from_value(answer["supportedVersions"].clone())?;
+            serde_json::from_value(document["supportedVersions"].clone())?;
         supported.sort_by_key(|version| version.to_string());
-        ensure!(json!(supported) == json!(VERSIONS), "{answer}");
+        ensure!(json!(supported) == json!(VERSIONS), "{document}");
     }
     Ok(())
 }
 
 #[test]
-fn version_answers_in_the_newest_when_asked_in_an_unknown_one() -> Result<()> {
+fn version_replies_in_the_newest_version_to_an_unknown_one() -> Result<()> {
     for version in ["0.2.0", "9.0.0", "", "latest"] {
         let (_node, cni) = in_version(version)?;
-        let answer = cni.version()?;
-        ensure!(answer["cniVersion"] == "1.1.0", "{version:?}: {answer}");
+        let document = cni.version()?;
+        ensure!(document["cniVersion"] == "1.1.0", "{version:?}: {document}");
     }
     Ok(())
 }
 
 #[test]
-fn version_needs_no_more_than_its_name() -> Result<()> {
+fn version_needs_only_the_command_and_the_version() -> Result<()> {
     let (_node, cni) = in_version("1.0.0")?;
     let call = cni.call("VERSION").without("CNI_PATH").stdin(r#"{"cniVersion":"1.0.0"}"#);
     ensure!(call.run()?.document()?["cniVersion"] == "1.0.0");
@@ -134,7 +134,7 @@ fn version_needs_no_more_than_its_name() -> Result<()> {
 }
 
 #[test]
-fn an_error_is_told_in_the_version_of_the_configuration() -> Result<()> {
+fn an_error_has_the_version_of_the_configuration() -> Result<()> {
     for version in VERSIONS {
         let (node, cni) = in_version(version)?;
         let pod = node.pod("a")?;

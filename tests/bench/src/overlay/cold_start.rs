@@ -36,7 +36,7 @@ pub(crate) struct ColdStart {
 impl Fixture {
     pub(crate) fn new(count: u32) -> Result<Self> {
         let cluster = Cluster::new(1).network(NETWORK).stopped().build()?;
-        let manifests = cluster.world()?;
+        let manifests = cluster.manifests()?;
         for number in 0..count {
             manifests.put(&peer(number))?;
         }

@@ -10,7 +10,7 @@ use super::peers::peer;
 
 /// Adds a peer and removes it again, `samples` times.
 pub(crate) fn measure(fixture: &Fixture, samples: u32) -> Result<Vec<Duration>> {
-    let manifests = fixture.cluster.world()?;
+    let manifests = fixture.cluster.manifests()?;
     let mut notifications = NetlinkMonitor::of(fixture.cluster.node(1)?)?;
     let mut took = Vec::new();
     for sample in 0..samples {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde::Serialize;
-use weir_tests::lab::{Attached, Cluster, Stack};
+use weir_tests::lab::{AttachedPod, Cluster, Stack};
 
 use super::stream::{Processors, request_rate, throughput};
 use crate::baseline::{Baseline, Rules};
@@ -38,7 +38,7 @@ pub(crate) struct Compared {
 }
 
 struct Weir {
-    pods: Vec<Attached>,
+    pods: Vec<AttachedPod>,
     _cluster: Cluster,
 }
 
@@ -50,7 +50,7 @@ impl Weir {
         Ok(Self { pods, _cluster: cluster })
     }
 
-    fn ends(&self) -> Result<(&Attached, &Attached, IpAddr)> {
+    fn ends(&self) -> Result<(&AttachedPod, &AttachedPod, IpAddr)> {
         let [client, server] = &*self.pods else { anyhow::bail!("not two pods") };
         Ok((client, server, server.address()?))
     }

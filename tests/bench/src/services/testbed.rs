@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use weir_tests::lab::{Attached, Cluster, Namespaces, Pod, Stack, eventually};
+use weir_tests::lab::{AttachedPod, Cluster, Namespaces, Pod, Stack, eventually};
 
 use super::api_server::ApiServer;
 use super::contender::{Contender, Place};
@@ -35,7 +35,7 @@ pub(crate) struct Testbed {
 /// The pods and the cluster, which exist as long as the testbed.
 enum Resources {
     Baseline { _pods: Vec<Pod>, _cluster: Cluster },
-    Weir { _pods: Vec<Attached>, cluster: Cluster },
+    Weir { _pods: Vec<AttachedPod>, cluster: Cluster },
 }
 
 /// Builds testbeds.
@@ -140,7 +140,7 @@ impl TestbedBuilder {
         let [server, near, far] = &*pods else { anyhow::bail!("not three pods") };
         let address = server.address()?;
         let measured = Service::measured(address);
-        let manifests = cluster.world()?;
+        let manifests = cluster.manifests()?;
         let others: Vec<_> = (1..services).map(|number| Service::other(number, 1)).collect();
         for (number, others) in others.chunks(SERVICES_PER_FILE).enumerate() {
             let documents: Vec<_> = others.iter().map(Service::yaml).collect();
@@ -154,7 +154,7 @@ impl TestbedBuilder {
         }
         let listens = SocketAddr::new(address, TARGET_PORT);
         let target = if contender == Contender::Direct { listens } else { measured.target() };
-        let namespaces = |pod: &Attached| pod.namespaces().cloned();
+        let namespaces = |pod: &AttachedPod| pod.namespaces().cloned();
         Ok(Some(Testbed {
             contender,
             services,

@@ -7,7 +7,7 @@ use weir_tests::lab::{Cluster, Families};
 
 use crate::paint::Paint;
 
-/// Makes it and waits for its agents; prints a line for each node.
+/// Creates the cluster, waits for its agents and prints a line for each node.
 pub(crate) fn start(paint: Paint) -> Result<Cluster> {
     let started = Instant::now();
     let cluster = Cluster::new(2).pods(Families::Dual).services().build()?;
@@ -24,6 +24,6 @@ pub(crate) fn start(paint: Paint) -> Result<Cluster> {
         );
     }
     let took = started.elapsed().as_secs_f64() * 1e3;
-    println!("  {}", paint.faint(format!("made, started and ready in {took:.0} ms")));
+    println!("  {}", paint.faint(format!("created and ready in {took:.0} ms")));
     Ok(cluster)
 }

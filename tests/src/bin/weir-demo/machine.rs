@@ -1,4 +1,4 @@
-//! The machine that the demonstration runs on, which must not change by it.
+//! The machine that the demonstration runs on and must leave unchanged.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -6,20 +6,20 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
-/// What the machine had before.
+/// The machine's state before the demonstration.
 #[derive(Debug)]
 pub(crate) struct Machine {
     interfaces: BTreeSet<String>,
 }
 
 impl Machine {
-    pub(crate) fn look() -> Result<Self> {
+    pub(crate) fn observe() -> Result<Self> {
         Ok(Self { interfaces: interfaces()? })
     }
 
-    /// That neither an interface of ours, nor a mount in `dir`, nor `dir` itself is there.
-    pub(crate) fn ensure_untouched(&self, dir: &Path) -> Result<()> {
-        // Others may make interfaces at the same time: only ours have these names.
+    /// Checks that the demonstration has left no interface, no mount in `dir`, and no `dir`.
+    pub(crate) fn ensure_unchanged(&self, dir: &Path) -> Result<()> {
+        // Other programs may create interfaces at the same time, but not with these names.
         let ours = |name: &&String| name.starts_with("weir");
         let now = interfaces()?;
         let new: Vec<_> = now.difference(&self.interfaces).filter(ours).collect();

@@ -1,11 +1,13 @@
-//! A cluster of two nodes: agents that build its network, pods that use it, a Service between them,
-//! and a tunnel that is taken away and comes back.
+//! Shows a cluster of two nodes: agents that create its network, pods, a Service, and a tunnel that is
+//! deleted and repaired.
 
-#![expect(clippy::print_stdout, reason = "a demonstration is what it prints")]
+#![expect(clippy::print_stdout, reason = "the output is the demonstration")]
 
+mod addresses;
 mod cluster;
+mod commands;
+mod connectivity;
 mod machine;
-mod operator;
 mod overlay;
 mod paint;
 mod pods;
@@ -13,7 +15,6 @@ mod repair;
 mod service;
 mod tree;
 mod view;
-mod visit;
 
 use std::time::Instant;
 
@@ -32,26 +33,26 @@ const PODS: [(&str, &str, u8); 3] =
 ///
 /// Each node is a network namespace of its own with its own weir-agent, which reads Kubernetes'
 /// Nodes, Services and EndpointSlices from a directory. Pods are attached by the weir-cni plugin,
-/// called as a container runtime calls it. Everything shown is what the kernel and the plugin's files say. Nothing of it
-/// is left at the end. Needs root.
+/// which is called as a container runtime calls it. Everything shown is read from the kernel and from
+/// the plugin's files. The demonstration removes everything at the end. Needs root.
 #[derive(Debug, Parser)]
 #[command(name = "weir-demo")]
 #[command(after_help = "\
 Environment:
-  WEIR_BIN_DIR  where weir-agent, weir-cni and weir are [default: the workspace's released binaries]
-  NO_COLOR      no colours, even on a terminal")]
+  WEIR_BIN_DIR  directory of weir-agent, weir-cni and weir [default: the workspace's release build]
+  NO_COLOR      turns colours off, even on a terminal")]
 struct Options {}
 
 fn main() -> Result<()> {
     let Options {} = Options::parse();
     let (paint, started) = (Paint::for_stdout(), Instant::now());
-    let before = Machine::look()?;
+    let before = Machine::observe()?;
 
-    println!("{}", paint.title("Two nodes, each with an agent that reads Kubernetes' YAML"));
+    println!("{}", paint.title("Two nodes, each with an agent that reads Kubernetes manifests"));
     let cluster = cluster::start(paint)?;
     let dirs: Vec<_> = cluster.nodes().iter().map(|node| node.machine().dir().to_owned()).collect();
 
-    println!("\n{}", paint.title("Three pods, each attached by a call of weir-cni"));
+    println!("\n{}", paint.title("Three pods, each attached by weir-cni"));
     let mut pods = Vec::new();
     for (namespace, name, number) in PODS {
         let node = cluster.node(number)?;
@@ -60,52 +61,49 @@ fn main() -> Result<()> {
         pods.push(pod);
     }
 
-    println!("\n{}", paint.title("They reach each other, and a node reaches them"));
-    let failed = visit::everyone(cluster.node(1)?, &pods, paint)?;
+    println!("\n{}", paint.title("Pods reach each other, and a node reaches pods"));
+    let failed = connectivity::check_all(cluster.node(1)?, &pods, paint)?;
 
     println!("\n{}", paint.title("A Service, without kube-proxy"));
     service::show(&cluster, &pods, paint)?;
 
-    println!("\n{}", paint.title("What the operator's tool says of the first node"));
-    operator::show(cluster.node(1)?, &pods, paint)?;
+    println!("\n{}", paint.title("The weir command on the first node"));
+    commands::show(cluster.node(1)?, &pods, paint)?;
 
-    println!("\n{}", paint.title("The nodes, as the kernel and the plugin's files have them"));
+    println!("\n{}", paint.title("The nodes, as the kernel and the plugin's files show them"));
     for node in cluster.nodes() {
         for line in view::node(node, &pods, paint)?.lines() {
             println!("  {line}");
         }
         let rules = view::iptables_rules(node)?;
-        println!("  {}", paint.faint(format!("rules that iptables-save lists: {rules}")));
+        println!("  {}", paint.faint(format!("iptables rules: {rules}")));
     }
 
-    println!(
-        "\n{}",
-        paint.title("All rules of a node's firewall, however many Services there are")
-    );
+    println!("\n{}", paint.title("All nftables rules of a node, however many Services there are"));
     for line in view::nftables_rules(cluster.node(1)?)?.lines() {
         println!("  {line}");
     }
 
-    println!("\n{}", paint.title("Somebody deletes a tunnel"));
+    println!("\n{}", paint.title("A tunnel is deleted and repaired"));
     for line in repair::tunnel(cluster.node(1)?, cluster.node(2)?, &pods, paint)? {
         println!("  {line}");
     }
 
-    println!("\n{}", paint.title("And gone"));
+    println!("\n{}", paint.title("Clean-up"));
     for pod in pods {
         println!("  {}", pod.detach(paint)?);
     }
     for node in cluster.nodes() {
-        node.cni()?.nothing_left().with_context(|| format!("on {}", node.name()))?;
+        node.cni()?.ensure_nothing_left().with_context(|| format!("on {}", node.name()))?;
     }
-    println!("  no interface, reservation or record of a pod is left on the nodes");
+    println!("  nodes: no interface, reservation or record of a pod is left");
     drop(cluster);
     for dir in dirs {
-        before.ensure_untouched(&dir)?;
+        before.ensure_unchanged(&dir)?;
     }
-    println!("  no interface, mount or file is left on this machine");
+    println!("  this machine: no interface, mount or file is left");
 
-    println!("\n{}", paint.faint(format!("{:.1} s in all", started.elapsed().as_secs_f64())));
-    ensure!(failed == 0, "{failed} of the visits failed");
+    println!("\n{}", paint.faint(format!("{:.1} s in total", started.elapsed().as_secs_f64())));
+    ensure!(failed == 0, "{failed} connections failed");
     Ok(())
 }

@@ -1,11 +1,11 @@
-//! The tunnel of a node as a branch of its tree: the device, and what it has for each peer.
+//! A node's tunnel as a branch of its tree: the device, and its entries for each peer.
 
 use anyhow::{Context, Result};
 use weir_tests::lab::{Entries, Member, Observe};
 
+use crate::addresses::global_addresses;
 use crate::paint::Paint;
 use crate::tree::Tree;
-use crate::view::global_addresses;
 
 pub(crate) fn tunnel(node: &Member, paint: Paint) -> Result<Tree> {
     let link = node.link("weir.1")?;
@@ -24,8 +24,8 @@ pub(crate) fn tunnel(node: &Member, paint: Paint) -> Result<Tree> {
     for (address, mac) in neighbours {
         tree = tree.with(format!("neighbour  {} is {mac}", paint.name(address)));
     }
-    for (mac, far) in forwarding {
-        tree = tree.with(format!("forwarding {mac} is behind {}", paint.name(far)));
+    for (mac, vtep) in forwarding {
+        tree = tree.with(format!("forwarding {mac} is behind {}", paint.name(vtep)));
     }
     Ok(tree)
 }

@@ -1,17 +1,17 @@
-//! Colours and weights of the terminal, left out where nobody would see them.
+//! Colours and weights for a terminal, which are left out elsewhere.
 
 use std::env;
 use std::fmt::Display;
 use std::io::{IsTerminal, stdout};
 
-/// Whether to colour.
+/// Whether colours are on.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Paint {
     on: bool,
 }
 
 impl Paint {
-    /// Colours for a terminal whose user does not object, see <https://no-color.org>.
+    /// Colours for a terminal, unless `NO_COLOR` is set, see <https://no-color.org>.
     pub(crate) fn for_stdout() -> Self {
         let unwanted = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         Self { on: stdout().is_terminal() && !unwanted }
@@ -29,12 +29,12 @@ impl Paint {
         self.style("2", text)
     }
 
-    /// Something that worked.
+    /// A success.
     pub(crate) fn good(self, text: impl Display) -> String {
         format!("{} {text}", self.style("32", "✓"))
     }
 
-    /// Something that did not.
+    /// A failure.
     pub(crate) fn bad(self, text: impl Display) -> String {
         format!("{} {text}", self.style("31", "✗"))
     }

@@ -1,4 +1,4 @@
-//! The pods of the demonstration: sandboxes, attached as a runtime of Kubernetes does it.
+//! The pods of the demonstration: sandboxes, attached as a container runtime of Kubernetes does it.
 
 use std::time::{Duration, Instant};
 
@@ -23,7 +23,7 @@ pub(crate) struct DemoPod {
 }
 
 impl DemoPod {
-    /// Makes the sandbox and calls ADD.
+    /// Creates the sandbox and calls ADD.
     pub(crate) fn attach(cni: &Cni, node: &str, namespace: &str, name: &str) -> Result<Self> {
         let full_name = format!("{namespace}/{name}");
         let sandbox = cni.node().pod(name)?;
@@ -41,7 +41,7 @@ impl DemoPod {
         Ok(Self { full_name, sandbox, added, node, cni, arguments, took })
     }
 
-    /// Calls DEL and removes the sandbox; gives a line about it.
+    /// Calls DEL and removes the sandbox; returns a line to print.
     pub(crate) fn detach(self, paint: Paint) -> Result<String> {
         let Self { full_name, sandbox, added: _, node: _, cni, arguments, took: _ } = self;
         let started = Instant::now();
@@ -54,7 +54,7 @@ impl DemoPod {
         Ok(paint.good(format!("DEL  {name} {}", paint.faint(took))))
     }
 
-    /// A line about the ADD.
+    /// A line about ADD to print.
     pub(crate) fn summary(&self, paint: Paint) -> String {
         let name = paint.name(format!("{:NAME_WIDTH$}", self.full_name));
         let addresses: Vec<_> = self.added.ips.iter().map(|ip| ip.address.to_string()).collect();

@@ -1,4 +1,4 @@
-//! The tunnel is deleted while datagrams go through it.
+//! A tunnel is deleted while datagrams pass through it, and the agent repairs it.
 
 use std::time::Instant;
 
@@ -8,7 +8,7 @@ use weir_tests::lab::{Flow, Member, Observe, Stack, until};
 use crate::paint::Paint;
 use crate::pods::DemoPod;
 
-/// Deletes the tunnel of `node` and tells when it was back.
+/// Deletes the tunnel of `node`, and measures how long the repair takes.
 pub(crate) fn tunnel(
     node: &Member,
     peer: &Member,
@@ -25,19 +25,19 @@ pub(crate) fn tunnel(
     let started = Instant::now();
     until("the tunnel is back", || node.link("weir.1").map(drop))?;
     let device = started.elapsed();
-    until("the tunnel is back with its peers", || node.knows([peer.manifest()]))?;
+    until("the tunnel has its peers again", || node.check_peers([peer.manifest()]))?;
     let entries = started.elapsed();
     weir_tests::lab::ping(&from.sandbox, to.added.address()?)?;
     let tally = flow.stop()?;
     Ok(vec![
         format!("ip link del weir.1 on {}", paint.name(node.name())),
-        paint.good(format!("the device was back within {:.0} ms", device.as_secs_f64() * 1e3)),
+        paint.good(format!("device repaired after {:.0} ms", device.as_secs_f64() * 1e3)),
         paint.good(format!(
-            "with its route, neighbour and forwarding entry within {:.0} ms",
+            "route, neighbour and forwarding entry repaired after {:.0} ms",
             entries.as_secs_f64() * 1e3
         )),
         paint.faint(format!(
-            "{} of {} datagrams at 500 a second were lost",
+            "{} of {} datagrams lost, at 500 per second",
             tally.lost(),
             tally.sent
         )),

@@ -1,5 +1,5 @@
-//! A Service with backends on both nodes: who is reached by its cluster IP, from a pod and from a
-//! process of a node, and how soon one that is gone is asked no more.
+//! A Service with backends on both nodes: which backends a pod and a process of a node reach by its
+//! cluster IP, and how soon a removed backend gets no more connections.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -21,17 +21,17 @@ const PORT: u16 = 80;
 const TARGET: u16 = 8080;
 /// Connections from each client to each address.
 const CONNECTIONS: usize = 20;
-/// Connections in which nobody may answer who has been removed.
-const PROOF: usize = 50;
+/// Connections that a removed backend must not get.
+const CONNECTIONS_AFTER_REMOVAL: usize = 50;
 
-/// Shorter than the pause after which a lost SYN is sent again.
-const PATIENCE: Duration = Duration::from_millis(500);
+/// Shorter than the interval after which TCP retransmits a SYN.
+const TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Which backend answered how often.
-type Answers = BTreeMap<String, usize>;
+/// The number of connections of each backend.
+type Shares = BTreeMap<String, usize>;
 
-/// Writes a Service to the cluster's YAML, uses it, and takes a backend away. The client is a pod of
-/// the first node, the backends are the other pods.
+/// Writes a Service to the manifests, connects to it, and removes a backend. The client is a pod of the
+/// first node, the backends are the other pods.
 pub(crate) fn show(cluster: &Cluster, pods: &[DemoPod], paint: Paint) -> Result<()> {
     let (client, backends) = pods.split_first().context("no pods")?;
     let servers: Result<Vec<_>> =
@@ -39,72 +39,69 @@ pub(crate) fn show(cluster: &Cluster, pods: &[DemoPod], paint: Paint) -> Result<
     let _servers = servers?;
 
     let service = with_backends(backends);
-    let world = cluster.world()?;
-    world.put_service(&service.clone().without_endpoints())?;
-    for target in service.targets() {
+    let manifests = cluster.manifests()?;
+    manifests.put_service(&service.clone().without_endpoints())?;
+    for target in service.frontends() {
         let refusal = refusal(&client.sandbox, target)?;
-        println!("  {}", paint.good(format!("{target} has no endpoints: {refusal}")));
+        println!("  {}", paint.good(format!("{target} without endpoints: {refusal}")));
     }
     let written = Instant::now();
-    world.put_service(&service)?;
-    for target in service.targets() {
-        until("the Service answers", || ask_tcp(&client.sandbox, target).map(drop))?;
+    manifests.put_service(&service)?;
+    for target in service.frontends() {
+        until("the Service has backends", || ask_tcp(&client.sandbox, target).map(drop))?;
     }
     let took = milliseconds(written);
-    println!(
-        "  {}",
-        paint.good(format!("its EndpointSlices are written: it answers after {took}"))
-    );
+    println!("  {}", paint.good(format!("EndpointSlices written, first connection after {took}")));
 
-    for target in service.targets() {
-        let answers = answers(&client.sandbox, target)?;
-        println!("  {}", paint.good(line(&client.full_name, target, &answers, paint)));
+    for target in service.frontends() {
+        let shares = count_backends(&client.sandbox, target)?;
+        println!("  {}", paint.good(line(&client.full_name, target, &shares, paint)));
     }
     let node = cluster.node(1)?;
-    for target in service.targets() {
-        let answers = answers(node, target)?;
+    for target in service.frontends() {
+        let shares = count_backends(node, target)?;
         let name = format!("a process of {}", node.name());
-        println!("  {}", paint.good(line(&name, target, &answers, paint)));
+        println!("  {}", paint.good(line(&name, target, &shares, paint)));
     }
 
-    let (gone, left) = backends.split_last().context("no backend")?;
-    let removed = Instant::now();
-    world.put_service(&with_backends(left))?;
-    let target = *service.targets().first().context("a Service without an address")?;
-    until("the backend is asked no more", || {
-        for _ in 0..PROOF {
-            let who = ask_tcp(&client.sandbox, target)?;
-            ensure!(who.server != gone.full_name, "{} still answers", who.server);
+    let (removed, left) = backends.split_last().context("no backend")?;
+    let since = Instant::now();
+    manifests.put_service(&with_backends(left))?;
+    let target = *service.frontends().first().context("a Service without an address")?;
+    until("the removed backend gets no more connections", || {
+        for _ in 0..CONNECTIONS_AFTER_REMOVAL {
+            let reply = ask_tcp(&client.sandbox, target)?;
+            ensure!(reply.server != removed.full_name, "{} still replies", reply.server);
         }
         Ok(())
     })?;
-    let name = paint.name(&gone.full_name);
+    let name = paint.name(&removed.full_name);
     println!(
         "  {}",
         paint.good(format!(
-            "{name} taken out of the YAML: {PROOF} connections later, {}, it has got none",
-            milliseconds(removed)
+            "{name} removed from the manifest: none of the next {CONNECTIONS_AFTER_REMOVAL} connections reached it, {} later",
+            milliseconds(since)
         ))
     );
     Ok(())
 }
 
-/// An address and port of the Service, as `weir trace` takes it.
+/// The Service's frontend, as an argument of `weir trace`.
 pub(crate) fn frontend() -> String {
     let [ip, _] = IPS;
     format!("{}/tcp", SocketAddr::new(ip, PORT))
 }
 
-/// How a connection to a Service without endpoints ends, once it is known.
+/// Waits until connections to a Service without endpoints are refused, and describes one.
 fn refusal(client: &impl Stack, target: SocketAddr) -> Result<String> {
-    let connect = || client.run(|| Ok(TcpStream::connect_timeout(&target, PATIENCE).err()));
-    until("the Service is known", || {
-        let error = connect()?.context("it answers")?;
+    let connect = || client.run(|| Ok(TcpStream::connect_timeout(&target, TIMEOUT).err()));
+    until("the Service refuses connections", || {
+        let error = connect()?.context("it accepts connections")?;
         ensure!(error.kind() == ErrorKind::ConnectionRefused, "{error}");
         Ok(())
     })?;
     let started = Instant::now();
-    let error = connect()?.context("it answers")?;
+    let error = connect()?.context("it accepts connections")?;
     Ok(format!("{error}, after {:.1} ms", started.elapsed().as_secs_f64() * 1e3))
 }
 
@@ -116,21 +113,21 @@ fn with_backends(pods: &[DemoPod]) -> ServiceManifest {
     })
 }
 
-fn answers(client: &impl Stack, target: SocketAddr) -> Result<Answers> {
-    let mut answers = Answers::new();
+fn count_backends(client: &impl Stack, target: SocketAddr) -> Result<Shares> {
+    let mut shares = Shares::new();
     for _ in 0..CONNECTIONS {
-        *answers.entry(ask_tcp(client, target)?.server).or_default() += 1;
+        *shares.entry(ask_tcp(client, target)?.server).or_default() += 1;
     }
-    Ok(answers)
+    Ok(shares)
 }
 
-fn line(client: &str, target: SocketAddr, answers: &Answers, paint: Paint) -> String {
-    let shares: Vec<_> = answers.iter().map(|(name, count)| format!("{name} {count}")).collect();
+fn line(client: &str, target: SocketAddr, shares: &Shares, paint: Paint) -> String {
+    let shares: Vec<_> = shares.iter().map(|(name, count)| format!("{name} {count}")).collect();
     format!(
         "{} → {:18} {}",
         paint.name(format!("{client:NAME_WIDTH$}")),
         target.to_string(),
-        paint.faint(format!("answered by {}", shares.join(", "))),
+        paint.faint(format!("connections to {}", shares.join(", "))),
     )
 }
 

@@ -1,6 +1,6 @@
-//! A tree in a terminal.
+//! A tree for a terminal.
 
-/// A line and what hangs below it.
+/// A line with its branches.
 #[derive(Debug, Default)]
 pub(crate) struct Tree {
     label: String,

@@ -1,16 +1,15 @@
 //! A node as a tree: the bridge, its ports, the pods behind them, the tunnel, and the plugin's store.
 
-use std::net::IpAddr;
-
 use anyhow::{Context, Result};
-use weir_tests::lab::{Address, Cni, Link, Member, Observe, Stack};
+use weir_tests::lab::{Cni, Link, Member, Observe, Stack};
 
+use crate::addresses::global_addresses;
 use crate::overlay;
 use crate::paint::Paint;
 use crate::pods::DemoPod;
 use crate::tree::Tree;
 
-/// Everything about pods and peers that is on the node.
+/// A node with its pods and peers.
 pub(crate) fn node(node: &Member, pods: &[DemoPod], paint: Paint) -> Result<Tree> {
     let links = node.links()?;
     let mut tree = Tree::new(node.name());
@@ -22,7 +21,7 @@ pub(crate) fn node(node: &Member, pods: &[DemoPod], paint: Paint) -> Result<Tree
     Ok(tree.with(overlay::tunnel(node, paint)?).with(store(&node.cni()?, pods, paint)?))
 }
 
-/// How many rules `iptables-save` lists.
+/// The number of iptables rules.
 pub(crate) fn iptables_rules(node: &Member) -> Result<usize> {
     let mut rules = 0;
     for program in ["iptables-save", "ip6tables-save", "iptables-legacy-save"] {
@@ -32,7 +31,7 @@ pub(crate) fn iptables_rules(node: &Member) -> Result<usize> {
     Ok(rules)
 }
 
-/// Everything that `nft` lists.
+/// The nftables ruleset.
 pub(crate) fn nftables_rules(node: &Member) -> Result<String> {
     let listed = node.command("nft")?.args(["list", "ruleset"]).stdout()?;
     Ok(listed.replace('\t', "  "))
@@ -48,7 +47,7 @@ fn bridge_label(bridge: &Link, paint: Paint) -> String {
 }
 
 fn port(link: &Link, pods: &[DemoPod], paint: Paint) -> Result<Tree> {
-    let alias = link.alias.as_deref().unwrap_or("without a name");
+    let alias = link.alias.as_deref().unwrap_or("no alias");
     let hairpin = if link.info.port.hairpin { "hairpin" } else { "no hairpin" };
     let label = format!(
         "port {}  {}  {}",
@@ -63,7 +62,7 @@ fn port(link: &Link, pods: &[DemoPod], paint: Paint) -> Result<Tree> {
     Ok(tree)
 }
 
-/// The pod's own side.
+/// The pod's side of the veth pair.
 fn inside(pod: &DemoPod, paint: Paint) -> Result<Tree> {
     let link = pod.sandbox.link("eth0").with_context(|| pod.full_name.clone())?;
     let gateways = pod.added.ips.iter().filter_map(|ip| ip.gateway);
@@ -81,7 +80,7 @@ fn store(cni: &Cni, pods: &[DemoPod], paint: Paint) -> Result<Tree> {
     let mut tree = Tree::new(format!("store  {} reservations", reservations.len()));
     for (address, holder) in reservations {
         let pod = pods.iter().find(|pod| holder.starts_with(&pod.sandbox.container_id()));
-        let name = pod.map_or("nobody here", |pod| pod.full_name.as_str());
+        let name = pod.map_or("unknown", |pod| pod.full_name.as_str());
         let held = holder.replace("\r\n", " ");
         tree = tree.with(format!(
             "{:14} {}  {}",
@@ -91,11 +90,4 @@ fn store(cni: &Cni, pods: &[DemoPod], paint: Paint) -> Result<Tree> {
         ));
     }
     Ok(tree)
-}
-
-/// Without the addresses that the kernel gives to every interface by itself.
-pub(crate) fn global_addresses(addresses: &[Address]) -> Vec<String> {
-    let global = addresses.iter().filter(|address| address.scope == "global");
-    let shown = |ip: IpAddr, length: u8| format!("{ip}/{length}");
-    global.map(|address| shown(address.local, address.prefixlen)).collect()
 }

@@ -15,25 +15,25 @@ use rustix::process::{
     Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal, set_parent_process_death_signal,
 };
 
-use crate::lab::namespaces::Stack;
 use crate::lab::node::Node;
+use crate::lab::stack::Stack;
 use crate::lab::start::start;
 
-/// An agent that is told to end does so long before.
+/// Much longer than an agent takes to end.
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// A running agent. It is killed when this value goes, and when the test's process does.
+/// A running agent. It is killed when this value is dropped, and when the test's process ends.
 #[derive(Debug)]
 pub struct Agent {
     pid: u32,
     pidfd: OwnedFd,
-    /// Has started it, and stays to wait for its end: the kernel would take the end of the thread
-    /// that started it for the end of the test.
+    /// The thread that started the agent and waits for its end: the kernel takes the end of that
+    /// thread for the end of the parent.
     parent: Option<JoinHandle<Result<ExitStatus>>>,
 }
 
 impl Agent {
-    /// Starts `program` inside of `node`; what it prints is added to `log`.
+    /// Starts `program` inside of `node` and appends its output to `log`.
     pub(super) fn start(
         node: &Node,
         program: &Path,
@@ -57,7 +57,7 @@ impl Agent {
                 let mut child =
                     start(&mut command).with_context(|| format!("start {}", program.display()))?;
                 let pidfd = pidfd_open(Pid::from_child(&child), PidfdFlags::empty());
-                // Nobody listens any more only when the test has given up.
+                // Sending fails only when the test has given up.
                 let _ = started.send((child.id(), pidfd.context("pidfd_open")?));
                 child.wait().context("wait for the agent")
             })
@@ -74,14 +74,14 @@ impl Agent {
         self.pid
     }
 
-    /// Whether it still runs.
+    /// Whether it is still running.
     ///
     /// # Errors
     /// Never in practice.
     pub fn is_running(&self) -> Result<bool> {
-        let at_once = Timespec::default();
-        let mut ends = [PollFd::new(&self.pidfd, PollFlags::IN)];
-        Ok(poll(&mut ends, Some(&at_once)).context("poll")? == 0)
+        let zero = Timespec::default();
+        let mut end = [PollFd::new(&self.pidfd, PollFlags::IN)];
+        Ok(poll(&mut end, Some(&zero)).context("poll")? == 0)
     }
 
     /// Sends a signal.
@@ -95,13 +95,13 @@ impl Agent {
     /// Sends `signal` and waits for its end.
     ///
     /// # Errors
-    /// When it had ended before, or does not end.
+    /// When it had ended before, or does not end within the deadline.
     pub fn end(mut self, signal: Signal) -> Result<ExitStatus> {
         self.signal(signal)?;
         let limit = Timespec::try_from(DEADLINE).context("a deadline too far away")?;
         let mut ends = [PollFd::new(&self.pidfd, PollFlags::IN)];
-        ensure!(poll(&mut ends, Some(&limit))? > 0, "the agent goes on after {signal:?}");
-        join(self.parent.take().context("it was ended before")?)
+        ensure!(poll(&mut ends, Some(&limit))? > 0, "the agent did not end after {signal:?}");
+        join(self.parent.take().context("it has ended already")?)
     }
 }
 

@@ -1,32 +1,41 @@
-//! Making a cluster.
+//! Configuring and creating a cluster.
 
 use anyhow::Result;
 
-use super::Cluster;
 use super::manifest::NodeManifest;
+use super::manifest_dir::ManifestDir;
 use super::member::Member;
+use super::running::Cluster;
 use super::settings::{Families, Mode, NETWORK, Settings};
 use super::underlay::{Segment, Underlay};
-use super::world::World;
 use crate::lab::node::Node;
 
 /// Hosts' addresses on the underlay begin after this.
 const HOSTS: u8 = 10;
 
-/// A cluster to be made. What a test does not mention is: IPv4 pods in a tunnel over IPv4, one
-/// subnet, one world for all.
+/// Creates a cluster. Defaults: IPv4 pods in a tunnel over IPv4, one subnet, one directory of
+/// manifests for all agents.
 #[derive(Clone, Debug)]
 pub struct Builder {
     size: u8,
     settings: Settings,
     underlay: Option<Families>,
-    away: Vec<u8>,
-    own_worlds: bool,
+    routed: Vec<u8>,
+    separate_manifests: bool,
     stopped: bool,
 }
 
+impl Cluster {
+    /// Configures a cluster of `size` nodes.
+    #[expect(clippy::new_ret_no_self, reason = "`Cluster::new(3).test(…)` reads as it is meant")]
+    #[must_use]
+    pub fn new(size: u8) -> Builder {
+        Builder::new(size)
+    }
+}
+
 impl Builder {
-    pub(super) fn new(size: u8) -> Self {
+    fn new(size: u8) -> Self {
         let settings = Settings {
             mode: Mode::Vxlan,
             pods: Families::V4,
@@ -36,10 +45,17 @@ impl Builder {
             log_level: "debug".to_owned(),
             flags: Vec::new(),
         };
-        Self { size, settings, underlay: None, away: Vec::new(), own_worlds: false, stopped: false }
+        Self {
+            size,
+            settings,
+            underlay: None,
+            routed: Vec::new(),
+            separate_manifests: false,
+            stopped: false,
+        }
     }
 
-    /// How packets get to other nodes.
+    /// How packets reach other nodes.
     #[must_use]
     pub fn mode(mut self, mode: Mode) -> Self {
         self.settings.mode = mode;
@@ -53,8 +69,8 @@ impl Builder {
         self
     }
 
-    /// The families of nodes' addresses. Else it is IPv4, and those of the pods where there may be
-    /// no tunnel.
+    /// The families of nodes' addresses. The default is IPv4 with a tunnel, and the families of the
+    /// pods otherwise.
     #[must_use]
     pub fn underlay(mut self, families: Families) -> Self {
         self.underlay = Some(families);
@@ -68,107 +84,109 @@ impl Builder {
         self
     }
 
-    /// The network that all IPv4 pods of the cluster are in.
+    /// The network of all IPv4 pods of the cluster.
     #[must_use]
     pub fn network(mut self, network: &str) -> Self {
         network.clone_into(&mut self.settings.network);
         self
     }
 
-    /// This node is on another subnet, behind a router.
+    /// Puts this node on another subnet, behind a router.
     #[must_use]
     pub fn behind_router(mut self, number: u8) -> Self {
-        self.away.push(number);
+        self.routed.push(number);
         self
     }
 
-    /// Each agent has a directory of manifests for itself, so that they can be told different
-    /// things at different times.
+    /// Gives each agent its own directory of manifests, so that agents can see different states of
+    /// the cluster.
     #[must_use]
-    pub fn own_worlds(mut self) -> Self {
-        self.own_worlds = true;
+    pub fn separate_manifests(mut self) -> Self {
+        self.separate_manifests = true;
         self
     }
 
-    /// One more flag for all agents.
+    /// Adds a flag for all agents.
     #[must_use]
     pub fn flag(mut self, flag: &str) -> Self {
         self.settings.flags.push(flag.to_owned());
         self
     }
 
-    /// What the agents log, which else is much: a test that fails shows it.
+    /// The agents' log level; the default is `debug`, because a failing test shows the logs.
     #[must_use]
     pub fn log_level(mut self, level: &str) -> Self {
         level.clone_into(&mut self.settings.log_level);
         self
     }
 
-    /// The agents serve Services.
+    /// Lets the agents serve Services.
     #[must_use]
     pub fn services(self) -> Self {
         self.flag("--services=true")
     }
 
-    /// What is repaired is repaired because the kernel told of it: the timer is not what helps.
+    /// Turns the periodic resync off, so that agents repair only what the kernel notifies them of.
     #[must_use]
     pub fn without_timer(self) -> Self {
         self.flag("--resync-seconds=3600")
     }
 
-    /// No agent is started.
+    /// Starts no agent.
     #[must_use]
     pub fn stopped(mut self) -> Self {
         self.stopped = true;
         self
     }
 
-    /// Makes the cluster and waits until it has settled, then runs a test on it. If anything
-    /// fails, what the agents wrote is shown.
+    /// Creates the cluster, waits until it is ready and runs a test on it. A failure shows the
+    /// agents' logs.
     ///
     /// # Errors
-    /// What `body` returns, or that the cluster could not be made or did not settle.
+    /// What `body` returns, or that the cluster could not be created or did not become ready.
     pub fn test(self, body: impl FnOnce(&Cluster) -> Result<()>) -> Result<()> {
         let stopped = self.stopped;
-        let cluster = self.make()?;
-        let tried = if stopped { Ok(()) } else { start(&cluster) }.and_then(|()| body(&cluster));
-        if tried.is_err() {
+        let cluster = self.create()?;
+        let result = if stopped { Ok(()) } else { start(&cluster) }.and_then(|()| body(&cluster));
+        if result.is_err() {
             eprintln!("{}", cluster.logs());
         }
-        tried
+        result
     }
 
-    /// Makes the cluster, for those who are no test.
+    /// Creates the cluster without running a test, for programs such as the demonstration.
     ///
     /// # Errors
-    /// When it could not be made or did not settle.
+    /// When it could not be created or did not become ready.
     pub fn build(self) -> Result<Cluster> {
         let stopped = self.stopped;
-        let cluster = self.make()?;
+        let cluster = self.create()?;
         if !stopped && let Err(error) = start(&cluster) {
             return Err(error.context(cluster.logs()));
         }
         Ok(cluster)
     }
 
-    fn make(mut self) -> Result<Cluster> {
+    fn create(mut self) -> Result<Cluster> {
         self.settings.underlay = self.underlay.unwrap_or(match self.settings.mode {
             Mode::Vxlan => Families::V4,
             Mode::HostGw | Mode::DirectRouting => self.settings.pods,
         });
         let underlay = Underlay::new(self.settings.underlay, self.settings.mtu)?;
-        for segment in 0..=u8::from(!self.away.is_empty()) {
+        for segment in 0..=u8::from(!self.routed.is_empty()) {
             underlay.add_segment(segment)?;
         }
-        let mut cluster = Cluster { members: Vec::new(), worlds: Vec::new(), underlay };
-        let worlds = if self.own_worlds { self.size } else { 1 };
-        for number in 1..=worlds {
-            cluster.worlds.push(World::new(cluster.underlay.dir(), &format!("world{number}"))?);
+        let mut cluster = Cluster { members: Vec::new(), manifest_dirs: Vec::new(), underlay };
+        let count = if self.separate_manifests { self.size } else { 1 };
+        for number in 1..=count {
+            cluster
+                .manifest_dirs
+                .push(ManifestDir::new(cluster.underlay.dir(), &format!("manifests{number}"))?);
         }
         for number in 1..=self.size {
             let member = self.member(&cluster, number)?;
-            for world in &cluster.worlds {
-                world.put(member.manifest())?;
+            for manifests in &cluster.manifest_dirs {
+                manifests.put(member.manifest())?;
             }
             cluster.members.push(member);
         }
@@ -177,15 +195,16 @@ impl Builder {
 
     fn member(&self, cluster: &Cluster, number: u8) -> Result<Member> {
         let node = Node::new()?;
-        let segment = Segment::from(self.away.contains(&number));
+        let segment = Segment::from(self.routed.contains(&number));
         let addresses = cluster.underlay.plug(&node, segment, HOSTS + number)?;
         let manifest = NodeManifest::new(&format!("node{number}"))
             .created(&format!("2026-01-01T00:{number:02}:00Z"))
             .pod_cidrs(&self.settings.pod_cidrs(number))
             .internal_ips(&addresses);
-        let index = if self.own_worlds { usize::from(number) - 1 } else { 0 };
-        let world = cluster.worlds.get(index).map_or(cluster.underlay.dir(), World::dir);
-        Member::new(node, number, manifest, &self.settings, world)
+        let index = if self.separate_manifests { usize::from(number) - 1 } else { 0 };
+        let manifests =
+            cluster.manifest_dirs.get(index).map_or(cluster.underlay.dir(), ManifestDir::dir);
+        Member::new(node, number, manifest, &self.settings, manifests)
     }
 }
 
@@ -193,5 +212,5 @@ fn start(cluster: &Cluster) -> Result<()> {
     for member in cluster.nodes() {
         member.start_agent()?;
     }
-    cluster.settled()
+    cluster.wait_until_ready()
 }

@@ -1,5 +1,5 @@
-//! What a node has for the others: routes, neighbours and forwarding entries, as they are and as
-//! they should be.
+//! A node's routes, neighbours and forwarding entries for its peers, as they are and as they should
+//! be.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -9,38 +9,38 @@ use ipnetwork::IpNetwork;
 
 use super::manifest::NodeManifest;
 use super::settings::Mode;
-use crate::lab::namespaces::Stack;
 use crate::lab::observe::Observe;
+use crate::lab::stack::Stack;
 
-/// The tunnel's device.
+/// The tunnel device.
 pub(super) const TUNNEL: &str = "weir.1";
-/// The number that marks the agent's routes.
+/// The protocol number of the agent's routes.
 const PROTOCOL: &str = "87";
 
 /// How a subnet is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
+pub enum PeerRoute {
     /// By a route to the other node's address.
     Direct,
     /// By a route, a neighbour and a forwarding entry of the tunnel.
     Tunnel,
-    /// Not at all: only a direct way is allowed, and there is none.
+    /// Not at all: only direct routes are allowed, and the node is on another subnet.
     None,
 }
 
-/// The entries of a node for its peers, comparable.
+/// The entries of a node for its peers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Entries {
     /// Subnet, next hop, device.
     pub routes: BTreeSet<(String, IpAddr, String)>,
-    /// Of the tunnel: next hop and its hardware address.
+    /// Of the tunnel: next hop and its MAC address.
     pub neighbours: BTreeMap<IpAddr, String>,
-    /// Of the tunnel: hardware address and the node that it is behind.
+    /// Of the tunnel: MAC address and the address of the node that has it.
     pub forwarding: BTreeSet<(String, IpAddr)>,
 }
 
 impl Entries {
-    /// What the kernel has.
+    /// The entries that the kernel has.
     ///
     /// # Errors
     /// When iproute2 fails.
@@ -67,11 +67,11 @@ impl Entries {
         Ok(entries)
     }
 
-    /// What a node at `here` must have for `peers`; `macs` has the hardware address of each peer's
-    /// end of the tunnel by the peer's name.
-    pub(super) fn wanted(
+    /// The entries that a node with the addresses `own` must have for `peers`; `macs` has the MAC
+    /// address of each peer's tunnel device by the peer's name.
+    pub(super) fn expected(
         mode: Mode,
-        here: &[IpAddr],
+        own: &[IpAddr],
         peers: &[&NodeManifest],
         macs: &BTreeMap<String, String>,
     ) -> Result<Self> {
@@ -80,26 +80,26 @@ impl Entries {
             for subnet in peer.subnets() {
                 let network: IpNetwork = subnet.parse().context("a subnet of a manifest")?;
                 let via = network.network();
-                match way(mode, here, peer, via.is_ipv4()) {
-                    (Way::Direct, hop) => {
+                match choose_route(mode, own, peer, via.is_ipv4()) {
+                    (PeerRoute::Direct, hop) => {
                         entries.routes.insert((subnet.clone(), hop, "uplink".to_owned()));
                     }
-                    (Way::Tunnel, hop) => {
+                    (PeerRoute::Tunnel, hop) => {
                         let mac = macs.get(peer.name()).cloned().unwrap_or_default();
-                        let via = tunnel_hop(via, &mac);
+                        let via = tunnel_next_hop(via, &mac);
                         entries.routes.insert((subnet.clone(), via, TUNNEL.to_owned()));
                         entries.neighbours.insert(via, mac.clone());
                         entries.forwarding.insert((mac, hop));
                     }
-                    (Way::None, _) => {}
+                    (PeerRoute::None, _) => {}
                 }
             }
         }
         Ok(entries)
     }
 
-    /// What one of two lacks, in words; nothing if they are the same.
-    pub(super) fn difference(&self, wanted: &Self) -> Vec<String> {
+    /// The entries that are missing or unwanted, a line each; empty if both are equal.
+    pub(super) fn difference(&self, expected: &Self) -> Vec<String> {
         let lines = |entries: &Self| -> BTreeSet<String> {
             let Self { routes, neighbours, forwarding } = entries;
             let routes = routes.iter().map(|(to, via, dev)| format!("{to} via {via} dev {dev}"));
@@ -107,14 +107,14 @@ impl Entries {
             let forwarding = forwarding.iter().map(|(mac, to)| format!("{mac} is behind {to}"));
             routes.chain(neighbours).chain(forwarding).collect()
         };
-        let (have, want) = (lines(self), lines(wanted));
+        let (have, want) = (lines(self), lines(expected));
         let missing = want.difference(&have).map(|line| format!("missing: {line}"));
         let extra = have.difference(&want).map(|line| format!("unwanted: {line}"));
         missing.chain(extra).collect()
     }
 
-    /// The hardware addresses by the peers' names, for peers that have no kernel to ask: any will
-    /// do, if it is the same everywhere.
+    /// The MAC address of a peer in these entries. A peer without a kernel may have any, as long as
+    /// all entries have the same.
     pub(super) fn mac_of(&self, peer: &NodeManifest) -> Option<String> {
         let is_to_peer = |to: &String| peer.subnets().contains(to);
         let mut routes = self.routes.iter().filter(|(to, ..)| is_to_peer(to));
@@ -122,10 +122,10 @@ impl Entries {
     }
 }
 
-/// The next hop of a route through the tunnel to the subnet that begins at `network`: IPv6 takes
-/// the link-local address of the hardware address, IPv4 the subnet's own address.
+/// The next hop of a route through the tunnel to the subnet that begins at `network`: for IPv6 the
+/// link-local address made of the MAC address, for IPv4 the subnet's own address.
 #[must_use]
-pub fn tunnel_hop(network: IpAddr, mac: &str) -> IpAddr {
+pub fn tunnel_next_hop(network: IpAddr, mac: &str) -> IpAddr {
     let octets: Vec<u8> =
         mac.split(':').filter_map(|octet| u8::from_str_radix(octet, 16).ok()).collect();
     match (network, octets.as_slice()) {
@@ -136,21 +136,26 @@ pub fn tunnel_hop(network: IpAddr, mac: &str) -> IpAddr {
     }
 }
 
-/// How a peer's pods of one family are reached, and over which of its addresses.
-fn way(mode: Mode, here: &[IpAddr], peer: &NodeManifest, ipv4: bool) -> (Way, IpAddr) {
-    let on_link = |address: &&IpAddr| here.iter().any(|own| same_subnet(*own, **address));
+/// How a peer's pods of one family are reached, and by which of its addresses.
+fn choose_route(
+    mode: Mode,
+    own: &[IpAddr],
+    peer: &NodeManifest,
+    ipv4: bool,
+) -> (PeerRoute, IpAddr) {
+    let on_link = |address: &&IpAddr| own.iter().any(|own| same_subnet(*own, **address));
     let of_family = |address: &&IpAddr| address.is_ipv4() == ipv4;
-    let direct = peer.addresses().iter().filter(of_family).find(on_link).copied();
-    let through = || {
-        let shared = |address: &&IpAddr| here.iter().any(|own| own.is_ipv4() == address.is_ipv4());
+    let next_hop = peer.addresses().iter().filter(of_family).find(on_link).copied();
+    let endpoint = || {
+        let shared = |address: &&IpAddr| own.iter().any(|own| own.is_ipv4() == address.is_ipv4());
         let mut shared: Vec<_> = peer.addresses().iter().filter(shared).copied().collect();
         shared.sort_by_key(|address| !address.is_ipv4());
         shared.first().copied().unwrap_or(IpAddr::from([0, 0, 0, 0]))
     };
-    match (mode, direct) {
-        (Mode::HostGw | Mode::DirectRouting, Some(hop)) => (Way::Direct, hop),
-        (Mode::HostGw, None) => (Way::None, through()),
-        (Mode::Vxlan, _) | (Mode::DirectRouting, None) => (Way::Tunnel, through()),
+    match (mode, next_hop) {
+        (Mode::HostGw | Mode::DirectRouting, Some(hop)) => (PeerRoute::Direct, hop),
+        (Mode::HostGw, None) => (PeerRoute::None, endpoint()),
+        (Mode::Vxlan, _) | (Mode::DirectRouting, None) => (PeerRoute::Tunnel, endpoint()),
     }
 }
 
@@ -169,14 +174,14 @@ mod tests {
     }
 
     #[test]
-    fn a_way_is_direct_only_within_a_subnet_and_a_family() {
-        let here = addresses(&["172.31.70.11"]);
+    fn a_peer_is_reached_directly_only_within_one_subnet_and_family() {
+        let own = addresses(&["172.31.70.11"]);
         let near = NodeManifest::new("near").internal_ips(&addresses(&["172.31.70.12"]));
         let far = NodeManifest::new("far").internal_ips(&addresses(&["172.31.71.12"]));
-        assert_eq!(way(Mode::Vxlan, &here, &near, true).0, Way::Tunnel);
-        assert_eq!(way(Mode::DirectRouting, &here, &near, true).0, Way::Direct);
-        assert_eq!(way(Mode::DirectRouting, &here, &near, false).0, Way::Tunnel);
-        assert_eq!(way(Mode::DirectRouting, &here, &far, true).0, Way::Tunnel);
-        assert_eq!(way(Mode::HostGw, &here, &far, true).0, Way::None);
+        assert_eq!(choose_route(Mode::Vxlan, &own, &near, true).0, PeerRoute::Tunnel);
+        assert_eq!(choose_route(Mode::DirectRouting, &own, &near, true).0, PeerRoute::Direct);
+        assert_eq!(choose_route(Mode::DirectRouting, &own, &near, false).0, PeerRoute::Tunnel);
+        assert_eq!(choose_route(Mode::DirectRouting, &own, &far, true).0, PeerRoute::Tunnel);
+        assert_eq!(choose_route(Mode::HostGw, &own, &far, true).0, PeerRoute::None);
     }
 }

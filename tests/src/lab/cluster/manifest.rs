@@ -1,8 +1,8 @@
-//! A Node of Kubernetes, as far as the agent reads it.
+//! A Kubernetes Node, with the fields that the agent reads.
 
 use std::net::IpAddr;
 
-/// A Node object. What is not set looks as the API server would show it.
+/// A Node object. Defaults are what the API server would show.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NodeManifest {
     name: String,
@@ -126,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_reads_as_kubectl_would_print_it() {
+    fn the_yaml_of_a_node_is_what_kubectl_prints() {
         let node = NodeManifest::new("n")
             .annotated("weir.dev/underlay-ip", "192.0.2.1")
             .pod_cidrs(&["10.1.0.0/24"])

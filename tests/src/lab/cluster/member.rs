@@ -10,29 +10,30 @@ use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
 
 use super::agent::Agent;
-use super::attached::Attached;
+use super::attached_pod::AttachedPod;
 use super::entries::{Entries, TUNNEL};
-use super::health::{self, Answer};
+use super::health::{self, HttpResponse};
 use super::manifest::NodeManifest;
 use super::settings::Settings;
 use crate::lab::cgroup;
 use crate::lab::cni::{Cni, binary};
 use crate::lab::config::Config;
-use crate::lab::namespaces::{Namespaces, Stack};
+use crate::lab::namespaces::Namespaces;
 use crate::lab::node::Node;
 use crate::lab::observe::Observe;
+use crate::lab::stack::Stack;
 use crate::lab::wait::until;
 
-/// A machine of the cluster.
+/// A node of the cluster.
 #[derive(Debug)]
 pub struct Member {
-    // The agent ends before the node's namespaces go.
+    // Fields are dropped in order: the agent ends before the node's namespaces are freed.
     agent: Mutex<Option<Agent>>,
     node: Node,
     number: u8,
     manifest: NodeManifest,
     settings: Settings,
-    world: PathBuf,
+    manifests: PathBuf,
 }
 
 impl Member {
@@ -41,14 +42,14 @@ impl Member {
         number: u8,
         manifest: NodeManifest,
         settings: &Settings,
-        world: &Path,
+        manifests: &Path,
     ) -> Result<Self> {
         let dir = node.dir();
         fs::write(dir.join("net-conf.json"), settings.net_conf().to_string())
             .context("write the agent's configuration")?;
         node.mount_bpffs(&dir.join("bpf"))?;
-        let (settings, world) = (settings.clone(), world.to_owned());
-        Ok(Self { agent: Mutex::new(None), node, number, manifest, settings, world })
+        let (settings, manifests) = (settings.clone(), manifests.to_owned());
+        Ok(Self { agent: Mutex::new(None), node, number, manifest, settings, manifests })
     }
 
     /// Its number in the cluster, beginning with 1.
@@ -69,7 +70,7 @@ impl Member {
         &self.node
     }
 
-    /// What the world says about it, unless a test changed that.
+    /// The Node object that the cluster was created with.
     #[must_use]
     pub fn manifest(&self) -> &NodeManifest {
         &self.manifest
@@ -86,7 +87,7 @@ impl Member {
     /// Starts the agent.
     ///
     /// # Errors
-    /// When it runs already, or cannot be started.
+    /// When it is running already, or cannot be started.
     pub fn start_agent(&self) -> Result<()> {
         self.start_agent_with(&[])
     }
@@ -97,8 +98,8 @@ impl Member {
     /// As [`Member::start_agent`].
     pub fn start_agent_with(&self, more: &[&str]) -> Result<()> {
         let mut agent = self.agent();
-        ensure!(agent.is_none(), "the agent of {} runs already", self.name());
-        let mut flags = self.settings.agent_flags(self.name(), self.node.dir(), &self.world);
+        ensure!(agent.is_none(), "the agent of {} is running already", self.name());
+        let mut flags = self.settings.agent_flags(self.name(), self.node.dir(), &self.manifests);
         let plugin = binary("weir-cni")?.to_string_lossy().into_owned();
         flags.extend(["--cni-binary".to_owned(), plugin]);
         let cgroup = cgroup::own()?.to_string_lossy().into_owned();
@@ -108,58 +109,59 @@ impl Member {
         Ok(())
     }
 
-    /// Ends the agent with `signal` and waits until it is gone.
+    /// Ends the agent with `signal` and waits for its end.
     ///
     /// # Errors
-    /// When it does not run.
+    /// When it is not running.
     pub fn end_agent(&self, signal: Signal) -> Result<()> {
         let agent = self.agent().take();
-        let agent = agent.with_context(|| format!("no agent runs on {}", self.name()))?;
+        let agent = agent.with_context(|| format!("no agent is running on {}", self.name()))?;
         agent.end(signal).map(drop)
     }
 
     /// Kills the agent as `kill -9` does.
     ///
     /// # Errors
-    /// When it does not run.
+    /// When it is not running.
     pub fn kill_agent(&self) -> Result<()> {
         self.end_agent(Signal::KILL)
     }
 
-    /// Does something while the agent stands still.
+    /// Runs `work` while the agent is paused by SIGSTOP.
     ///
     /// # Errors
-    /// What `work` returned, or that no agent runs.
-    pub fn while_agent_stands<R>(&self, work: impl FnOnce() -> Result<R>) -> Result<R> {
+    /// What `work` returned, or that no agent is running.
+    pub fn while_agent_paused<R>(&self, work: impl FnOnce() -> Result<R>) -> Result<R> {
         let agent = self.agent();
-        let agent = agent.as_ref().with_context(|| format!("no agent runs on {}", self.name()))?;
+        let agent =
+            agent.as_ref().with_context(|| format!("no agent is running on {}", self.name()))?;
         agent.signal(Signal::STOP)?;
-        let done = work();
+        let result = work();
         agent.signal(Signal::CONT)?;
-        done
+        result
     }
 
     /// The agent's process ID.
     ///
     /// # Errors
-    /// When it does not run.
+    /// When it is not running.
     pub fn agent_pid(&self) -> Result<u32> {
         let agent = self.agent();
-        Ok(agent.as_ref().with_context(|| format!("no agent runs on {}", self.name()))?.pid())
+        Ok(agent.as_ref().with_context(|| format!("no agent is running on {}", self.name()))?.pid())
     }
 
     /// `GET path` of the agent.
     ///
     /// # Errors
-    /// When it does not answer.
-    pub fn get(&self, path: &str) -> Result<Answer> {
+    /// When it does not respond.
+    pub fn get(&self, path: &str) -> Result<HttpResponse> {
         health::get(self, path)
     }
 
-    /// That the agent lives and says that it is ready.
+    /// Checks that the agent is running and reports that it is ready.
     ///
     /// # Errors
-    /// When it is not; the error has its reason.
+    /// When it is not ready; the error has the reason.
     pub fn ready(&self) -> Result<()> {
         if let Some(agent) = &*self.agent() {
             ensure!(agent.is_running()?, "the agent of {} has ended", self.name());
@@ -167,7 +169,7 @@ impl Member {
         self.get("/readyz")?.ok()
     }
 
-    /// What the agent has written.
+    /// The agent's log.
     #[must_use]
     pub fn log(&self) -> String {
         fs::read_to_string(self.log_file()).unwrap_or_else(|error| error.to_string())
@@ -191,10 +193,10 @@ impl Member {
         self.node.dir().join("bpf/weir")
     }
 
-    /// The plugin that the agent has installed, with the configuration that it has written.
+    /// The plugin that the agent installed, with the configuration that it wrote.
     ///
     /// # Errors
-    /// When either is not there.
+    /// When either is missing.
     pub fn cni(&self) -> Result<Cni> {
         let path = self.conflist();
         let text = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
@@ -203,55 +205,55 @@ impl Member {
         Ok(cni.with_program(self.node.dir().join("bin/weir-cni")))
     }
 
-    /// A new pod with its network.
+    /// Creates a pod and attaches it to the network.
     ///
     /// # Errors
-    /// When the plugin refuses.
-    pub fn pod(&self, name: &str) -> Result<Attached> {
-        Attached::new(self.cni()?, self.node.pod(name)?)
+    /// When the plugin fails.
+    pub fn pod(&self, name: &str) -> Result<AttachedPod> {
+        AttachedPod::new(self.cni()?, self.node.pod(name)?)
     }
 
-    /// Waits until the node has the entries for these peers, and no others.
+    /// Waits until the node has the entries for these peers and for no others.
     ///
     /// # Errors
-    /// When that does not come true; the error has the difference.
-    pub fn knows_exactly<'a>(
+    /// When the deadline passes; the error has the difference.
+    pub fn wait_for_peers<'a>(
         &self,
         peers: impl IntoIterator<Item = &'a NodeManifest>,
     ) -> Result<()> {
         let peers: Vec<_> = peers.into_iter().collect();
-        let what = format!("{} knows exactly its peers", self.name());
-        until(&what, || self.knows(peers.iter().copied()))
+        let what = format!("{} has the entries for its peers only", self.name());
+        until(&what, || self.check_peers(peers.iter().copied()))
     }
 
-    /// That the node has the entries for these peers, and no others.
+    /// Checks that the node has the entries for these peers and for no others.
     ///
     /// # Errors
-    /// When it has not; the error has the difference.
-    pub fn knows<'a>(&self, peers: impl IntoIterator<Item = &'a NodeManifest>) -> Result<()> {
+    /// When it does not; the error has the difference.
+    pub fn check_peers<'a>(&self, peers: impl IntoIterator<Item = &'a NodeManifest>) -> Result<()> {
         let found = Entries::of(self)?;
         let peers: Vec<_> = peers.into_iter().collect();
         let mut macs = BTreeMap::new();
         for peer in &peers {
             macs.extend(found.mac_of(peer).map(|mac| (peer.name().to_owned(), mac)));
         }
-        let here = self.addresses_now()?;
-        let wanted = Entries::wanted(self.settings.mode, &here, &peers, &macs)?;
-        let difference = found.difference(&wanted);
+        let own = self.uplink_addresses()?;
+        let expected = Entries::expected(self.settings.mode, &own, &peers, &macs)?;
+        let difference = found.difference(&expected);
         ensure!(difference.is_empty(), "{difference:#?}");
         Ok(())
     }
 
-    /// The hardware address of the node's end of the tunnel.
+    /// The MAC address of the node's tunnel device.
     ///
     /// # Errors
     /// When there is no tunnel.
     pub fn tunnel_mac(&self) -> Result<String> {
-        self.link(TUNNEL)?.mac.context("a tunnel without a hardware address")
+        self.link(TUNNEL)?.mac.context("a tunnel without a MAC address")
     }
 
-    /// The uplink's addresses; none while it is away.
-    fn addresses_now(&self) -> Result<Vec<IpAddr>> {
+    /// The uplink's addresses; empty while it is missing.
+    fn uplink_addresses(&self) -> Result<Vec<IpAddr>> {
         let uplink = self.find_link("uplink")?;
         let addresses = uplink.map(|link| link.addresses).unwrap_or_default();
         let global = addresses.into_iter().filter(|address| address.scope == "global");

@@ -1,11 +1,11 @@
-//! A Service of Kubernetes with its endpoints, as far as the agent reads them.
+//! A Kubernetes Service and its EndpointSlices, with the fields that the agent reads.
 
 use std::net::{IpAddr, SocketAddr};
 
 use serde_json::{Value, json};
 
-/// A Service with one port, over TCP and UDP, unless it is given others, and slices with its
-/// endpoints.
+/// A Service, and the EndpointSlices with its endpoints. It has one port number, for TCP and for UDP,
+/// unless a test changes that.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ServiceManifest {
     name: String,
@@ -28,11 +28,11 @@ struct Port {
 struct Endpoint {
     ip: IpAddr,
     node: String,
-    more: Value,
+    fields: Value,
 }
 
 impl ServiceManifest {
-    /// A Service without endpoints, at these addresses, one of a family at most.
+    /// A Service without endpoints, with at most one cluster IP of each family.
     #[must_use]
     pub fn new(name: &str, cluster_ips: &[IpAddr], port: u16, target_port: u16) -> Self {
         let service = Self {
@@ -68,23 +68,23 @@ impl ServiceManifest {
         self
     }
 
-    /// With a field of the specification.
+    /// With this field of `spec`.
     #[must_use]
     pub fn with(mut self, field: &str, value: Value) -> Self {
         self.spec.push((field.to_owned(), value));
         self
     }
 
-    /// With an endpoint, ready, at these addresses of a pod on `node`.
+    /// With a ready endpoint at these addresses of a pod on `node`.
     #[must_use]
     pub fn endpoint(self, ips: &[IpAddr], node: &str) -> Self {
-        self.endpoint_as(ips, node, &json!({"conditions": {"ready": true}}))
+        self.endpoint_with(ips, node, &json!({"conditions": {"ready": true}}))
     }
 
-    /// With an endpoint of which its slice also says this: `conditions`, `hints`.
+    /// With an endpoint that has these further fields in its slice: `conditions`, `hints`.
     #[must_use]
-    pub fn endpoint_as(mut self, ips: &[IpAddr], node: &str, more: &Value) -> Self {
-        let one = |ip: &IpAddr| Endpoint { ip: *ip, node: node.to_owned(), more: more.clone() };
+    pub fn endpoint_with(mut self, ips: &[IpAddr], node: &str, fields: &Value) -> Self {
+        let one = |ip: &IpAddr| Endpoint { ip: *ip, node: node.to_owned(), fields: fields.clone() };
         self.endpoints.extend(ips.iter().map(one));
         self
     }
@@ -102,9 +102,9 @@ impl ServiceManifest {
         &self.name
     }
 
-    /// Where clients find it: its first port.
+    /// The frontends of its first port: each cluster IP with the port's number.
     #[must_use]
-    pub fn targets(&self) -> Vec<SocketAddr> {
+    pub fn frontends(&self) -> Vec<SocketAddr> {
         let port = self.ports.first().map_or(0, |port| port.number);
         self.cluster_ips.iter().map(|ip| SocketAddr::new(*ip, port)).collect()
     }
@@ -161,9 +161,9 @@ impl ServiceManifest {
 
 impl Endpoint {
     fn object(&self) -> Value {
-        let Self { ip, node, more } = self;
+        let Self { ip, node, fields } = self;
         let mut object = json!({"addresses": [ip], "nodeName": node});
-        for (field, value) in more.as_object().into_iter().flatten() {
+        for (field, value) in fields.as_object().into_iter().flatten() {
             object[field] = value.clone();
         }
         object

@@ -1,4 +1,4 @@
-//! What kind of cluster it is.
+//! The settings of a cluster.
 
 use std::path::Path;
 
@@ -29,7 +29,7 @@ impl Families {
     }
 }
 
-/// How packets get to another node.
+/// How packets reach another node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// Through a tunnel.
@@ -40,7 +40,7 @@ pub enum Mode {
     DirectRouting,
 }
 
-/// What all nodes of a cluster have in common.
+/// Settings that all nodes of a cluster share.
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
     pub(super) mode: Mode,
@@ -50,18 +50,18 @@ pub(super) struct Settings {
     pub(super) mtu: u32,
     /// All IPv4 pods of the cluster.
     pub(super) network: String,
-    /// What the agents log.
+    /// The agents' log level.
     pub(super) log_level: String,
     /// More flags for the agents.
     pub(super) flags: Vec<String>,
 }
 
-/// All pods of the cluster, unless it is told otherwise.
+/// The default network of all IPv4 pods of the cluster.
 pub(super) const NETWORK: &str = "10.244.0.0/16";
 const IPV6_NETWORK: &str = "fd44::/48";
 
 impl Settings {
-    /// Subnets for the pods of a node.
+    /// The subnets for the pods of a node.
     pub(super) fn pod_cidrs(&self, number: u8) -> Vec<String> {
         let mut cidrs = Vec::new();
         if self.pods.ipv4() {
@@ -93,12 +93,12 @@ impl Settings {
         conf
     }
 
-    /// The flags that put everything of an agent below `dir`.
-    pub(super) fn agent_flags(&self, name: &str, dir: &Path, world: &Path) -> Vec<String> {
+    /// The agent's flags, with all of its directories below `dir`.
+    pub(super) fn agent_flags(&self, name: &str, dir: &Path, manifests: &Path) -> Vec<String> {
         let below = |path: &str| dir.join(path).to_string_lossy().into_owned();
         let mut flags = vec!["--node-name".to_owned(), name.to_owned()];
         for (flag, value) in [
-            ("--manifests", world.to_string_lossy().into_owned()),
+            ("--manifests", manifests.to_string_lossy().into_owned()),
             ("--net-conf", below("net-conf.json")),
             ("--cni-bin-dir", below("bin")),
             ("--cni-conf-dir", below("net.d")),

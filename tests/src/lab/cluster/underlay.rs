@@ -1,21 +1,22 @@
 //! The network between the nodes: a bridge for each subnet and a router between them, all in one
-//! namespace that is no node's.
+//! network namespace of their own.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use anyhow::Result;
 
 use super::settings::Families;
-use crate::lab::namespaces::{Namespaces, Stack};
+use crate::lab::namespaces::Namespaces;
 use crate::lab::node::Node;
 use crate::lab::observe::Observe;
+use crate::lab::stack::Stack;
 
-/// Which of the underlay's subnets.
+/// The number of one of the underlay's subnets.
 pub(super) type Segment = u8;
 
 /// The router's address in each subnet.
 const ROUTER: u8 = 1;
-/// The subnet for what is outside of the cluster.
+/// The subnet of machines outside of the cluster.
 const OUTSIDE: Segment = 9;
 
 /// The switches and the router.
@@ -47,10 +48,10 @@ impl Underlay {
         Ok(Self { machine, families, mtu })
     }
 
-    /// Makes a subnet with the router in it.
+    /// Creates a subnet with the router in it.
     pub(super) fn add_segment(&self, segment: Segment) -> Result<()> {
         let (lan, mtu) = (lan(segment), self.mtu);
-        // Snooping would hold multicast back, and with it neighbour discovery, for a while.
+        // Snooping would delay multicast, and with it neighbour discovery.
         self.machine.sh(&format!("ip link add {lan} mtu {mtu} type bridge mcast_snooping 0"))?;
         self.machine.set_sysctl(&format!("net/ipv6/conf/{lan}/accept_dad"), "0")?;
         self.machine.sh(&format!("ip link set {lan} up"))?;
@@ -60,17 +61,17 @@ impl Underlay {
         Ok(())
     }
 
-    /// Plugs a machine in: it gets an interface `uplink` with addresses and default routes.
+    /// Connects a machine: it gets an interface `uplink` with addresses and default routes.
     pub(super) fn plug(&self, machine: &Node, segment: Segment, host: u8) -> Result<Vec<IpAddr>> {
         let (lan, port, mtu) = (lan(segment), port(segment, host), self.mtu);
-        let there = machine.namespaces()?.net_path();
+        let netns = machine.namespaces()?.net_path();
         self.machine.sh(&format!(
-            "ip link add {port} mtu {mtu} type veth peer name uplink mtu {mtu} netns {there}"
+            "ip link add {port} mtu {mtu} type veth peer name uplink mtu {mtu} netns {netns}"
         ))?;
         self.machine.sh(&format!("ip link set {port} master {lan} up"))?;
         let addresses = addresses(self.families, segment, host);
-        // As on a machine that has been up for a while: no neighbour is asked for as long as the
-        // link-local address is not known to be nobody else's.
+        // As on a machine that has been up for a while: without this, neighbour discovery would wait
+        // for duplicate address detection of the link-local address.
         machine.set_sysctl("net/ipv6/conf/uplink/accept_dad", "0")?;
         machine.sh("ip link set uplink up")?;
         self.configure(machine, &addresses)?;
@@ -137,7 +138,7 @@ fn port(segment: Segment, host: u8) -> String {
     format!("port{segment}-{host}")
 }
 
-/// Without waiting for duplicate address detection: nobody else is here.
+/// Adds an address without duplicate address detection.
 pub(super) fn add_address(machine: &Node, address: IpAddr, link: &str) -> Result<()> {
     let line = match address {
         IpAddr::V4(_) => format!("ip addr replace {address}/24 dev {link}"),

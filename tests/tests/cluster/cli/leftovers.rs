@@ -1,12 +1,11 @@
-//! What kube-proxy and flannel leave is told and can be removed, and nothing else is.
+//! `weir` reports and removes the leftovers of kube-proxy and flannel, and nothing else.
 
 use anyhow::{Result, ensure};
 use weir_tests::lab::{Cluster, Member, Observe, Stack};
 
-use super::{is_wrong, problems};
+use super::{problems, wait_for_problems};
 
-/// As kube-proxy of Kubernetes makes them in its mode `iptables`, the kubelet beside it, and somebody
-/// else.
+/// Rules of kube-proxy in mode `iptables`, of the kubelet, and of another program.
 const KUBE_PROXY: &str = r#"*nat
 :OTHERS - [0:0]
 :KUBE-KUBELET-CANARY - [0:0]
@@ -61,14 +60,14 @@ fn as_ipv6(rules: &str) -> String {
         .replace("127.0.0.0/8", "::1/128")
 }
 
-/// What is left of the rules, without counters and comments of the program.
+/// The current rules, without counters and comments.
 fn rules(node: &Member, program: &str) -> Result<Vec<String>> {
     let text = node.sh(&format!("{program}-save"))?;
     let plain = text.lines().filter(|line| !line.starts_with('#'));
     Ok(plain.map(|line| line.split(" [").next().unwrap_or(line).to_owned()).collect())
 }
 
-/// Whether a rule or a chain is kube-proxy's.
+/// Whether a rule or a chain belongs to kube-proxy.
 fn is_of_kube_proxy(line: &str) -> bool {
     let of_kubelet = ["KUBE-FIREWALL", "KUBE-KUBELET-CANARY"];
     let comment = line.contains("of others");
@@ -76,7 +75,7 @@ fn is_of_kube_proxy(line: &str) -> bool {
 }
 
 #[test]
-fn the_rules_of_kube_proxy_go_and_those_of_others_stay() -> Result<()> {
+fn cleanup_removes_the_rules_of_kube_proxy_and_keeps_all_others() -> Result<()> {
     for variant in ["legacy", "nft"] {
         Cluster::new(1).services().test(|cluster| {
             let node = cluster.node(1)?;
@@ -84,24 +83,29 @@ fn the_rules_of_kube_proxy_go_and_those_of_others_stay() -> Result<()> {
             for program in &programs {
                 restore(node, program, KUBE_PROXY)?;
             }
-            is_wrong(node, &["kube_proxy_left"])?;
+            wait_for_problems(node, &["kube_proxy_left"])?;
             let before: Result<Vec<_>> = programs.iter().map(|p| rules(node, p)).collect();
             let before = before?;
 
-            let promised = node.weir_text(&["cleanup", "--kube-proxy"])?;
-            ensure!(promised.contains("would remove") && promised.contains("--yes"), "{promised}");
+            let dry_run = node.weir_text(&["cleanup", "--kube-proxy"])?;
+            ensure!(dry_run.contains("would remove") && dry_run.contains("--yes"), "{dry_run}");
             let now: Result<Vec<_>> = programs.iter().map(|p| rules(node, p)).collect();
-            ensure!(now? == before, "a dry run has changed rules");
+            ensure!(now? == before, "the dry run changed rules");
 
-            let done = node.weir_text(&["cleanup", "--kube-proxy", "--yes"])?;
-            ensure!(done.contains("removed") && !done.contains("would"), "{done}");
+            let output = node.weir_text(&["cleanup", "--kube-proxy", "--yes"])?;
+            ensure!(output.contains("removed") && !output.contains("would"), "{output}");
             for (program, before) in programs.iter().zip(before) {
                 let kept: Vec<_> =
                     before.into_iter().filter(|line| !is_of_kube_proxy(line)).collect();
                 let now = rules(node, program)?;
-                ensure!(now == kept, "{program}:\n{}\nnot\n{}", now.join("\n"), kept.join("\n"));
+                ensure!(
+                    now == kept,
+                    "{program}:\n{}\nexpected:\n{}",
+                    now.join("\n"),
+                    kept.join("\n")
+                );
             }
-            is_wrong(node, &[])?;
+            wait_for_problems(node, &[])?;
             let again = node.weir_text(&["cleanup", "--kube-proxy", "--yes"])?;
             ensure!(again.contains("nothing of kube-proxy is on this node"), "{again}");
             ensure!(node.find_link("weir0")?.is_some() || node.find_link("weir.1")?.is_some());
@@ -112,7 +116,7 @@ fn the_rules_of_kube_proxy_go_and_those_of_others_stay() -> Result<()> {
 }
 
 #[test]
-fn the_tables_of_kube_proxy_and_flannel_in_nftables_go_as_a_whole() -> Result<()> {
+fn cleanup_removes_the_nftables_tables_of_kube_proxy_and_flannel() -> Result<()> {
     Cluster::new(1).services().test(|cluster| {
         let node = cluster.node(1)?;
         for line in [
@@ -125,11 +129,11 @@ fn the_tables_of_kube_proxy_and_flannel_in_nftables_go_as_a_whole() -> Result<()
         ] {
             node.sh(line)?;
         }
-        is_wrong(node, &["kube_proxy_left", "flannel_left"])?;
+        wait_for_problems(node, &["kube_proxy_left", "flannel_left"])?;
         node.weir_text(&["cleanup", "--kube-proxy", "--yes"])?;
-        is_wrong(node, &["flannel_left"])?;
+        wait_for_problems(node, &["flannel_left"])?;
         node.weir_text(&["cleanup", "--flannel", "--yes"])?;
-        is_wrong(node, &[])?;
+        wait_for_problems(node, &[])?;
         let left = node.sh("nft list tables")?;
         ensure!(left.contains("table ip others") && left.contains("table inet weir"), "{left}");
         Ok(())
@@ -137,7 +141,7 @@ fn the_tables_of_kube_proxy_and_flannel_in_nftables_go_as_a_whole() -> Result<()
 }
 
 #[test]
-fn the_devices_files_and_rules_of_flannel_go() -> Result<()> {
+fn cleanup_removes_the_devices_files_and_rules_of_flannel() -> Result<()> {
     Cluster::new(1).test(|cluster| {
         let node = cluster.node(1)?;
         for line in [
@@ -154,9 +158,9 @@ fn the_devices_files_and_rules_of_flannel_go() -> Result<()> {
         node.run(|| Ok(std::fs::write(&theirs, "{}").and_then(|()| std::fs::write(&others, "{}"))?))?;
         let forward = "*filter\n:FLANNEL-FWD - [0:0]\n-A FORWARD -m comment --comment \"flanneld forward\" -j FLANNEL-FWD\n-A FLANNEL-FWD -s 10.244.0.0/16 -j ACCEPT\nCOMMIT\n";
         restore(node, "iptables-legacy", forward)?;
-        is_wrong(node, &["flannel_left"])?;
+        wait_for_problems(node, &["flannel_left"])?;
         node.weir_text(&["cleanup", "--flannel", "--yes"])?;
-        is_wrong(node, &[])?;
+        wait_for_problems(node, &[])?;
         for (device, stays) in [("cni0", false), ("flannel.1", false), ("cni1", true)] {
             ensure!(node.find_link(device)?.is_some() == stays, "{device}");
         }
@@ -167,7 +171,7 @@ fn the_devices_files_and_rules_of_flannel_go() -> Result<()> {
 }
 
 #[test]
-fn kube_proxy_is_no_leftover_where_weir_serves_no_services() -> Result<()> {
+fn kube_proxy_is_not_a_problem_if_weir_does_not_serve_services() -> Result<()> {
     Cluster::new(1).test(|cluster| {
         let node = cluster.node(1)?;
         restore(node, "iptables-nft", KUBE_PROXY)?;

@@ -7,7 +7,7 @@ use weir_tests::lab::{Cluster, Families, Member, Stack, ask_tcp, until};
 use super::super::services::{Backend, reaches, web, with};
 use super::{list, text};
 
-/// The flows that the tool lists with these filters.
+/// The flows that `weir flows` lists with these filters.
 fn flows(node: &Member, filters: &[&str]) -> Result<Vec<Value>> {
     let (code, listing) = node.weir_json(&[&["flows"], filters].concat())?;
     ensure!(code == 0, "exit code {code}");
@@ -15,17 +15,17 @@ fn flows(node: &Member, filters: &[&str]) -> Result<Vec<Value>> {
 }
 
 #[test]
-fn a_service_is_listed_with_its_name_and_its_backends_on_both_nodes() -> Result<()> {
+fn services_lists_a_service_with_its_name_and_its_backends_on_both_nodes() -> Result<()> {
     Cluster::new(2).pods(Families::Dual).services().test(|cluster| {
         let (near, far) = (cluster.node(1)?, cluster.node(2)?);
         let client = near.pod("client")?;
         let backends = [Backend::on(near, "near")?, Backend::on(far, "far")?];
         let service = with(web(Families::Dual), &[&backends[0], &backends[1]]);
-        cluster.world()?.put_service(&service)?;
+        cluster.manifests()?.put_service(&service)?;
         until("both backends are listed", || {
             let (_, listed) = near.weir_json(&["services", "default/web"])?;
             let frontends = list(&listed, "")?;
-            // Two addresses with two protocols.
+            // Two addresses with two protocols each.
             ensure!(frontends.len() == 4, "{listed:#}");
             for frontend in frontends {
                 ensure!(text(frontend, "/service/name")? == "web", "{frontend:#}");
@@ -37,7 +37,7 @@ fn a_service_is_listed_with_its_name_and_its_backends_on_both_nodes() -> Result<
             }
             Ok(())
         })?;
-        let target = service.targets()[0];
+        let target = service.frontends()[0];
         ask_tcp(&client, target)?;
         let shown = near.weir_text(&["services", &target.ip().to_string()])?;
         ensure!(
@@ -54,27 +54,27 @@ fn a_service_is_listed_with_its_name_and_its_backends_on_both_nodes() -> Result<
 }
 
 #[test]
-fn flows_are_listed_by_what_is_asked_for_and_no_more_than_the_limit() -> Result<()> {
+fn flows_lists_flows_that_match_the_filters_up_to_the_limit() -> Result<()> {
     Cluster::new(1).pods(Families::Dual).services().test(|cluster| {
         let node = cluster.node(1)?;
         let client = node.pod("client")?;
         let backend = Backend::on(node, "backend")?;
         let service = with(web(Families::Dual), &[&backend]);
-        cluster.world()?.put_service(&service)?;
-        ensure!(flows(node, &[])?.is_empty(), "flows before there was a packet");
-        for target in service.targets() {
+        cluster.manifests()?.put_service(&service)?;
+        ensure!(flows(node, &[])?.is_empty(), "flows are listed before any traffic");
+        for target in service.frontends() {
             reaches(&client, target, "backend")?;
         }
         let all = flows(node, &[])?;
         ensure!(all.len() >= 4, "{all:#?}");
-        for (filters, is_right) in [
+        for (filters, matches) in [
             (["--protocol", "udp"], (|flow| flow["protocol"] == "udp") as fn(&Value) -> bool),
             (["--service", "default/web"], |flow| flow["service"]["name"] == "web"),
             (["--address", "10.96.0.10"], |flow| flow["service_address"] == "10.96.0.10"),
             (["--port", "8080"], |flow| flow["backend_port"] == 8080),
         ] {
             let found = flows(node, &filters)?;
-            ensure!(!found.is_empty() && found.iter().all(is_right), "{filters:?}: {found:#?}");
+            ensure!(!found.is_empty() && found.iter().all(matches), "{filters:?}: {found:#?}");
         }
         for filters in [["--service", "default/other"], ["--address", "192.0.2.1"], ["--port", "1"]]
         {
@@ -91,20 +91,20 @@ fn flows_are_listed_by_what_is_asked_for_and_no_more_than_the_limit() -> Result<
 }
 
 #[test]
-fn a_connection_is_open_until_it_is_closed() -> Result<()> {
+fn flows_shows_a_connection_as_open_until_it_is_closed() -> Result<()> {
     Cluster::new(1).services().test(|cluster| {
         let node = cluster.node(1)?;
         let client = node.pod("client")?;
         let backend = Backend::on(node, "backend")?;
         let service = with(web(Families::V4), &[&backend]);
-        cluster.world()?.put_service(&service)?;
-        let target = service.targets()[0];
+        cluster.manifests()?.put_service(&service)?;
+        let target = service.frontends()[0];
         reaches(&client, target, "backend")?;
         let connection = client.run(|| std::net::TcpStream::connect(target).context("connect"))?;
         let port = connection.local_addr()?.port().to_string();
         let state = || {
             let found = flows(node, &["--port", &port])?;
-            let flow = found.first().context("no such flow")?;
+            let flow = found.first().context("the flow is not listed")?;
             Ok::<_, anyhow::Error>(text(flow, "/state")?.to_owned())
         };
         ensure!(state()? == "open", "{}", state()?);
@@ -117,7 +117,7 @@ fn a_connection_is_open_until_it_is_closed() -> Result<()> {
 }
 
 #[test]
-fn pods_are_listed_by_name_with_their_programs_and_are_gone_with_them() -> Result<()> {
+fn endpoints_lists_pods_by_name_with_their_programs() -> Result<()> {
     Cluster::new(1).pods(Families::Dual).services().test(|cluster| {
         let node = cluster.node(1)?;
         let pod = node.pod("a")?;

@@ -5,20 +5,20 @@ use serde_json::Value;
 use weir_tests::lab::{Cluster, Families, Mode, Stack};
 
 use super::super::services::{Backend, web, with};
-use super::{is_wrong, list, text};
+use super::{list, text, wait_for_problems};
 
 #[test]
-fn a_node_where_all_is_well_is_healthy_and_says_so_first() -> Result<()> {
+fn status_of_a_healthy_node_begins_with_healthy() -> Result<()> {
     for mode in [Mode::Vxlan, Mode::HostGw] {
         Cluster::new(2).mode(mode).pods(Families::Dual).services().test(|cluster| {
             let node = cluster.node(1)?;
             let backend = Backend::on(node, "a")?;
-            cluster.world()?.put_service(&with(web(Families::Dual), &[&backend]))?;
-            is_wrong(node, &[])?;
+            cluster.manifests()?.put_service(&with(web(Families::Dual), &[&backend]))?;
+            wait_for_problems(node, &[])?;
             let shown = node.weir_text(&["status"])?;
             ensure!(shown.lines().next() == Some("healthy"), "{shown}");
-            for words in ["default/a", "from_pod", "to_pod", "connect4", "services_v4", "1 of 1"] {
-                ensure!(shown.contains(words), "{words} is missing:\n{shown}");
+            for text in ["default/a", "from_pod", "to_pod", "connect4", "services_v4", "1 of 1"] {
+                ensure!(shown.contains(text), "{text} is missing:\n{shown}");
             }
             Ok(())
         })?;
@@ -27,24 +27,24 @@ fn a_node_where_all_is_well_is_healthy_and_says_so_first() -> Result<()> {
 }
 
 #[test]
-fn a_node_without_services_is_healthy() -> Result<()> {
+fn status_of_a_node_without_services_is_healthy() -> Result<()> {
     Cluster::new(1).test(|cluster| {
         let node = cluster.node(1)?;
         let _pod = node.pod("a")?;
-        is_wrong(node, &[])
+        wait_for_problems(node, &[])
     })
 }
 
 #[test]
-fn an_agent_that_is_down_is_told_and_what_to_do() -> Result<()> {
+fn status_reports_that_the_agent_is_down_and_what_to_do() -> Result<()> {
     Cluster::new(1).services().test(|cluster| {
         let node = cluster.node(1)?;
-        is_wrong(node, &[])?;
+        wait_for_problems(node, &[])?;
         node.kill_agent()?;
-        is_wrong(node, &["agent_down"])?;
+        wait_for_problems(node, &["agent_down"])?;
         let finished = node.weir(&["status"])?;
         let shown = String::from_utf8_lossy(&finished.stdout).into_owned();
-        let first = shown.lines().next().context("nothing is shown")?;
+        let first = shown.lines().next().context("no output")?;
         ensure!(first.contains("the agent does not answer at 127.0.0.1:9470"), "{shown}");
         ensure!(shown.contains("do: ") && shown.contains("weir-agent"), "{shown}");
         ensure!(finished.status.code() == Some(2), "{}", finished.status);
@@ -53,12 +53,12 @@ fn an_agent_that_is_down_is_told_and_what_to_do() -> Result<()> {
 }
 
 #[test]
-fn an_agent_that_waits_says_for_what() -> Result<()> {
+fn status_reports_what_the_agent_waits_for() -> Result<()> {
     Cluster::new(1).stopped().test(|cluster| {
         let node = cluster.node(1)?;
-        cluster.world()?.remove(node.manifest())?;
+        cluster.manifests()?.remove(node.manifest())?;
         node.start_agent()?;
-        weir_tests::lab::until("the agent answers", || node.get("/healthz")?.ok())?;
+        weir_tests::lab::until("the agent responds", || node.get("/healthz")?.ok())?;
         let (_, status) = node.weir_json(&["status"])?;
         let messages: Result<Vec<_>> =
             list(&status, "/problems")?.iter().map(|p| text(p, "/message")).collect();
@@ -69,13 +69,13 @@ fn an_agent_that_waits_says_for_what() -> Result<()> {
 }
 
 #[test]
-fn a_program_that_is_gone_is_told_with_its_pod_until_it_is_back() -> Result<()> {
+fn status_reports_a_missing_program_and_its_pod() -> Result<()> {
     Cluster::new(1).services().test(|cluster| {
         let node = cluster.node(1)?;
         let pod = node.pod("a")?;
-        is_wrong(node, &[])?;
+        wait_for_problems(node, &[])?;
         let port = &pod.added().interfaces[1].name;
-        node.while_agent_stands(|| {
+        node.while_agent_paused(|| {
             node.sh(&format!("tc filter del dev {port} egress"))?;
             let finished = node.weir(&["status"])?;
             let shown = String::from_utf8_lossy(&finished.stdout).into_owned();
@@ -85,30 +85,30 @@ fn a_program_that_is_gone_is_told_with_its_pod_until_it_is_back() -> Result<()> 
             );
             Ok(())
         })?;
-        is_wrong(node, &[])?;
+        wait_for_problems(node, &[])?;
         node.kill_agent()?;
         node.sh(&format!("tc filter del dev {port} egress"))?;
-        is_wrong(node, &["agent_down", "program_missing"])?;
+        wait_for_problems(node, &["agent_down", "program_missing"])?;
         node.start_agent()?;
-        is_wrong(node, &[])
+        wait_for_problems(node, &[])
     })
 }
 
 #[test]
-fn a_program_that_is_gone_from_the_uplink_is_told() -> Result<()> {
+fn status_reports_a_missing_program_of_the_uplink() -> Result<()> {
     for mode in [Mode::Vxlan, Mode::HostGw] {
         Cluster::new(2).mode(mode).services().test(|cluster| {
             let node = cluster.node(1)?;
-            is_wrong(node, &[])?;
+            wait_for_problems(node, &[])?;
             let overlay = if mode == Mode::HostGw { "uplink" } else { "weir.1" };
             let (_, status) = node.weir_json(&["status"])?;
             for (device, program) in
                 [(overlay, "from_overlay"), ("uplink", "from_uplink"), ("uplink", "to_uplink")]
             {
-                let is_there =
+                let is_listed =
                     |found: &Value| found["device"] == device && found["program"] == program;
                 ensure!(
-                    list(&status, "/attachments")?.iter().any(is_there),
+                    list(&status, "/attachments")?.iter().any(is_listed),
                     "{program}: {status:#}"
                 );
             }
@@ -121,20 +121,20 @@ fn a_program_that_is_gone_from_the_uplink_is_told() -> Result<()> {
                 ensure!(shown.contains(&expected), "{shown}");
             }
             node.start_agent()?;
-            is_wrong(node, &[])
+            wait_for_problems(node, &[])
         })?;
     }
     Ok(())
 }
 
 #[test]
-fn a_program_of_another_version_than_the_pinned_one_is_told() -> Result<()> {
+fn status_reports_a_program_of_another_version_than_the_pinned_one() -> Result<()> {
     Cluster::new(1).services().test(|cluster| {
         let node = cluster.node(1)?;
         let pod = node.pod("a")?;
-        is_wrong(node, &[])?;
+        wait_for_problems(node, &[])?;
         node.kill_agent()?;
-        // What is pinned is another program now, as after an agent that loaded and was killed.
+        // The pinned program is another one now, as after an agent that was killed after it had loaded programs.
         let programs = node.pin_dir().join("programs");
         node.run(|| Ok(std::fs::rename(programs.join("to_pod"), programs.join("from_pod"))?))?;
         let port = &pod.added().interfaces[1].name;
@@ -148,24 +148,24 @@ fn a_program_of_another_version_than_the_pinned_one_is_told() -> Result<()> {
 }
 
 #[test]
-fn a_bridge_that_takes_less_than_pods_send_is_told() -> Result<()> {
+fn status_reports_a_bridge_whose_mtu_is_smaller_than_that_of_pods() -> Result<()> {
     Cluster::new(1).test(|cluster| {
         let node = cluster.node(1)?;
         let _pod = node.pod("a")?;
-        is_wrong(node, &[])?;
+        wait_for_problems(node, &[])?;
         node.sh("ip link set weir0 mtu 1280")?;
-        is_wrong(node, &["mtu_mismatch"])
+        wait_for_problems(node, &["mtu_mismatch"])
     })
 }
 
 #[test]
-fn a_firewall_that_drops_pods_packets_is_told_in_the_agents_words() -> Result<()> {
+fn status_reports_the_agents_warning_about_a_firewall_that_drops_packets_of_pods() -> Result<()> {
     Cluster::new(1).flag("--resync-seconds=1").stopped().test(|cluster| {
         let node = cluster.node(1)?;
         node.sh("nft add table inet others")?;
         node.sh("nft add chain inet others forward { type filter hook forward priority 0 ; policy drop ; }")?;
         node.start_agent()?;
-        is_wrong(node, &["concern"])?;
+        wait_for_problems(node, &["concern"])?;
         let (_, status) = node.weir_json(&["status"])?;
         ensure!(text(&status, "/problems/0/message")?.starts_with("ForwardingDropped: "), "{status:#}");
         Ok(())
@@ -173,7 +173,7 @@ fn a_firewall_that_drops_pods_packets_is_told_in_the_agents_words() -> Result<()
 }
 
 #[test]
-fn a_wrong_word_is_an_error_of_the_tool_and_not_of_the_node() -> Result<()> {
+fn an_invalid_argument_has_another_exit_code_than_a_problem_of_the_node() -> Result<()> {
     Cluster::new(1).stopped().test(|cluster| {
         let node = cluster.node(1)?;
         ensure!(node.weir(&["status", "--no-such-flag"])?.status.code() == Some(1));

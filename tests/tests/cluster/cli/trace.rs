@@ -1,4 +1,4 @@
-//! `weir trace` tells what the program would do, and leaves nothing behind.
+//! `weir trace` shows what the programs would do, and leaves no entries in maps.
 
 use std::net::SocketAddr;
 
@@ -10,12 +10,12 @@ use super::super::services::{Backend, reaches, web, with};
 use super::{list, text};
 
 fn trace(node: &Member, pod: &str, to: &str) -> Result<Value> {
-    let (code, story) = node.weir_json(&["trace", pod, to])?;
+    let (code, report) = node.weir_json(&["trace", pod, to])?;
     ensure!(code == 0, "exit code {code}");
-    Ok(story)
+    Ok(report)
 }
 
-/// How many flows there are.
+/// The number of flows.
 fn flows(node: &Member) -> Result<usize> {
     let (_, listing) = node.weir_json(&["flows"])?;
     Ok(list(&listing, "/flows")?.len())
@@ -26,7 +26,7 @@ fn with_endpoints(families: Families, backends: &[&Backend]) -> ServiceManifest 
 }
 
 #[test]
-fn a_service_leads_to_a_pod_of_the_node_or_of_another_past_the_stack() -> Result<()> {
+fn trace_shows_the_backend_and_the_redirect_that_bypasses_the_stack() -> Result<()> {
     Cluster::new(2).pods(Families::Dual).services().test(|cluster| {
         let (near, far) = (cluster.node(1)?, cluster.node(2)?);
         let client = near.pod("client")?;
@@ -35,28 +35,32 @@ fn a_service_leads_to_a_pod_of_the_node_or_of_another_past_the_stack() -> Result
         {
             let backend = Backend::on(node, &format!("backend{}", node.number()))?;
             let service = with_endpoints(Families::Dual, &[&backend]);
-            cluster.world()?.put_service(&service)?;
-            for target in service.targets() {
+            cluster.manifests()?.put_service(&service)?;
+            for target in service.frontends() {
                 reaches(&client, target, &backend.name)?;
                 let before = flows(near)?;
                 for protocol in ["tcp", "udp"] {
-                    let story = trace(near, "default/client", &format!("{target}/{protocol}"))?;
-                    ensure!(text(&story, "/verdict")? == verdict, "{story:#}");
-                    ensure!(text(&story, "/service/name/name")? == "web", "{story:#}");
+                    let report = trace(near, "default/client", &format!("{target}/{protocol}"))?;
+                    ensure!(text(&report, "/verdict")? == verdict, "{report:#}");
+                    ensure!(text(&report, "/service/name/name")? == "web", "{report:#}");
                     let ip = backend
                         .pod
                         .addresses()
                         .into_iter()
                         .find(|ip| ip.is_ipv4() == target.is_ipv4());
-                    ensure!(story["backend"]["address"] == json!(ip), "{story:#}");
-                    ensure!(story["rewritten"]["destination"] == json!(ip), "{story:#}");
-                    ensure!(story["rewritten"]["destination_port"] == 8080, "{story:#}");
-                    ensure!(story["sent"]["destination"] == json!(target.ip()), "{story:#}");
-                    ensure!(device.is_none_or(|device| story["device"] == device), "{story:#}");
-                    ensure!(story["counters"]["flow_opened"] == 1, "{story:#}");
-                    ensure!(story["entries_removed"] == 2, "{story:#}");
+                    ensure!(report["backend"]["address"] == json!(ip), "{report:#}");
+                    ensure!(report["rewritten"]["destination"] == json!(ip), "{report:#}");
+                    ensure!(report["rewritten"]["destination_port"] == 8080, "{report:#}");
+                    ensure!(report["sent"]["destination"] == json!(target.ip()), "{report:#}");
+                    ensure!(device.is_none_or(|device| report["device"] == device), "{report:#}");
+                    ensure!(report["counters"]["flow_opened"] == 1, "{report:#}");
+                    ensure!(report["entries_removed"] == 2, "{report:#}");
                 }
-                ensure!(flows(near)? == before, "flows stayed: {}", near.weir_text(&["flows"])?);
+                ensure!(
+                    flows(near)? == before,
+                    "the trace left flows: {}",
+                    near.weir_text(&["flows"])?
+                );
                 ask_tcp(&client, target)?;
             }
         }
@@ -65,21 +69,21 @@ fn a_service_leads_to_a_pod_of_the_node_or_of_another_past_the_stack() -> Result
 }
 
 #[test]
-fn a_pod_goes_by_its_name_its_address_or_its_container() -> Result<()> {
+fn trace_accepts_the_name_the_address_or_the_container_of_a_pod() -> Result<()> {
     Cluster::new(1).services().test(|cluster| {
         let node = cluster.node(1)?;
         let (client, backend) = (node.pod("client")?, Backend::on(node, "backend")?);
         let service = with_endpoints(Families::V4, &[&backend]);
-        cluster.world()?.put_service(&service)?;
-        let target = service.targets()[0];
+        cluster.manifests()?.put_service(&service)?;
+        let target = service.frontends()[0];
         reaches(&client, target, "backend")?;
         node.kill_agent()?;
         let address = client.address()?.to_string();
-        for who in ["default/client", "client-c", &address] {
-            let story = trace(node, who, &target.to_string())?;
-            ensure!(text(&story, "/pod")? == "default/client", "{story:#}");
-            ensure!(text(&story, "/verdict")? == "redirected_to_pod", "{story:#}");
-            ensure!(story["service"]["name"].is_null(), "a name without an agent: {story:#}");
+        for pod in ["default/client", "client-c", &address] {
+            let report = trace(node, pod, &target.to_string())?;
+            ensure!(text(&report, "/pod")? == "default/client", "{report:#}");
+            ensure!(text(&report, "/verdict")? == "redirected_to_pod", "{report:#}");
+            ensure!(report["service"]["name"].is_null(), "a name without an agent: {report:#}");
         }
         ensure!(node.weir(&["trace", "default/nobody", "10.96.0.10:80"])?.status.code() == Some(1));
         Ok(())
@@ -87,29 +91,29 @@ fn a_pod_goes_by_its_name_its_address_or_its_container() -> Result<()> {
 }
 
 #[test]
-fn what_nobody_serves_is_rejected_and_the_reason_is_told() -> Result<()> {
+fn trace_shows_why_a_packet_is_rejected() -> Result<()> {
     Cluster::new(1).pods(Families::Dual).services().test(|cluster| {
         let node = cluster.node(1)?;
         let client = node.pod("client")?;
         let backend = Backend::on(node, "backend")?;
         let service = with_endpoints(Families::Dual, &[&backend]);
-        cluster.world()?.put_service(&service)?;
-        for target in service.targets() {
+        cluster.manifests()?.put_service(&service)?;
+        for target in service.frontends() {
             reaches(&client, target, "backend")?;
             for protocol in ["tcp", "udp"] {
                 let other = SocketAddr::new(target.ip(), 81);
-                let story = trace(node, "default/client", &format!("{other}/{protocol}"))?;
-                ensure!(text(&story, "/verdict")? == "rejected", "{story:#}");
-                ensure!(text(&story, "/reason")? == "rejected_no_port", "{story:#}");
-                ensure!(text(&story, "/explanation")?.contains("no such port"), "{story:#}");
+                let report = trace(node, "default/client", &format!("{other}/{protocol}"))?;
+                ensure!(text(&report, "/verdict")? == "rejected", "{report:#}");
+                ensure!(text(&report, "/reason")? == "rejected_no_port", "{report:#}");
+                ensure!(text(&report, "/explanation")?.contains("no such port"), "{report:#}");
             }
         }
-        cluster.world()?.put_service(&service.clone().without_endpoints())?;
-        for target in service.targets() {
-            until("nobody serves", || {
-                let story = trace(node, "default/client", &target.to_string())?;
-                ensure!(text(&story, "/verdict")? == "rejected", "{story:#}");
-                ensure!(text(&story, "/reason")? == "rejected_no_backend", "{story:#}");
+        cluster.manifests()?.put_service(&service.clone().without_endpoints())?;
+        for target in service.frontends() {
+            until("packets are rejected", || {
+                let report = trace(node, "default/client", &target.to_string())?;
+                ensure!(text(&report, "/verdict")? == "rejected", "{report:#}");
+                ensure!(text(&report, "/reason")? == "rejected_no_backend", "{report:#}");
                 Ok(())
             })?;
         }
@@ -118,68 +122,72 @@ fn what_nobody_serves_is_rejected_and_the_reason_is_told() -> Result<()> {
 }
 
 #[test]
-fn a_service_for_this_node_only_drops_and_says_why() -> Result<()> {
+fn trace_shows_a_drop_by_the_local_traffic_policy() -> Result<()> {
     Cluster::new(2).services().test(|cluster| {
         let (near, far) = (cluster.node(1)?, cluster.node(2)?);
         let _client = near.pod("client")?;
         let backend = Backend::on(far, "far")?;
         let service = with_endpoints(Families::V4, &[&backend]);
         let service = service.with("internalTrafficPolicy", json!("Local"));
-        cluster.world()?.put_service(&service)?;
+        cluster.manifests()?.put_service(&service)?;
         until("the policy is programmed", || {
-            let story = trace(near, "default/client", "10.96.0.10:80")?;
-            ensure!(text(&story, "/verdict")? == "dropped", "{story:#}");
-            ensure!(text(&story, "/reason")? == "dropped_local_policy", "{story:#}");
+            let report = trace(near, "default/client", "10.96.0.10:80")?;
+            ensure!(text(&report, "/verdict")? == "dropped", "{report:#}");
+            ensure!(text(&report, "/reason")? == "dropped_local_policy", "{report:#}");
             Ok(())
         })
     })
 }
 
 #[test]
-fn a_pod_that_is_its_own_backend_is_masqueraded_and_what_is_no_service_goes_on() -> Result<()> {
+fn trace_shows_masquerading_of_hairpin_traffic_and_passes_packets_to_other_addresses() -> Result<()>
+{
     Cluster::new(1).services().test(|cluster| {
         let node = cluster.node(1)?;
         let backend = Backend::on(node, "me")?;
         let service = with_endpoints(Families::V4, &[&backend]);
-        cluster.world()?.put_service(&service)?;
-        let target = service.targets()[0];
+        cluster.manifests()?.put_service(&service)?;
+        let target = service.frontends()[0];
         reaches(&backend.pod, target, "me")?;
-        let story = trace(node, "default/me", &target.to_string())?;
-        ensure!(text(&story, "/verdict")? == "stack" && story["masqueraded"] == true, "{story:#}");
-        let story = trace(node, "default/me", "203.0.113.1:80")?;
-        ensure!(text(&story, "/verdict")? == "stack" && story["service"].is_null(), "{story:#}");
-        ensure!(story["entries_removed"] == 0, "{story:#}");
-        ensure!(story["rewritten"]["destination"] == "203.0.113.1", "{story:#}");
+        let report = trace(node, "default/me", &target.to_string())?;
+        ensure!(
+            text(&report, "/verdict")? == "stack" && report["masqueraded"] == true,
+            "{report:#}"
+        );
+        let report = trace(node, "default/me", "203.0.113.1:80")?;
+        ensure!(text(&report, "/verdict")? == "stack" && report["service"].is_null(), "{report:#}");
+        ensure!(report["entries_removed"] == 0, "{report:#}");
+        ensure!(report["rewritten"]["destination"] == "203.0.113.1", "{report:#}");
         Ok(())
     })
 }
 
 #[test]
-fn session_affinity_is_what_it_was() -> Result<()> {
+fn trace_keeps_session_affinity_unchanged() -> Result<()> {
     Cluster::new(1).services().test(|cluster| {
         let node = cluster.node(1)?;
         let (client, backend) = (node.pod("client")?, Backend::on(node, "backend")?);
         let service = with_endpoints(Families::V4, &[&backend])
             .with("sessionAffinity", json!("ClientIP"))
             .with("sessionAffinityConfig", json!({"clientIP": {"timeoutSeconds": 600}}));
-        cluster.world()?.put_service(&service)?;
-        let remembered = || {
+        cluster.manifests()?.put_service(&service)?;
+        let entries = || {
             let (_, status) = node.weir_json(&["status"])?;
             let map = list(&status, "/maps")?.iter().find(|map| map["map"] == "affinity_v4");
             Ok::<_, anyhow::Error>(map.map(|map| map["entries"].clone()))
         };
         until("affinity is programmed", || {
-            let story = trace(node, "default/client", "10.96.0.10:80")?;
-            ensure!(story["service"]["affinity_seconds"] == 600, "{story:#}");
-            ensure!(story["entries_removed"] == 3, "{story:#}");
+            let report = trace(node, "default/client", "10.96.0.10:80")?;
+            ensure!(report["service"]["affinity_seconds"] == 600, "{report:#}");
+            ensure!(report["entries_removed"] == 3, "{report:#}");
             Ok(())
         })?;
-        ensure!(remembered()? == Some(json!(0)), "{:?}", remembered()?);
-        reaches(&client, service.targets()[0], "backend")?;
-        let story = trace(node, "default/client", "10.96.0.10:80")?;
-        ensure!(story["entries_removed"] == 2, "{story:#}");
-        let kept = remembered()?;
-        ensure!(kept != Some(json!(0)), "the client's own was removed");
+        ensure!(entries()? == Some(json!(0)), "{:?}", entries()?);
+        reaches(&client, service.frontends()[0], "backend")?;
+        let report = trace(node, "default/client", "10.96.0.10:80")?;
+        ensure!(report["entries_removed"] == 2, "{report:#}");
+        let kept = entries()?;
+        ensure!(kept != Some(json!(0)), "the client's affinity was removed");
         Ok(())
     })
 }

@@ -1,4 +1,4 @@
-//! Clients that come back to the backend that they had.
+//! Session affinity: clients keep their backend.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -9,12 +9,12 @@ use weir_tests::lab::{Cluster, Families, ServiceManifest, Stack, ask_tcp, until}
 
 use super::{Backend, reaches, web, with};
 
-/// Who answers to a number of questions over TCP.
-fn who(client: &impl Stack, target: SocketAddr) -> Result<BTreeSet<String>> {
+/// The backends that reply to a number of requests over TCP.
+fn backends_of(client: &impl Stack, target: SocketAddr) -> Result<BTreeSet<String>> {
     (0..30).map(|_| Ok(ask_tcp(client, target)?.server)).collect()
 }
 
-fn sticky(seconds: u32) -> ServiceManifest {
+fn with_affinity(seconds: u32) -> ServiceManifest {
     let config = json!({"clientIP": {"timeoutSeconds": seconds}});
     web(Families::Dual)
         .with("sessionAffinity", json!("ClientIP"))
@@ -22,37 +22,37 @@ fn sticky(seconds: u32) -> ServiceManifest {
 }
 
 #[test]
-fn a_client_keeps_its_backend_while_affinity_is_on_and_that_is_ready() -> Result<()> {
+fn a_client_keeps_its_backend_while_affinity_is_on_and_the_backend_is_ready() -> Result<()> {
     Cluster::new(2).pods(Families::Dual).services().test(|cluster| {
         let (near, far) = (cluster.node(1)?, cluster.node(2)?);
         let client = near.pod("client")?;
         let backends = [Backend::on(near, "near")?, Backend::on(far, "far")?];
         let both = [&backends[0], &backends[1]];
-        let world = cluster.world()?;
-        for target in web(Families::Dual).targets() {
-            // Off, on, off: a live Service.
-            world.put_service(&with(web(Families::Dual), &both))?;
-            until("both answer", || {
-                ensure!(who(&client, target)?.len() == 2);
+        let manifests = cluster.manifests()?;
+        for target in web(Families::Dual).frontends() {
+            // Affinity is turned on and off while the Service is in use.
+            manifests.put_service(&with(web(Families::Dual), &both))?;
+            until("both backends reply", || {
+                ensure!(backends_of(&client, target)?.len() == 2);
                 Ok(())
             })?;
-            world.put_service(&with(sticky(10_800), &both))?;
-            until("one answers", || {
-                ensure!(who(&client, target)?.len() == 1);
+            manifests.put_service(&with(with_affinity(10_800), &both))?;
+            until("one backend replies", || {
+                ensure!(backends_of(&client, target)?.len() == 1);
                 Ok(())
             })?;
             let chosen = ask_tcp(&client, target)?.server;
             // A process of the node is a client, too.
-            ensure!(who(near, target)?.len() == 1);
-            // What is not ready any more is not kept.
+            ensure!(backends_of(near, target)?.len() == 1);
+            // A backend that is no longer ready is not kept.
             let left = if chosen == "near" { both[1] } else { both[0] };
-            world.put_service(&with(sticky(10_800), &[left]))?;
+            manifests.put_service(&with(with_affinity(10_800), &[left]))?;
             reaches(&client, target, &left.name)?;
-            world.put_service(&with(sticky(10_800), &both))?;
-            ensure!(who(&client, target)? == BTreeSet::from([left.name.clone()]));
-            world.put_service(&with(web(Families::Dual), &both))?;
-            until("both answer again", || {
-                ensure!(who(&client, target)?.len() == 2);
+            manifests.put_service(&with(with_affinity(10_800), &both))?;
+            ensure!(backends_of(&client, target)? == BTreeSet::from([left.name.clone()]));
+            manifests.put_service(&with(web(Families::Dual), &both))?;
+            until("both backends reply again", || {
+                ensure!(backends_of(&client, target)?.len() == 2);
                 Ok(())
             })?;
         }
@@ -61,18 +61,18 @@ fn a_client_keeps_its_backend_while_affinity_is_on_and_that_is_ready() -> Result
 }
 
 #[test]
-fn affinity_ends_with_its_time() -> Result<()> {
+fn affinity_ends_after_its_timeout() -> Result<()> {
     Cluster::new(2).pods(Families::Dual).services().test(|cluster| {
         let client = cluster.node(1)?.pod("client")?;
         let backends =
             [Backend::on(cluster.node(1)?, "near")?, Backend::on(cluster.node(2)?, "far")?];
-        let service = with(sticky(1), &[&backends[0], &backends[1]]);
-        cluster.world()?.put_service(&service)?;
-        for target in service.targets() {
-            until("it is served", || ask_tcp(&client, target).map(drop))?;
+        let service = with(with_affinity(1), &[&backends[0], &backends[1]]);
+        cluster.manifests()?.put_service(&service)?;
+        for target in service.frontends() {
+            until("the Service is reachable", || ask_tcp(&client, target).map(drop))?;
             let first = ask_tcp(&client, target)?.server;
             until("another backend is chosen", || {
-                // Any question within its time prolongs it.
+                // Any request within the timeout renews it.
                 std::thread::sleep(std::time::Duration::from_millis(1100));
                 ensure!(ask_tcp(&client, target)?.server != first);
                 Ok(())

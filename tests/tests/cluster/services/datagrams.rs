@@ -1,4 +1,4 @@
-//! Flows of datagrams: one backend for each, for as long as that serves.
+//! UDP flows: each keeps its backend for as long as that serves.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Barrier;
@@ -9,15 +9,15 @@ use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use weir_tests::lab::{Stack, until};
 
-use super::matrix::{Spot, everywhere};
+use super::testbed::{Case, in_each_case};
 use super::{any, with};
 
-/// How often two datagrams are the first of a flow at once, in each place and family.
+/// How often two datagrams are sent at once as the first ones of a flow, in each case.
 const RACES: u32 = 250;
 const DEADLINE: Duration = Duration::from_secs(3);
 
-fn connected(spot: &Spot<'_>, target: SocketAddr) -> Result<UdpSocket> {
-    let socket = spot.client.run(|| {
+fn connected(case: &Case<'_>, target: SocketAddr) -> Result<UdpSocket> {
+    let socket = case.client.run(|| {
         let socket = UdpSocket::bind(any(target)).context("bind")?;
         socket.connect(target).context("connect")?;
         Ok(socket)
@@ -26,10 +26,10 @@ fn connected(spot: &Spot<'_>, target: SocketAddr) -> Result<UdpSocket> {
     Ok(socket)
 }
 
-/// Who answers.
+/// Receives a reply and returns the name of its server.
 fn receive(socket: &UdpSocket) -> Result<String> {
     let mut buffer = [0; 256];
-    let length = socket.recv(&mut buffer).context("no answer")?;
+    let length = socket.recv(&mut buffer).context("no reply")?;
     let line = String::from_utf8_lossy(&buffer[..length]).into_owned();
     Ok(line.split(' ').next().unwrap_or_default().to_owned())
 }
@@ -40,43 +40,43 @@ fn ask(socket: &UdpSocket) -> Result<String> {
 }
 
 #[test]
-fn a_flow_of_datagrams_moves_when_its_backend_is_gone_or_no_longer_serves() -> Result<()> {
-    everywhere(|spot| {
-        let [a, b] = spot.backends;
-        let target = spot.serve(1, &[a])?;
-        let socket = connected(spot, target)?;
+fn a_udp_flow_moves_when_its_backend_is_removed_or_stops_serving() -> Result<()> {
+    in_each_case(|case| {
+        let [a, b] = case.backends;
+        let target = case.serve(1, &[a])?;
+        let socket = connected(case, target)?;
         ensure!(ask(&socket)? == a.name);
-        // More backends are no reason to leave one that serves.
-        spot.world()?.put_service(&with(spot.service(1), &[b, a]))?;
-        super::reaches(spot.client, target, &b.name)?;
+        // A flow keeps its backend when others are added.
+        case.manifests()?.put_service(&with(case.service(1), &[b, a]))?;
+        super::reaches(case.client, target, &b.name)?;
         for _ in 0..10 {
-            ensure!(ask(&socket)? == a.name, "it moved without need");
+            ensure!(ask(&socket)? == a.name, "the flow moved although its backend serves");
         }
-        spot.world()?.put_service(&with(spot.service(1), &[b]))?;
+        case.manifests()?.put_service(&with(case.service(1), &[b]))?;
         let moved = |to: &str| {
             until("the flow moves", || {
-                let who = ask(&socket)?;
-                ensure!(who == to, "{who}");
+                let server = ask(&socket)?;
+                ensure!(server == to, "{server}");
                 Ok(())
             })
         };
         moved(&b.name)?;
         let gone = json!({"conditions": {"ready": false, "serving": false, "terminating": true}});
-        let service = with(spot.service(1), &[a]);
-        let service = service.endpoint_as(&b.pod.addresses(), &b.node, &gone);
-        spot.world()?.put_service(&service)?;
+        let service = with(case.service(1), &[a]);
+        let service = service.endpoint_with(&b.pod.addresses(), &b.node, &gone);
+        case.manifests()?.put_service(&service)?;
         moved(&a.name)
     })
 }
 
-/// What a resolver does when it asks for A and AAAA records: both questions leave one socket at the
-/// same instant, on two processors.
+/// A resolver asks for A and AAAA records at once: both requests leave one socket at the same time, on
+/// two CPUs.
 #[test]
-fn two_first_datagrams_of_a_socket_are_both_answered_by_one_backend() -> Result<()> {
-    everywhere(|spot| {
-        let [a, b] = spot.backends;
-        let target = spot.serve(1, &[a, b])?;
-        let sockets: Vec<UdpSocket> = spot.client.run(|| {
+fn two_concurrent_first_datagrams_of_a_socket_reach_the_same_backend() -> Result<()> {
+    in_each_case(|case| {
+        let [a, b] = case.backends;
+        let target = case.serve(1, &[a, b])?;
+        let sockets: Vec<UdpSocket> = case.client.run(|| {
             (0..RACES)
                 .map(|_| {
                     let socket = UdpSocket::bind(any(target)).context("bind")?;
@@ -86,12 +86,12 @@ fn two_first_datagrams_of_a_socket_are_both_answered_by_one_backend() -> Result<
                 })
                 .collect()
         })?;
-        // Nobody runs ahead: a queue that overflows is not what is looked at.
+        // The barrier keeps all threads at the same socket, so that no queue overflows.
         let barrier = Barrier::new(3);
         let send = || {
             for socket in &sockets {
                 barrier.wait();
-                // What is not sent is not answered.
+                // A datagram that is not sent gets no reply, which fails below.
                 let _ = socket.send(b"?\n");
             }
         };
@@ -104,8 +104,8 @@ fn two_first_datagrams_of_a_socket_are_both_answered_by_one_backend() -> Result<
             });
             rounds.collect::<Vec<Result<_>>>()
         });
-        for (round, answers) in rounds.into_iter().enumerate() {
-            let [first, second] = answers.with_context(|| format!("lost in round {round}"))?;
+        for (round, replies) in rounds.into_iter().enumerate() {
+            let [first, second] = replies.with_context(|| format!("lost in round {round}"))?;
             ensure!(first == second, "round {round}: from {first} and {second}");
         }
         Ok(())

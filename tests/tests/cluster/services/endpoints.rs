@@ -1,22 +1,22 @@
-//! Which endpoints get new flows, and which keep those that they have.
+//! The choice of endpoints for new flows, and the endpoints that keep existing ones.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
-use weir_tests::lab::{Cluster, Conversation, Families, Stack, ask_tcp, ask_udp, until};
+use weir_tests::lab::{Cluster, Connection, Families, Stack, ask_tcp, ask_udp, until};
 
-use super::refusal::refuses;
-use super::{Backend, reaches, silent, web, with};
+use super::rejection::refuses;
+use super::{Backend, reaches, times_out, web, with};
 
-/// A slice's words on an endpoint that ends, and still serves or not.
-fn ending(serving: bool) -> Value {
+/// The conditions of a terminating endpoint.
+fn terminating(serving: bool) -> Value {
     json!({"conditions": {"ready": false, "serving": serving, "terminating": true}})
 }
 
-/// Who answers to so many questions, over both protocols.
-fn who(client: &impl Stack, target: SocketAddr) -> Result<BTreeSet<String>> {
+/// The backends that reply to a number of requests over both protocols.
+fn backends_of(client: &impl Stack, target: SocketAddr) -> Result<BTreeSet<String>> {
     let ask = |number: u8| if number.is_multiple_of(2) { ask_tcp } else { ask_udp }(client, target);
     (0..30).map(|number| Ok(ask(number)?.server)).collect()
 }
@@ -26,79 +26,81 @@ fn only(name: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn an_endpoint_that_ends_serves_when_no_other_does_and_keeps_its_connections() -> Result<()> {
+fn a_terminating_endpoint_serves_if_no_other_does_and_keeps_its_connections() -> Result<()> {
     Cluster::new(2).pods(Families::Dual).services().test(|cluster| {
         let (near, far) = (cluster.node(1)?, cluster.node(2)?);
         let client = near.pod("client")?;
         let (ends, stays) = (Backend::on(near, "ends")?, Backend::on(far, "stays")?);
-        let world = cluster.world()?;
+        let manifests = cluster.manifests()?;
         let ended = |serving| {
-            web(Families::Dual).endpoint_as(&ends.pod.addresses(), &ends.node, &ending(serving))
+            web(Families::Dual).endpoint_with(
+                &ends.pod.addresses(),
+                &ends.node,
+                &terminating(serving),
+            )
         };
         let service = with(web(Families::Dual), &[&ends]);
-        world.put_service(&service)?;
-        for target in service.targets() {
+        manifests.put_service(&service)?;
+        for target in service.frontends() {
             reaches(&client, target, "ends")?;
         }
-        let targets = service.targets();
-        let mut talks = targets
-            .iter()
-            .map(|at| Conversation::start(&client, *at))
-            .collect::<Result<Vec<_>>>()?;
+        let targets = service.frontends();
+        let mut connections =
+            targets.iter().map(|at| Connection::start(&client, *at)).collect::<Result<Vec<_>>>()?;
 
-        // Another one is ready: that one gets what is new.
-        world.put_service(&with(ended(true), &[&stays]))?;
+        // Another endpoint is ready, so it gets new flows.
+        manifests.put_service(&with(ended(true), &[&stays]))?;
         for target in &targets {
             reaches(&client, *target, "stays")?;
-            ensure!(who(&client, *target)? == only("stays"));
+            ensure!(backends_of(&client, *target)? == only("stays"));
         }
-        // No other one is ready.
-        world.put_service(&ended(true))?;
+        // No other endpoint is ready.
+        manifests.put_service(&ended(true))?;
         for target in &targets {
             reaches(&client, *target, "ends")?;
-            ensure!(who(&client, *target)? == only("ends"));
+            ensure!(backends_of(&client, *target)? == only("ends"));
         }
-        // It does not serve any more, and nobody else does.
-        world.put_service(&ended(false))?;
+        // No endpoint serves.
+        manifests.put_service(&ended(false))?;
         for target in &targets {
             until("the service refuses", || refuses(&client, *target))?;
         }
-        for talk in &mut talks {
-            ensure!(talk.ask()?.server == "ends", "a connection moved");
+        for connection in &mut connections {
+            ensure!(connection.ask()?.server == "ends", "a connection moved");
         }
-        // Not even its removal ends a connection.
-        world.put_service(&with(web(Families::Dual), &[&stays]))?;
+        // Even the removal of an endpoint does not end its connections.
+        manifests.put_service(&with(web(Families::Dual), &[&stays]))?;
         for target in &targets {
             reaches(&client, *target, "stays")?;
         }
-        for talk in &mut talks {
-            ensure!(talk.ask()?.server == "ends", "a connection moved");
+        for connection in &mut connections {
+            ensure!(connection.ask()?.server == "ends", "a connection moved");
         }
         Ok(())
     })
 }
 
-/// Backends on both nodes with hints, and who answers a pod and a process of node 1.
+/// Checks which backends with these hints a pod and a process of node 1 reach.
 fn hinted(near_hints: &Value, far_hints: &Value, expected: &[&str]) -> Result<()> {
     Cluster::new(2).pods(Families::Dual).services().test(|cluster| {
         for (node, zone) in cluster.nodes().iter().zip(["a", "b"]) {
             let labelled = node.manifest().clone();
-            cluster.world()?.put(&labelled.labelled("topology.kubernetes.io/zone", zone))?;
+            cluster.manifests()?.put(&labelled.labelled("topology.kubernetes.io/zone", zone))?;
         }
         let (near, far) = (cluster.node(1)?, cluster.node(2)?);
         let client = near.pod("client")?;
         let backends = [Backend::on(near, "near")?, Backend::on(far, "far")?];
         let [first, second] = &backends;
         let service = web(Families::Dual)
-            .endpoint_as(&first.pod.addresses(), &first.node, near_hints)
-            .endpoint_as(&second.pod.addresses(), &second.node, far_hints);
-        cluster.world()?.put_service(&service)?;
+            .endpoint_with(&first.pod.addresses(), &first.node, near_hints)
+            .endpoint_with(&second.pod.addresses(), &second.node, far_hints);
+        cluster.manifests()?.put_service(&service)?;
         let expected: BTreeSet<String> = expected.iter().map(|&name| name.to_owned()).collect();
-        for target in service.targets() {
+        for target in service.frontends() {
             until("hints are followed", || {
-                let pods = who(&client, target)?;
+                let pods = backends_of(&client, target)?;
                 ensure!(pods == expected, "a pod reaches {pods:?}");
-                let processes = who(near, target)?;
+                let processes = backends_of(near, target)?;
                 ensure!(processes == expected, "a process reaches {processes:?}");
                 Ok(())
             })?;
@@ -117,42 +119,42 @@ fn for_node(node: &str, zone: &str) -> Value {
 }
 
 #[test]
-fn endpoints_for_the_zone_of_the_client_are_preferred() -> Result<()> {
+fn endpoints_with_a_hint_for_the_clients_zone_are_preferred() -> Result<()> {
     hinted(&for_zone("b"), &for_zone("a"), &["far"])
 }
 
 #[test]
-fn endpoints_for_the_node_of_the_client_come_before_those_for_its_zone() -> Result<()> {
+fn endpoints_with_a_hint_for_the_clients_node_are_preferred_to_those_for_its_zone() -> Result<()> {
     hinted(&for_node("node1", "b"), &for_node("node2", "a"), &["near"])
 }
 
 #[test]
-fn one_endpoint_without_a_hint_is_enough_to_use_them_all() -> Result<()> {
+fn all_endpoints_are_used_if_one_has_no_hint() -> Result<()> {
     hinted(&for_zone("a"), &json!({"conditions": {"ready": true}}), &["far", "near"])
 }
 
 #[test]
-fn a_service_for_its_own_node_only_drops_what_no_endpoint_there_can_take() -> Result<()> {
+fn internal_traffic_policy_local_drops_packets_without_a_local_endpoint() -> Result<()> {
     Cluster::new(2).pods(Families::Dual).services().test(|cluster| {
         let (near, far) = (cluster.node(1)?, cluster.node(2)?);
         let client = near.pod("client")?;
         let (here, there) = (Backend::on(near, "here")?, Backend::on(far, "there")?);
         let local = || web(Families::Dual).with("internalTrafficPolicy", json!("Local"));
-        cluster.world()?.put_service(&with(local(), &[&here, &there]))?;
-        let targets = local().targets();
+        cluster.manifests()?.put_service(&with(local(), &[&here, &there]))?;
+        let targets = local().frontends();
         for target in &targets {
             reaches(&client, *target, "here")?;
-            ensure!(who(&client, *target)? == only("here"));
-            ensure!(who(near, *target)? == only("here"));
+            ensure!(backends_of(&client, *target)? == only("here"));
+            ensure!(backends_of(near, *target)? == only("here"));
         }
-        cluster.world()?.put_service(&with(local(), &[&there]))?;
+        cluster.manifests()?.put_service(&with(local(), &[&there]))?;
         for target in &targets {
-            until("nobody answers", || silent(&client, *target))?;
-            // The other node has one.
+            until("connections time out", || times_out(&client, *target))?;
+            // The other node has a local endpoint.
             reaches(far, *target, "there")?;
         }
-        // Nobody anywhere: then it is said.
-        cluster.world()?.put_service(&local())?;
+        // Without any endpoint, connections are refused.
+        cluster.manifests()?.put_service(&local())?;
         for target in &targets {
             until("the service refuses", || refuses(&client, *target))?;
         }

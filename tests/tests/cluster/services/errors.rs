@@ -1,4 +1,4 @@
-//! ICMP errors about packets to a Service speak of the Service, not of its backend.
+//! ICMP errors about packets to a Service quote the Service's address, not the backend's.
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -6,27 +6,27 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use rustix::net::sockopt::set_ipv6_unicast_hops;
-use weir_tests::lab::{Attached, Stack, close, until};
+use weir_tests::lab::{AttachedPod, Stack, close, until};
 
-use super::matrix::{Spot, alone_on_each_way, everywhere};
-use super::quotation::Listener;
-use super::transfer::through_service;
+use super::icmp_error::IcmpListener;
+use super::testbed::{Case, in_each_case, on_own_testbeds};
+use super::transfer::transfer_through_service;
 use super::{PORT, any, reaches_by_tcp};
 
 const DEADLINE: Duration = Duration::from_secs(3);
 
-/// A Service of this spot whose datagrams go to the spare port of the first backend.
-fn to_spare_port(spot: &Spot<'_>) -> Result<SocketAddr> {
-    let service = spot.service(3).without_port("udp").port("udp", "UDP", PORT, spot.spare());
-    let backend = &spot.backends[0];
+/// A Service of this case whose UDP target is the spare port of the first backend.
+fn serve_spare_port(case: &Case<'_>) -> Result<SocketAddr> {
+    let service = case.service(3).without_port("udp").port("udp", "UDP", PORT, case.spare_port());
+    let backend = &case.backends[0];
     let service = super::with(service, &[backend]);
-    spot.world()?.put_service(&service)?;
-    let target = service.targets()[0];
-    reaches_by_tcp(spot.client, target, &backend.name)?;
+    case.manifests()?.put_service(&service)?;
+    let target = service.frontends()[0];
+    reaches_by_tcp(case.client, target, &backend.name)?;
     Ok(target)
 }
 
-fn connected(client: &Attached, target: SocketAddr) -> Result<UdpSocket> {
+fn connected(client: &AttachedPod, target: SocketAddr) -> Result<UdpSocket> {
     let socket = client.run(|| {
         let socket = UdpSocket::bind(any(target)).context("bind")?;
         socket.connect(target).context("connect")?;
@@ -37,45 +37,50 @@ fn connected(client: &Attached, target: SocketAddr) -> Result<UdpSocket> {
 }
 
 fn refused(socket: &UdpSocket) -> Result<()> {
-    let error = socket.recv(&mut [0; 64]).err().context("somebody answers")?;
+    let error = socket.recv(&mut [0; 64]).err().context("a reply arrives")?;
     ensure!(error.kind() == ErrorKind::ConnectionRefused, "{error}");
     Ok(())
 }
 
 #[test]
-fn a_backend_that_does_not_listen_is_told_to_the_client_as_the_service() -> Result<()> {
-    everywhere(|spot| {
-        let target = to_spare_port(spot)?;
-        let listener = Listener::start(spot.client, spot.ipv4)?;
-        let socket = connected(spot.client, target)?;
+fn a_port_unreachable_error_of_a_backend_reaches_the_client_with_the_services_address() -> Result<()>
+{
+    in_each_case(|case| {
+        let target = serve_spare_port(case)?;
+        let listener = IcmpListener::start(case.client, case.ipv4)?;
+        let socket = connected(case.client, target)?;
         socket.send(&[1; 100])?;
         refused(&socket)?;
         let error = listener.about(target)?;
-        ensure!(error.from == target.ip(), "it comes from {}", error.from);
-        ensure!(error.source == socket.local_addr()?, "it is about a packet of {}", error.source);
+        ensure!(error.from == target.ip(), "the error comes from {}", error.from);
+        ensure!(
+            error.source == socket.local_addr()?,
+            "the error quotes a packet of {}",
+            error.source
+        );
         Ok(())
     })
 }
 
 #[test]
-fn a_client_that_is_gone_is_told_to_the_backend_as_it_knows_it() -> Result<()> {
-    everywhere(|spot| {
-        let target = to_spare_port(spot)?;
-        let pod = &spot.backends[0].pod;
-        let listen = SocketAddr::new(spot.address_of(pod)?, spot.spare());
+fn a_port_unreachable_error_of_a_client_reaches_the_backend() -> Result<()> {
+    in_each_case(|case| {
+        let target = serve_spare_port(case)?;
+        let pod = &case.backends[0].pod;
+        let listen = SocketAddr::new(case.address_of(pod)?, case.spare_port());
         let far = pod.run(|| UdpSocket::bind(listen).context("bind"))?;
         far.set_read_timeout(Some(DEADLINE))?;
-        let near = connected(spot.client, target)?;
+        let near = connected(case.client, target)?;
         near.send(&[1; 100])?;
         let (_, peer) = far.recv_from(&mut [0; 200]).context("the backend receives nothing")?;
         close(near);
-        let listener = Listener::start(pod, spot.ipv4)?;
+        let listener = IcmpListener::start(pod, case.ipv4)?;
         far.connect(peer)?;
         far.send(&[2; 100])?;
         refused(&far)?;
         let error = listener.about(peer)?;
-        ensure!(error.from == peer.ip(), "it comes from {}", error.from);
-        ensure!(error.source == listen, "it is about {error:?}");
+        ensure!(error.from == peer.ip(), "the error comes from {}", error.from);
+        ensure!(error.source == listen, "the error is {error:?}");
         Ok(())
     })
 }
@@ -88,54 +93,59 @@ fn with_ttl(socket: &UdpSocket, ipv4: bool, ttl: u8) -> Result<()> {
     }
 }
 
-/// What traceroute does. Past the stack there is no router on the way.
+/// As traceroute does. Packets that bypass the stack pass no router.
 #[test]
-fn routers_on_the_way_to_a_service_are_seen_and_name_the_service() -> Result<()> {
-    everywhere(|spot| {
-        let target = spot.serve(1, &[&spot.backends[0]])?;
+fn time_exceeded_errors_of_routers_quote_the_service() -> Result<()> {
+    in_each_case(|case| {
+        let target = case.serve(1, &[&case.backends[0]])?;
         for hop in [1, 2] {
-            let listener = Listener::start(spot.client, spot.ipv4)?;
-            let socket = connected(spot.client, target)?;
-            with_ttl(&socket, spot.ipv4, hop)?;
+            let listener = IcmpListener::start(case.client, case.ipv4)?;
+            let socket = connected(case.client, target)?;
+            with_ttl(&socket, case.ipv4, hop)?;
             socket.send(b"?\n")?;
-            if spot.way.fast || !spot.across {
-                socket.recv(&mut [0; 64]).context("no router is between, and no answer comes")?;
+            if case.variant.fast || !case.remote {
+                socket
+                    .recv(&mut [0; 64])
+                    .context("no reply, although there is no router in between")?;
                 continue;
             }
             let error = listener.about(target)?;
-            let exceeded = if spot.ipv4 { 11 } else { 3 };
+            let exceeded = if case.ipv4 { 11 } else { 3 };
             ensure!(error.kind == exceeded, "hop {hop}: {error:?}");
-            ensure!(error.from != target.ip(), "a router has its own address: {error:?}");
+            ensure!(
+                error.from != target.ip(),
+                "the error has the Service's address as its source: {error:?}"
+            );
             ensure!(error.source == socket.local_addr()?, "hop {hop}: {error:?}");
         }
         Ok(())
     })
 }
 
-/// The largest packet that the client's stack sends to an address.
-fn path_mtu(client: &Attached, target: IpAddr) -> Result<Option<u32>> {
+/// The path MTU to an address that the client's stack has learned.
+fn path_mtu(client: &AttachedPod, target: IpAddr) -> Result<Option<u32>> {
     let route = client.sh(&format!("ip route get {target}"))?;
     let mut words = route.split_whitespace();
     let mtu = words.find(|&word| word == "mtu").and_then(|_| words.next());
-    mtu.map(|mtu| mtu.parse().context("no number")).transpose()
+    mtu.map(|mtu| mtu.parse().context("not a number")).transpose()
 }
 
 #[test]
-fn a_client_learns_a_smaller_mtu_through_the_address_of_a_service() -> Result<()> {
+fn a_client_learns_a_smaller_path_mtu_to_a_service() -> Result<()> {
     const SMALLER: u32 = 1400;
-    alone_on_each_way(
+    on_own_testbeds(
         |builder| builder,
-        |part| {
-            // Pods keep what they were born with.
-            part.stage.cluster().set_mtu(SMALLER)?;
-            part.stage.cluster().settled()?;
-            part.everywhere(|spot| {
-                let target = spot.serve(1, &[&spot.backends[0]])?;
-                if !spot.across {
+        |scope| {
+            // Existing pods keep their MTU.
+            scope.testbed.cluster().set_mtu(SMALLER)?;
+            scope.testbed.cluster().wait_until_ready()?;
+            scope.in_each_case(|case| {
+                let target = case.serve(1, &[&case.backends[0]])?;
+                if !case.remote {
                     return Ok(());
                 }
-                large_packets_pass(spot, target)?;
-                let learned = path_mtu(spot.client, target.ip())?;
+                large_packets_pass(case, target)?;
+                let learned = path_mtu(case.client, target.ip())?;
                 ensure!(learned.is_some_and(|mtu| mtu <= SMALLER), "{learned:?}");
                 Ok(())
             })
@@ -143,14 +153,14 @@ fn a_client_learns_a_smaller_mtu_through_the_address_of_a_service() -> Result<()
     )
 }
 
-/// Datagrams that may not be cut, and streams.
-fn large_packets_pass(spot: &Spot<'_>, target: SocketAddr) -> Result<()> {
-    let socket = connected(spot.client, target)?;
-    // Each is lost until the client knows better.
+/// Waits until large datagrams that must not be fragmented pass, then checks TCP.
+fn large_packets_pass(case: &Case<'_>, target: SocketAddr) -> Result<()> {
+    let socket = connected(case.client, target)?;
+    // They are lost until the client has learned the path MTU.
     socket.set_read_timeout(Some(Duration::from_millis(200)))?;
     until("large datagrams pass", || {
         let _ = socket.send(&[b'?'; 1390]);
-        socket.recv(&mut [0; 64]).map(drop).context("no answer")
+        socket.recv(&mut [0; 64]).map(drop).context("no reply")
     })?;
-    through_service(spot, 4 << 20)
+    transfer_through_service(case, 4 << 20)
 }

@@ -1,4 +1,4 @@
-//! Datagrams that travel in fragments.
+//! Fragmented datagrams.
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::Duration;
@@ -7,21 +7,21 @@ use anyhow::{Context, Result, ensure};
 use rustix::net::{AddressFamily, SendFlags, SocketType, ipproto, sendto, socket};
 use weir_tests::lab::Stack;
 
-use super::matrix::{Spot, everywhere};
+use super::testbed::{Case, in_each_case};
 use super::{PORT, any, reaches_by_tcp, with};
 
 const DEADLINE: Duration = Duration::from_secs(3);
 
-/// A client and a backend with a socket each, and where the client sends to.
-fn sockets(spot: &Spot<'_>) -> Result<(UdpSocket, UdpSocket, SocketAddr)> {
-    let backend = &spot.backends[0];
-    let service = spot.service(4).without_port("udp").port("udp", "UDP", PORT, spot.spare());
+/// A socket of the client and one of the backend, and the frontend between them.
+fn sockets(case: &Case<'_>) -> Result<(UdpSocket, UdpSocket, SocketAddr)> {
+    let backend = &case.backends[0];
+    let service = case.service(4).without_port("udp").port("udp", "UDP", PORT, case.spare_port());
     let service = with(service, &[backend]);
-    spot.world()?.put_service(&service)?;
-    let target = service.targets()[0];
-    reaches_by_tcp(spot.client, target, &backend.name)?;
-    let near = spot.client.run(|| UdpSocket::bind(any(target)).context("bind"))?;
-    let listen = SocketAddr::new(spot.address_of(&backend.pod)?, spot.spare());
+    case.manifests()?.put_service(&service)?;
+    let target = service.frontends()[0];
+    reaches_by_tcp(case.client, target, &backend.name)?;
+    let near = case.client.run(|| UdpSocket::bind(any(target)).context("bind"))?;
+    let listen = SocketAddr::new(case.address_of(&backend.pod)?, case.spare_port());
     let far = backend.pod.run(|| UdpSocket::bind(listen).context("bind"))?;
     for socket in [&near, &far] {
         socket.set_read_timeout(Some(DEADLINE))?;
@@ -34,35 +34,36 @@ fn pattern(size: usize) -> Vec<u8> {
 }
 
 #[test]
-fn datagrams_larger_than_a_packet_pass_both_ways() -> Result<()> {
-    everywhere(|spot| {
-        let (near, far, target) = sockets(spot)?;
+fn fragmented_datagrams_pass_in_both_directions() -> Result<()> {
+    in_each_case(|case| {
+        let (near, far, target) = sockets(case)?;
         for size in [8_000, 60_000] {
             let sent = pattern(size);
             let mut buffer = vec![0; size + 1];
             near.send_to(&sent, target)?;
-            let (length, peer) = far.recv_from(&mut buffer).context("it does not arrive")?;
+            let (length, peer) =
+                far.recv_from(&mut buffer).context("the datagram does not arrive")?;
             ensure!(buffer.get(..length) == Some(&*sent), "{size} bytes arrive changed");
-            ensure!(peer.ip() == spot.address_of(spot.client)?, "it comes from {peer}");
+            ensure!(peer.ip() == case.address_of(case.client)?, "the datagram comes from {peer}");
             far.send_to(&sent, peer)?;
-            let (length, from) = near.recv_from(&mut buffer).context("no answer comes")?;
+            let (length, from) = near.recv_from(&mut buffer).context("no reply arrives")?;
             ensure!(buffer.get(..length) == Some(&*sent), "{size} bytes come back changed");
-            ensure!(from == target, "{from} answers");
+            ensure!(from == target, "the reply comes from {from}");
         }
         Ok(())
     })
 }
 
 #[test]
-fn an_answer_whose_fragments_come_in_the_wrong_order_arrives() -> Result<()> {
-    everywhere(|spot| {
-        let (near, far, target) = sockets(spot)?;
+fn a_reply_with_reordered_fragments_reaches_the_client() -> Result<()> {
+    in_each_case(|case| {
+        let (near, far, target) = sockets(case)?;
         near.send_to(b"?", target)?;
-        let (_, peer) = far.recv_from(&mut [0; 8]).context("the question does not arrive")?;
-        let answer = pattern(2_000);
-        let [first, second] = fragments(far.local_addr()?, peer, &answer)?;
-        spot.backends[0].pod.run(|| {
-            let family = if spot.ipv4 { AddressFamily::INET } else { AddressFamily::INET6 };
+        let (_, peer) = far.recv_from(&mut [0; 8]).context("the request does not arrive")?;
+        let reply = pattern(2_000);
+        let [first, second] = fragments(far.local_addr()?, peer, &reply)?;
+        case.backends[0].pod.run(|| {
+            let family = if case.ipv4 { AddressFamily::INET } else { AddressFamily::INET6 };
             let raw = socket(family, SocketType::RAW, Some(ipproto::RAW)).context("raw socket")?;
             for fragment in [&second, &first] {
                 let to = SocketAddr::new(peer.ip(), 0);
@@ -71,16 +72,16 @@ fn an_answer_whose_fragments_come_in_the_wrong_order_arrives() -> Result<()> {
             Ok(())
         })?;
         let mut buffer = [0; 3_000];
-        let (length, from) = near.recv_from(&mut buffer).context("the answer does not arrive")?;
-        ensure!(buffer.get(..length) == Some(&*answer), "{length} bytes arrive");
-        ensure!(from == target, "{from} answers");
+        let (length, from) = near.recv_from(&mut buffer).context("the reply does not arrive")?;
+        ensure!(buffer.get(..length) == Some(&*reply), "{length} bytes arrive");
+        ensure!(from == target, "the reply comes from {from}");
         Ok(())
     })
 }
 
-/// A datagram as two packets.
+/// A datagram as two fragments.
 fn fragments(from: SocketAddr, to: SocketAddr, payload: &[u8]) -> Result<[Vec<u8>; 2]> {
-    /// What the first one has of the datagram: a multiple of eight.
+    /// The length of the first fragment: a multiple of eight.
     const FIRST: usize = 1_200;
     let length = u16::try_from(8 + payload.len())?.to_be_bytes();
     let ports = [from.port().to_be_bytes(), to.port().to_be_bytes()].concat();

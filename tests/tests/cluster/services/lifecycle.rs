@@ -1,48 +1,48 @@
-//! Services that go, come back, and become something else.
+//! Services that are deleted, recreated, or change their type.
 
 use std::net::SocketAddr;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
-use weir_tests::lab::{Attached, Cluster, Conversation, Families, ask_tcp, ask_udp, until};
+use weir_tests::lab::{AttachedPod, Cluster, Connection, Families, ask_tcp, ask_udp, until};
 
 use super::{Backend, reaches, web, with};
 
-/// Nobody serves the address any more, and it is no Service's either.
-fn unserved(client: &Attached, target: SocketAddr) -> Result<()> {
-    ensure!(ask_tcp(client, target).is_err(), "somebody answers at {target}");
+/// Checks that no Service has the address any more.
+fn is_unreachable(client: &AttachedPod, target: SocketAddr) -> Result<()> {
+    ensure!(ask_tcp(client, target).is_err(), "{target} is reachable");
     Ok(())
 }
 
 #[test]
-fn a_service_that_is_deleted_and_made_again_at_once_is_served_at_once() -> Result<()> {
+fn a_service_that_is_deleted_and_recreated_at_once_is_served_at_once() -> Result<()> {
     Cluster::new(2).pods(Families::Dual).services().test(|cluster| {
         let client = cluster.node(1)?.pod("client")?;
         let (old, new) =
             (Backend::on(cluster.node(1)?, "old")?, Backend::on(cluster.node(2)?, "new")?);
-        let world = cluster.world()?;
+        let manifests = cluster.manifests()?;
         let service = with(web(Families::Dual), &[&old]);
-        world.put_service(&service)?;
-        for target in service.targets() {
+        manifests.put_service(&service)?;
+        for target in service.frontends() {
             reaches(&client, target, "old")?;
         }
-        let mut talks = service
-            .targets()
+        let mut connections = service
+            .frontends()
             .iter()
-            .map(|at| Conversation::start(&client, *at))
+            .map(|at| Connection::start(&client, *at))
             .collect::<Result<Vec<_>>>()?;
-        // In one instant, so that nobody may see the Service away; then with a look at it.
+        // The first rounds recreate the Service at once, the last ones after it was gone.
         for round in 0..4 {
             let backend = if round % 2 == 0 { &new } else { &old };
             let again = with(web(Families::Dual), &[backend]).uid(&format!("web-{round}"));
-            world.remove_service(&service)?;
+            manifests.remove_service(&service)?;
             if round >= 2 {
-                for target in service.targets() {
-                    until("it is gone", || unserved(&client, target))?;
+                for target in service.frontends() {
+                    until("the Service is gone", || is_unreachable(&client, target))?;
                 }
             }
-            world.put_service(&again)?;
-            for target in again.targets() {
+            manifests.put_service(&again)?;
+            for target in again.frontends() {
                 reaches(&client, target, &backend.name)?;
                 for _ in 0..5 {
                     ensure!(ask_tcp(&client, target)?.server == backend.name);
@@ -50,16 +50,16 @@ fn a_service_that_is_deleted_and_made_again_at_once_is_served_at_once() -> Resul
                 }
             }
         }
-        talks.iter_mut().try_for_each(|talk| {
-            let who = talk.ask().context("a connection to the first of them")?;
-            ensure!(who.server == "old", "{who:?}");
+        connections.iter_mut().try_for_each(|connection| {
+            let reply = connection.ask().context("a connection to the first Service")?;
+            ensure!(reply.server == "old", "{reply:?}");
             Ok(())
         })
     })
 }
 
 #[test]
-fn a_service_becomes_headless_or_a_name_and_comes_back() -> Result<()> {
+fn a_service_may_become_headless_or_external_name_and_cluster_ip_again() -> Result<()> {
     Cluster::new(1).pods(Families::Dual).services().test(|cluster| {
         let node = cluster.node(1)?;
         let (client, backend) = (node.pod("client")?, Backend::on(node, "backend")?);
@@ -72,16 +72,16 @@ fn a_service_becomes_headless_or_a_name_and_comes_back() -> Result<()> {
             .with("clusterIP", json!(null))
             .with("clusterIPs", json!(null));
         for other in [headless, name] {
-            cluster.world()?.put_service(&service)?;
-            for target in service.targets() {
+            cluster.manifests()?.put_service(&service)?;
+            for target in service.frontends() {
                 reaches(&client, target, "backend")?;
             }
-            cluster.world()?.put_service(&other)?;
-            for target in service.targets() {
-                until("it has no address", || unserved(&client, target))?;
+            cluster.manifests()?.put_service(&other)?;
+            for target in service.frontends() {
+                until("the Service has no cluster IP", || is_unreachable(&client, target))?;
             }
         }
-        cluster.world()?.put_service(&service)?;
-        service.targets().into_iter().try_for_each(|at| reaches(&client, at, "backend"))
+        cluster.manifests()?.put_service(&service)?;
+        service.frontends().into_iter().try_for_each(|at| reaches(&client, at, "backend"))
     })
 }

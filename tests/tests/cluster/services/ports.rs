@@ -5,49 +5,52 @@ use std::net::SocketAddr;
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use weir_tests::lab::{
-    Cluster, Conversation, Families, Server, ServiceManifest, ask_tcp, ask_udp, until,
+    Cluster, Connection, Families, Server, ServiceManifest, ask_tcp, ask_udp, until,
 };
 
-use super::refusal::refuses;
-use super::upkeep::nothing_is_lost;
-use super::{Backend, TARGET, cluster_ips, reaches, reaches_by_tcp, reaches_by_udp, web, with};
+use super::rejection::refuses;
+use super::resilience::no_request_is_lost;
+use super::{
+    Backend, TARGET_PORT, cluster_ips, reaches, reaches_by_tcp, reaches_by_udp, web, with,
+};
 
 const OTHER: u16 = 8081;
 
 #[test]
-fn each_port_of_a_service_leads_to_its_own_by_protocol_and_number() -> Result<()> {
+fn each_port_of_a_service_has_its_own_target_by_protocol_and_number() -> Result<()> {
     Cluster::new(2).pods(Families::Dual).services().test(|cluster| {
         let client = cluster.node(1)?.pod("client")?;
         let pod = cluster.node(2)?.pod("backend")?;
         let (_one, _two) =
-            (Server::start(&pod, TARGET, "one")?, Server::start(&pod, OTHER, "two")?);
-        // Port 53 over both protocols, each to another port of the pod.
-        let service = ServiceManifest::new("dns", &cluster_ips(Families::Dual), 53, TARGET)
+            (Server::start(&pod, TARGET_PORT, "one")?, Server::start(&pod, OTHER, "two")?);
+        // Port 53 over both protocols, each with another target port.
+        let service = ServiceManifest::new("dns", &cluster_ips(Families::Dual), 53, TARGET_PORT)
             .without_port("udp")
             .port("dns-udp", "UDP", 53, OTHER)
             .port("more", "TCP", 54, OTHER)
             .endpoint(&pod.addresses(), "node2");
-        cluster.world()?.put_service(&service)?;
-        for target in service.targets() {
+        cluster.manifests()?.put_service(&service)?;
+        for target in service.frontends() {
             reaches_by_tcp(&client, target, "one")?;
             reaches_by_udp(&client, target, "two")?;
             let more = SocketAddr::new(target.ip(), 54);
             ensure!(ask_tcp(&client, more)?.server == "two");
-            ensure!(ask_udp(&client, more).is_err(), "it is of TCP only");
+            ensure!(ask_udp(&client, more).is_err(), "the port is TCP only");
         }
         Ok(())
     })
 }
 
-/// A named port is another number in each slice, as pods have it that name it so.
+/// A named target port may have another number in each slice.
 #[test]
-fn a_named_port_is_where_each_pod_has_it() -> Result<()> {
+fn a_named_target_port_may_differ_between_pods() -> Result<()> {
     Cluster::new(2).pods(Families::Dual).services().test(|cluster| {
         let client = cluster.node(1)?.pod("client")?;
         let (old, new) = (cluster.node(1)?.pod("old")?, cluster.node(2)?.pod("new")?);
-        let _servers = [Server::start(&old, TARGET, "old")?, Server::start(&new, OTHER, "new")?];
+        let _servers =
+            [Server::start(&old, TARGET_PORT, "old")?, Server::start(&new, OTHER, "new")?];
         let ips = cluster_ips(Families::Dual);
-        let service = ServiceManifest::new("named", &ips, 80, TARGET);
+        let service = ServiceManifest::new("named", &ips, 80, TARGET_PORT);
         let mut yaml = service.clone().endpoint(&old.addresses(), "node1").yaml();
         for ip in new.addresses() {
             let kind = if ip.is_ipv4() { "IPv4" } else { "IPv6" };
@@ -61,8 +64,8 @@ fn a_named_port_is_where_each_pod_has_it() -> Result<()> {
             });
             yaml += &format!("\n---\n{slice}");
         }
-        cluster.world()?.write("named.yaml", &yaml)?;
-        for target in service.targets() {
+        cluster.manifests()?.write("named.yaml", &yaml)?;
+        for target in service.frontends() {
             for name in ["old", "new"] {
                 reaches_by_tcp(&client, target, name)?;
             }
@@ -72,28 +75,28 @@ fn a_named_port_is_where_each_pod_has_it() -> Result<()> {
 }
 
 #[test]
-fn ports_that_come_and_go_do_not_disturb_flows_of_the_port_that_stays() -> Result<()> {
+fn adding_and_removing_ports_does_not_disturb_flows_of_another_port() -> Result<()> {
     Cluster::new(2).pods(Families::Dual).services().test(|cluster| {
         let client = cluster.node(1)?.pod("client")?;
         let backend = Backend::on(cluster.node(2)?, "backend")?;
         let _more = Server::start(&backend.pod, OTHER, "more")?;
         let service = with(web(Families::Dual), &[&backend]);
-        cluster.world()?.put_service(&service)?;
-        for target in service.targets() {
+        cluster.manifests()?.put_service(&service)?;
+        for target in service.frontends() {
             reaches(&client, target, "backend")?;
             let more = SocketAddr::new(target.ip(), 81);
-            let mut talk = Conversation::start(&client, target)?;
-            nothing_is_lost(&client, target, || {
+            let mut connection = Connection::start(&client, target)?;
+            no_request_is_lost(&client, target, || {
                 for _ in 0..5 {
                     let both = service.clone().port("more", "TCP", 81, OTHER);
-                    cluster.world()?.put_service(&both)?;
-                    until("the port is there", || ask_tcp(&client, more).map(drop))?;
-                    cluster.world()?.put_service(&service)?;
-                    until("the port is gone", || refuses(&client, more))?;
+                    cluster.manifests()?.put_service(&both)?;
+                    until("the port is added", || ask_tcp(&client, more).map(drop))?;
+                    cluster.manifests()?.put_service(&service)?;
+                    until("the port is removed", || refuses(&client, more))?;
                 }
                 Ok(())
             })?;
-            talk.ask().context("the connection from before")?;
+            connection.ask().context("the existing connection")?;
         }
         Ok(())
     })

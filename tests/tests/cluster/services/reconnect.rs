@@ -1,4 +1,4 @@
-//! Processes of a node that are connected by UDP to a backend that leaves.
+//! Connected UDP sockets of a node's processes whose backend is removed.
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -7,10 +7,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use weir_tests::lab::{Cluster, Families, Stack, until};
 
-use super::{Backend, TARGET, web, with};
+use super::{Backend, TARGET_PORT, web, with};
 
-/// Far longer than a notice of the kernel takes to come.
-const TURN: Duration = Duration::from_millis(200);
+/// Much longer than a reply takes.
+const TIMEOUT: Duration = Duration::from_millis(200);
 
 /// A socket of a process of the node.
 fn connect(node: &impl Stack, any: &str, target: SocketAddr) -> Result<UdpSocket> {
@@ -19,13 +19,13 @@ fn connect(node: &impl Stack, any: &str, target: SocketAddr) -> Result<UdpSocket
         socket.connect(target).with_context(|| format!("connect to {target}"))?;
         Ok(socket)
     })?;
-    socket.set_read_timeout(Some(TURN))?;
+    socket.set_read_timeout(Some(TIMEOUT))?;
     Ok(socket)
 }
 
-/// Waits until the socket's peer answers, with this name.
-fn answers(socket: &UdpSocket, name: &str) -> Result<()> {
-    until("the backend answers", || {
+/// Waits until the socket's peer replies with this name.
+fn wait_for_reply(socket: &UdpSocket, name: &str) -> Result<()> {
+    until("the backend replies", || {
         socket.send(b"?\n").context("send")?;
         let mut buffer = [0; 64];
         let length = socket.recv(&mut buffer).context("receive")?;
@@ -43,43 +43,47 @@ fn mapped(target: SocketAddr) -> SocketAddr {
 }
 
 #[test]
-fn a_socket_fails_when_its_backend_leaves_and_the_next_one_reaches_another() -> Result<()> {
+fn a_connected_udp_socket_fails_when_its_backend_is_removed() -> Result<()> {
     Cluster::new(2).pods(Families::Dual).services().without_timer().test(|cluster| {
         let (near, far) = (cluster.node(1)?, cluster.node(2)?);
         let (old, new) = (Backend::on(far, "old")?, Backend::on(near, "new")?);
         let before = with(web(Families::Dual), &[&old]);
-        cluster.world()?.put_service(&before)?;
-        let mut led = Vec::new();
-        for target in before.targets() {
+        cluster.manifests()?.put_service(&before)?;
+        let mut service_sockets = Vec::new();
+        for target in before.frontends() {
             super::reaches(near, target, "old")?;
-            led.push(connect(near, if target.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" }, target)?);
+            service_sockets.push(connect(
+                near,
+                if target.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" },
+                target,
+            )?);
             if target.is_ipv4() {
-                led.push(connect(near, "[::]:0", mapped(target))?);
+                service_sockets.push(connect(near, "[::]:0", mapped(target))?);
             }
         }
         let mut direct = Vec::new();
         for ip in old.pod.addresses() {
             let any = if ip.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
-            direct.push(connect(near, any, SocketAddr::new(ip, TARGET))?);
+            direct.push(connect(near, any, SocketAddr::new(ip, TARGET_PORT))?);
         }
-        for socket in led.iter().chain(&direct) {
-            answers(socket, "old")?;
+        for socket in service_sockets.iter().chain(&direct) {
+            wait_for_reply(socket, "old")?;
         }
 
         let after = with(web(Families::Dual), &[&new]);
-        cluster.world()?.put_service(&after)?;
-        for socket in &led {
+        cluster.manifests()?.put_service(&after)?;
+        for socket in &service_sockets {
             until("the socket is closed", || {
-                let error = socket.recv(&mut [0; 64]).err().context("an answer")?;
+                let error = socket.recv(&mut [0; 64]).err().context("a reply arrives")?;
                 ensure!(error.kind() == ErrorKind::ConnectionAborted, "{error}");
                 Ok(())
             })?;
         }
-        for target in after.targets() {
+        for target in after.frontends() {
             let any = if target.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
-            answers(&connect(near, any, target)?, "new")?;
+            wait_for_reply(&connect(near, any, target)?, "new")?;
         }
-        // The pod is still there, and who has its address from elsewhere goes on.
-        direct.iter().try_for_each(|socket| answers(socket, "old"))
+        // The pod still exists, and sockets that are connected to it directly keep working.
+        direct.iter().try_for_each(|socket| wait_for_reply(socket, "old"))
     })
 }

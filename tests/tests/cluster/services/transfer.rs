@@ -1,5 +1,4 @@
-//! Large amounts through a Service's address: segments that devices are to cut, checksums that they
-//! are to compute, or not.
+//! Large transfers through a Service, with and without segmentation and checksum offloads.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -11,16 +10,16 @@ use anyhow::{Context, Result, ensure};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use weir_tests::lab::{Mode, Observe, Stack};
 
-use super::matrix::{Part, Spot, Way, alone_on_each_way};
+use super::testbed::{Case, PathVariant, TestScope, on_own_testbeds};
 use super::{PORT, reaches_by_udp, with};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 const GIB: u64 = 1 << 30;
-/// Where a way has been taken with a gigabyte already, this must do.
-const LESS: u64 = 16 << 20;
+/// For variants of a case that transfers a gigabyte.
+const SMALL: u64 = 16 << 20;
 
-/// What is sent: a prime number of bytes over and over, so that no piece of it looks like another
-/// one at the place of that.
+/// The data: a prime number of bytes, which are repeated, so that no two segments at the same offset
+/// are equal.
 fn content() -> Vec<u8> {
     let mut state = 0x2545_f491_4f6c_dd1d_u64;
     let next = |_| {
@@ -52,12 +51,16 @@ fn compare(mut stream: &TcpStream, content: &[u8], length: u64) -> Result<()> {
         ensure!(buffer[..piece] == content[..piece], "it differs after {received} bytes");
         received += u64::try_from(piece)?;
     }
-    ensure!(stream.read(&mut buffer[..1]).context("the end")? == 0, "there is more than was sent");
+    ensure!(
+        stream.read(&mut buffer[..1]).context("the end")? == 0,
+        "more data arrives than was sent"
+    );
     Ok(())
 }
 
-/// Sends so many bytes each way at once over a connection to `target`, which leads to `listen`.
-fn both_ways(
+/// Sends `bytes` bytes in both directions at once over a connection to `target`, whose backend is
+/// `listen`.
+fn transfer_both_ways(
     client: &impl Stack,
     server: &impl Stack,
     (listen, target): (SocketAddr, SocketAddr),
@@ -87,26 +90,26 @@ fn both_ways(
     })
 }
 
-/// A stream to the first backend of a spot by way of a Service.
-pub(super) fn through_service(spot: &Spot<'_>, bytes: u64) -> Result<()> {
-    let backend = &spot.backends[0];
-    let service = spot.service(5).without_port("tcp").port("tcp", "TCP", PORT, spot.spare());
+/// Transfers data between the client and the first backend of a case through a Service.
+pub(super) fn transfer_through_service(case: &Case<'_>, bytes: u64) -> Result<()> {
+    let backend = &case.backends[0];
+    let service = case.service(5).without_port("tcp").port("tcp", "TCP", PORT, case.spare_port());
     let service = with(service, &[backend]);
-    spot.world()?.put_service(&service)?;
-    let target = service.targets()[0];
-    reaches_by_udp(spot.client, target, &backend.name)?;
-    let listen = SocketAddr::new(spot.address_of(&backend.pod)?, spot.spare());
-    both_ways(spot.client, &backend.pod, (listen, target), bytes)
+    case.manifests()?.put_service(&service)?;
+    let target = service.frontends()[0];
+    reaches_by_udp(case.client, target, &backend.name)?;
+    let listen = SocketAddr::new(case.address_of(&backend.pod)?, case.spare_port());
+    transfer_both_ways(case.client, &backend.pod, (listen, target), bytes)
 }
 
-/// Sets whether devices compute checksums and cut segments: those of pods, their ends on the nodes,
-/// the uplinks and the tunnels.
-fn set_offload(part: &Part<'_>, on: bool) -> Result<()> {
+/// Turns checksum and segmentation offloads on or off, on the devices of pods, their host sides, the
+/// uplinks and the tunnels.
+fn set_offload(scope: &TestScope<'_>, on: bool) -> Result<()> {
     let state = if on { "on" } else { "off" };
-    for pod in part.pods() {
+    for pod in scope.pods() {
         pod.sh(&format!("ethtool --features eth0 tx {state} tso {state} gso {state}"))?;
     }
-    for node in part.stage.cluster().nodes() {
+    for node in scope.testbed.cluster().nodes() {
         for link in node.links()? {
             if link.name == "uplink" || link.name.starts_with("weir") && link.name != "weir0" {
                 node.sh(&format!("ethtool --features {} tx {state}", link.name))?;
@@ -117,21 +120,26 @@ fn set_offload(part: &Part<'_>, on: bool) -> Result<()> {
 }
 
 #[test]
-fn a_gigabyte_each_way_arrives_as_it_was_sent_whoever_computes_checksums() -> Result<()> {
-    alone_on_each_way(
+fn a_gigabyte_in_each_direction_arrives_unchanged_with_and_without_offloads() -> Result<()> {
+    on_own_testbeds(
         |builder| builder,
-        |part| {
+        |scope| {
             for on in [true, false] {
-                set_offload(part, on)?;
-                part.everywhere(|spot| {
-                    // Each of them takes seconds.
-                    let most = match spot.way {
-                        Way { mode: Mode::Vxlan, fast: true } => spot.ipv4 && spot.across && on,
-                        Way { mode: Mode::Vxlan, fast: false } => !spot.ipv4 && !spot.across && !on,
+                set_offload(scope, on)?;
+                scope.in_each_case(|case| {
+                    // A gigabyte takes seconds, so only two cases transfer one.
+                    let large = match case.variant {
+                        PathVariant { mode: Mode::Vxlan, fast: true } => {
+                            case.ipv4 && case.remote && on
+                        }
+                        PathVariant { mode: Mode::Vxlan, fast: false } => {
+                            !case.ipv4 && !case.remote && !on
+                        }
                         _ => false,
                     };
-                    let bytes = if most { GIB } else { LESS };
-                    through_service(spot, bytes).with_context(|| format!("offload on: {on}"))
+                    let bytes = if large { GIB } else { SMALL };
+                    transfer_through_service(case, bytes)
+                        .with_context(|| format!("offload on: {on}"))
                 })?;
             }
             Ok(())

@@ -1,4 +1,4 @@
-//! Thousands of connections while agents die and others take their place.
+//! Thousands of connections survive the replacement of agents.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
-use weir_tests::lab::{Attached, Cluster, Families, Stack, eventually, until};
+use weir_tests::lab::{AttachedPod, Cluster, Families, Stack, eventually, until};
 
-use super::upkeep::nothing_is_lost;
+use super::resilience::no_request_is_lost;
 use super::{Backend, PORT, any, reaches, reaches_by_udp, web, with};
 
 /// Connections in each family, to either of two backends.
@@ -25,7 +25,7 @@ struct Pair {
 }
 
 impl Pair {
-    /// A byte there and back.
+    /// Sends a byte and gets it back.
     fn exchange(&mut self, byte: u8) -> Result<()> {
         let mut buffer = [0];
         self.near.write_all(&[byte]).context("the client writes")?;
@@ -37,9 +37,9 @@ impl Pair {
     }
 }
 
-/// Connections to a target, which leads to either of these listeners.
+/// Connections to a frontend, whose backends have these listeners.
 fn connections(
-    client: &Attached,
+    client: &AttachedPod,
     target: SocketAddr,
     listeners: &[TcpListener],
 ) -> Result<Vec<Pair>> {
@@ -52,7 +52,7 @@ fn connections(
             accepted = listeners.iter().find_map(|listener| listener.accept().ok());
             Ok(accepted.is_some())
         })?;
-        accepted.context("nobody accepts")
+        accepted.context("no backend accepts")
     };
     client.run(|| {
         (0..CONNECTIONS)
@@ -70,14 +70,14 @@ fn connections(
     })
 }
 
-/// As many open files as this process may have.
+/// Raises the limit of open files to the maximum.
 fn allow_many_files() -> Result<()> {
     let limit = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).context("open files")
 }
 
 #[test]
-fn thousands_of_connections_outlive_agents_that_are_killed_and_replaced() -> Result<()> {
+fn thousands_of_connections_survive_agents_that_are_killed_and_replaced() -> Result<()> {
     allow_many_files()?;
     for fast in [true, false] {
         let builder = Cluster::new(2).pods(Families::Dual).services();
@@ -87,11 +87,11 @@ fn thousands_of_connections_outlive_agents_that_are_killed_and_replaced() -> Res
             let backends = [Backend::on(near, "near")?, Backend::on(far, "far")?];
             let both = [&backends[0], &backends[1]];
             let mut pairs = Vec::new();
-            // Its TCP port is where this test listens itself.
+            // The TCP target is a port of this test's own listeners.
             let service = web(Families::Dual).without_port("tcp").port("tcp", "TCP", PORT, SPARE);
             let service = with(service, &both);
-            cluster.world()?.put_service(&service)?;
-            for target in service.targets() {
+            cluster.manifests()?.put_service(&service)?;
+            for target in service.frontends() {
                 for backend in both {
                     reaches_by_udp(&client, target, &backend.name)?;
                 }
@@ -103,8 +103,8 @@ fn thousands_of_connections_outlive_agents_that_are_killed_and_replaced() -> Res
                 pairs.extend(connections(&client, target, &listeners)?);
             }
             let service = with(web(Families::Dual), &both);
-            cluster.world()?.put_service(&service)?;
-            for target in service.targets() {
+            cluster.manifests()?.put_service(&service)?;
+            for target in service.frontends() {
                 reaches(&client, target, "near")?;
             }
             let programs =
@@ -112,7 +112,7 @@ fn thousands_of_connections_outlive_agents_that_are_killed_and_replaced() -> Res
             let before = programs()?;
             let stop = AtomicBool::new(false);
             let rounds = thread::scope(|scope| -> Result<u32> {
-                let talk = scope.spawn(|| -> Result<u32> {
+                let connection = scope.spawn(|| -> Result<u32> {
                     let mut rounds = 0_u32;
                     while !stop.load(Ordering::Relaxed) || rounds == 0 {
                         for (number, pair) in pairs.iter_mut().enumerate() {
@@ -123,9 +123,9 @@ fn thousands_of_connections_outlive_agents_that_are_killed_and_replaced() -> Res
                     }
                     Ok(rounds)
                 });
-                // New ones all the while, in one family after the other.
-                let disturbed = service.targets().into_iter().try_for_each(|target| {
-                    nothing_is_lost(&client, target, || {
+                // New connections are made meanwhile, in one family after the other.
+                let disturbed = service.frontends().into_iter().try_for_each(|target| {
+                    no_request_is_lost(&client, target, || {
                         for node in cluster.nodes() {
                             node.end_agent(Signal::KILL)?;
                             node.start_agent()?;
@@ -135,7 +135,7 @@ fn thousands_of_connections_outlive_agents_that_are_killed_and_replaced() -> Res
                     })
                 });
                 stop.store(true, Ordering::Relaxed);
-                let rounds = talk.join().map_err(|_| anyhow!("it panicked"))??;
+                let rounds = connection.join().map_err(|_| anyhow!("it panicked"))??;
                 disturbed?;
                 Ok(rounds)
             })?;

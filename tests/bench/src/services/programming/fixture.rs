@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use serde::Serialize;
-use weir_tests::lab::{Cluster, Member, World};
+use weir_tests::lab::{Cluster, Member, ManifestDir};
 
 use super::super::objects::Service;
 
@@ -66,8 +66,8 @@ impl Fixture {
         self.cluster.node(1)
     }
 
-    fn manifests(&self) -> Result<&World> {
-        self.cluster.world()
+    fn manifests(&self) -> Result<&ManifestDir> {
+        self.cluster.manifests()
     }
 
     /// Writes one of the changing Services with the first `endpoints` of its endpoints, and gives

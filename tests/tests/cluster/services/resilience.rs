@@ -1,4 +1,4 @@
-//! What serves Services outlives agents, and is put right when somebody breaks it.
+//! Services work without an agent, and agents repair programs and filters.
 
 use std::fs;
 use std::net::{SocketAddr, UdpSocket};
@@ -8,19 +8,19 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
-use weir_tests::lab::{Cluster, Conversation, Families, Stack, ask_tcp, until};
+use weir_tests::lab::{Cluster, Connection, Families, Stack, ask_tcp, until};
 
 use super::{Backend, any, reaches, web, with};
 
-/// Asks over one connection, over new ones and by datagrams of one socket, again and again, while
-/// `disturb` runs. Nothing may go unanswered.
-pub(super) fn nothing_is_lost(
+/// Sends requests over one connection, over new connections and by datagrams of one socket while
+/// `disturb` runs, and checks that each gets a reply.
+pub(super) fn no_request_is_lost(
     client: &impl Stack,
     target: SocketAddr,
     disturb: impl FnOnce() -> Result<()>,
 ) -> Result<()> {
     let stop = AtomicBool::new(false);
-    let mut talk = Conversation::start(client, target)?;
+    let mut connection = Connection::start(client, target)?;
     let socket = client.run(|| {
         let socket = UdpSocket::bind(any(target)).context("bind")?;
         socket.connect(target).context("connect")?;
@@ -30,14 +30,14 @@ pub(super) fn nothing_is_lost(
     let again = |ask: &mut dyn FnMut() -> Result<()>| -> Result<u32> {
         let mut count = 0;
         while !stop.load(Ordering::Relaxed) {
-            ask().with_context(|| format!("after {count} answers"))?;
+            ask().with_context(|| format!("after {count} replies"))?;
             count += 1;
         }
         Ok(count)
     };
     let again = &again;
     thread::scope(|scope| {
-        let one = scope.spawn(move || again(&mut || talk.ask().map(drop)));
+        let one = scope.spawn(move || again(&mut || connection.ask().map(drop)));
         let new = scope.spawn(move || again(&mut || ask_tcp(client, target).map(drop)));
         let datagrams = scope.spawn(move || {
             again(&mut || {
@@ -51,14 +51,14 @@ pub(super) fn nothing_is_lost(
             [("one connection", one), ("new connections", new), ("datagrams", datagrams)]
         {
             let count = thread.join().map_err(|_| anyhow::anyhow!("{what}: panicked"))?;
-            ensure!(count.context(what)? > 0, "{what}: nothing was asked");
+            ensure!(count.context(what)? > 0, "{what}: no request was sent");
         }
         disturbed
     })
 }
 
 #[test]
-fn nothing_is_lost_when_agents_are_killed_and_started_again() -> Result<()> {
+fn no_request_is_lost_when_agents_are_killed_and_restarted() -> Result<()> {
     for fast in [true, false] {
         let builder = Cluster::new(2).flag(&format!("--fast-path={fast}"));
         builder.services().test(|cluster| {
@@ -66,10 +66,10 @@ fn nothing_is_lost_when_agents_are_killed_and_started_again() -> Result<()> {
             let client = near.pod("client")?;
             let backends = [Backend::on(near, "near")?, Backend::on(far, "far")?];
             let service = with(web(Families::V4), &[&backends[0], &backends[1]]);
-            cluster.world()?.put_service(&service)?;
-            let target = service.targets()[0];
+            cluster.manifests()?.put_service(&service)?;
+            let target = service.frontends()[0];
             reaches(&client, target, "far")?;
-            nothing_is_lost(&client, target, || {
+            no_request_is_lost(&client, target, || {
                 for signal in [Signal::KILL, Signal::TERM] {
                     for node in cluster.nodes() {
                         node.end_agent(signal)?;
@@ -85,18 +85,18 @@ fn nothing_is_lost_when_agents_are_killed_and_started_again() -> Result<()> {
 }
 
 #[test]
-fn a_program_that_somebody_removes_is_attached_again() -> Result<()> {
+fn a_removed_program_is_attached_again() -> Result<()> {
     Cluster::new(1).services().without_timer().test(|cluster| {
         let node = cluster.node(1)?;
         let (client, backend) = (node.pod("client")?, Backend::on(node, "backend")?);
         let service = with(web(Families::V4), &[&backend]);
-        cluster.world()?.put_service(&service)?;
-        let target = service.targets()[0];
+        cluster.manifests()?.put_service(&service)?;
+        let target = service.frontends()[0];
         reaches(&client, target, "backend")?;
         let port = client.added().interfaces[1].name.clone();
-        let places =
+        let changes =
             [format!("filter del dev {port} ingress"), format!("qdisc del dev {port} clsact")];
-        for line in places {
+        for line in changes {
             node.sh(&format!("tc {line}"))?;
             reaches(&client, target, "backend").context(line)?;
         }
@@ -105,23 +105,23 @@ fn a_program_that_somebody_removes_is_attached_again() -> Result<()> {
 }
 
 #[test]
-fn services_go_on_while_the_cluster_cannot_be_read() -> Result<()> {
+fn services_work_while_the_cluster_cannot_be_read() -> Result<()> {
     Cluster::new(1).services().test(|cluster| {
         let node = cluster.node(1)?;
         let (client, backend) = (node.pod("client")?, Backend::on(node, "backend")?);
         let service = with(web(Families::V4), &[&backend]);
-        cluster.world()?.put_service(&service)?;
-        let target = service.targets()[0];
+        cluster.manifests()?.put_service(&service)?;
+        let target = service.frontends()[0];
         reaches(&client, target, "backend")?;
 
         node.kill_agent()?;
-        let dir = cluster.world()?.dir();
+        let dir = cluster.manifests()?.dir();
         let away = dir.with_extension("away");
         fs::rename(dir, &away)?;
         node.start_agent()?;
-        until("the agent says what it waits for", || {
-            let answer = node.get("/readyz")?;
-            ensure!(answer.ok().is_err(), "it is ready");
+        until("the agent is not ready", || {
+            let response = node.get("/readyz")?;
+            ensure!(response.ok().is_err(), "it is ready");
             Ok(())
         })?;
         ask_tcp(&client, target)?;
@@ -133,32 +133,32 @@ fn services_go_on_while_the_cluster_cannot_be_read() -> Result<()> {
 }
 
 #[test]
-fn an_agent_that_is_to_serve_no_services_takes_everything_away() -> Result<()> {
+fn an_agent_without_services_removes_programs_and_pins() -> Result<()> {
     Cluster::new(1).test(|cluster| {
         let node = cluster.node(1)?;
         node.end_agent(Signal::TERM)?;
         node.start_agent_with(&["--services=true"])?;
         until("programs are pinned", || {
-            ensure!(node.machine().run(|| Ok(pinned(node.machine().dir())))?, "they are not");
+            ensure!(node.machine().run(|| Ok(pinned(node.machine().dir())))?, "not yet");
             node.ready()
         })?;
         let (client, backend) = (node.pod("client")?, Backend::on(node, "backend")?);
         let service = with(web(Families::V4), &[&backend]);
-        cluster.world()?.put_service(&service)?;
-        let target = service.targets()[0];
+        cluster.manifests()?.put_service(&service)?;
+        let target = service.frontends()[0];
         reaches(&client, target, "backend")?;
 
         node.end_agent(Signal::TERM)?;
         node.start_agent()?;
         until("nothing is pinned", || {
-            ensure!(!node.machine().run(|| Ok(pinned(node.machine().dir())))?, "it is");
+            ensure!(!node.machine().run(|| Ok(pinned(node.machine().dir())))?, "not yet");
             node.ready()
         })?;
-        ensure!(ask_tcp(&client, target).is_err(), "somebody serves still");
+        ensure!(ask_tcp(&client, target).is_err(), "the Service is still reachable");
         let port = client.added().interfaces[1].name.clone();
         let filters = node.sh(&format!("tc filter show dev {port} ingress"))?;
         ensure!(!filters.contains("weir"), "{filters}");
-        reaches(&client, SocketAddr::new(backend.pod.address()?, super::TARGET), "backend")
+        reaches(&client, SocketAddr::new(backend.pod.address()?, super::TARGET_PORT), "backend")
     })
 }
 
@@ -167,31 +167,31 @@ fn pinned(dir: &std::path::Path) -> bool {
 }
 
 #[test]
-fn where_programs_cannot_be_pinned_the_overlay_works_and_the_agent_says_why() -> Result<()> {
+fn if_programs_cannot_be_pinned_the_overlay_works_and_the_agent_reports_why() -> Result<()> {
     Cluster::new(2).test(|cluster| {
         let node = cluster.node(1)?;
         node.end_agent(Signal::TERM)?;
         node.sh(&format!("umount {}", node.machine().dir().join("bpf").display()))?;
         node.start_agent_with(&["--services=true"])?;
-        until("the agent says why", || {
-            let answer = node.get("/readyz")?.body;
-            ensure!(answer.contains("waiting programs-attached"), "{answer}");
-            ensure!(answer.contains("BPF file system"), "{answer}");
+        until("the agent reports why", || {
+            let body = node.get("/readyz")?.body;
+            ensure!(body.contains("waiting programs-attached"), "{body}");
+            ensure!(body.contains("BPF file system"), "{body}");
             Ok(())
         })?;
-        crate::scene::new_pods_talk(cluster, "pod")
+        crate::fixture::new_pods_talk(cluster, "pod")
     })
 }
 
 #[test]
-fn a_filter_of_somebody_else_keeps_no_other_pod_from_its_services() -> Result<()> {
+fn a_foreign_filter_on_one_pod_does_not_affect_services_of_other_pods() -> Result<()> {
     Cluster::new(1).services().flag("--resync-seconds=1").test(|cluster| {
         let node = cluster.node(1)?;
         let pods = [node.pod("a")?, node.pod("b")?, node.pod("c")?];
         let backend = Backend::on(node, "backend")?;
         let service = with(web(Families::V4), &[&backend]);
-        cluster.world()?.put_service(&service)?;
-        let target = service.targets()[0];
+        cluster.manifests()?.put_service(&service)?;
+        let target = service.frontends()[0];
         for pod in &pods {
             reaches(pod, target, "backend")?;
         }
@@ -201,7 +201,7 @@ fn a_filter_of_somebody_else_keeps_no_other_pod_from_its_services() -> Result<()
         for port in &ports {
             node.sh(&format!("tc filter del dev {port} ingress"))?;
         }
-        // In the place that Weir's has, and under another name.
+        // With the priority and the handle of Weir's filter, but with another name.
         let program = node.machine().dir().join("bpf/weir/programs/to_pod");
         node.sh(&format!(
             "tc filter add dev {} ingress pref 22373 handle 0x77656972 bpf da pinned {}",
@@ -212,9 +212,9 @@ fn a_filter_of_somebody_else_keeps_no_other_pod_from_its_services() -> Result<()
         for pod in [&pods[0], &pods[2]] {
             reaches(pod, target, "backend")?;
         }
-        ensure!(ask_tcp(&pods[1], target).is_err(), "the other filter is gone");
-        let answer = node.get("/readyz")?.body;
-        ensure!(answer.contains("waiting programs-attached"), "{answer}");
+        ensure!(ask_tcp(&pods[1], target).is_err(), "the foreign filter was removed");
+        let body = node.get("/readyz")?.body;
+        ensure!(body.contains("waiting programs-attached"), "{body}");
         node.sh(&format!("tc filter del dev {} ingress", ports[1]))?;
         reaches(&pods[1], target, "backend")?;
         until("the agent is ready", || node.ready())

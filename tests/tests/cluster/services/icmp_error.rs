@@ -1,4 +1,4 @@
-//! What ICMP errors say that a pod receives, read without the help of its sockets.
+//! ICMP errors that a pod receives, read by a raw socket.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
@@ -11,24 +11,24 @@ use weir_tests::lab::Stack;
 
 const DEADLINE: Duration = Duration::from_secs(3);
 
-/// Hears the ICMP messages that come to a pod.
-pub(crate) struct Listener {
+/// Receives the ICMP messages of a pod.
+pub(crate) struct IcmpListener {
     socket: OwnedFd,
     ipv4: bool,
 }
 
-/// An error, and the packet that it is about.
+/// An error with the addresses of the quoted packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Quotation {
+pub(crate) struct IcmpError {
     /// The type of the message.
     pub(crate) kind: u8,
-    /// Who sent it.
+    /// The sender of the error.
     pub(crate) from: IpAddr,
     pub(crate) source: SocketAddr,
     pub(crate) destination: SocketAddr,
 }
 
-impl Listener {
+impl IcmpListener {
     pub(crate) fn start(stack: &impl Stack, ipv4: bool) -> Result<Self> {
         let socket = stack.run(|| {
             let (family, protocol) = if ipv4 {
@@ -36,31 +36,31 @@ impl Listener {
             } else {
                 (AddressFamily::INET6, ipproto::ICMPV6)
             };
-            socket(family, SocketType::RAW, Some(protocol)).context("make a raw socket")
+            socket(family, SocketType::RAW, Some(protocol)).context("create a raw socket")
         })?;
         set_socket_timeout(&socket, Timeout::Recv, Some(DEADLINE)).context("set a deadline")?;
         Ok(Self { socket, ipv4 })
     }
 
-    /// The next error about a packet to `destination`. Other messages, those of neighbour discovery
-    /// too, are passed over.
-    pub(crate) fn about(&self, destination: SocketAddr) -> Result<Quotation> {
+    /// Waits for an error about a packet to `destination`. Other messages, such as those of neighbour
+    /// discovery, are skipped.
+    pub(crate) fn about(&self, destination: SocketAddr) -> Result<IcmpError> {
         let mut others = Vec::new();
         let mut buffer = [0; 2048];
         while others.len() < 100 {
             let (length, _, from) = recvfrom(&self.socket, &mut buffer, RecvFlags::empty())
-                .with_context(|| format!("no error about {destination}, but {others:?}"))?;
-            let from = SocketAddr::try_from(from.context("from nobody")?)?.ip();
+                .with_context(|| format!("no error about {destination}, only {others:?}"))?;
+            let from = SocketAddr::try_from(from.context("no source address")?)?.ip();
             match self.read(buffer.get(..length).unwrap_or_default(), from) {
                 Some(error) if error.destination == destination => return Ok(error),
                 other => others.extend(other),
             }
         }
-        bail!("no error about {destination}, but {others:?}")
+        bail!("no error about {destination}, only {others:?}")
     }
 
-    fn read(&self, message: &[u8], from: IpAddr) -> Option<Quotation> {
-        // IPv4 shows its own header, too.
+    fn read(&self, message: &[u8], from: IpAddr) -> Option<IcmpError> {
+        // A raw IPv4 socket returns the IP header, too.
         let message = if self.ipv4 { message.get(header_length(message)?..)? } else { message };
         let kind = *message.first()?;
         let is_error = if self.ipv4 { matches!(kind, 3 | 11 | 12) } else { kind < 128 };
@@ -83,7 +83,7 @@ impl Listener {
             let bytes = quoted.get(length + at..length + at + 2)?;
             Some(u16::from_be_bytes(bytes.try_into().ok()?))
         };
-        Some(Quotation {
+        Some(IcmpError {
             kind,
             from,
             source: SocketAddr::new(source, port(0)?),

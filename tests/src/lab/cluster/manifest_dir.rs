@@ -9,15 +9,15 @@ use anyhow::{Context, Result};
 use super::manifest::NodeManifest;
 use super::service::ServiceManifest;
 
-/// A directory of manifests, a file for each object. Files appear and change as a whole.
+/// A directory of manifests, with a file for each object. Files are written atomically.
 #[derive(Clone, Debug)]
-pub struct World {
+pub struct ManifestDir {
     dir: PathBuf,
     staging: PathBuf,
 }
 
-impl World {
-    /// A new directory `name` in `parent`, which also holds files before they are complete.
+impl ManifestDir {
+    /// Creates the directory `name` in `parent`. Files are staged in `parent`.
     ///
     /// # Errors
     /// When it exists.
@@ -49,7 +49,7 @@ impl World {
         self.write(&file_of_service(service), &service.yaml())
     }
 
-    /// Removes the file of a Service and its slices; one that is not there is gone already.
+    /// Removes the file of a Service and its slices; a missing file is not an error.
     ///
     /// # Errors
     /// When it cannot be removed.
@@ -57,7 +57,7 @@ impl World {
         self.remove_file(&file_of_service(service))
     }
 
-    /// Removes the object's file; one that is not there is gone already.
+    /// Removes the object's file; a missing file is not an error.
     ///
     /// # Errors
     /// When it cannot be removed.
@@ -75,12 +75,12 @@ impl World {
         }
     }
 
-    /// Writes a file, complete or not at all.
+    /// Writes a file atomically.
     ///
     /// # Errors
     /// When it cannot be written.
     pub fn write(&self, file: &str, content: &str) -> Result<()> {
-        // One for each file: tests may share a world.
+        // One for each file: tests may share a directory.
         let staging = self.staging.with_extension(file);
         fs::write(&staging, content).with_context(|| format!("write {}", staging.display()))?;
         let path = self.dir.join(file);

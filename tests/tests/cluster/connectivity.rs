@@ -3,7 +3,7 @@
 use anyhow::Result;
 use weir_tests::lab::{Builder, Cluster, Families, Mode, ping, tcp_echo};
 
-use crate::scene::{new_pods_talk, pod_everywhere};
+use crate::fixture::{new_pods_talk, pod_everywhere};
 
 fn pods_talk(builder: Builder) -> Result<()> {
     builder.test(|cluster| new_pods_talk(cluster, "pod"))

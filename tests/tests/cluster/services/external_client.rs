@@ -1,4 +1,5 @@
-//! Machines outside of the cluster reach Services by a node that their network routes cluster IPs to.
+//! Machines outside of the cluster reach Services through a node to which their network routes cluster
+//! IPs.
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
@@ -9,15 +10,15 @@ use anyhow::{Context, Result, ensure};
 use ipnetwork::IpNetwork;
 use weir_tests::lab::{Cluster, Families, Member, Mode, Node, Stack, ask_tcp, close, until};
 
-use super::quotation::Listener;
-use super::refusal::refuses;
+use super::icmp_error::IcmpListener;
+use super::rejection::refuses;
 use super::{Backend, PORT, any, reaches, reaches_by_tcp, web, with};
 
 const DEADLINE: Duration = Duration::from_secs(3);
-/// After which a datagram is taken for lost.
-const TURN: Duration = Duration::from_millis(300);
+/// The time after which a datagram is considered lost.
+const LOSS_TIMEOUT: Duration = Duration::from_millis(300);
 
-/// A machine behind the underlay's router, which has a way to cluster IPs by a node.
+/// A machine behind the underlay's router, which routes cluster IPs to a node.
 fn outside(cluster: &Cluster, by: &Member) -> Result<Node> {
     let (machine, _) = cluster.outside()?;
     for address in by.manifest().addresses() {
@@ -30,8 +31,8 @@ fn outside(cluster: &Cluster, by: &Member) -> Result<Node> {
     Ok(machine)
 }
 
-/// A machine outside of the cluster that goes by the first node, and a backend: once on that node and
-/// once on another.
+/// Runs `check` with a machine outside of the cluster whose packets pass the first node, and with a
+/// backend on that node, then on the other.
 fn on_both_nodes(check: impl Fn(&Cluster, &Node, &Backend) -> Result<()>) -> Result<()> {
     for mode in [Mode::Vxlan, Mode::HostGw] {
         let builder = Cluster::new(2).pods(Families::Dual).underlay(Families::Dual).mode(mode);
@@ -48,13 +49,13 @@ fn on_both_nodes(check: impl Fn(&Cluster, &Node, &Backend) -> Result<()>) -> Res
 }
 
 #[test]
-fn a_machine_outside_of_the_cluster_reaches_services_by_a_node() -> Result<()> {
+fn a_machine_outside_of_the_cluster_reaches_services_through_a_node() -> Result<()> {
     on_both_nodes(|cluster, client, backend| {
         let service = with(web(Families::Dual), &[backend]);
-        cluster.world()?.put_service(&service)?;
-        for target in service.targets() {
+        cluster.manifests()?.put_service(&service)?;
+        for target in service.frontends() {
             reaches(client, target, &backend.name).with_context(|| format!("{target}"))?;
-            // Or the answer would not come back by this node.
+            // Otherwise the reply would not pass this node.
             let seen = ask_tcp(client, target)?.client;
             ensure!(is_of(cluster.node(1)?, seen), "{} sees {seen}", backend.name);
         }
@@ -62,8 +63,8 @@ fn a_machine_outside_of_the_cluster_reaches_services_by_a_node() -> Result<()> {
     })
 }
 
-/// Sockets of the machine and of the backend, and where the machine sends to, for each address of a
-/// Service whose datagrams go to a port where the backend's server does not listen.
+/// Runs `check` with a socket of the machine, a frontend, and the address of its backend, for each
+/// cluster IP of a Service. The backend's server does not listen on the target port.
 fn datagrams(
     cluster: &Cluster,
     client: &Node,
@@ -73,8 +74,8 @@ fn datagrams(
     const SPARE: u16 = 9_999;
     let service = web(Families::Dual).without_port("udp").port("udp", "UDP", PORT, SPARE);
     let service = with(service, &[backend]);
-    cluster.world()?.put_service(&service)?;
-    for target in service.targets().into_iter().collect::<BTreeSet<_>>() {
+    cluster.manifests()?.put_service(&service)?;
+    for target in service.frontends().into_iter().collect::<BTreeSet<_>>() {
         reaches_by_tcp(client, target, &backend.name)?;
         let near = client.run(|| UdpSocket::bind(any(target)).context("bind"))?;
         near.set_read_timeout(Some(DEADLINE))?;
@@ -88,27 +89,29 @@ fn datagrams(
 }
 
 #[test]
-fn large_datagrams_pass_between_a_machine_outside_of_the_cluster_and_a_backend() -> Result<()> {
+fn fragmented_datagrams_pass_between_a_machine_outside_of_the_cluster_and_a_backend() -> Result<()>
+{
     on_both_nodes(|cluster, client, backend| {
         datagrams(cluster, client, backend, |near, target, listen| {
             let far = backend.pod.run(|| UdpSocket::bind(listen).context("bind"))?;
-            far.set_read_timeout(Some(TURN))?;
+            far.set_read_timeout(Some(LOSS_TIMEOUT))?;
             for size in [8_000, 60_000] {
                 let sent: Vec<u8> = (0..size).map(|at: usize| at.to_le_bytes()[at % 2]).collect();
                 let mut buffer = vec![0; size + 1];
                 let mut peer = target;
-                // The node has to tell first what fits into the tunnel and into pods.
-                until("it arrives", || {
+                // The first datagrams are lost until the client has learned the path MTU.
+                until("the datagram arrives", || {
                     near.send_to(&sent, target)?;
-                    let (length, from) = far.recv_from(&mut buffer).context("it is lost")?;
+                    let (length, from) =
+                        far.recv_from(&mut buffer).context("the datagram is lost")?;
                     ensure!(buffer.get(..length) == Some(&*sent), "{size} bytes arrive changed");
                     peer = from;
                     Ok(())
                 })?;
                 far.send_to(&sent, peer)?;
-                let (length, from) = near.recv_from(&mut buffer).context("no answer comes")?;
+                let (length, from) = near.recv_from(&mut buffer).context("no reply arrives")?;
                 ensure!(buffer.get(..length) == Some(&*sent), "{size} bytes come back changed");
-                ensure!(from == target, "{from} answers");
+                ensure!(from == target, "the reply comes from {from}");
             }
             close(far);
             Ok(())
@@ -117,23 +120,28 @@ fn large_datagrams_pass_between_a_machine_outside_of_the_cluster_and_a_backend()
 }
 
 #[test]
-fn a_backend_that_does_not_listen_is_told_to_a_machine_outside_as_the_service() -> Result<()> {
+fn a_port_unreachable_error_reaches_a_machine_outside_of_the_cluster_with_the_services_address()
+-> Result<()> {
     on_both_nodes(|cluster, client, backend| {
         datagrams(cluster, client, backend, |near, target, _| {
-            let listener = Listener::start(client, target.is_ipv4())?;
+            let listener = IcmpListener::start(client, target.is_ipv4())?;
             near.connect(target)?;
             near.send(&[1; 100])?;
-            let error = near.recv(&mut [0; 64]).err().context("somebody answers")?;
+            let error = near.recv(&mut [0; 64]).err().context("a reply arrives")?;
             ensure!(error.kind() == ErrorKind::ConnectionRefused, "{error}");
             let error = listener.about(target)?;
-            ensure!(error.from == target.ip(), "it comes from {}", error.from);
-            ensure!(error.source == near.local_addr()?, "it is about a packet of {}", error.source);
+            ensure!(error.from == target.ip(), "the error comes from {}", error.from);
+            ensure!(
+                error.source == near.local_addr()?,
+                "the error quotes a packet of {}",
+                error.source
+            );
             Ok(())
         })
     })
 }
 
-/// Whether an address is the node's own, on the underlay or among its pods.
+/// Whether an address belongs to the node, on the underlay or in its pod subnets.
 fn is_of(node: &Member, address: IpAddr) -> bool {
     let manifest = node.manifest();
     let mut subnets = manifest.subnets().iter().filter_map(|cidr| cidr.parse::<IpNetwork>().ok());
@@ -141,19 +149,19 @@ fn is_of(node: &Member, address: IpAddr) -> bool {
 }
 
 #[test]
-fn a_machine_outside_of_the_cluster_is_refused_where_nobody_serves() -> Result<()> {
+fn a_machine_outside_of_the_cluster_is_refused_by_a_service_without_endpoints() -> Result<()> {
     Cluster::new(1).pods(Families::Dual).underlay(Families::Dual).services().test(|cluster| {
         let node = cluster.node(1)?;
         let backend = Backend::on(node, "backend")?;
         let client = outside(cluster, node)?;
         let service = with(web(Families::Dual), &[&backend]);
-        cluster.world()?.put_service(&service)?;
-        for target in service.targets() {
+        cluster.manifests()?.put_service(&service)?;
+        for target in service.frontends() {
             reaches(&client, target, "backend")?;
             refuses(&client, SocketAddr::new(target.ip(), 81))?;
         }
-        cluster.world()?.put_service(&service.clone().without_endpoints())?;
-        for target in service.targets() {
+        cluster.manifests()?.put_service(&service.clone().without_endpoints())?;
+        for target in service.frontends() {
             until("the service refuses", || refuses(&client, target))?;
         }
         Ok(())

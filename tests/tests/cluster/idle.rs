@@ -1,17 +1,17 @@
-//! An agent that has nothing to do writes nothing.
+//! An agent without changes to apply writes nothing.
 
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use weir_tests::lab::{Builder, Cluster, Families, Member, Mode, Stack, ping, until};
 
-use crate::scene::{addresses_are_ready, ghost, passes, pod_everywhere};
+use crate::fixture::{addresses_are_ready, fake_node, passes, pod_everywhere};
 
 const OPERATIONS: &str = "weir_operations_total";
 
-/// What the kernel announces in three seconds, in which the timer goes off twice at least, without
-/// what it does by itself with dynamic neighbours.
-fn announced(node: &Member) -> Result<Vec<String>> {
+/// The kernel's notifications of three seconds, in which the resync timer fires at least twice. Those
+/// of dynamic neighbours are left out, because the kernel changes them by itself.
+fn notifications(node: &Member) -> Result<Vec<String>> {
     addresses_are_ready(node)?;
     let watch = |program: &str, objects: &[&str]| -> Result<String> {
         let finished = node
@@ -26,7 +26,7 @@ fn announced(node: &Member) -> Result<Vec<String>> {
     let (links, forwarding) = std::thread::scope(|scope| -> Result<_> {
         let forwarding = scope.spawn(|| watch("bridge", &["fdb"]));
         let rest = watch("ip", &["link", "address", "route", "neigh"])?;
-        Ok((rest, forwarding.join().ok().context("the watching panicked")??))
+        Ok((rest, forwarding.join().ok().context("the monitor panicked")??))
     })?;
     let dynamic = |line: &&str| {
         ["REACHABLE", "STALE", "DELAY", "PROBE", "FAILED"].iter().any(|state| line.contains(state))
@@ -43,7 +43,7 @@ fn is_quiet(builder: Builder) -> Result<()> {
             let operations = || Ok::<_, anyhow::Error>(node.get("/metrics")?.metric(OPERATIONS));
             let before = operations()?;
             ensure!(before > Some(0.0), "{before:?} operations");
-            let lines = announced(node)?;
+            let lines = notifications(node)?;
             ensure!(lines.is_empty(), "{}: {lines:#?}", node.name());
             let after = operations()?;
             ensure!(before == after, "operations: {before:?}, then {after:?}");
@@ -53,26 +53,26 @@ fn is_quiet(builder: Builder) -> Result<()> {
 }
 
 #[test]
-fn an_agent_with_a_tunnel_writes_nothing_once_it_is_done() -> Result<()> {
+fn an_idle_agent_with_a_tunnel_writes_nothing() -> Result<()> {
     is_quiet(Cluster::new(2).pods(Families::Dual))
 }
 
 #[test]
-fn an_agent_without_a_tunnel_writes_nothing_once_it_is_done() -> Result<()> {
+fn an_idle_agent_without_a_tunnel_writes_nothing() -> Result<()> {
     is_quiet(Cluster::new(2).pods(Families::Dual).mode(Mode::HostGw))
 }
 
 #[test]
-fn a_new_agent_finds_everything_in_place_and_writes_nothing() -> Result<()> {
+fn a_restarted_agent_writes_nothing() -> Result<()> {
     Cluster::new(2).pods(Families::Dual).test(|cluster| {
         let _pods = pod_everywhere(cluster, "pod")?;
         let node = cluster.node(1)?;
         node.kill_agent()?;
         let lines = std::thread::scope(|scope| -> Result<_> {
-            let watching = scope.spawn(|| announced(node));
+            let watching = scope.spawn(|| notifications(node));
             node.start_agent()?;
             until("the new agent is ready", || node.ready())?;
-            watching.join().ok().context("the watching panicked")?
+            watching.join().ok().context("the monitor panicked")?
         })?;
         ensure!(lines.is_empty(), "{lines:#?}");
         Ok(())
@@ -80,18 +80,18 @@ fn a_new_agent_finds_everything_in_place_and_writes_nothing() -> Result<()> {
 }
 
 #[test]
-fn touching_a_manifest_without_changing_it_is_nothing_new() -> Result<()> {
+fn rewriting_an_unchanged_manifest_causes_no_writes() -> Result<()> {
     Cluster::new(2).test(|cluster| {
         let node = cluster.node(1)?;
         let operations =
             || -> Result<_> { Ok(node.get("/metrics")?.metric("weir_operations_total")) };
         let before = operations()?;
         let lines = std::thread::scope(|scope| -> Result<_> {
-            let watching = scope.spawn(|| announced(node));
+            let watching = scope.spawn(|| notifications(node));
             for member in cluster.nodes() {
-                cluster.world()?.put(member.manifest())?;
+                cluster.manifests()?.put(member.manifest())?;
             }
-            watching.join().ok().context("the watching panicked")?
+            watching.join().ok().context("the monitor panicked")?
         })?;
         ensure!(lines.is_empty() && operations()? == before, "{lines:#?}");
         Ok(())
@@ -99,12 +99,12 @@ fn touching_a_manifest_without_changing_it_is_nothing_new() -> Result<()> {
 }
 
 #[test]
-fn what_it_has_just_written_starts_no_other_pass() -> Result<()> {
+fn the_agents_own_writes_start_no_further_pass() -> Result<()> {
     Cluster::new(1).without_timer().test(|cluster| {
         let node = cluster.node(1)?;
         addresses_are_ready(node)?;
-        // The kernel may tell of something else just then. What the agent writes would start another
-        // pass each time.
+        // Another notification may start a pass meanwhile. But if the agent's own writes did, each round
+        // would have more passes.
         let counts: Result<Vec<_>> =
             (50..55).map(|number| passes_for_peer_and_repair(cluster, node, number)).collect();
         let counts = counts?;
@@ -115,12 +115,12 @@ fn what_it_has_just_written_starts_no_other_pass() -> Result<()> {
 
 fn passes_for_peer_and_repair(cluster: &Cluster, node: &Member, number: u8) -> Result<f64> {
     let before = passes(node)?;
-    let peers: Vec<_> = (50..=number).map(ghost).collect();
-    cluster.world()?.put(&ghost(number))?;
-    node.knows_exactly(&peers)?;
-    // Notifications come in order: when this one has been answered, so have all before it.
+    let peers: Vec<_> = (50..=number).map(fake_node).collect();
+    cluster.manifests()?.put(&fake_node(number))?;
+    node.wait_for_peers(&peers)?;
+    // Notifications arrive in order: when this one has been processed, all before it have been.
     node.sh(&format!("ip route del 10.244.{number}.0/24"))?;
-    node.knows_exactly(&peers)?;
+    node.wait_for_peers(&peers)?;
     until("both are counted", || {
         ensure!(passes(node)? - before >= 2.0, "not yet");
         Ok(())

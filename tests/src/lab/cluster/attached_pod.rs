@@ -1,25 +1,26 @@
-//! A pod of a cluster: a sandbox with the network that the plugin gave it.
+//! A pod of a cluster: a sandbox that the plugin attached to the network.
 
 use std::net::IpAddr;
 
 use anyhow::{Context, Result};
 
 use crate::lab::cni::Cni;
-use crate::lab::namespaces::{Namespaces, Stack};
+use crate::lab::namespaces::Namespaces;
 use crate::lab::pod::Pod;
 use crate::lab::result::Added;
+use crate::lab::stack::Stack;
 
-/// A pod that was added.
+/// A pod after ADD.
 #[derive(Debug)]
-pub struct Attached {
+pub struct AttachedPod {
     cni: Cni,
     sandbox: Pod,
     added: Added,
 }
 
-impl Attached {
+impl AttachedPod {
     pub(super) fn new(cni: Cni, sandbox: Pod) -> Result<Self> {
-        // As a runtime names the pod that a sandbox is for.
+        // The arguments by which a runtime names the pod of a sandbox.
         let name =
             format!("IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME={}", sandbox.name());
         let call = cni.call("ADD").pod(&sandbox).env("CNI_ARGS", name);
@@ -28,7 +29,7 @@ impl Attached {
         Ok(Self { cni, sandbox, added })
     }
 
-    /// What ADD answered.
+    /// The result of ADD.
     #[must_use]
     pub fn added(&self) -> &Added {
         &self.added
@@ -54,17 +55,17 @@ impl Attached {
         self.added.ips.iter().map(|ip| ip.address.ip()).collect()
     }
 
-    /// Takes its network away again.
+    /// Calls DEL.
     ///
     /// # Errors
-    /// When the plugin refuses.
+    /// When the plugin fails.
     pub fn detach(self) -> Result<()> {
         let Self { cni, sandbox, added: _ } = self;
         cni.del(&sandbox).with_context(|| format!("DEL of {}", sandbox.name()))
     }
 }
 
-impl Stack for Attached {
+impl Stack for AttachedPod {
     fn namespaces(&self) -> Result<&Namespaces> {
         self.sandbox.namespaces()
     }

@@ -1,4 +1,4 @@
-//! Processes of a node: no packet of theirs ever carries the address of a Service.
+//! Processes of a node, whose sockets are connected to backends directly.
 
 use anyhow::Result;
 use weir_tests::lab::{Cluster, Families, Mode};
@@ -6,14 +6,14 @@ use weir_tests::lab::{Cluster, Families, Mode};
 use super::{Backend, reaches, web, with};
 
 #[test]
-fn a_process_of_a_node_reaches_a_service_on_its_node_and_on_another() -> Result<()> {
+fn a_process_of_a_node_reaches_local_and_remote_backends() -> Result<()> {
     for mode in [Mode::Vxlan, Mode::HostGw] {
         Cluster::new(2).mode(mode).pods(Families::Dual).services().test(|cluster| {
             let (near, far) = (cluster.node(1)?, cluster.node(2)?);
             for backend in [Backend::on(near, "near")?, Backend::on(far, "far")?] {
                 let service = with(web(Families::Dual), &[&backend]);
-                cluster.world()?.put_service(&service)?;
-                for target in service.targets() {
+                cluster.manifests()?.put_service(&service)?;
+                for target in service.frontends() {
                     reaches(near, target, &backend.name)?;
                 }
             }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
-/// All Rust code below a folder.
+/// Appends all Rust code below a folder.
 fn code(folder: &Path, into: &mut String) -> Result<()> {
     for entry in fs::read_dir(folder).with_context(|| format!("list {}", folder.display()))? {
         let path = entry?.path();
@@ -19,7 +19,7 @@ fn code(folder: &Path, into: &mut String) -> Result<()> {
 }
 
 #[test]
-fn each_test_that_the_page_on_services_names_is_there() -> Result<()> {
+fn every_test_named_in_the_services_page_exists() -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut tests = String::new();
     for folder in ["agent/src", "datapath/tests", "ebpf-common/src", "tests/tests/cluster"] {
@@ -31,9 +31,9 @@ fn each_test_that_the_page_on_services_names_is_there() -> Result<()> {
     let names = names.into_iter().filter(|name| name.matches('_').count() > 2);
     let mut count = 0;
     for name in names {
-        ensure!(tests.contains(&format!("fn {name}(")), "no test is named {name}");
+        ensure!(tests.contains(&format!("fn {name}(")), "there is no test {name}");
         count += 1;
     }
-    ensure!(count > 40, "the page names {count} tests only");
+    ensure!(count > 40, "the page names only {count} tests");
     Ok(())
 }

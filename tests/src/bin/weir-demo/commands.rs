@@ -1,4 +1,4 @@
-//! What the operator's tool says of a node.
+//! The output of the `weir` command on a node.
 
 use anyhow::{Context, Result, ensure};
 use weir_tests::lab::Member;
@@ -7,10 +7,10 @@ use crate::paint::Paint;
 use crate::pods::DemoPod;
 use crate::service;
 
-/// What is shown of a long answer.
+/// The most lines that are shown of an output.
 const LINES: usize = 14;
 
-/// Runs each command that only looks.
+/// Runs the commands that change nothing.
 pub(crate) fn show(node: &Member, pods: &[DemoPod], paint: Paint) -> Result<()> {
     let client = &pods.first().context("no pods")?.full_name;
     let target = service::frontend();
@@ -23,15 +23,15 @@ pub(crate) fn show(node: &Member, pods: &[DemoPod], paint: Paint) -> Result<()> 
         &["cleanup"],
     ];
     for words in commands {
-        let said = node.weir_text(words)?;
+        let output = node.weir_text(words)?;
         println!("  {}", paint.name(format!("weir {}", words.join(" "))));
-        for line in said.lines().take(LINES) {
+        for line in output.lines().take(LINES) {
             println!("{}", format!("    {line}").trim_end());
         }
-        if let more @ 1.. = said.lines().count().saturating_sub(LINES) {
-            println!("    {}", paint.faint(format!("… {more} lines more")));
+        if let more @ 1.. = output.lines().count().saturating_sub(LINES) {
+            println!("    {}", paint.faint(format!("… {more} more lines")));
         }
-        ensure!(words != ["status"] || said.starts_with("healthy\n"), "the node is not healthy");
+        ensure!(words != ["status"] || output.starts_with("healthy\n"), "the node is not healthy");
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Changes of Services are followed.
+//! Updates of Services.
 
 use std::time::Duration;
 
@@ -7,8 +7,8 @@ use weir_tests::lab::{Cluster, Families, ask_tcp, ask_udp, eventually};
 
 use super::{Backend, reaches, web, with};
 
-/// What a user may wait for a change.
-const SOON: Duration = Duration::from_secs(1);
+/// The longest that a user should wait for a change.
+const LIMIT: Duration = Duration::from_secs(1);
 
 #[test]
 fn traffic_leaves_a_backend_that_is_removed_within_a_second() -> Result<()> {
@@ -17,22 +17,22 @@ fn traffic_leaves_a_backend_that_is_removed_within_a_second() -> Result<()> {
         let client = near.pod("client")?;
         let (gone, stays) = (Backend::on(near, "gone")?, Backend::on(far, "stays")?);
         let service = with(web(Families::V4), &[&gone]);
-        cluster.world()?.put_service(&service)?;
-        let target = service.targets()[0];
+        cluster.manifests()?.put_service(&service)?;
+        let target = service.frontends()[0];
         reaches(&client, target, "gone")?;
-        cluster.world()?.put_service(&with(web(Families::V4), &[&gone, &stays]))?;
+        cluster.manifests()?.put_service(&with(web(Families::V4), &[&gone, &stays]))?;
         reaches(&client, target, "stays")?;
 
-        cluster.world()?.put_service(&with(web(Families::V4), &[&stays]))?;
-        let mut answers = 0;
-        eventually("the other backend answers 20 times in a row", SOON, || {
-            let ask = if answers % 2 == 0 { ask_tcp } else { ask_udp };
+        cluster.manifests()?.put_service(&with(web(Families::V4), &[&stays]))?;
+        let mut replies = 0;
+        eventually("the other backend replies 20 times in a row", LIMIT, || {
+            let ask = if replies % 2 == 0 { ask_tcp } else { ask_udp };
             let stays = ask(&client, target)?.server == "stays";
-            answers = if stays { answers + 1 } else { 0 };
-            Ok(answers == 20)
+            replies = if stays { replies + 1 } else { 0 };
+            Ok(replies == 20)
         })?;
         for _ in 0..20 {
-            ensure!(ask_tcp(&client, target)?.server == "stays", "a removed backend answers");
+            ensure!(ask_tcp(&client, target)?.server == "stays", "a removed backend replies");
         }
         Ok(())
     })
@@ -45,8 +45,8 @@ fn new_flows_go_to_all_backends() -> Result<()> {
         let client = near.pod("client")?;
         let backends = [Backend::on(near, "one")?, Backend::on(far, "two")?];
         let service = with(web(Families::V4), &[&backends[0], &backends[1]]);
-        cluster.world()?.put_service(&service)?;
-        let target = service.targets()[0];
+        cluster.manifests()?.put_service(&service)?;
+        let target = service.frontends()[0];
         for backend in &backends {
             reaches(&client, target, &backend.name)?;
         }
