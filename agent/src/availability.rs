@@ -6,7 +6,7 @@
 //! it again is answered again.
 //!
 //! Nothing here waits or fails: a task of its own asks the API server, which knows better than our
-//! last world whether there still is anything to correct, and tries until it has an answer. What
+//! last snapshot whether there still is anything to correct, and tries until it has an answer. What
 //! stands in its way is a [`Concern`].
 
 mod correction;

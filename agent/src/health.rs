@@ -29,7 +29,7 @@ use crate::{events::Concern, metrics::Metrics};
 /// What has to be so before the node can serve pods.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Condition {
-    /// The source has published a complete world. Known from its channel.
+    /// The source has published a complete snapshot. Known from its channel.
     ClusterSeen,
     /// This node has subnets for its pods.
     SubnetsAssigned,
@@ -206,7 +206,7 @@ impl Health {
         let mut unmet = self.state().unmet.clone();
         {
             let published = self.source.borrow();
-            match (&published.world, published.status.problems.first()) {
+            match (&published.snapshot, published.status.problems.first()) {
                 (Some(_), _) => unmet.remove(&Condition::ClusterSeen),
                 (None, Some(problem)) => unmet.insert(Condition::ClusterSeen, problem.clone()),
                 (None, None) => None,
@@ -238,8 +238,8 @@ impl Health {
 
     /// The Services that the source knows, as JSON; nothing while it knows of no cluster.
     fn services(&self) -> serde_json::Result<Option<String>> {
-        let world = self.source.borrow().world.clone();
-        world.map(|world| serde_json::to_string(&report::services(&world))).transpose()
+        let snapshot = self.source.borrow().snapshot.clone();
+        snapshot.map(|snapshot| serde_json::to_string(&report::services(&snapshot))).transpose()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -1,14 +1,14 @@
 //! The loop that keeps the node as the cluster says.
 //!
 //! A pass compares everything with the kernel and does what is missing. It runs when the source has
-//! a new world, when the kernel tells of a change to something of Weir's, and after a while without
+//! a new snapshot, when the kernel tells of a change to something of Weir's, and after a while without
 //! either. A pass that finds all as it should be writes nothing.
 //!
-//! What a new world changes is found by comparing it with the one before, as long as the kernel has
+//! What a new snapshot changes is found by comparing it with the one before, as long as the kernel has
 //! told of nothing that others have done: a peer among thousands costs no look at the others. And the
-//! comparison with the kernel that a resync is makes way for a new world.
+//! comparison with the kernel that a resync is makes way for a new snapshot.
 //!
-//! Until the source has a world and this node its subnets, nothing is touched: what an earlier agent
+//! Until the source has a snapshot and this node its subnets, nothing is touched: what an earlier agent
 //! has programmed goes on working.
 
 mod concerns;
@@ -39,7 +39,7 @@ use self::{
     trigger::{Interests, Trigger, Triggers},
     way::Way,
 };
-use weir_model::{Node, World};
+use weir_model::{Node, Snapshot};
 
 use crate::{
     availability::Availability,
@@ -81,9 +81,9 @@ pub struct Reconciler {
     forwarding_seen: Option<Instant>,
     /// What the last look at the kernel's limits found.
     headroom: BTreeSet<Concern>,
-    /// The world of the last pass that found or made everything right.
-    settled: Option<Arc<World>>,
-    /// Since when resyncs have made way for new worlds.
+    /// The snapshot of the last pass that found or made everything right.
+    settled: Option<Arc<Snapshot>>,
+    /// Since when resyncs have made way for new snapshots.
     made_way: Option<Instant>,
 }
 
@@ -143,7 +143,7 @@ impl Reconciler {
             if !trigger.is_of_filters() {
                 let published = triggers.published();
                 let mut way = Way::new(&trigger, triggers.right_of_way(), self.made_way, resync);
-                match self.pass(&trigger, published.world, &mut way).await {
+                match self.pass(&trigger, published.snapshot, &mut way).await {
                     Ending::Succeeded => {}
                     Ending::Failed => succeeded = false,
                     Ending::MadeWay => triggers.resync_soon(),
@@ -177,19 +177,19 @@ impl Reconciler {
     async fn pass(
         &mut self,
         trigger: &Trigger,
-        world: Option<Arc<World>>,
+        snapshot: Option<Arc<Snapshot>>,
         way: &mut Way,
     ) -> Ending {
-        let Some(world) = world else {
+        let Some(snapshot) = snapshot else {
             debug!("the source has not seen the cluster yet");
             return Ending::Succeeded;
         };
         let began = Instant::now();
         let mut done = Done::default();
-        let outcome = self.reconcile(trigger, &world, way, &mut done).await;
+        let outcome = self.reconcile(trigger, &snapshot, way, &mut done).await;
         let Done { peers_known, peers_programmed, operations } = done;
         if matches!(outcome, Err(Error::MadeWay)) {
-            debug!(?trigger, "makes way for a new world");
+            debug!(?trigger, "makes way for a new snapshot");
             self.made_way.get_or_insert(began);
             self.health.record_operations(operations);
             return Ending::MadeWay;
@@ -201,11 +201,11 @@ impl Reconciler {
         if let Some(error) = &error {
             error!(?trigger, "{error}");
         }
-        let repaired = self.settled.as_ref() == Some(&world) && !operations.is_empty();
+        let repaired = self.settled.as_ref() == Some(&snapshot) && !operations.is_empty();
         if let Some(cause) = trigger.cause().filter(|_| repaired) {
             self.health.record_repair(cause);
         }
-        self.settled = error.is_none().then_some(world);
+        self.settled = error.is_none().then_some(snapshot);
         let took = began.elapsed();
         let count: u64 = operations.values().sum();
         if count > 0 {
@@ -221,11 +221,11 @@ impl Reconciler {
     async fn reconcile(
         &mut self,
         trigger: &Trigger,
-        world: &World,
+        snapshot: &Snapshot,
         way: &mut Way,
         done: &mut Done,
     ) -> Result<(), Error> {
-        let Selection { own, peers, refused } = select(world, &self.options.node_name);
+        let Selection { own, peers, refused } = select(snapshot, &self.options.node_name);
         let mut concerns: BTreeSet<Concern> =
             refused.iter().filter_map(concerns::of_refusal).collect();
         let Some(own) = self.own_node(own, &mut concerns) else { return Ok(()) };
@@ -255,7 +255,7 @@ impl Reconciler {
         }
         way.yield_if_claimed()?;
 
-        let network = pod_network::of(&self.conf, world, &own, &desired, self.options.ip_masq);
+        let network = pod_network::of(&self.conf, snapshot, &own, &desired, self.options.ip_masq);
         node::ensure_parameters(&desired, &network)?;
         if node::ensure_offload(&desired, self.options.tx_checksum)? {
             *done.operations.entry("offload_set").or_default() += 1;
@@ -310,7 +310,7 @@ impl Reconciler {
         Some(own)
     }
 
-    /// Makes the overlay in the kernel what is desired. After a new world, what the last pass has
+    /// Makes the overlay in the kernel what is desired. After a new snapshot, what the last pass has
     /// left is what there is; otherwise the kernel is asked.
     async fn program(
         &mut self,

@@ -3,7 +3,7 @@
 //! A file is read again when inotify reports it, and no other is looked at for that; every few
 //! seconds all are, in case it could not report something. A file should be replaced by a rename,
 //! which is taken in at once; one that is being written is left alone until its writer closes it. What cannot be read keeps the last good state of its objects and is a problem of the
-//! source. A directory that is missing keeps the last world.
+//! source. A directory that is missing keeps the last snapshot.
 
 mod catalog;
 mod follow;
@@ -44,20 +44,20 @@ impl Source for DirectorySource {
             let blind = follower.attach();
             let read = catalog.read(&changes).await;
             let mut problems: Vec<String> = blind.iter().map(ToString::to_string).collect();
-            let world = match read {
+            let snapshot = match read {
                 Ok(()) => {
                     in_step = Some(Instant::now());
-                    let (world, more) = catalog.world();
+                    let (snapshot, more) = catalog.snapshot();
                     problems.extend(more);
-                    Some(world.into())
+                    Some(snapshot.into())
                 }
                 Err(error) => {
                     problems.push(format!("{error}; what it held last stays in force"));
                     None
                 }
             };
-            let was_read = world.is_some();
-            publish(&publisher, world, SourceStatus { in_step, problems });
+            let was_read = snapshot.is_some();
+            publish(&publisher, snapshot, SourceStatus { in_step, problems });
             changes = follower.changed().await;
             if !was_read {
                 changes = changes.among_others();

@@ -1,9 +1,9 @@
 //! Cluster state from the Kubernetes API: a list of the Nodes, of the Services and of the
 //! EndpointSlices, and a watch of each from there on.
 //!
-//! Nothing is ever written. There is no world before all lists are complete, and a new list of one
+//! Nothing is ever written. There is no snapshot before all lists are complete, and a new list of one
 //! kind takes the place of the old one when it is complete, and not before. When
-//! the API server is away the last world stays; the watch goes on where it stopped, and lists anew
+//! the API server is away the last snapshot stays; the watch goes on where it stopped, and lists anew
 //! only if the server does not remember that far.
 
 mod connect;

@@ -1,8 +1,8 @@
 //! Where the state of the cluster comes from.
 //!
-//! A source publishes whole worlds on a watch channel: nothing until it has seen everything once,
-//! then a new world whenever something changed, never half a list. Readers that are slow see the
-//! newest world only; what came between does not matter to a level-triggered agent.
+//! A source publishes whole snapshots on a watch channel: nothing until it has seen everything once,
+//! then a new snapshot whenever something changed, never half a list. Readers that are slow see the
+//! newest snapshot only; what came between does not matter to a level-triggered agent.
 
 pub mod backoff;
 pub mod directory;
@@ -19,13 +19,13 @@ use std::{sync::Arc, time::Instant};
 
 use tokio::sync::watch;
 
-use weir_model::World;
+use weir_model::Snapshot;
 
 /// What a source has published.
 #[derive(Debug, Clone, Default)]
 pub struct Published {
-    /// The newest world; `None` until the first one is complete.
-    pub world: Option<Arc<World>>,
+    /// The newest snapshot; `None` until the first one is complete.
+    pub snapshot: Option<Arc<Snapshot>>,
     /// How the source is doing.
     pub status: SourceStatus,
 }
@@ -44,8 +44,8 @@ pub struct SourceStatus {
 pub type Publisher = watch::Sender<Published>;
 
 /// A source of cluster state. It runs until the process ends, and never gives up: what it cannot
-/// reach or read is a problem in its status, and the last good world stays.
+/// reach or read is a problem in its status, and the last good snapshot stays.
 pub trait Source {
-    /// Follows the cluster and publishes worlds.
+    /// Follows the cluster and publishes snapshots.
     fn run(self, publisher: Publisher) -> impl Future<Output = ()> + Send;
 }

@@ -3,26 +3,26 @@
 use std::sync::Arc;
 
 use super::{Publisher, SourceStatus};
-use weir_model::World;
+use weir_model::Snapshot;
 
-/// Publishes how the source is doing and, if there is one, a world; what is the same as before
+/// Publishes how the source is doing and, if there is one, a snapshot; what is the same as before
 /// wakes nobody.
-pub(crate) fn publish(publisher: &Publisher, world: Option<Arc<World>>, status: SourceStatus) {
+pub(crate) fn publish(publisher: &Publisher, snapshot: Option<Arc<Snapshot>>, status: SourceStatus) {
     publisher.send_if_modified(|published| {
-        let new_world = world.is_some() && published.world != world;
-        if new_world {
-            if let Some(World { nodes, services, slices }) = world.as_deref() {
+        let new_snapshot = snapshot.is_some() && published.snapshot != snapshot;
+        if new_snapshot {
+            if let Some(Snapshot { nodes, services, slices }) = snapshot.as_deref() {
                 let (nodes, services, slices) = (nodes.len(), services.len(), slices.len());
                 tracing::debug!(nodes, services, slices, "the cluster has changed");
             }
-            published.world = world;
+            published.snapshot = snapshot;
         }
         let new_problems = published.status.problems != status.problems;
         if new_problems {
             log(&published.status.problems, &status.problems);
         }
         published.status = status;
-        new_world || new_problems
+        new_snapshot || new_problems
     });
 }
 
@@ -50,14 +50,14 @@ mod tests {
             in_step: Some(Instant::now()),
             problems: problems.iter().map(|text| (*text).to_owned()).collect(),
         };
-        let mut wakes = |world: Option<World>, problems: &[&str]| {
-            publish(&publisher, world.map(Arc::new), status(problems));
+        let mut wakes = |snapshot: Option<Snapshot>, problems: &[&str]| {
+            publish(&publisher, snapshot.map(Arc::new), status(problems));
             let woken = reader.has_changed().unwrap();
             reader.mark_unchanged();
             woken
         };
-        assert!(wakes(Some(World::default()), &[]));
-        assert!(!wakes(Some(World::default()), &[]));
+        assert!(wakes(Some(Snapshot::default()), &[]));
+        assert!(!wakes(Some(Snapshot::default()), &[]));
         assert!(!wakes(None, &[]));
         assert!(wakes(None, &["away"]));
         assert!(!wakes(None, &["away"]));
@@ -65,10 +65,10 @@ mod tests {
     }
 
     #[test]
-    fn a_problem_does_not_take_the_world_away() {
+    fn a_problem_does_not_take_the_snapshot_away() {
         let (publisher, reader) = tokio::sync::watch::channel(Published::default());
         publish(&publisher, Some(Arc::default()), SourceStatus::default());
         publish(&publisher, None, SourceStatus { in_step: None, problems: vec!["away".into()] });
-        assert!(reader.borrow().world.is_some());
+        assert!(reader.borrow().snapshot.is_some());
     }
 }

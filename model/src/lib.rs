@@ -62,7 +62,7 @@ pub type Nodes = BTreeMap<NodeUid, Arc<Node>>;
 
 /// All that the source knows, at one time. Cheap to copy: everything is shared.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct World {
+pub struct Snapshot {
     /// The nodes.
     pub nodes: Arc<Nodes>,
     /// The Services; empty if the source does not follow them.
@@ -71,7 +71,7 @@ pub struct World {
     pub slices: Objects<EndpointSlice>,
 }
 
-impl World {
+impl Snapshot {
     /// The node of this name; of several (a source may not forbid it) the oldest.
     pub fn node_named(&self, name: &str) -> Option<&Arc<Node>> {
         self.nodes

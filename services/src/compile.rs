@@ -137,11 +137,11 @@ mod tests {
     use super::*;
     use weir_model::ServicePort;
     use crate::index::Index;
-    use crate::index::tests::{Ep, ep, service, slice, world};
+    use crate::index::tests::{Ep, ep, service, slice, snapshot};
 
     fn compiled(service: &Service, endpoints: &[Ep], terms: &Terms) -> Compiled {
-        let world = world(std::slice::from_ref(service), &[slice("s-1", "s", endpoints)]);
-        let changes = Index::new("here").update(&world);
+        let snapshot = snapshot(std::slice::from_ref(service), &[slice("s-1", "s", endpoints)]);
+        let changes = Index::new("here").update(&snapshot);
         compile(changes[0].resolved.as_ref().unwrap(), terms)
     }
 

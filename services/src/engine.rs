@@ -1,4 +1,4 @@
-//! The whole way from a world to operations on the maps.
+//! The whole way from a snapshot to operations on the maps.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -8,7 +8,7 @@ use super::diff::Op;
 use super::index::{Change, Index};
 use super::allocator::Ledger;
 use super::batching::merge;
-use weir_model::World;
+use weir_model::Snapshot;
 
 /// Index and ledger, working together.
 #[derive(Debug)]
@@ -16,7 +16,7 @@ pub struct Engine {
     index: Index,
     terms: Terms,
     ledger: Ledger,
-    /// Whether a world was taken in: what the ledger has adopted is settled with the first.
+    /// Whether a snapshot was taken in: what the ledger has adopted is settled with the first.
     begun: bool,
 }
 
@@ -26,10 +26,10 @@ impl Engine {
         Self { index: Index::new(node), terms, ledger, begun: false }
     }
 
-    /// Takes a world in. Tells the operations, in their order.
-    pub fn update(&mut self, world: &World, now: Instant) -> Vec<Op> {
+    /// Takes a snapshot in. Tells the operations, in their order.
+    pub fn update(&mut self, snapshot: &Snapshot, now: Instant) -> Vec<Op> {
         let Self { index, terms, ledger, .. } = self;
-        let placed = index.update(world).into_iter().map(|Change { name, resolved }| {
+        let placed = index.update(snapshot).into_iter().map(|Change { name, resolved }| {
             let compiled = resolved.map(|resolved| Arc::new(compile(&resolved, terms)));
             ledger.place(&name, compiled, now)
         });
@@ -53,7 +53,7 @@ impl Engine {
         }))
     }
 
-    /// Does what time allows; see [`Ledger::settle`]. Before the first world that is nothing.
+    /// Does what time allows; see [`Ledger::settle`]. Before the first snapshot that is nothing.
     pub fn settle(&mut self, now: Instant) -> Vec<Op> {
         if self.begun { self.ledger.settle(now) } else { Vec::new() }
     }

@@ -1,13 +1,13 @@
 //! Services joined with the slices of their endpoints.
 //!
-//! The index is told of worlds and says which Services are different from before. It asks the world
+//! The index is told of snapshots and says which Services are different from before. It asks the snapshot
 //! what changed, so that a changed slice costs the Service that it belongs to, not all.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::endpoints::{Place, Target, targets};
-use weir_model::{EndpointSlice, Family, Mark, ObjectName, Objects, Service, ServicePort, World};
+use weir_model::{EndpointSlice, Family, Mark, ObjectName, Objects, Service, ServicePort, Snapshot};
 
 /// A Service with its endpoints.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,22 +65,22 @@ impl Index {
         }
     }
 
-    /// Takes a world in, and tells the Services that are different with it, in the order of their
+    /// Takes a snapshot in, and tells the Services that are different with it, in the order of their
     /// names.
-    pub fn update(&mut self, world: &World) -> Vec<Change> {
+    pub fn update(&mut self, snapshot: &Snapshot) -> Vec<Change> {
         let mut concerned = BTreeSet::new();
-        let slices = changed(&world.slices, self.slices_seen.as_ref(), self.service_of.keys());
+        let slices = changed(&snapshot.slices, self.slices_seen.as_ref(), self.service_of.keys());
         for name in slices {
-            self.take_slice(&name, world.slices.get(&name), &mut concerned);
+            self.take_slice(&name, snapshot.slices.get(&name), &mut concerned);
         }
         let known = self.resolved.keys();
-        concerned.extend(changed(&world.services, self.services_seen.as_ref(), known));
-        self.services_seen = Some(world.services.mark());
-        self.slices_seen = Some(world.slices.mark());
-        if self.follow_zone(world) {
+        concerned.extend(changed(&snapshot.services, self.services_seen.as_ref(), known));
+        self.services_seen = Some(snapshot.services.mark());
+        self.slices_seen = Some(snapshot.slices.mark());
+        if self.follow_zone(snapshot) {
             concerned.extend(self.resolved.keys().cloned());
         }
-        concerned.into_iter().filter_map(|name| self.resolve(name, world)).collect()
+        concerned.into_iter().filter_map(|name| self.resolve(name, snapshot)).collect()
     }
 
     /// All Services, with their endpoints.
@@ -113,8 +113,8 @@ impl Index {
     }
 
     /// Returns whether this node is in another zone than before.
-    fn follow_zone(&mut self, world: &World) -> bool {
-        let node = world.node_named(&self.place.node);
+    fn follow_zone(&mut self, snapshot: &Snapshot) -> bool {
+        let node = snapshot.node_named(&self.place.node);
         let zone = node.and_then(|node| node.zone.as_deref());
         let moved = self.place.zone.as_deref() != zone;
         if moved {
@@ -123,8 +123,8 @@ impl Index {
         moved
     }
 
-    fn resolve(&mut self, name: ObjectName, world: &World) -> Option<Change> {
-        let Some(service) = world.services.get(&name) else {
+    fn resolve(&mut self, name: ObjectName, snapshot: &Snapshot) -> Option<Change> {
+        let Some(service) = snapshot.services.get(&name) else {
             self.resolved.remove(&name)?;
             return Some(Change { name, resolved: None });
         };

@@ -9,7 +9,7 @@ use weir_model::{Family, ObjectName};
 /// How Services are doing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Status {
-    /// Whether a world has been taken in.
+    /// Whether a snapshot has been taken in.
     pub begun: bool,
     /// Why the maps may not hold what they should.
     pub failure: Option<String>,
@@ -28,7 +28,7 @@ pub struct Status {
 }
 
 impl Status {
-    /// The status of an engine that has taken a world in.
+    /// The status of an engine that has taken a snapshot in.
     pub fn of(engine: &Engine, failure: Option<String>) -> Self {
         let ledger = engine.ledger();
         let capacity = ledger.capacity();
@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn services_are_programmed_once_a_world_is_in_the_maps_and_nothing_has_failed() {
+    fn services_are_programmed_once_a_snapshot_is_in_the_maps_and_nothing_has_failed() {
         let mut status = Status::default();
         assert_eq!(status.condition(), Err("not yet".to_owned()));
         status.begun = true;

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use serde::Serialize;
 
 use crate::events::Concern;
-use weir_model::{ServicePort, World};
+use weir_model::{ServicePort, Snapshot};
 
 /// Something for the operator to act on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -41,9 +41,9 @@ struct Port<'a> {
     port: u16,
 }
 
-/// Every Service of the world, by name.
-pub(super) fn services(world: &World) -> Vec<Service<'_>> {
-    let mut services: Vec<_> = world
+/// Every Service of the snapshot, by name.
+pub(super) fn services(snapshot: &Snapshot) -> Vec<Service<'_>> {
+    let mut services: Vec<_> = snapshot
         .services
         .iter()
         .map(|(name, service)| Service {

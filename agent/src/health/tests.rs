@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use super::*;
-use weir_model::World;
+use weir_model::Snapshot;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -78,7 +78,7 @@ async fn readiness_names_what_it_waits_for_until_nothing_is_left() {
         published.status.problems.push("nodes is forbidden".to_owned());
     });
     assert!(get(address, "/readyz").await.contains("waiting cluster-seen: nodes is forbidden"));
-    publisher.send_modify(|published| published.world = Some(Arc::new(World::default())));
+    publisher.send_modify(|published| published.snapshot = Some(Arc::new(Snapshot::default())));
     for condition in
         [Condition::SubnetsAssigned, Condition::ProgramsAttached, Condition::ServicesProgrammed]
     {
@@ -104,7 +104,7 @@ async fn readiness_names_what_it_waits_for_until_nothing_is_left() {
 }
 
 #[tokio::test]
-async fn metrics_tell_what_was_recorded_and_how_old_the_world_is() {
+async fn metrics_tell_what_was_recorded_and_how_old_the_snapshot_is() {
     let (publisher, health) = agent();
     let address = free_address().await;
     let server = tokio::spawn(serve(address, Arc::clone(&health)));
@@ -170,8 +170,8 @@ async fn names_of_services_and_what_concerns_the_agent_are_told_as_json() {
     };
     let mut services = Objects::default();
     services.insert(name, Arc::new(service));
-    let world = World { services, ..World::default() };
-    publisher.send_modify(|published| published.world = Some(Arc::new(world)));
+    let snapshot = Snapshot { services, ..Snapshot::default() };
+    publisher.send_modify(|published| published.snapshot = Some(Arc::new(snapshot)));
     health.record_concerns(&BTreeSet::from([Concern::PodCidrMissing]));
     let answer = get(address, "/services").await;
     let wanted = r#"[{"namespace":"kube-system","name":"dns","addresses":["10.96.0.10"],"ports":[{"name":"udp","protocol":"UDP","port":53}]}]"#;

@@ -9,7 +9,7 @@ use std::{
 
 use ipnetwork::IpNetwork;
 
-use weir_model::{Node, NodeUid, World};
+use weir_model::{Node, NodeUid, Snapshot};
 
 /// The nodes, as this one sees them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -65,12 +65,12 @@ pub enum Reason {
 
 /// Selects whom `own_name` can reach. Of two nodes with a claim to the same, the older one is
 /// right; this node itself comes before all others, because its own pods use what it claims.
-pub fn select(world: &World, own_name: &str) -> Selection {
+pub fn select(snapshot: &Snapshot, own_name: &str) -> Selection {
     let mut selection =
-        Selection { own: world.node_named(own_name).cloned(), ..Selection::default() };
+        Selection { own: snapshot.node_named(own_name).cloned(), ..Selection::default() };
     let own_uid = selection.own.as_ref().map(|own| own.uid.clone());
     let mut others: Vec<&Arc<Node>> =
-        world.nodes.values().filter(|node| Some(&node.uid) != own_uid.as_ref()).collect();
+        snapshot.nodes.values().filter(|node| Some(&node.uid) != own_uid.as_ref()).collect();
     others.sort_by(|a, b| age(a).cmp(&age(b)));
 
     let mut claims = Claims::default();
@@ -174,10 +174,10 @@ pub(crate) mod tests {
         }
     }
 
-    pub(crate) fn world(nodes: Vec<Node>) -> World {
+    pub(crate) fn snapshot(nodes: Vec<Node>) -> Snapshot {
         let nodes: Nodes =
             nodes.into_iter().map(|node| (node.uid.clone(), Arc::new(node))).collect();
-        World { nodes: nodes.into(), ..World::default() }
+        Snapshot { nodes: nodes.into(), ..Snapshot::default() }
     }
 
     fn names(selection: &Selection) -> Vec<&str> {
@@ -186,12 +186,12 @@ pub(crate) mod tests {
 
     #[test]
     fn everybody_else_is_a_peer() {
-        let world = world(vec![
+        let snapshot = snapshot(vec![
             node("a", 0, &["10.0.0.0/24"], &["192.0.2.1"]),
             node("b", 1, &["10.0.1.0/24"], &["192.0.2.2"]),
             node("c", 2, &["10.0.2.0/24"], &["192.0.2.3"]),
         ]);
-        let selection = select(&world, "b");
+        let selection = select(&snapshot, "b");
         assert_eq!(selection.own.as_ref().unwrap().name, "b");
         assert_eq!(names(&selection), ["a", "c"]);
         assert_eq!(selection.refused, []);
@@ -199,12 +199,12 @@ pub(crate) mod tests {
 
     #[test]
     fn of_two_nodes_with_the_same_subnet_the_younger_is_refused() {
-        let world = world(vec![
+        let snapshot = snapshot(vec![
             node("me", 9, &["10.0.9.0/24"], &["192.0.2.9"]),
             node("young", 5, &["10.0.0.0/25"], &["192.0.2.2"]),
             node("old", 1, &["10.0.0.0/24"], &["192.0.2.1"]),
         ]);
-        let selection = select(&world, "me");
+        let selection = select(&snapshot, "me");
         assert_eq!(names(&selection), ["old"]);
         let text = selection.refused[0].reason.to_string();
         assert!(text.contains("10.0.0.0/25") && text.contains("old"), "{text}");
@@ -212,11 +212,11 @@ pub(crate) mod tests {
 
     #[test]
     fn this_node_keeps_what_it_has_even_if_it_is_younger() {
-        let world = world(vec![
+        let snapshot = snapshot(vec![
             node("me", 9, &["10.0.0.0/24"], &["192.0.2.9"]),
             node("old", 1, &["10.0.0.0/24"], &["192.0.2.1"]),
         ]);
-        let selection = select(&world, "me");
+        let selection = select(&snapshot, "me");
         assert_eq!(names(&selection), [""; 0]);
         assert_eq!(selection.refused[0].node, "old");
     }
@@ -225,19 +225,19 @@ pub(crate) mod tests {
     fn a_node_that_took_over_another_s_address_is_refused_until_that_is_gone() {
         let old = node("old", 1, &["10.0.1.0/24"], &["192.0.2.1"]);
         let new = node("new", 2, &["10.0.2.0/24"], &["192.0.2.1"]);
-        let both = select(&world(vec![old, new.clone()]), "me");
+        let both = select(&snapshot(vec![old, new.clone()]), "me");
         assert_eq!(names(&both), ["old"]);
-        assert_eq!(names(&select(&world(vec![new]), "me")), ["new"]);
+        assert_eq!(names(&select(&snapshot(vec![new]), "me")), ["new"]);
     }
 
     #[test]
     fn nodes_without_a_subnet_or_an_address_wait() {
-        let world = world(vec![
+        let snapshot = snapshot(vec![
             node("me", 0, &[], &["192.0.2.9"]),
             node("a", 1, &[], &["192.0.2.1"]),
             node("b", 2, &["10.0.2.0/24"], &[]),
         ]);
-        let selection = select(&world, "me");
+        let selection = select(&snapshot, "me");
         assert_eq!(names(&selection), [""; 0]);
         let refused: Vec<_> =
             selection.refused.iter().map(|r| (r.node.as_str(), &r.reason)).collect();
@@ -264,7 +264,7 @@ pub(crate) mod tests {
                 })
                 .collect();
             let count = nodes.len();
-            let selection = select(&world(nodes), "nobody");
+            let selection = select(&snapshot(nodes), "nobody");
             prop_assert_eq!(selection.peers.len() + selection.refused.len(), count);
             for (i, a) in selection.peers.iter().enumerate() {
                 for b in &selection.peers[..i] {

@@ -20,7 +20,7 @@ pub(super) enum Error {
     Install(#[from] install::Error),
     #[error("{} operations failed, the first", .0.len())]
     Operations(Vec<Failure>),
-    #[error("it makes way for a new world")]
+    #[error("it makes way for a new snapshot")]
     MadeWay,
 }
 

@@ -3,7 +3,7 @@
 use ipnet::IpNet;
 use ipnetwork::IpNetwork;
 
-use weir_model::{Node, World};
+use weir_model::{Node, Snapshot};
 
 use crate::{
     install::PodNetwork,
@@ -15,14 +15,14 @@ use crate::{
 /// span.
 pub(super) fn of(
     conf: &NetConf,
-    world: &World,
+    snapshot: &Snapshot,
     own: &Node,
     desired: &Desired,
     ip_masq: bool,
 ) -> PodNetwork {
     let of_all = |ipv4: bool, configured: Option<IpNetwork>| match configured {
         Some(network) => vec![network],
-        None => union(world.nodes.values().filter_map(|node| node.pod_cidr(ipv4))),
+        None => union(snapshot.nodes.values().filter_map(|node| node.pod_cidr(ipv4))),
     };
     let mut networks = Vec::new();
     if conf.enable_ipv4 {

@@ -33,7 +33,7 @@ const RETRY: Duration = Duration::from_secs(1);
 /// What started a pass.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Trigger {
-    /// The source has a new world.
+    /// The source has a new snapshot.
     Source,
     /// The kernel told of a change, by whomever.
     Kernel(Change),
@@ -127,7 +127,7 @@ pub(super) struct Triggers<C> {
     is_table_in_doubt: bool,
     /// Links whose filters may have changed since they were last looked at.
     filters_in_doubt: BTreeSet<u32>,
-    /// The nodes of the world that was published last.
+    /// The nodes of the snapshot that was published last.
     nodes: Option<Arc<Nodes>>,
 }
 
@@ -149,14 +149,14 @@ impl<C: Stream<Item = Change> + Unpin> Triggers<C> {
     /// What the source has published last.
     pub(super) fn published(&mut self) -> Published {
         let published = self.published.borrow_and_update().clone();
-        self.nodes = published.world.as_ref().map(|world| Arc::clone(&world.nodes));
+        self.nodes = published.snapshot.as_ref().map(|snapshot| Arc::clone(&snapshot.nodes));
         published
     }
 
     /// Whether what was published concerns the overlay: a Service does not, and there may be
     /// hundreds of changes of Services in a second.
     fn nodes_changed(&mut self) -> bool {
-        let nodes = self.published.borrow_and_update().world.as_ref().map(|w| Arc::clone(&w.nodes));
+        let nodes = self.published.borrow_and_update().snapshot.as_ref().map(|w| Arc::clone(&w.nodes));
         let changed = self.nodes != nodes;
         self.nodes = nodes;
         changed
@@ -188,7 +188,7 @@ impl<C: Stream<Item = Change> + Unpin> Triggers<C> {
         std::mem::take(&mut self.is_table_in_doubt)
     }
 
-    /// Waits for the next trigger, and for the end of the burst that it came in. A new world waits for
+    /// Waits for the next trigger, and for the end of the burst that it came in. A new snapshot waits for
     /// nothing, but what the kernel has told by then is heard.
     pub(super) async fn next(&mut self, interests: &Interests) -> Trigger {
         let mut trigger = self.first(interests).await;
@@ -266,7 +266,7 @@ impl RightOfWay {
     /// Whether the source has other nodes than those of this pass.
     pub(super) fn is_claimed(&self) -> bool {
         let published = self.published.borrow();
-        published.world.as_ref().map(|world| &world.nodes) != self.nodes.as_ref()
+        published.snapshot.as_ref().map(|snapshot| &snapshot.nodes) != self.nodes.as_ref()
     }
 
     /// Waits until that is so.

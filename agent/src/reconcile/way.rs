@@ -1,4 +1,4 @@
-//! What a resync makes way for: it looks at all there is, which a new world does not wait for.
+//! What a resync makes way for: it looks at all there is, which a new snapshot does not wait for.
 
 use std::time::{Duration, Instant};
 
@@ -61,8 +61,8 @@ mod tests {
         let (publisher, published) = watch::channel(Published::default());
         let mut way = Way::new(&trigger, RightOfWay::of(published), made_way, RESYNC);
         assert!(way.yield_if_claimed().is_ok(), "nobody claims it");
-        let world = Some(Arc::default());
-        publisher.send_replace(Published { world, ..Published::default() });
+        let snapshot = Some(Arc::default());
+        publisher.send_replace(Published { snapshot, ..Published::default() });
         let read = way.unless_claimed(async { Ok::<_, Error>(()) }).await;
         let made_way = matches!(read, Err(Error::MadeWay));
         assert_eq!(way.yield_if_claimed().is_err(), made_way);

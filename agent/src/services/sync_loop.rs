@@ -1,6 +1,6 @@
 //! The loop that keeps the maps as the cluster says.
 //!
-//! It begins with the first world, and with what the maps hold then. Changes are taken in when a
+//! It begins with the first snapshot, and with what the maps hold then. Changes are taken in when a
 //! burst of them is over; now and then everything is compared ([`Comparison`]). It waits for the
 //! kernel in between, a moment for each entry: give it a thread of its own.
 
@@ -24,7 +24,7 @@ use weir_services::allocator::Ledger;
 use super::sockets::{self, Sockets};
 use weir_services::status::Status;
 use crate::health::Health;
-use weir_model::World;
+use weir_model::Snapshot;
 use crate::causes::causes;
 use weir_cluster::Published;
 
@@ -102,9 +102,9 @@ impl Reconciler {
                 () = until(due) => {
                     let oldest = changes.oldest();
                     let seen = oldest.filter(|_| changes.take(Instant::now()));
-                    let world = published.borrow().world.clone();
-                    if let Some(world) = world {
-                        self.pass(&world, seen);
+                    let snapshot = published.borrow().snapshot.clone();
+                    if let Some(snapshot) = snapshot {
+                        self.pass(&snapshot, seen);
                     }
                 }
             }
@@ -112,9 +112,9 @@ impl Reconciler {
     }
 
     /// Does what is due. `seen` tells when the oldest change came, if changes are to be taken in.
-    fn pass(&mut self, world: &World, seen: Option<Instant>) {
+    fn pass(&mut self, snapshot: &Snapshot, seen: Option<Instant>) {
         let compare = self.comparison.is_due(Instant::now());
-        let outcome = self.work(world, seen, compare);
+        let outcome = self.work(snapshot, seen, compare);
         self.comparison.note(compare, outcome.is_ok(), Instant::now());
         let failure = match outcome {
             Ok(()) if compare => None,
@@ -129,7 +129,7 @@ impl Reconciler {
         self.tell(failure);
     }
 
-    fn work(&mut self, world: &World, seen: Option<Instant>, compare: bool) -> Result<(), Error> {
+    fn work(&mut self, snapshot: &Snapshot, seen: Option<Instant>, compare: bool) -> Result<(), Error> {
         let now = Instant::now();
         let is_first = self.running.is_none();
         if is_first {
@@ -140,7 +140,7 @@ impl Reconciler {
         if seen.is_some() || is_first || compare {
             let terms = self.settings.terms.borrow_and_update().clone();
             ops.extend(engine.set_terms(terms, now));
-            ops.extend(engine.update(world, now));
+            ops.extend(engine.update(snapshot, now));
         }
         ops.extend(engine.settle(now));
         let is_idle = ops.is_empty();

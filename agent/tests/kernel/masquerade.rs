@@ -21,9 +21,9 @@ const PORT: u16 = 7000;
 fn a_pod_that_leaves_the_cluster_appears_as_its_node() {
     in_new_netns(|| async {
         let scene = Scene::new().await;
-        for (world, pod) in WORLD.each().into_iter().zip(POD.each()) {
+        for (snapshot, pod) in WORLD.each().into_iter().zip(POD.each()) {
             assert_eq!(
-                scene.source_outside(world, PORT),
+                scene.source_outside(snapshot, PORT),
                 pod,
                 "the scene itself translates nothing"
             );
@@ -60,7 +60,7 @@ fn within_the_cluster_and_to_exempt_networks_a_pod_keeps_its_address() {
 fn bridged_frames_keep_their_source_also_when_netfilter_sees_them() {
     in_new_netns(|| async {
         let scene = Scene::new().await;
-        scene.route_world_through_other_pod().await;
+        scene.route_snapshot_through_other_pod().await;
         ensure(&wanted()).await.unwrap();
         for value in ["0", "1"] {
             for family in ["ip", "ip6"] {
@@ -194,7 +194,7 @@ fn only_the_nodes_own_tunnel_packets_are_not_tracked() {
                 }
             }");
             let untracked = || nft("list counters table inet foreign");
-            // A pod may use the port too: to the world it is masqueraded, which needs tracking.
+            // A pod may use the port too: to the snapshot it is masqueraded, which needs tracking.
             for (to, node) in WORLD.each().into_iter().zip(NODE.each()) {
                 assert_eq!(scene.source_outside(to, 8472), node);
             }

@@ -1,5 +1,5 @@
 //! A node with two pods, and a host outside that stands for everything beyond the uplink: another
-//! node's pod, a network that is not to be masqueraded, and the world.
+//! node's pod, a network that is not to be masqueraded, and the snapshot.
 
 use std::{
     future::Future,
@@ -94,8 +94,8 @@ impl Scene {
         talk(&self.pod, &self.outside, (to, port).into())
     }
 
-    /// Lets the pod reach the world through the other pod, as if that were a router.
-    pub(crate) async fn route_world_through_other_pod(&self) {
+    /// Lets the pod reach the snapshot through the other pod, as if that were a router.
+    pub(crate) async fn route_snapshot_through_other_pod(&self) {
         let other = Netlink::open_in(&self.other_pod).unwrap();
         for ip in WORLD.each() {
             address::ensure(&other, 2, ip.into()).await.unwrap();

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use weir_agent::health::Health;
 use weir_model::{
     Endpoint, EndpointSlice, ObjectName, Protocol, Service, ServicePort, SlicePort, TrafficPolicy,
-    World,
+    Snapshot,
 };
 use weir_agent::services::apply::{Failure, Maps};
 use weir_services::compile::Terms;
@@ -49,7 +49,7 @@ fn with_maps(capacities: &Capacities, test: impl FnOnce(&Pins) + Send) {
 }
 
 /// A Service of both families, with as many endpoints in each.
-fn put(world: &mut World, number: u8, endpoints: u8) {
+fn put(snapshot: &mut Snapshot, number: u8, endpoints: u8) {
     let name = ObjectName::new("ns", format!("s{number}"));
     let v6 = |last: u8| -> IpAddr { format!("fd00:{number:x}::{last:x}").parse().unwrap() };
     let service = Service {
@@ -61,7 +61,7 @@ fn put(world: &mut World, number: u8, endpoints: u8) {
         external_policy: TrafficPolicy::Cluster,
         affinity_seconds: Some(60),
     };
-    world.services.insert(name.clone(), service.into());
+    snapshot.services.insert(name.clone(), service.into());
     for is_v4 in [true, false] {
         let endpoint = |last: u8| Endpoint {
             ip: if is_v4 { IpAddr::from([10, 244, number, last]) } else { v6(last) },
@@ -78,7 +78,7 @@ fn put(world: &mut World, number: u8, endpoints: u8) {
             ports: vec![SlicePort { name: "".into(), protocol: Protocol::Udp, port: 5353 }],
             endpoints: (1..=endpoints).map(endpoint).collect(),
         };
-        world.slices.insert(slice.name.clone(), slice.into());
+        snapshot.slices.insert(slice.name.clone(), slice.into());
     }
 }
 
@@ -94,20 +94,20 @@ fn succeed(failures: &[Failure]) {
 fn services_reach_the_maps_and_a_restarted_agent_finds_them_as_they_should_be() {
     with_maps(&Capacities::default(), |pins| {
         let (mut maps, now) = (Maps::open(pins).unwrap(), Instant::now());
-        let mut world = World::default();
-        (1..=3).for_each(|number| put(&mut world, number, 2 * number));
+        let mut snapshot = Snapshot::default();
+        (1..=3).for_each(|number| put(&mut snapshot, number, 2 * number));
         let mut first = engine(Ledger::new(maps.capacity().unwrap(), 0));
-        succeed(&maps.apply(&first.update(&world, now)));
+        succeed(&maps.apply(&first.update(&snapshot, now)));
         let held = maps.read().unwrap();
         assert_eq!(held, first.ledger().tables());
         assert_eq!((held.frontends.len(), held.backends.len()), (12, 24));
 
         let ledger = Ledger::adopt(held, maps.capacity().unwrap(), 1000, now);
         let mut second = engine(ledger);
-        assert_eq!(second.update(&world, now), []);
-        put(&mut world, 2, 1);
-        world.services.remove(&ObjectName::new("ns", "s3"));
-        succeed(&maps.apply(&second.update(&world, now)));
+        assert_eq!(second.update(&snapshot, now), []);
+        put(&mut snapshot, 2, 1);
+        snapshot.services.remove(&ObjectName::new("ns", "s3"));
+        succeed(&maps.apply(&second.update(&snapshot, now)));
         succeed(&maps.apply(&second.settle(now + GRACE)));
         let held = maps.read().unwrap();
         assert_eq!(diff(&second.ledger().tables(), &held), []);
@@ -154,9 +154,9 @@ impl Loop {
         Self { publisher, terms, status, thread }
     }
 
-    fn publish(&self, world: &World) {
-        let world = Some(world.clone().into());
-        self.publisher.send_replace(Published { world, ..Published::default() });
+    fn publish(&self, snapshot: &Snapshot) {
+        let snapshot = Some(snapshot.clone().into());
+        self.publisher.send_replace(Published { snapshot, ..Published::default() });
     }
 
     fn end(self) {
@@ -168,16 +168,16 @@ impl Loop {
 const SELDOM: Duration = Duration::from_secs(3600);
 
 #[test]
-fn the_loop_follows_worlds_repairs_the_maps_and_outlives_itself() {
+fn the_loop_follows_snapshots_repairs_the_maps_and_outlives_itself() {
     with_maps(&Capacities::default(), |pins| {
         let maps = Maps::open(pins).unwrap();
-        let mut world = World::default();
-        put(&mut world, 1, 3);
+        let mut snapshot = Snapshot::default();
+        put(&mut snapshot, 1, 3);
         let running = Loop::start(pins, Duration::from_millis(200));
-        running.publish(&world);
+        running.publish(&snapshot);
         await_counts(&maps, 4, 6);
-        put(&mut world, 2, 1);
-        running.publish(&world);
+        put(&mut snapshot, 2, 1);
+        running.publish(&snapshot);
         await_counts(&maps, 8, 8);
         let key = *maps.read().unwrap().frontends.keys().next().unwrap();
         succeed(&Maps::open(pins).unwrap().apply(&[Op::DeleteFrontend(key)]));
@@ -189,9 +189,9 @@ fn the_loop_follows_worlds_repairs_the_maps_and_outlives_itself() {
 
         // What changes while no agent runs.
         let held = maps.read().unwrap();
-        world.services.remove(&ObjectName::new("ns", "s1"));
+        snapshot.services.remove(&ObjectName::new("ns", "s1"));
         let running = Loop::start(pins, SELDOM);
-        running.publish(&world);
+        running.publish(&snapshot);
         await_counts(&maps, 4, 2);
         for (key, frontend) in maps.read().unwrap().frontends {
             assert_eq!(held.frontends.get(&key), Some(&frontend), "it kept its ids and slots");
@@ -204,10 +204,10 @@ fn the_loop_follows_worlds_repairs_the_maps_and_outlives_itself() {
 fn an_address_that_is_bound_on_the_node_comes_before_a_service_and_is_given_back() {
     with_maps(&Capacities::default(), |pins| {
         let maps = Maps::open(pins).unwrap();
-        let mut world = World::default();
-        put(&mut world, 1, 3);
+        let mut snapshot = Snapshot::default();
+        put(&mut snapshot, 1, 3);
         let running = Loop::start(pins, SELDOM);
-        running.publish(&world);
+        running.publish(&snapshot);
         await_counts(&maps, 4, 6);
         let held = [IpAddr::from([10, 96, 0, 1])].into();
         running.terms.send_replace(Terms { held, ..Terms::default() });
@@ -223,10 +223,10 @@ fn an_address_that_is_bound_on_the_node_comes_before_a_service_and_is_given_back
 fn maps_that_are_not_there_are_told_of_and_waited_for() {
     with_maps(&Capacities::default(), |pins| {
         let elsewhere = Pins::new(pins.folder().with_file_name("elsewhere"));
-        let mut world = World::default();
-        put(&mut world, 1, 3);
+        let mut snapshot = Snapshot::default();
+        put(&mut snapshot, 1, 3);
         let running = Loop::start(&elsewhere, SELDOM);
-        running.publish(&world);
+        running.publish(&snapshot);
         let deadline = Instant::now() + Duration::from_secs(10);
         while running.status.borrow().failure.is_none() {
             assert!(Instant::now() < deadline, "it does not fail");
@@ -246,10 +246,10 @@ fn maps_that_are_not_there_are_told_of_and_waited_for() {
 fn what_somebody_deletes_or_writes_over_is_repaired() {
     with_maps(&Capacities::default(), |pins| {
         let (mut maps, now) = (Maps::open(pins).unwrap(), Instant::now());
-        let mut world = World::default();
-        put(&mut world, 1, 3);
+        let mut snapshot = Snapshot::default();
+        put(&mut snapshot, 1, 3);
         let mut engine = engine(Ledger::new(maps.capacity().unwrap(), 0));
-        succeed(&maps.apply(&engine.update(&world, now)));
+        succeed(&maps.apply(&engine.update(&snapshot, now)));
         let wanted = engine.ledger().tables();
         let (key, frontend) =
             wanted.frontends.iter().find(|(_, frontend)| frontend.slots.len() == 3).unwrap();
@@ -268,10 +268,10 @@ fn a_service_that_does_not_fit_is_named_and_the_others_are_in_the_maps() {
     let small = Capacities::default().with(map::BACKENDS_V4, 5).with(map::SLOTS, 64);
     with_maps(&small, |pins| {
         let (mut maps, now) = (Maps::open(pins).unwrap(), Instant::now());
-        let mut world = World::default();
-        (1..=3).for_each(|number| put(&mut world, number, 2));
+        let mut snapshot = Snapshot::default();
+        (1..=3).for_each(|number| put(&mut snapshot, number, 2));
         let mut engine = engine(Ledger::new(maps.capacity().unwrap(), 0));
-        succeed(&maps.apply(&engine.update(&world, now)));
+        succeed(&maps.apply(&engine.update(&snapshot, now)));
         let problems: Vec<String> =
             engine.ledger().problems().map(|(name, what)| format!("{name}: {what}")).collect();
         assert_eq!(problems, ["ns/s3: no room for 2 backends: 4 of 5 are in use"]);
@@ -285,13 +285,13 @@ fn what_needs_something_that_the_kernel_refused_is_not_done() {
     let small = Capacities::default().with(map::BACKENDS_V4, 1);
     with_maps(&small, |pins| {
         let (mut maps, now) = (Maps::open(pins).unwrap(), Instant::now());
-        let mut world = World::default();
-        (1..=2).for_each(|number| put(&mut world, number, 2));
+        let mut snapshot = Snapshot::default();
+        (1..=2).for_each(|number| put(&mut snapshot, number, 2));
         // A ledger that believes in more room than there is.
         let capacity =
             weir_services::allocator::Capacity { backends: 1000, ..maps.capacity().unwrap() };
         let mut engine = engine(Ledger::new(capacity, 0));
-        let failures = maps.apply(&engine.update(&world, now));
+        let failures = maps.apply(&engine.update(&snapshot, now));
         assert!(failures.iter().any(|failure| matches!(failure, Failure::Skipped(_))));
         let held = maps.read().unwrap();
         for frontend in held.frontends.values() {

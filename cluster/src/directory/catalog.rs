@@ -1,4 +1,4 @@
-//! The files of the directory: what each of them said last, and the world that they make together.
+//! The files of the directory: what each of them said last, and the snapshot that they make together.
 //!
 //! A file that changes costs what is in it, not what is in all: what counts of the objects of a name
 //! is found by their [`Places`].
@@ -18,7 +18,7 @@ use thiserror::Error;
 
 use super::follow::Changes;
 use super::places::{Place, Places};
-use weir_model::{EndpointSlice, Node, NodeUid, Nodes, ObjectName, Objects, Service, World};
+use weir_model::{EndpointSlice, Node, NodeUid, Nodes, ObjectName, Objects, Service, Snapshot};
 use crate::manifest::{Entry, Manifest};
 
 /// So many files are read at once.
@@ -46,7 +46,7 @@ pub(super) struct Catalog {
     service_places: Places<ObjectName>,
     slice_places: Places<ObjectName>,
     nodes: Arc<Nodes>,
-    /// What the last world had: the next one tells what has changed since.
+    /// What the last snapshot had: the next one tells what has changed since.
     services: Objects<Service>,
     slices: Objects<EndpointSlice>,
 }
@@ -137,11 +137,11 @@ impl Catalog {
         Ok(())
     }
 
-    /// The world that the files make together, and everything that is wrong in them.
-    pub(super) fn world(&self) -> (World, Vec<String>) {
+    /// The snapshot that the files make together, and everything that is wrong in them.
+    pub(super) fn snapshot(&self) -> (Snapshot, Vec<String>) {
         let Self { nodes, services, slices, .. } = self;
         let (nodes, services, slices) = (Arc::clone(nodes), services.clone(), slices.clone());
-        (World { nodes, services, slices }, self.problems())
+        (Snapshot { nodes, services, slices }, self.problems())
     }
 
     fn problems(&self) -> Vec<String> {

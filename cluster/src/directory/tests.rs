@@ -24,16 +24,16 @@ fn start(directory: &Path) -> Receiver<Published> {
     reader
 }
 
-/// Waits for a world of exactly these nodes (`name=address`), and for whether there are problems.
+/// Waits for a snapshot of exactly these nodes (`name=address`), and for whether there are problems.
 async fn expect(reader: &mut Receiver<Published>, nodes: &[&str], problems: &[&str]) {
     let wanted: BTreeSet<String> = nodes.iter().map(|node| (*node).to_owned()).collect();
     let fits = |published: &Published| {
-        let world = published.world.as_ref().map(|world| {
-            let nodes = world.nodes.values();
+        let snapshot = published.snapshot.as_ref().map(|snapshot| {
+            let nodes = snapshot.nodes.values();
             nodes.map(|node| format!("{}={}", node.name, node.underlay_ips[0])).collect()
         });
         let said = &published.status.problems;
-        world.as_ref() == Some(&wanted)
+        snapshot.as_ref() == Some(&wanted)
             && said.len() == problems.len()
             && said.iter().zip(problems).all(|(said, part)| said.contains(part))
     };
@@ -48,7 +48,7 @@ fn replace(path: &Path, text: &str) {
 }
 
 #[tokio::test]
-async fn files_that_come_change_and_go_change_the_world() {
+async fn files_that_come_change_and_go_change_the_snapshot() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("b.yaml");
     fs::write(folder.path().join("a.yaml"), node("a", "192.0.2.1")).unwrap();
@@ -91,14 +91,14 @@ async fn the_directory_may_come_later_go_and_return() {
     let mut reader = start(&directory);
     let missing = reader.wait_for(|published| !published.status.problems.is_empty());
     timeout(Duration::from_secs(5), missing).await.unwrap().unwrap();
-    assert_eq!(reader.borrow().world, None, "a directory that is missing is no empty cluster");
+    assert_eq!(reader.borrow().snapshot, None, "a directory that is missing is no empty cluster");
 
     fs::create_dir_all(&directory).unwrap();
     fs::write(directory.join("a.yaml"), node("a", "192.0.2.1")).unwrap();
     expect(&mut reader, &["a=192.0.2.1"], &[]).await;
 
     fs::remove_dir_all(&directory).unwrap();
-    // Between the deletion of the file and that of the directory the world may be empty.
+    // Between the deletion of the file and that of the directory the snapshot may be empty.
     let gone = reader.wait_for(|published| !published.status.problems.is_empty());
     timeout(Duration::from_secs(5), gone).await.unwrap().unwrap();
 
@@ -166,20 +166,20 @@ async fn of_services_and_slices_those_that_changed_are_told() {
     let file = folder.path().join("a.yaml");
     fs::write(&file, service("a", "10.96.0.1") + &service("b", "10.96.0.2")).unwrap();
     let mut reader = start(folder.path());
-    let mut worlds = async |count: usize, ip: &str| {
+    let mut snapshots = async |count: usize, ip: &str| {
         let fits = |published: &Published| {
-            let services = published.world.as_ref().map(|world| &world.services);
+            let services = published.snapshot.as_ref().map(|snapshot| &snapshot.services);
             services.is_some_and(|services| {
                 let mut all = services.iter().flat_map(|(_, service)| &service.cluster_ips);
                 services.len() == count && all.any(|found| found.to_string() == ip)
             })
         };
         let found = timeout(Duration::from_secs(5), reader.wait_for(fits)).await;
-        found.expect("no such world").unwrap().world.clone().unwrap()
+        found.expect("no such snapshot").unwrap().snapshot.clone().unwrap()
     };
-    let first = worlds(2, "10.96.0.2").await;
+    let first = snapshots(2, "10.96.0.2").await;
     replace(&file, &(service("a", "10.96.0.1") + &service("b", "10.96.0.3")));
-    let second = worlds(2, "10.96.0.3").await;
+    let second = snapshots(2, "10.96.0.3").await;
     let changed: Vec<_> =
         second.services.changed_since(&first.services.mark()).unwrap().cloned().collect();
     assert_eq!(changed.iter().map(ToString::to_string).collect::<Vec<_>>(), ["default/b"]);
@@ -188,6 +188,6 @@ async fn of_services_and_slices_those_that_changed_are_told() {
         &file,
         &service("a", "10.96.0.1").replace("10.96.0.1", "10.96.0.1, type: ExternalName"),
     );
-    let fits = |published: &Published| published.world.as_ref().unwrap().services.is_empty();
+    let fits = |published: &Published| published.snapshot.as_ref().unwrap().services.is_empty();
     timeout(Duration::from_secs(5), reader.wait_for(fits)).await.unwrap().unwrap();
 }

@@ -1,11 +1,11 @@
-//! Where what is followed comes together: a world is published when all of it has been listed.
+//! Where what is followed comes together: a snapshot is published when all of it has been listed.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use super::followed::Followed;
 use super::trouble::Trouble;
-use weir_model::{EndpointSlice, Nodes, Objects, Service, World};
+use weir_model::{EndpointSlice, Nodes, Objects, Service, Snapshot};
 use crate::publication::publish;
 use crate::{Publisher, SourceStatus};
 
@@ -15,7 +15,7 @@ pub(super) struct Desk {
     pub(super) nodes: Section<Arc<Nodes>>,
     pub(super) services: Section<Objects<Service>>,
     pub(super) slices: Section<Objects<EndpointSlice>>,
-    /// Whether Services and slices are part of a world.
+    /// Whether Services and slices are part of a snapshot.
     with_services: bool,
 }
 
@@ -32,7 +32,7 @@ pub(super) struct Section<C> {
     pub(super) in_step: Option<Instant>,
 }
 
-/// The desk, and the end that worlds leave by.
+/// The desk, and the end that snapshots leave by.
 #[derive(Debug)]
 pub(super) struct Outbox<'a> {
     desk: &'a Mutex<Desk>,
@@ -49,7 +49,7 @@ impl<'a> Outbox<'a> {
         // Nothing panics between two halves of a change.
         let mut desk = self.desk.lock().unwrap_or_else(PoisonError::into_inner);
         *K::section(&mut desk) = section;
-        publish(self.publisher, desk.world().map(Arc::new), desk.status());
+        publish(self.publisher, desk.snapshot().map(Arc::new), desk.status());
     }
 
     /// Waits until nobody reads what is published.
@@ -63,15 +63,15 @@ impl Desk {
         Self { with_services, ..Self::default() }
     }
 
-    /// The world, once everything in it has been listed.
-    fn world(&self) -> Option<World> {
+    /// The snapshot, once everything in it has been listed.
+    fn snapshot(&self) -> Option<Snapshot> {
         let Self { nodes, services, slices, with_services } = self;
         let nodes = nodes.contents.clone()?;
         Some(if *with_services {
             let (services, slices) = (services.contents.clone()?, slices.contents.clone()?);
-            World { nodes, services, slices }
+            Snapshot { nodes, services, slices }
         } else {
-            World { nodes, ..World::default() }
+            Snapshot { nodes, ..Snapshot::default() }
         })
     }
 
@@ -129,10 +129,10 @@ mod tests {
         let outbox = Outbox::new(&desk, &publisher);
         outbox.post::<NodeObject>(listed());
         outbox.post::<SliceObject>(listed());
-        assert!(reader.borrow().world.is_none());
+        assert!(reader.borrow().snapshot.is_none());
         assert!(reader.borrow().status.in_step.is_none());
         outbox.post::<ServiceObject>(listed());
-        assert!(reader.borrow().world.is_some());
+        assert!(reader.borrow().snapshot.is_some());
         assert!(reader.borrow().status.in_step.is_some());
     }
 
@@ -141,7 +141,7 @@ mod tests {
         let (publisher, reader) = tokio::sync::watch::channel(Published::default());
         let desk = Mutex::new(Desk::new(false));
         Outbox::new(&desk, &publisher).post::<NodeObject>(listed());
-        assert!(reader.borrow().world.is_some());
+        assert!(reader.borrow().snapshot.is_some());
     }
 
     #[test]

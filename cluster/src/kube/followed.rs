@@ -18,7 +18,7 @@ use crate::slice::SliceObject;
 pub(super) trait Followed:
     Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static
 {
-    /// Where its objects are in a world.
+    /// Where its objects are in a snapshot.
     type Contents: Contents;
 
     /// What RBAC calls it.
@@ -36,7 +36,7 @@ pub(super) trait Followed:
     fn section(desk: &mut Desk) -> &mut Section<Self::Contents>;
 }
 
-/// Objects of a world.
+/// Objects of a snapshot.
 pub(super) trait Contents: Clone + Debug + Default + Send {
     /// The model's object.
     type Object: Debug + PartialEq + Send + Sync;

@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn there_is_no_world_before_the_list_is_complete() {
+    fn there_is_no_snapshot_before_the_list_is_complete() {
         let mut events = listed([node("a", "1", 1), node("b", "2", 2)]);
         let done = events.pop().unwrap();
         let mut inventory = after(events);
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_list_replaces_the_world_only_when_it_is_complete() {
+    fn a_new_list_replaces_the_snapshot_only_when_it_is_complete() {
         let mut inventory = after(listed([node("a", "1", 1), node("b", "2", 2)]));
         inventory.handle(Event::Init);
         inventory.handle(Event::InitApply(node("c", "3", 3)));
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_heartbeat_is_no_new_world() {
+    fn a_heartbeat_is_no_new_snapshot() {
         let beat = |version, network_unavailable: &str, at: &str| -> NodeObject {
             let condition = |kind, status| serde_json::json!({"type": kind, "status": status, "lastHeartbeatTime": at});
             let json = serde_json::json!({

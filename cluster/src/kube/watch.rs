@@ -114,7 +114,7 @@ impl<K: Followed> Feed<K> {
             match event {
                 Some(Ok(event)) => {
                     listed |= self.take(event);
-                    // What has arrived at the same time makes one world.
+                    // What has arrived at the same time makes one snapshot.
                     ahead = loop {
                         match events.next().now_or_never() {
                             Some(Some(Ok(event))) => listed |= self.take(event),

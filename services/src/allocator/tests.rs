@@ -9,14 +9,14 @@ use weir_model::{Protocol, Service, ServicePort, TrafficPolicy};
 use crate::compile::{Terms, compile};
 use crate::diff::tests::Maps;
 use crate::index::Index;
-use crate::index::tests::{Ep, ep, name, service, slice, world};
+use crate::index::tests::{Ep, ep, name, service, slice, snapshot};
 use crate::tables::FrontendValue;
 
 const ROOMY: Capacity = Capacity { frontends: 100, backends: 1000, slots: 1000 };
 
 fn compiled(service: &Service, endpoints: &[Ep]) -> Arc<Compiled> {
     let slice = slice("x", &service.name.name, endpoints);
-    let changes = Index::new("here").update(&world(std::slice::from_ref(service), &[slice]));
+    let changes = Index::new("here").update(&snapshot(std::slice::from_ref(service), &[slice]));
     compile(changes[0].resolved.as_ref().unwrap(), &Terms::default()).into()
 }
 
@@ -134,7 +134,7 @@ fn a_port_that_stays_is_not_touched_when_others_come_and_go() {
                 (ServicePort { name, protocol, port }, wire)
             })
             .unzip();
-        let changes = Index::new("here").update(&world(&[changed], &[endpoints]));
+        let changes = Index::new("here").update(&snapshot(&[changed], &[endpoints]));
         Some(Arc::new(compile(changes[0].resolved.as_ref().unwrap(), &Terms::default())))
     };
     let (dns, tcp, http) =

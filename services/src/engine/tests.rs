@@ -4,7 +4,7 @@ use std::time::Instant;
 use super::*;
 use weir_model::{ObjectName, Service};
 use crate::diff::tests::Maps;
-use crate::index::tests::{ep, name, service, slice, world};
+use crate::index::tests::{ep, name, service, slice, snapshot};
 use crate::allocator::{Capacity, GRACE};
 
 const CAPACITY: Capacity = Capacity { frontends: 65_536, backends: 262_144, slots: 524_288 };
@@ -16,23 +16,23 @@ fn engine() -> Engine {
 #[test]
 fn a_restarted_engine_changes_nothing_where_nothing_changed() {
     let now = Instant::now();
-    let world = world(
+    let snapshot = snapshot(
         &[service("a", 1), service("b", 2)],
         &[slice("a-1", "a", &[ep(1), ep(2)]), slice("b-1", "b", &[ep(3)])],
     );
     let mut maps = Maps::default();
-    maps.apply_all(&engine().update(&world, now));
+    maps.apply_all(&engine().update(&snapshot, now));
     let ledger = Ledger::adopt(maps.read(), CAPACITY, 1_000_000, now);
     let mut restarted = Engine::new("here", Terms::default(), ledger);
-    assert_eq!(restarted.update(&world, now), []);
+    assert_eq!(restarted.update(&snapshot, now), []);
     assert_eq!(restarted.ledger().tables(), maps.read());
 }
 
 #[test]
 fn an_address_that_the_node_gets_leaves_the_maps_and_comes_back() {
     let (now, mut engine, mut maps) = (Instant::now(), engine(), Maps::default());
-    let world = world(&[service("dns", 10)], &[slice("dns-1", "dns", &[ep(1)])]);
-    maps.apply_all(&engine.update(&world, now));
+    let snapshot = snapshot(&[service("dns", 10)], &[slice("dns-1", "dns", &[ep(1)])]);
+    maps.apply_all(&engine.update(&snapshot, now));
     assert_eq!(maps.frontends.len(), 2);
     let held = Terms { held: [IpAddr::from([10, 96, 0, 10])].into(), ..Terms::default() };
     maps.apply_all(&engine.set_terms(held.clone(), now));
@@ -47,12 +47,12 @@ fn an_address_that_the_node_gets_leaves_the_maps_and_comes_back() {
 #[test]
 fn an_address_that_goes_from_one_service_to_another_at_once_is_the_others() {
     let (now, mut engine, mut maps) = (Instant::now(), engine(), Maps::default());
-    let mut world =
-        world(&[service("b", 1)], &[slice("a-1", "a", &[ep(1)]), slice("b-1", "b", &[ep(2)])]);
-    maps.apply_all(&engine.update(&world, now));
-    world.services.remove(&name("b"));
-    world.services.insert(name("a"), service("a", 1).into());
-    maps.apply_all(&engine.update(&world, now));
+    let mut snapshot =
+        snapshot(&[service("b", 1)], &[slice("a-1", "a", &[ep(1)]), slice("b-1", "b", &[ep(2)])]);
+    maps.apply_all(&engine.update(&snapshot, now));
+    snapshot.services.remove(&name("b"));
+    snapshot.services.insert(name("a"), service("a", 1).into());
+    maps.apply_all(&engine.update(&snapshot, now));
     assert_eq!(maps.read(), engine.ledger().tables());
     let value = maps.frontends.values().find(|value| value.service != 0).unwrap();
     assert_eq!(maps.led_to(value).unwrap()[0].0, IpAddr::from([10, 244, 0, 1]));
@@ -62,7 +62,7 @@ fn an_address_that_goes_from_one_service_to_another_at_once_is_the_others() {
 /// What it costs: run with `--release -- --nocapture`. Nothing is asserted of time.
 #[test]
 fn ten_thousand_services_are_taken_in_and_one_of_them_changes() {
-    let mut world = world(&[], &[]);
+    let mut snapshot = snapshot(&[], &[]);
     let big = |number: u16, endpoints: u8| {
         let [high, low] = number.to_be_bytes();
         let name: ObjectName = name(&format!("s{number}"));
@@ -82,19 +82,19 @@ fn ten_thousand_services_are_taken_in_and_one_of_them_changes() {
     let began = Instant::now();
     for number in 0..10_000 {
         let (service, slice) = big(number, 10);
-        world.services.insert(service.name.clone(), service.into());
-        world.slices.insert(slice.name.clone(), slice.into());
+        snapshot.services.insert(service.name.clone(), service.into());
+        snapshot.slices.insert(slice.name.clone(), slice.into());
     }
-    println!("world: {:?}", began.elapsed());
+    println!("snapshot: {:?}", began.elapsed());
     let (mut engine, mut maps) = (engine(), Maps::default());
     let began = Instant::now();
-    let ops = engine.update(&world, began);
+    let ops = engine.update(&snapshot, began);
     println!("10,000 Services with 10 endpoints each: {} ops in {:?}", ops.len(), began.elapsed());
     maps.apply_all(&ops);
 
     let (_, slice) = big(5_000, 11);
     let began = Instant::now();
-    let mut changed = world.clone();
+    let mut changed = snapshot.clone();
     changed.slices.insert(slice.name.clone(), slice.into());
     let published = began.elapsed();
     let ops = engine.update(&changed, began);

@@ -80,15 +80,15 @@ pub(crate) fn service(service_name: &str, last: u8) -> Service {
     }
 }
 
-pub(crate) fn world(services: &[Service], slices: &[EndpointSlice]) -> World {
-    let mut world = World::default();
+pub(crate) fn snapshot(services: &[Service], slices: &[EndpointSlice]) -> Snapshot {
+    let mut snapshot = Snapshot::default();
     for service in services {
-        world.services.insert(service.name.clone(), service.clone().into());
+        snapshot.services.insert(service.name.clone(), service.clone().into());
     }
     for slice in slices {
-        world.slices.insert(slice.name.clone(), slice.clone().into());
+        snapshot.slices.insert(slice.name.clone(), slice.clone().into());
     }
-    world
+    snapshot
 }
 
 /// The names of what changed, each with the last bytes of its endpoints.
@@ -108,56 +108,56 @@ fn told(changes: &[Change]) -> Vec<(String, Option<Vec<u8>>)> {
 #[test]
 fn a_change_concerns_the_service_that_it_belongs_to_and_no_other() {
     let mut index = Index::new("here");
-    let mut world = world(
+    let mut snapshot = snapshot(
         &[service("a", 1), service("b", 2)],
         &[slice("a-1", "a", &[ep(1)]), slice("b-1", "b", &[ep(2)])],
     );
-    let first = told(&index.update(&world));
+    let first = told(&index.update(&snapshot));
     assert_eq!(first, [("a".into(), Some(vec![1])), ("b".into(), Some(vec![2]))]);
-    assert_eq!(index.update(&world), []);
+    assert_eq!(index.update(&snapshot), []);
 
-    world.slices.insert(name("b-2"), slice("b-2", "b", &[ep(3)]).into());
-    assert_eq!(told(&index.update(&world)), [("b".into(), Some(vec![2, 3]))]);
-    world.slices.remove(&name("b-1"));
-    assert_eq!(told(&index.update(&world)), [("b".into(), Some(vec![3]))]);
-    world.services.remove(&name("a"));
-    assert_eq!(told(&index.update(&world)), [("a".into(), None)]);
+    snapshot.slices.insert(name("b-2"), slice("b-2", "b", &[ep(3)]).into());
+    assert_eq!(told(&index.update(&snapshot)), [("b".into(), Some(vec![2, 3]))]);
+    snapshot.slices.remove(&name("b-1"));
+    assert_eq!(told(&index.update(&snapshot)), [("b".into(), Some(vec![3]))]);
+    snapshot.services.remove(&name("a"));
+    assert_eq!(told(&index.update(&snapshot)), [("a".into(), None)]);
 }
 
 #[test]
 fn an_endpoint_that_moves_between_slices_is_no_change() {
     let mut index = Index::new("here");
-    let mut world = world(
+    let mut snapshot = snapshot(
         &[service("a", 1)],
         &[slice("a-1", "a", &[ep(1), ep(2)]), slice("a-2", "a", &[ep(3)])],
     );
-    index.update(&world);
-    world.slices.insert(name("a-2"), slice("a-2", "a", &[ep(2), ep(3)]).into());
-    assert_eq!(index.update(&world), [], "it is in both");
-    world.slices.insert(name("a-1"), slice("a-1", "a", &[ep(1)]).into());
-    assert_eq!(index.update(&world), [], "and in the other one");
+    index.update(&snapshot);
+    snapshot.slices.insert(name("a-2"), slice("a-2", "a", &[ep(2), ep(3)]).into());
+    assert_eq!(index.update(&snapshot), [], "it is in both");
+    snapshot.slices.insert(name("a-1"), slice("a-1", "a", &[ep(1)]).into());
+    assert_eq!(index.update(&snapshot), [], "and in the other one");
 }
 
 #[test]
 fn slices_may_come_before_their_service_and_outlive_it() {
     let mut index = Index::new("here");
-    let mut world = world(&[], &[slice("a-1", "a", &[ep(1)])]);
-    assert_eq!(index.update(&world), []);
-    world.services.insert(name("a"), service("a", 1).into());
-    assert_eq!(told(&index.update(&world)), [("a".into(), Some(vec![1]))]);
-    world.services.remove(&name("a"));
-    index.update(&world);
-    world.services.insert(name("a"), service("a", 9).into());
-    assert_eq!(told(&index.update(&world)), [("a".into(), Some(vec![1]))], "created again");
+    let mut snapshot = snapshot(&[], &[slice("a-1", "a", &[ep(1)])]);
+    assert_eq!(index.update(&snapshot), []);
+    snapshot.services.insert(name("a"), service("a", 1).into());
+    assert_eq!(told(&index.update(&snapshot)), [("a".into(), Some(vec![1]))]);
+    snapshot.services.remove(&name("a"));
+    index.update(&snapshot);
+    snapshot.services.insert(name("a"), service("a", 9).into());
+    assert_eq!(told(&index.update(&snapshot)), [("a".into(), Some(vec![1]))], "created again");
 }
 
 #[test]
 fn a_slice_can_change_its_service() {
     let mut index = Index::new("here");
-    let mut world = world(&[service("a", 1), service("b", 2)], &[slice("x", "a", &[ep(1)])]);
-    index.update(&world);
-    world.slices.insert(name("x"), slice("x", "b", &[ep(1)]).into());
-    let changes = told(&index.update(&world));
+    let mut snapshot = snapshot(&[service("a", 1), service("b", 2)], &[slice("x", "a", &[ep(1)])]);
+    index.update(&snapshot);
+    snapshot.slices.insert(name("x"), slice("x", "b", &[ep(1)]).into());
+    let changes = told(&index.update(&snapshot));
     assert_eq!(changes, [("a".into(), Some(vec![])), ("b".into(), Some(vec![1]))]);
 }
 
@@ -166,21 +166,21 @@ fn a_service_in_another_namespace_has_its_own_slices() {
     let mut index = Index::new("here");
     let mut foreign = slice("a-1", "a", &[ep(1)]);
     foreign.service.namespace = "other".into();
-    let world = world(&[service("a", 1)], &[foreign]);
-    assert_eq!(told(&index.update(&world)), [("a".into(), Some(vec![]))]);
+    let snapshot = snapshot(&[service("a", 1)], &[foreign]);
+    assert_eq!(told(&index.update(&snapshot)), [("a".into(), Some(vec![]))]);
 }
 
 #[test]
 fn hints_are_looked_at_again_when_the_node_changes_its_zone() {
     let mut index = Index::new("here");
     let hinted = [ep(1).zones(&["z1"]), ep(2).zones(&["z2"])];
-    let mut world = world(&[service("a", 1)], &[slice("a-1", "a", &hinted)]);
+    let mut snapshot = snapshot(&[service("a", 1)], &[slice("a-1", "a", &hinted)]);
     let chosen = |changes: &[Change]| -> Vec<IpAddr> {
         let resolved = changes[0].resolved.as_ref().unwrap();
         let targets = resolved.ports[0].targets.iter();
         targets.filter(|target| target.in_cluster_set).map(|target| target.ip).collect()
     };
-    assert_eq!(chosen(&index.update(&world)).len(), 2);
+    assert_eq!(chosen(&index.update(&snapshot)).len(), 2);
     for (zone, last) in [("z1", 1), ("z2", 2)] {
         let mut node = Node {
             uid: NodeUid("uid-here".into()),
@@ -192,9 +192,9 @@ fn hints_are_looked_at_again_when_the_node_changes_its_zone() {
             zone: None,
         };
         node.zone = Some(zone.into());
-        world.nodes = Arc::new([(node.uid.clone(), Arc::new(node))].into());
-        assert_eq!(chosen(&index.update(&world)), [IpAddr::from([10, 244, 0, last])]);
-        assert_eq!(index.update(&world), []);
+        snapshot.nodes = Arc::new([(node.uid.clone(), Arc::new(node))].into());
+        assert_eq!(chosen(&index.update(&snapshot)), [IpAddr::from([10, 244, 0, last])]);
+        assert_eq!(index.update(&snapshot), []);
     }
 }
 
@@ -202,8 +202,8 @@ fn hints_are_looked_at_again_when_the_node_changes_its_zone() {
 fn another_collection_is_compared_as_a_whole() {
     let mut index = Index::new("here");
     let services = [service("a", 1), service("b", 2)];
-    index.update(&world(&services, &[slice("a-1", "a", &[ep(1)])]));
-    let other = world(&services[..1], &[slice("a-2", "a", &[ep(1)])]);
+    index.update(&snapshot(&services, &[slice("a-1", "a", &[ep(1)])]));
+    let other = snapshot(&services[..1], &[slice("a-2", "a", &[ep(1)])]);
     assert_eq!(told(&index.update(&other)), [("b".into(), None)]);
 }
 
@@ -212,7 +212,7 @@ fn dual_stack_services_have_endpoints_of_both_families() {
     let mut index = Index::new("here");
     let mut dual = service("a", 1);
     dual.cluster_ips.push("fd00::1".parse().unwrap());
-    let changes = index.update(&world(&[dual], &[slice("a-1", "a", &[ep(1)])]));
+    let changes = index.update(&snapshot(&[dual], &[slice("a-1", "a", &[ep(1)])]));
     let ports = &changes[0].resolved.as_ref().unwrap().ports;
     let counts: Vec<_> = ports.iter().map(|port| (port.family, port.targets.len())).collect();
     assert_eq!(counts, [(Family::V4, 1), (Family::V6, 0)]);

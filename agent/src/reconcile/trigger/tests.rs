@@ -3,7 +3,7 @@
 use weir_netlink::notify::Filter;
 
 use super::*;
-use weir_model::{ObjectName, Service, TrafficPolicy, World};
+use weir_model::{ObjectName, Service, TrafficPolicy, Snapshot};
 use crate::overlay::peers::tests::node;
 
 const TUNNEL: u32 = 9;
@@ -97,9 +97,9 @@ fn while_no_link_has_the_address_any_may_get_it() {
 }
 
 #[tokio::test]
-async fn a_world_with_other_services_starts_no_pass_and_one_with_other_nodes_does() {
-    let world = |services: &[&str], nodes: &[&str]| {
-        let mut world = World::default();
+async fn a_snapshot_with_other_services_starts_no_pass_and_one_with_other_nodes_does() {
+    let snapshot = |services: &[&str], nodes: &[&str]| {
+        let mut snapshot = Snapshot::default();
         for name in services {
             let name = ObjectName::new("ns", *name);
             let service = Service {
@@ -111,23 +111,23 @@ async fn a_world_with_other_services_starts_no_pass_and_one_with_other_nodes_doe
                 external_policy: TrafficPolicy::Cluster,
                 affinity_seconds: None,
             };
-            world.services.insert(name, service.into());
+            snapshot.services.insert(name, service.into());
         }
         let nodes = nodes.iter().map(|name| Arc::new(node(name, 0, &[], &[])));
-        world.nodes = Arc::new(nodes.map(|node| (node.uid.clone(), node)).collect());
-        Published { world: Some(world.into()), ..Published::default() }
+        snapshot.nodes = Arc::new(nodes.map(|node| (node.uid.clone(), node)).collect());
+        Published { snapshot: Some(snapshot.into()), ..Published::default() }
     };
     let (publisher, published) = watch::channel(Published::default());
     let mut triggers = Triggers::new(published, stream::pending(), Duration::from_secs(3600));
     triggers.resync.reset();
-    publisher.send_replace(world(&[], &["a"]));
+    publisher.send_replace(snapshot(&[], &["a"]));
     assert_eq!(triggers.next(&interests()).await, Trigger::Source);
-    publisher.send_replace(world(&["s"], &["a"]));
+    publisher.send_replace(snapshot(&["s"], &["a"]));
     let none = timeout_at(Instant::now() + Duration::from_millis(50), async {
         triggers.next(&interests()).await
     });
     assert!(none.await.is_err());
-    publisher.send_replace(world(&["s"], &["a", "b"]));
+    publisher.send_replace(snapshot(&["s"], &["a", "b"]));
     assert_eq!(triggers.next(&interests()).await, Trigger::Source);
 }
 
@@ -174,13 +174,13 @@ async fn filters_do_not_hide_what_else_has_happened() {
 }
 
 #[tokio::test]
-async fn a_new_world_is_not_trusted_to_be_all_that_is_new() {
+async fn a_new_snapshot_is_not_trusted_to_be_all_that_is_new() {
     let (publisher, mut triggers) = triggers(vec![]);
     let nodes = [Arc::new(node("a", 0, &[], &[]))].map(|node| (node.uid.clone(), node));
-    let world = World { nodes: Arc::new(nodes.into()), ..World::default() };
+    let snapshot = Snapshot { nodes: Arc::new(nodes.into()), ..Snapshot::default() };
     let way = triggers.right_of_way();
     assert!(!way.is_claimed());
-    publisher.send_replace(Published { world: Some(world.into()), ..Published::default() });
+    publisher.send_replace(Published { snapshot: Some(snapshot.into()), ..Published::default() });
     assert!(way.is_claimed(), "a resync makes way for it");
     assert_eq!(triggers.next(&interests()).await, Trigger::Source);
     assert!(!triggers.right_of_way().is_claimed(), "it was taken in");

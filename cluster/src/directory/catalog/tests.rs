@@ -61,12 +61,12 @@ proptest! {
                 told.read(&Changes::of([name.into()])).await.unwrap();
                 anew.read(&Changes::default()).await.unwrap();
             });
-            let ((world, problems), (expected, due)) = (told.world(), anew.world());
-            prop_assert_eq!(&world, &expected);
+            let ((snapshot, problems), (expected, due)) = (told.snapshot(), anew.snapshot());
+            prop_assert_eq!(&snapshot, &expected);
             prop_assert_eq!(&problems, &due);
             // And then there is nothing more to find.
             runtime.block_on(told.read(&Changes::default())).unwrap();
-            prop_assert_eq!(told.world(), (world, problems));
+            prop_assert_eq!(told.snapshot(), (snapshot, problems));
         }
     }
 }
@@ -81,5 +81,5 @@ async fn a_file_that_is_gone_with_the_directory_is_out_of_sight_and_still_counts
     catalog.read(&Changes::default()).await.unwrap();
     fs::rename(&directory, folder.path().join("away")).unwrap();
     assert!(catalog.read(&Changes::of(["a.yaml".into()])).await.is_err());
-    assert_eq!(catalog.world().0.nodes.len(), 1);
+    assert_eq!(catalog.snapshot().0.nodes.len(), 1);
 }
