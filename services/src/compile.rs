@@ -135,9 +135,9 @@ fn compile_port(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use weir_model::ServicePort;
     use crate::index::Index;
     use crate::index::tests::{Ep, ep, service, slice, snapshot};
+    use weir_model::ServicePort;
 
     fn compiled(service: &Service, endpoints: &[Ep], terms: &Terms) -> Compiled {
         let snapshot = snapshot(std::slice::from_ref(service), &[slice("s-1", "s", endpoints)]);

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::allocator::Ledger;
+use super::batching::merge;
 use super::compile::{Terms, compile};
 use super::diff::Op;
 use super::index::{Change, Index};
-use super::allocator::Ledger;
-use super::batching::merge;
 use weir_model::Snapshot;
 
 /// Index and ledger, working together.

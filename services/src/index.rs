@@ -7,7 +7,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::endpoints::{Place, Target, targets};
-use weir_model::{EndpointSlice, Family, Mark, ObjectName, Objects, Service, ServicePort, Snapshot};
+use weir_model::{
+    EndpointSlice, Family, Mark, ObjectName, Objects, Service, ServicePort, Snapshot,
+};
 
 /// A Service with its endpoints.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::engine::Engine;
 use super::allocator::{Capacity, Problem, Use};
+use super::engine::Engine;
 use weir_model::{Family, ObjectName};
 
 /// How Services are doing.

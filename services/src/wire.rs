@@ -2,8 +2,8 @@
 
 use std::net::IpAddr;
 
-use weir_ebpf_common as common;
 use common::{Address, Algorithm, Port, protocol};
+use weir_ebpf_common as common;
 
 use super::tables::{Backend, FrontendKey, FrontendValue, Range, Scope};
 use weir_model::Protocol;
@@ -24,7 +24,9 @@ pub fn encode_frontend_key<A: Address>(address: A, key: &FrontendKey) -> common:
 
 /// The frontend that a key stands for; none if no version of Weir that this one knows of has made
 /// it.
-pub fn decode_frontend_key<A: Address + Into<IpAddr>>(key: &common::ServiceKey<A>) -> Option<FrontendKey> {
+pub fn decode_frontend_key<A: Address + Into<IpAddr>>(
+    key: &common::ServiceKey<A>,
+) -> Option<FrontendKey> {
     let common::ServiceKey { address, port, protocol: transport, scope } = *key;
     let scope =
         [(common::Scope::Internal, Scope::Internal), (common::Scope::External, Scope::External)]
@@ -114,8 +116,8 @@ fn set_of<const N: usize>(flags: [(bool, u16); N]) -> u16 {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
     use common::{V4, V6};
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -166,8 +168,12 @@ mod tests {
 
     #[test]
     fn what_a_later_version_wrote_is_written_again() {
-        let value = decode_frontend_value(&common::Service { id: 7, flags: 1 << 15, ..Default::default() });
-        assert_ne!(encode_frontend_value(&value), encode_frontend_value(&FrontendValue { service: 7, affinity: 0, ..value }));
+        let value =
+            decode_frontend_value(&common::Service { id: 7, flags: 1 << 15, ..Default::default() });
+        assert_ne!(
+            encode_frontend_value(&value),
+            encode_frontend_value(&FrontendValue { service: 7, affinity: 0, ..value })
+        );
         assert_eq!(value.service, 0);
         let key = common::ServiceKey { scope: 9, ..Default::default() };
         assert_eq!(decode_frontend_key::<V4>(&key), None);

@@ -9,11 +9,11 @@ use weir_datapath::common::{V4, V6};
 use weir_datapath::maps::{Backends, Family, Services, Slots, Table};
 use weir_datapath::{Error, Pins};
 
-use weir_services::diff::Op;
-use weir_services::allocator::Capacity;
-use weir_services::wire;
-use weir_services::tables::{BackendId, Frontend, Range, Tables};
 use crate::datapath::OfIp;
+use weir_services::allocator::Capacity;
+use weir_services::diff::Op;
+use weir_services::tables::{BackendId, Frontend, Range, Tables};
+use weir_services::wire;
 
 /// An operation that came to nothing.
 #[derive(Debug, Error)]
@@ -133,8 +133,12 @@ impl Maps {
     fn perform(&mut self, op: &Op) -> Result<(), Error> {
         match op {
             Op::PutBackend(id, backend) => match backend.ip {
-                IpAddr::V4(ip) => self.v4.backends.set(id, &wire::encode_backend(ip.into(), backend)),
-                IpAddr::V6(ip) => self.v6.backends.set(id, &wire::encode_backend(ip.into(), backend)),
+                IpAddr::V4(ip) => {
+                    self.v4.backends.set(id, &wire::encode_backend(ip.into(), backend))
+                }
+                IpAddr::V6(ip) => {
+                    self.v6.backends.set(id, &wire::encode_backend(ip.into(), backend))
+                }
             },
             Op::WriteSlots(offset, ids) => self.slots.set(*offset, ids),
             Op::PutFrontend(key, value) => {
@@ -149,8 +153,12 @@ impl Maps {
                 }
             }
             Op::DeleteFrontend(key) => match key.ip {
-                IpAddr::V4(ip) => self.v4.services.remove(&wire::encode_frontend_key(ip.into(), key)),
-                IpAddr::V6(ip) => self.v6.services.remove(&wire::encode_frontend_key(ip.into(), key)),
+                IpAddr::V4(ip) => {
+                    self.v4.services.remove(&wire::encode_frontend_key(ip.into(), key))
+                }
+                IpAddr::V6(ip) => {
+                    self.v6.services.remove(&wire::encode_frontend_key(ip.into(), key))
+                }
             }
             .map(drop),
             // An id is of one family, and both are told: it does not say which.
@@ -186,9 +194,10 @@ impl<A: Family + Into<IpAddr>> OfFamily<A> {
         A: OfIp,
     {
         let of_op = |op: &Op| match op {
-            Op::PutFrontend(key, to) => {
-                Some((wire::encode_frontend_key(A::of(key.ip)?, key), wire::encode_frontend_value(to)))
-            }
+            Op::PutFrontend(key, to) => Some((
+                wire::encode_frontend_key(A::of(key.ip)?, key),
+                wire::encode_frontend_value(to),
+            )),
             _ => None,
         };
         put_run(ops, of_op, |keys, values| self.services.set_all(keys, values))

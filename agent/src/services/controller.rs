@@ -15,12 +15,12 @@ use tracing::{error, warn};
 use weir_datapath::Pins;
 use weir_netlink::{Netlink, address, link};
 
+use super::sync_loop::{Reconciler, Settings};
+use crate::causes::causes;
+use crate::health::{Condition, Health};
+use weir_cluster::Published;
 use weir_services::compile::Terms;
 use weir_services::debounce::Patience;
-use super::sync_loop::{Reconciler, Settings};
-use crate::health::{Condition, Health};
-use crate::causes::causes;
-use weir_cluster::Published;
 
 /// How often the maps are compared. With 10,000 Services that takes 130,000 system calls, and nobody
 /// but the agent writes there.

@@ -14,9 +14,9 @@ use weir_datapath::maps::{Family, Table};
 use weir_datapath::{Error, Pins};
 use weir_netlink::udp::{self, Connected};
 
+use crate::causes::causes;
 use weir_services::diff::Op;
 use weir_services::tables::BackendId;
-use crate::causes::causes;
 
 /// The maps of sockets.
 pub struct Sockets {

@@ -15,18 +15,18 @@ use tracing::{debug, error, info, warn};
 use weir_datapath::Pins;
 
 use super::apply::{Failure, Maps};
-use weir_services::resync::Comparison;
+use super::sockets::{self, Sockets};
+use crate::causes::causes;
+use crate::health::Health;
+use weir_cluster::Published;
+use weir_model::Snapshot;
+use weir_services::allocator::Ledger;
 use weir_services::compile::Terms;
 use weir_services::debounce::{Debouncer, Patience};
 use weir_services::diff::{Op, diff};
 use weir_services::engine::Engine;
-use weir_services::allocator::Ledger;
-use super::sockets::{self, Sockets};
+use weir_services::resync::Comparison;
 use weir_services::status::Status;
-use crate::health::Health;
-use weir_model::Snapshot;
-use crate::causes::causes;
-use weir_cluster::Published;
 
 /// So many operations, and so many Services with a problem, are logged one by one.
 const LOGGED: usize = 10;
@@ -129,7 +129,12 @@ impl Reconciler {
         self.tell(failure);
     }
 
-    fn work(&mut self, snapshot: &Snapshot, seen: Option<Instant>, compare: bool) -> Result<(), Error> {
+    fn work(
+        &mut self,
+        snapshot: &Snapshot,
+        seen: Option<Instant>,
+        compare: bool,
+    ) -> Result<(), Error> {
         let now = Instant::now();
         let is_first = self.running.is_none();
         if is_first {

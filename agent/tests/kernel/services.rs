@@ -11,21 +11,21 @@ use rustix::thread::{UnshareFlags, unshare_unsafe};
 use tempfile::TempDir;
 use tokio::sync::watch;
 use weir_agent::health::Health;
-use weir_model::{
-    Endpoint, EndpointSlice, ObjectName, Protocol, Service, ServicePort, SlicePort, TrafficPolicy,
-    Snapshot,
-};
 use weir_agent::services::apply::{Failure, Maps};
+use weir_agent::services::sync_loop::{Reconciler, Settings};
+use weir_cluster::Published;
+use weir_datapath::common::map;
+use weir_datapath::{Capacities, Pins, load};
+use weir_model::{
+    Endpoint, EndpointSlice, ObjectName, Protocol, Service, ServicePort, SlicePort, Snapshot,
+    TrafficPolicy,
+};
+use weir_services::allocator::{GRACE, Ledger};
 use weir_services::compile::Terms;
 use weir_services::debounce::Patience;
 use weir_services::diff::{Op, diff};
 use weir_services::engine::Engine;
-use weir_services::allocator::{GRACE, Ledger};
-use weir_agent::services::sync_loop::{Reconciler, Settings};
 use weir_services::status::Status;
-use weir_cluster::Published;
-use weir_datapath::common::map;
-use weir_datapath::{Capacities, Pins, load};
 
 /// Runs a test with maps of its own, on a thread that ends with it.
 fn with_maps(capacities: &Capacities, test: impl FnOnce(&Pins) + Send) {

@@ -7,10 +7,10 @@ use std::time::Instant;
 
 use super::holding::Holding;
 use super::{Capacity, GRACE, Ledger};
-use weir_model::{Family, ObjectName};
 use crate::compile::Compiled;
 use crate::diff::{Op, diff};
 use crate::tables::{Frontend, FrontendKey, Range, ServiceId, Tables};
+use weir_model::{Family, ObjectName};
 
 /// What was found and nobody has asked for yet.
 #[derive(Debug, Default)]

@@ -6,12 +6,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::{Ledger, Problem};
-use weir_model::{Family, ObjectName};
 use crate::compile::{Compiled, CompiledPort, Plan, PortKey};
 use crate::endpoints::Target;
 use crate::tables::{
     Backend, BackendId, Frontend, FrontendKey, FrontendValue, Range, ServiceId, Tables,
 };
+use weir_model::{Family, ObjectName};
 
 /// A set of backends: of which port, in which family, of this node or of the cluster.
 pub(super) type SetKey = (ServiceId, Family, bool);

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::*;
-use weir_model::{Protocol, Service, ServicePort, TrafficPolicy};
 use crate::compile::{Terms, compile};
 use crate::diff::tests::Maps;
 use crate::index::Index;
 use crate::index::tests::{Ep, ep, name, service, slice, snapshot};
 use crate::tables::FrontendValue;
+use weir_model::{Protocol, Service, ServicePort, TrafficPolicy};
 
 const ROOMY: Capacity = Capacity { frontends: 100, backends: 1000, slots: 1000 };
 

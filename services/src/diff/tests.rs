@@ -4,8 +4,8 @@ use std::net::IpAddr;
 use proptest::prelude::*;
 
 use super::*;
-use weir_model::Protocol;
 use crate::tables::{Frontend, Range, Scope};
+use weir_model::Protocol;
 
 /// The maps as the kernel has them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 use super::*;
-use weir_model::Protocol;
 use crate::index::tests::{Ep, ep, slice};
+use weir_model::Protocol;
 
 fn here() -> Place {
     Place { node: "here".into(), zone: Some("z1".into()) }

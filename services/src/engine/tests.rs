@@ -2,10 +2,10 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use super::*;
-use weir_model::{ObjectName, Service};
+use crate::allocator::{Capacity, GRACE};
 use crate::diff::tests::Maps;
 use crate::index::tests::{ep, name, service, slice, snapshot};
-use crate::allocator::{Capacity, GRACE};
+use weir_model::{ObjectName, Service};
 
 const CAPACITY: Capacity = Capacity { frontends: 65_536, backends: 262_144, slots: 524_288 };
 
