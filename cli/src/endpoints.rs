@@ -7,10 +7,11 @@ use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 use weir_datapath::Hook;
+use weir_node::EndpointRecord;
 
 use crate::node::maps;
 use crate::node::programs::{self, Found, Pinned};
-use crate::node::records::{self, Record};
+use crate::node::records;
 use crate::options::Place;
 use crate::output::{Output, UNKNOWN, say, say_json, table};
 
@@ -103,14 +104,14 @@ fn list(place: &Place) -> Result<Vec<Entry>> {
 }
 
 fn of_record(
-    record: &Record,
+    record: &EndpointRecord,
     map_entry: Option<MapEntry>,
     [from_pod, to_pod]: [Option<Found>; 2],
 ) -> Entry {
     Entry {
         namespace: record.pod.namespace.clone(),
         name: record.pod.name.clone(),
-        container_id: Some(record.container_id.clone()),
+        container_id: Some(record.attachment.container_id.clone()),
         addresses: record.ips().collect(),
         interface: Some(record.host_interface.clone()),
         ifindex: record.host_ifindex,
@@ -123,7 +124,7 @@ fn of_record(
 }
 
 /// Whether the map leads to the pod.
-pub(crate) fn in_map(record: &Record, map: &HashMap<IpAddr, (u32, [u8; 6])>) -> MapEntry {
+pub(crate) fn in_map(record: &EndpointRecord, map: &HashMap<IpAddr, (u32, [u8; 6])>) -> MapEntry {
     let mut result = MapEntry::Present;
     for ip in record.ips() {
         match map.get(&ip) {

@@ -10,20 +10,20 @@ use weir_netlink::{
     link::{self, LinkChange},
     veth::{self, VethSpec},
 };
+use weir_node::{Attachment, EndpointRecord, PodIdentity, endpoint::LAYOUT};
 
 use crate::{
     Error,
-    attachment::Attachment,
     attributes::RouteAttributes,
     boot,
     config::NetworkConfig,
-    invocation::{Arguments, PodIdentity},
+    invocation::Arguments,
     mtu, node,
     output::{AddResult, Interface},
     pod::{self, Assignment},
     programs::{EndpointMaps, PodEndpoint, Programs},
     range::RangeSet,
-    record::{Claim, EndpointRecord, LAYOUT, Records},
+    record::{Claim, Records},
     store::Store,
 };
 
@@ -291,7 +291,7 @@ impl Parts<'_> {
             mac: mac.to_string(),
             addresses: assigned.iter().map(|assignment| assignment.network).collect(),
             mtu: self.mtu,
-            pod: arguments.pod.clone().into(),
+            pod: arguments.pod.clone(),
             port_mappings: config.runtime.port_mappings.clone(),
         }
     }

@@ -82,8 +82,9 @@ fn boot_time() -> Option<SystemTime> {
 
 #[cfg(test)]
 mod tests {
+    use weir_node::Attachment;
+
     use super::*;
-    use crate::attachment::Attachment;
 
     fn reservation(age: i64) -> Reservation {
         let booted = boot_time().unwrap();

@@ -6,11 +6,11 @@ use ipnetwork::IpNetwork;
 use serde::Deserialize;
 use serde_json::Value;
 use weir_netlink::{Link, MacAddr, Netlink, Netns, address, fdb, link, route};
+use weir_node::Attachment;
 
 use crate::{
     Error,
     add::open_inside,
-    attachment::Attachment,
     attributes::RouteAttributes,
     config::NetworkConfig,
     node::{gateways, missing_gateways},

@@ -12,12 +12,11 @@ use std::path::PathBuf;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 use weir_netlink::MacAddr;
+use weir_node::{Attachment, endpoint::PortMapping};
 
-pub use self::runtime::{PortMapping, Protocol};
 use self::{address_management::RawIpam, runtime::RawRuntime};
 use crate::{
     Error,
-    attachment::Attachment,
     attributes::RouteAttributes,
     invocation::{check_identifier, check_interface_name, parse_mac},
     range::RangeSet,

@@ -7,11 +7,11 @@ use std::{net::IpAddr, path::Path};
 
 use tracing::{debug, info};
 use weir_netlink::{Netlink, Netns, link, removal};
+use weir_node::Attachment;
 
 use crate::{
     Error,
     add::open_inside,
-    attachment::Attachment,
     config::NetworkConfig,
     programs::EndpointMaps,
     record::Records,

@@ -7,10 +7,10 @@ use std::{
 
 use tracing::info;
 use weir_netlink::{Netlink, link};
+use weir_node::{Attachment, is_host_interface};
 
 use crate::{
     Error,
-    attachment::{Attachment, is_host_interface},
     config::NetworkConfig,
     programs::EndpointMaps,
     record::{Claims, Records},

@@ -3,8 +3,9 @@
 use std::{collections::BTreeMap, fmt, net::IpAddr, path::PathBuf};
 
 use weir_netlink::MacAddr;
+use weir_node::{Attachment, PodIdentity};
 
-use crate::{Error, attachment::Attachment, version::SpecVersion};
+use crate::{Error, version::SpecVersion};
 
 /// A verb.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,17 +55,6 @@ impl fmt::Display for Command {
     }
 }
 
-/// The pod that a container belongs to, as kubelet's runtimes tell it in `CNI_ARGS`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct PodIdentity {
-    /// `K8S_POD_NAMESPACE`.
-    pub namespace: Option<String>,
-    /// `K8S_POD_NAME`.
-    pub name: Option<String>,
-    /// `K8S_POD_UID`.
-    pub uid: Option<String>,
-}
-
 /// `CNI_ARGS`, checked.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Arguments {
@@ -72,7 +62,7 @@ pub struct Arguments {
     pub ips: Vec<IpAddr>,
     /// `MAC`: the hardware address that the caller asks for.
     pub mac: Option<MacAddr>,
-    /// The pod.
+    /// `K8S_POD_NAMESPACE`, `K8S_POD_NAME` and `K8S_POD_UID`.
     pub pod: PodIdentity,
 }
 

@@ -9,17 +9,16 @@
 //! 1. [`invocation`] reads the environment and [`config`] the configuration. Both check everything
 //!    before anything is touched.
 //! 2. One verb works: `add`, `del`, `check`, `gc` or `status`. `node` is the host's side (the
-//!    bridge), `pod` the container's, `store` the addresses that are taken, [`record`] what others
-//!    may read about an endpoint.
+//!    bridge), `pod` the container's, `store` the addresses that are taken, `record` the claims
+//!    and endpoint records that others may read.
 //! 3. `output` writes the one JSON document that the caller gets; [`Error`] maps to the
 //!    specification's codes in one place.
 //!
 //! Everything that `ADD` makes can be found again from the container ID and the interface name
-//! alone ([`attachment`]). So `DEL` needs no memory: it cleans up after an `ADD` that was killed at
+//! alone ([`weir_node::Attachment`]). So `DEL` needs no memory: it cleans up after an `ADD` that was killed at
 //! any instant.
 
 mod add;
-pub mod attachment;
 mod attributes;
 mod boot;
 mod check;
@@ -35,7 +34,7 @@ mod plugin;
 mod pod;
 mod programs;
 pub mod range;
-pub mod record;
+mod record;
 mod status;
 mod store;
 pub mod version;

@@ -4,6 +4,7 @@ use std::{fs, io::ErrorKind, path::Path};
 
 use tracing::debug;
 use weir_netlink::{Netlink, link, route};
+use weir_node::subnet_env;
 
 use crate::{
     Error,
@@ -21,13 +22,13 @@ pub(crate) async fn resolve(
     config: &NetworkConfig,
     sets: &[RangeSet],
 ) -> Result<u32, Error> {
-    let subnet_env = config.run_dir.join("subnet.env");
+    let path = subnet_env::path(&config.run_dir);
     let (key, mtu) = if let Some(mtu) = config.mtu {
         ("mtu".to_owned(), mtu)
-    } else if let Some(mtu) = of_overlay(&subnet_env)? {
-        (format!("{}: WEIR_MTU", subnet_env.display()), mtu)
+    } else if let Some(mtu) = of_overlay(&path)? {
+        (format!("{}: WEIR_MTU", path.display()), mtu)
     } else if config.wait_for_agent {
-        return Err(Error::AgentNotReady { path: subnet_env });
+        return Err(Error::AgentNotReady { path });
     } else {
         ("mtu of the uplink".to_owned(), of_uplink(netlink).await?.unwrap_or(FALLBACK))
     };
@@ -45,13 +46,12 @@ fn of_overlay(path: &Path) -> Result<Option<u32>, Error> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(Error::file("read", path)(error)),
     };
-    let Some(text) = content.lines().find_map(|line| line.trim().strip_prefix("WEIR_MTU=")) else {
-        return Ok(None);
-    };
-    let wrong = |problem| Error::config(format!("{}: WEIR_MTU", path.display()), problem);
-    let mtu = text.parse().map_err(|_| wrong(format!("{text:?} is no number")))?;
-    check_mtu(mtu).map_err(wrong)?;
-    Ok(Some(mtu))
+    let invalid = |problem| Error::config(format!("{}: WEIR_MTU", path.display()), problem);
+    let mtu = subnet_env::read_mtu(&content).map_err(|error| invalid(error.to_string()))?;
+    if let Some(mtu) = mtu {
+        check_mtu(mtu).map_err(invalid)?;
+    }
+    Ok(mtu)
 }
 
 /// The MTU of the link that the default route leaves by; IPv4's if both families have one.

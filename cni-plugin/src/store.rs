@@ -22,9 +22,10 @@ use std::{
 };
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
+use weir_node::Attachment;
 
 use self::lock::Lock;
-use crate::{Error, attachment::Attachment};
+use crate::Error;
 
 /// Where a reservation is written before it is renamed to its address.
 const STAGING: &str = ".reserving";

@@ -16,12 +16,12 @@ use nftables::{
 };
 use serde::Serialize;
 use weir_datapath::Hook;
-use weir_names::{
-    CONFLIST, HOST_INTERFACE_PREFIX, NETWORK, NFTABLES_TABLE, PLUGIN, ROUTE_PROTOCOL, TUNNEL_PREFIX,
-};
 use weir_netlink::{
     Link, LinkKind, Netlink, link,
     route::{self, Route, TABLE_MAIN},
+};
+use weir_node::names::{
+    CONFLIST, HOST_INTERFACE_PREFIX, NETWORK, NFTABLES_TABLE, PLUGIN, ROUTE_PROTOCOL, TUNNEL_PREFIX,
 };
 
 use crate::options::Place;

@@ -6,14 +6,14 @@ use std::net::SocketAddr;
 
 use anyhow::Result;
 use weir_datapath::{Hook, Pins};
-use weir_names::TUNNEL_PREFIX;
 use weir_netlink::{Link, LinkKind, Netlink, link};
+use weir_node::{EndpointRecord, names::TUNNEL_PREFIX, subnet_env};
 
 use super::facts::{AgentFacts, Concern, Facts, MtuFacts, Peers, Place, PodFacts, Tunnel, Waiting};
 use crate::endpoints::in_map;
 use crate::leftovers::{self, Owner};
 use crate::node::programs::{Found, Pinned};
-use crate::node::records::{self, Record};
+use crate::node::records;
 use crate::node::{agent, maps, programs};
 use crate::options;
 
@@ -40,7 +40,7 @@ pub(super) async fn gather(place: &options::Place, address: SocketAddr) -> Resul
     facts.pods = records
         .iter()
         .map(|record| PodFacts {
-            pod: record.name(),
+            pod: records::pod_name(record),
             interface: record.host_interface.clone(),
             mtu: links.iter().find(|link| link.name == record.host_interface).map(|link| link.mtu),
             map_entry: in_maps.as_ref().map(|map| in_map(record, map)),
@@ -58,7 +58,12 @@ pub(super) async fn gather(place: &options::Place, address: SocketAddr) -> Resul
     Ok(facts)
 }
 
-fn datapath(pins: &Pins, records: &[Record], links: &[Link], facts: &mut Facts) -> Result<()> {
+fn datapath(
+    pins: &Pins,
+    records: &[EndpointRecord],
+    links: &[Link],
+    facts: &mut Facts,
+) -> Result<()> {
     facts.programs = weir_datapath::list_pinned(pins)?;
     facts.sockets = weir_datapath::list_sockets(pins)?;
     let pinned: Pinned = facts.programs.iter().copied().collect();
@@ -68,7 +73,7 @@ fn datapath(pins: &Pins, records: &[Record], links: &[Link], facts: &mut Facts) 
         for hook in Hook::POD {
             facts.places.push(Place {
                 device: link.name.clone(),
-                pod: Some(record.name()),
+                pod: Some(records::pod_name(record)),
                 program: hook.program(),
                 found: programs::find(link.index, hook, &pinned)?,
             });
@@ -124,8 +129,9 @@ fn is_tunnel(link: &Link) -> bool {
 }
 
 fn mtu(place: &options::Place, links: &[Link]) -> MtuFacts {
-    let text = fs::read_to_string(place.run_dir.join("subnet.env")).unwrap_or_default();
-    let wanted = text.lines().find_map(|line| line.strip_prefix("WEIR_MTU=")?.parse().ok());
+    let text = fs::read_to_string(subnet_env::path(&place.run_dir)).unwrap_or_default();
+    // The plugin reports a value that is not a number.
+    let wanted = subnet_env::read_mtu(&text).unwrap_or_default();
     let bridge = links.iter().find(|link| link.name == place.bridge).map(|link| link.mtu);
     let tunnel = links
         .iter()

@@ -17,12 +17,13 @@ use clap::Args;
 use weir_datapath::Pins;
 use weir_datapath::common::{V4, V6};
 use weir_netlink::{Netlink, link};
+use weir_node::EndpointRecord;
 
 use self::attempt::Attempt;
 use self::explain::Surroundings;
 use crate::node::maps::{self, Programmed};
 use crate::node::names::Names;
-use crate::node::records::{self, Record};
+use crate::node::records;
 use crate::options::{AgentAddress, Place};
 use crate::output::{Output, say, say_json};
 use crate::protocol::Protocol;
@@ -129,17 +130,17 @@ fn attempt(pins: &Pins, sender: &Sender, destination: &Destination) -> Result<At
 fn find_sender(
     who: &str,
     ipv4: bool,
-    records: &[Record],
+    records: &[EndpointRecord],
     local: &HashMap<IpAddr, (u32, [u8; 6])>,
 ) -> Result<Sender> {
-    let matching: Vec<_> = records.iter().filter(|record| record.is(who)).collect();
+    let matching: Vec<_> = records.iter().filter(|record| records::is_named(record, who)).collect();
     let (name, address) = match matching.as_slice() {
         [record] => {
             let address = record.ips().find(|ip| ip.is_ipv4() == ipv4).with_context(|| {
                 let family = if ipv4 { "IPv4" } else { "IPv6" };
-                format!("pod {} has no {family} address", record.name())
+                format!("pod {} has no {family} address", records::pod_name(record))
             })?;
-            (record.name(), address)
+            (records::pod_name(record), address)
         }
         [] => {
             let address: IpAddr =
@@ -147,7 +148,7 @@ fn find_sender(
             (who.to_owned(), address)
         }
         several => {
-            let names: Vec<_> = several.iter().map(|record| record.name()).collect();
+            let names: Vec<_> = several.iter().map(|record| records::pod_name(record)).collect();
             bail!("{who} may be any of {}", names.join(", "));
         }
     };
@@ -159,12 +160,12 @@ fn find_sender(
 
 /// Names of this node's pods, by address.
 fn pods(
-    records: &[Record],
+    records: &[EndpointRecord],
     local: &HashMap<IpAddr, (u32, [u8; 6])>,
 ) -> HashMap<IpAddr, (u32, String)> {
     let name = |ip: &IpAddr| {
         let record = records.iter().find(|record| record.ips().any(|own| own == *ip));
-        record.map_or_else(|| ip.to_string(), Record::name)
+        record.map_or_else(|| ip.to_string(), records::pod_name)
     };
     local.iter().map(|(ip, (ifindex, _))| (*ip, (*ifindex, name(ip)))).collect()
 }

@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
+use weir_node::endpoint::{PortMapping, Protocol};
 
 use super::{address_management::RawRange, null_is_default};
 use crate::Error;
@@ -85,31 +86,4 @@ impl RawPortMapping {
             host_ip,
         })
     }
-}
-
-/// A port of the node that leads to a port of the pod.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct PortMapping {
-    /// Port on the node.
-    pub host_port: u16,
-    /// Port in the pod.
-    pub container_port: u16,
-    /// Transport protocol.
-    pub protocol: Protocol,
-    /// The node's address that it is for; `None` means all.
-    #[serde(rename = "hostIP", skip_serializing_if = "Option::is_none")]
-    pub host_ip: Option<IpAddr>,
-}
-
-/// A transport protocol that has ports.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Protocol {
-    /// TCP.
-    Tcp,
-    /// UDP.
-    Udp,
-    /// SCTP.
-    Sctp,
 }

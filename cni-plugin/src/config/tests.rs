@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 use serde_json::json;
+use weir_node::endpoint::Protocol;
 
 use super::*;
 
