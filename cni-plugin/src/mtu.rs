@@ -1,4 +1,4 @@
-//! The MTU of pods where the configuration leaves it open.
+//! The MTU of pods.
 
 use std::{fs, io::ErrorKind, path::Path};
 
@@ -12,11 +12,11 @@ use crate::{
     range::RangeSet,
 };
 
-/// Ethernet's, for a node without a default route.
+/// The MTU of Ethernet, for a node without a default route.
 const FALLBACK: u32 = 1500;
 
-/// The MTU for pods in bytes: the configuration's, else what the agent wrote for its overlay, else
-/// the uplink's. If the agent is to be waited for, it is an error that it has written nothing yet.
+/// The MTU of pods in bytes: that of the configuration, else that of the agent's `subnet.env`, else
+/// that of the uplink. With `waitForAgent`, a missing `subnet.env` is an error.
 pub(crate) async fn resolve(
     netlink: &Netlink,
     config: &NetworkConfig,
@@ -39,7 +39,7 @@ pub(crate) async fn resolve(
     Ok(mtu)
 }
 
-/// `WEIR_MTU` of the agent's `subnet.env`, if there is one.
+/// `WEIR_MTU` of the agent's `subnet.env`, if the file exists.
 fn of_overlay(path: &Path) -> Result<Option<u32>, Error> {
     let content = match fs::read_to_string(path) {
         Ok(content) => content,
@@ -54,7 +54,7 @@ fn of_overlay(path: &Path) -> Result<Option<u32>, Error> {
     Ok(mtu)
 }
 
-/// The MTU of the link that the default route leaves by; IPv4's if both families have one.
+/// The MTU of the link of the default route; that of IPv4 is preferred.
 async fn of_uplink(netlink: &Netlink) -> Result<Option<u32>, Error> {
     let routes = route::list(netlink, route::TABLE_MAIN).await?;
     let default = routes
@@ -79,11 +79,11 @@ mod tests {
     }
 
     #[test]
-    fn the_agents_file_is_read_and_a_wrong_value_is_named() {
+    fn an_invalid_mtu_of_the_agent_is_an_error_that_names_the_key() {
         assert_eq!(of("WEIR_NETWORK=10.244.0.0/16\nWEIR_MTU=1450\n").unwrap(), Some(1450));
         assert_eq!(of("WEIR_NETWORK=10.244.0.0/16\n").unwrap(), None);
-        for wrong in ["WEIR_MTU=", "WEIR_MTU=abc", "WEIR_MTU=1", "WEIR_MTU=99999999999"] {
-            let error = of(wrong).unwrap_err();
+        for invalid in ["WEIR_MTU=", "WEIR_MTU=abc", "WEIR_MTU=1", "WEIR_MTU=99999999999"] {
+            let error = of(invalid).unwrap_err();
             assert_eq!(error.code(), 7);
             assert!(error.to_string().contains("WEIR_MTU"), "{error}");
         }

@@ -32,31 +32,30 @@ impl Records {
         Self { run_dir: run_dir.to_owned() }
     }
 
-    /// The record of an attachment; `None` if there is none that is whole and understood.
+    /// The record of an attachment; `None` without a complete and valid record.
     pub(crate) fn find(&self, attachment: &Attachment) -> Option<EndpointRecord> {
         let content = fs::read(self.complete(attachment)).ok()?;
         let record: EndpointRecord = serde_json::from_slice(&content).ok()?;
         (record.attachment == *attachment).then_some(record)
     }
 
-    /// All records that are complete and understood.
+    /// All records that are complete and valid.
     pub(crate) fn list(&self) -> Result<Vec<EndpointRecord>, Error> {
         Ok(endpoint::list(&self.run_dir).map_err(read_failed)?.records)
     }
 
-    /// The host interfaces of all claims, by whether their `ADD` has been under way for longer
-    /// than `age`: then it was killed.
+    /// The host interfaces of all claims. A claim older than `age` is abandoned: its `ADD` was
+    /// killed.
     pub(crate) fn claims(&self, age: Duration) -> Result<Claims, Error> {
         let now = SystemTime::now();
         let mut claims = Claims::default();
         for path in endpoint::list_files(&self.run_dir, "pending").map_err(read_failed)? {
             let since = fs::metadata(&path).and_then(|metadata| metadata.modified()).ok();
-            // Without a time, or with one in the future, it counts as young: it is left alone.
+            // A claim without a time, or with one in the future, counts as running.
             let elapsed = since.and_then(|since| now.duration_since(since).ok());
             let is_abandoned = elapsed.is_some_and(|elapsed| elapsed > age);
             if let Some(name) = path.file_stem().and_then(|stem| stem.to_str()) {
-                let names =
-                    if is_abandoned { &mut claims.abandoned } else { &mut claims.under_way };
+                let names = if is_abandoned { &mut claims.abandoned } else { &mut claims.running };
                 names.insert(name.to_owned());
             }
         }
@@ -85,9 +84,9 @@ impl Records {
         Ok(claim)
     }
 
-    /// Removes all that is recorded of an attachment. What is gone already is no error.
+    /// Removes the record and the claim of an attachment. Missing files are not an error.
     pub(crate) fn remove(&self, attachment: &Attachment) -> Result<(), Error> {
-        // The record goes last: as long as it is there, DEL knows what to remove.
+        // The record goes last: as long as it exists, DEL knows what to remove.
         remove_if_there(&self.pending(attachment))?;
         remove_if_there(&self.complete(attachment))
     }
@@ -118,7 +117,7 @@ fn read_failed(ReadError { path, source }: ReadError) -> Error {
 #[derive(Debug, Default)]
 pub(crate) struct Claims {
     /// Their `ADD` may still be running.
-    pub(crate) under_way: HashSet<String>,
+    pub(crate) running: HashSet<String>,
     /// Their `ADD` was killed.
     pub(crate) abandoned: HashSet<String>,
 }
@@ -132,7 +131,7 @@ pub(crate) struct Claim {
 }
 
 impl Claim {
-    /// Turns the claim into the record.
+    /// Replaces the claim by the record.
     pub(crate) fn complete(&self, record: &EndpointRecord) -> Result<(), Error> {
         let content = serde_json::to_vec(record)
             .map_err(|error| Error::file("write", &self.pending)(error.into()))?;
@@ -140,7 +139,7 @@ impl Claim {
         fs::rename(&self.pending, &self.complete).map_err(Error::file("write", &self.complete))
     }
 
-    /// Gives the claim up.
+    /// Removes the claim.
     pub(crate) fn withdraw(&self) -> Result<(), Error> {
         remove_if_there(&self.pending)
     }
@@ -183,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_keeps_others_away_until_it_is_withdrawn() {
+    fn a_claim_excludes_others_until_it_is_withdrawn() {
         let run_dir = tempfile::tempdir().unwrap();
         let records = Records::new(run_dir.path());
         let claim = records.claim(&attachment()).unwrap();
@@ -194,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_completed_claim_is_the_record_and_keeps_others_away() {
+    fn a_completed_claim_is_the_record_and_excludes_others() {
         let run_dir = tempfile::tempdir().unwrap();
         let records = Records::new(run_dir.path());
         records.claim(&attachment()).unwrap().complete(&record()).unwrap();
@@ -213,6 +212,6 @@ mod tests {
         let _claim = records.claim(&attachment()).unwrap();
         let claims = records.claims(Duration::from_secs(600)).unwrap();
         assert!(claims.abandoned.is_empty());
-        assert_eq!(claims.under_way, HashSet::from([attachment().host_interface()]));
+        assert_eq!(claims.running, HashSet::from([attachment().host_interface()]));
     }
 }
