@@ -1,4 +1,4 @@
-//! The flow tables, a flow with its two entries as one.
+//! The flow tables, with the two entries of a flow as one.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -11,27 +11,27 @@ use weir_datapath::{Error, Pins};
 use super::maps::{BackendId, ToIp};
 use crate::protocol::Protocol;
 
-/// A flow as its client knows it.
+/// A flow, from the point of view of its client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct FlowOf {
+pub(crate) struct FlowRecord {
     pub(crate) protocol: Protocol,
     pub(crate) client: (IpAddr, u16),
-    /// Where it was sent: the Service's address, or a pod's.
+    /// Its original destination: the address of a Service or a pod.
     pub(crate) frontend: (IpAddr, u16),
-    /// Where it goes.
+    /// Its backend.
     pub(crate) backend: (IpAddr, u16),
     /// The source port that the backend sees.
     pub(crate) client_port_seen: u16,
     pub(crate) backend_id: BackendId,
-    /// The number of the Service's port; 0 for a flow between pods.
+    /// The ID of the Service's port; 0 for a flow between pods.
     pub(crate) service: u32,
     /// When a packet was last seen, in seconds of the kernel's clock; up to some seconds late.
     pub(crate) seen: u32,
-    /// Those of [`Flow`], of both entries.
+    /// The flags of [`Flow`] of both entries.
     pub(crate) flags: u32,
 }
 
-impl FlowOf {
+impl FlowRecord {
     /// Whether it has a flag of [`Flow`].
     pub(crate) fn has(&self, flag: u32) -> bool {
         self.flags & flag != 0
@@ -39,7 +39,7 @@ impl FlowOf {
 }
 
 /// Every flow.
-pub(crate) fn list(pins: &Pins) -> Result<Vec<FlowOf>, Error> {
+pub(crate) fn list(pins: &Pins) -> Result<Vec<FlowRecord>, Error> {
     let mut flows = Vec::new();
     for map in [V4::FLOWS_TCP, V4::FLOWS_ANY] {
         of::<V4>(pins, map, &mut flows)?;
@@ -50,13 +50,14 @@ pub(crate) fn list(pins: &Pins) -> Result<Vec<FlowOf>, Error> {
     Ok(flows)
 }
 
-fn of<A: Family + ToIp>(pins: &Pins, map: Map, flows: &mut Vec<FlowOf>) -> Result<(), Error> {
+fn of<A: Family + ToIp>(pins: &Pins, map: Map, flows: &mut Vec<FlowRecord>) -> Result<(), Error> {
     flows.extend(join(Flows::<A>::open(pins, map)?.entries()?));
     Ok(())
 }
 
-/// One flow of two entries. Either may be forgotten: the other says all that it said.
-fn join<A: Family + ToIp>(entries: Vec<(FlowKey<A>, Flow<A>)>) -> impl Iterator<Item = FlowOf> {
+/// Joins the two entries of each flow. One of them may have been evicted: the other has the same
+/// information.
+fn join<A: Family + ToIp>(entries: Vec<(FlowKey<A>, Flow<A>)>) -> impl Iterator<Item = FlowRecord> {
     let mut by_forward: HashMap<FlowKey<A>, Flow<A>> = HashMap::with_capacity(entries.len() / 2);
     for (key, flow) in entries {
         let (key, flow) =
@@ -69,7 +70,7 @@ fn join<A: Family + ToIp>(entries: Vec<(FlowKey<A>, Flow<A>)>) -> impl Iterator<
             })
             .or_insert(flow);
     }
-    by_forward.into_iter().map(|(key, flow)| FlowOf {
+    by_forward.into_iter().map(|(key, flow)| FlowRecord {
         protocol: Protocol(key.protocol),
         client: (key.source.ip(), key.source_port.get()),
         frontend: (key.destination.ip(), key.destination_port.get()),
@@ -89,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_two_entries_of_a_flow_are_one_flow_and_either_is_enough() {
+    fn one_or_two_entries_are_one_flow() {
         let key = FlowKey {
             source: V4::new([10, 244, 1, 2]),
             destination: V4::new([10, 96, 0, 10]),
