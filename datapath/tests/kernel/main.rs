@@ -24,3 +24,4 @@ mod renewal;
 mod replacement;
 mod sockets;
 mod trial;
+mod views;
