@@ -18,7 +18,7 @@ pub fn service_key<A: Address>(address: A, key: &FrontendKey) -> wire::ServiceKe
         Some((port, transport)) => {
             wire::ServiceKey::new(address, Port::new(port), number(transport), scope)
         }
-        None => wire::ServiceKey::rest_of(address, scope),
+        None => wire::ServiceKey::unknown_port_guard(address, scope),
     }
 }
 

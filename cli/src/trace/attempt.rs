@@ -119,7 +119,7 @@ fn free_port<A: Family>(flows: &Flows<A>, client: A, random: u32) -> Result<u16>
             [(key.source, key.source_port), (key.destination, key.destination_port)]
         {
             if address == client {
-                used.extend([port.get(), flow.client_port.get(), flow.port.get()]);
+                used.extend([port.get(), flow.nat_port.get(), flow.port.get()]);
             }
         }
     }
@@ -144,8 +144,8 @@ fn remove<A: Family>(flows: &mut Flows<A>, key: &FlowKey<A>) -> Result<(Option<u
 
 /// Whether an entry is the other one of the flow at `key`, and not that of some other flow.
 fn is_twin<A: Address>(found: &Flow<A>, flow: &Flow<A>, key: &FlowKey<A>) -> bool {
-    let twin = flow.twin(key);
-    (found.address, found.port, found.client_port) == (twin.address, twin.port, twin.client_port)
+    let twin = flow.peer_entry(key);
+    (found.address, found.port, found.nat_port) == (twin.address, twin.port, twin.nat_port)
 }
 
 /// What session affinity knew of the pod.
