@@ -10,6 +10,8 @@
 //! that shows a difference is tried again from its start: a difference that is none of the clock is
 //! there again. Random numbers, which choose slots and ports, are fixed when the programs are loaded.
 
+#![expect(clippy::expect_used, reason = "the numbers of this test are small")]
+
 mod dice;
 mod packet;
 mod tables;

@@ -178,7 +178,7 @@ fn ipv4<A: Addresses>(
         Part::Later => dice.pick(&[0x0010, 0x2010]),
     };
     let id = dice.pick(&IDS).to_ne_bytes();
-    let mut bytes = vec![0x40 | header / 4, 0];
+    let mut bytes = vec![0x40 | (header / 4), 0];
     bytes.extend(length.to_be_bytes());
     bytes.extend([id[0], id[1]]);
     bytes.extend(field.to_be_bytes());
