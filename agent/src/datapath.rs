@@ -26,7 +26,7 @@ use tokio::sync::watch;
 use tracing::{debug, info, warn};
 use weir_datapath::{
     Hook, LogLevel, MapRoom, Pins, Program, attach, attach_sockets,
-    common::{Settings, map::Map},
+    common::{Config, map::Map},
     detach, detach_sockets, load_with_logs,
     maps::SettingsMap,
     mount_bpffs, netns_cookie,
@@ -74,7 +74,7 @@ pub struct Datapath {
     pins: Pins,
     run_dir: PathBuf,
     cgroup: Option<PathBuf>,
-    settings: Settings,
+    settings: Config,
     log_level: LogLevel,
     capacities: Vec<(Map, u32)>,
     rooms: Vec<MapRoom>,
@@ -90,14 +90,14 @@ pub struct Datapath {
 impl Datapath {
     /// The data path that the options ask for. Touches nothing yet.
     pub fn new(options: &Options) -> Self {
-        let flags = if options.fast_path { Settings::FAST_PATH } else { 0 };
-        let settings = Settings {
+        let flags = if options.fast_path { Config::FAST_PATH } else { 0 };
+        let settings = Config {
             flags,
             masquerade_mark: options.masquerade_mark,
             reply_mark: options.reply_mark,
             reject_mark: options.reject_mark,
             udp_idle: UDP_IDLE_SECONDS,
-            ..Settings::default()
+            ..Config::default()
         };
         Self {
             pins: Pins::new(&options.pin_dir),
@@ -221,7 +221,7 @@ impl Datapath {
         info!(
             programs = loaded.programs.len(),
             pin_dir = %self.pins.folder().display(),
-            fast_path = self.settings.has(Settings::FAST_PATH),
+            fast_path = self.settings.has(Config::FAST_PATH),
             "loaded the eBPF programs"
         );
         self.loaded = Some(State::open(&self.pins)?);

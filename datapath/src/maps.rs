@@ -9,8 +9,8 @@ use aya::maps::{Array, HashMap, IterableMap, LpmTrie, MapData, MapError, PerCpuA
 use aya::sys::SyscallError;
 use weir_ebpf_common::map::{self, Map};
 use weir_ebpf_common::{
-    Address, Affinity, AffinityKey, Backend, Endpoint, Flow, FlowKey, Fragment, FragmentKey,
-    Reason, Route, Service, ServiceKey, Settings, Socket, SocketKey, V4, V6,
+    Address, Affinity, AffinityKey, Backend, Config, Endpoint, Flow, FlowKey, Fragment,
+    FragmentKey, Reason, Route, Service, ServiceKey, Socket, SocketKey, V4, V6,
 };
 
 use crate::{Error, Pins, batch};
@@ -326,7 +326,7 @@ impl Counters {
 }
 
 /// What programs are told.
-pub struct SettingsMap(Array<MapData, Settings>);
+pub struct SettingsMap(Array<MapData, Config>);
 
 impl SettingsMap {
     /// Opens the map where it is pinned.
@@ -341,7 +341,7 @@ impl SettingsMap {
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub fn get(&self) -> Result<Settings, Error> {
+    pub fn get(&self) -> Result<Config, Error> {
         self.0.get(&0, 0).map_err(failed("read", map::SETTINGS))
     }
 
@@ -349,7 +349,7 @@ impl SettingsMap {
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub fn set(&mut self, settings: Settings) -> Result<(), Error> {
+    pub fn set(&mut self, settings: Config) -> Result<(), Error> {
         self.0.set(0, settings, 0).map_err(failed("write", map::SETTINGS))
     }
 }
@@ -390,7 +390,7 @@ pub(crate) fn sizes(map: Map) -> Sizes {
         map::SOCKETS_V4 => of::<SocketKey<V4>, Socket<V4>>(),
         map::SOCKETS_V6 => of::<SocketKey<V6>, Socket<V6>>(),
         map::COUNTERS => of::<u32, u64>(),
-        map::SETTINGS => of::<u32, Settings>(),
+        map::SETTINGS => of::<u32, Config>(),
         _ => of::<u32, u32>(),
     }
 }

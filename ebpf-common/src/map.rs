@@ -63,7 +63,7 @@ maps! {
     SOCKETS_V6 = 1;
     /// Array per CPU: [`crate::Reason`] to packets.
     COUNTERS = 1;
-    /// Array of one: [`crate::Settings`].
+    /// Array of one: [`crate::Config`].
     SETTINGS = 1;
 }
 

@@ -60,13 +60,16 @@ fn of<A: Family + ToIp>(pins: &Pins, map: Map, flows: &mut Vec<FlowRecord>) -> R
 fn join<A: Family + ToIp>(entries: Vec<(FlowKey<A>, Flow<A>)>) -> impl Iterator<Item = FlowRecord> {
     let mut by_forward: HashMap<FlowKey<A>, Flow<A>> = HashMap::with_capacity(entries.len() / 2);
     for (key, flow) in entries {
-        let (key, flow) =
-            if flow.is_reverse() { (flow.forward_key(&key), flow.twin(&key)) } else { (key, flow) };
+        let (key, flow) = if flow.is_reverse() {
+            (flow.forward_key(&key), flow.peer_entry(&key))
+        } else {
+            (key, flow)
+        };
         by_forward
             .entry(key)
             .and_modify(|known| {
                 known.flags |= flow.flags;
-                known.seen = known.seen.max(flow.seen);
+                known.last_seen = known.last_seen.max(flow.last_seen);
             })
             .or_insert(flow);
     }
@@ -75,10 +78,10 @@ fn join<A: Family + ToIp>(entries: Vec<(FlowKey<A>, Flow<A>)>) -> impl Iterator<
         client: (key.source.ip(), key.source_port.get()),
         frontend: (key.destination.ip(), key.destination_port.get()),
         backend: (flow.address.ip(), flow.port.get()),
-        client_port_seen: flow.client_port.get(),
+        client_port_seen: flow.nat_port.get(),
         backend_id: (A::IS_V4, flow.backend),
         service: flow.service,
-        seen: flow.seen,
+        seen: flow.last_seen,
         flags: flow.flags,
     })
 }
@@ -102,21 +105,21 @@ mod tests {
         let flow = Flow {
             address: V4::new([10, 244, 2, 7]),
             port: Port::new(8080),
-            client_port: Port::new(61_000),
+            nat_port: Port::new(61_000),
             backend: 7,
             service: 3,
-            seen: 9,
+            last_seen: 9,
             flags: Flow::<V4>::CLIENT_CLOSED,
             ..Flow::default()
         };
-        let (reverse_key, twin) = (flow.reverse_key(&key), flow.twin(&key));
+        let (reverse_key, twin) = (flow.reverse_key(&key), flow.peer_entry(&key));
         let twin = Flow { flags: Flow::<V4>::BACKEND_CLOSED | Flow::<V4>::REVERSE, ..twin };
         let both: Vec<_> = join(vec![(key, flow), (reverse_key, twin)]).collect();
         assert_eq!(both.len(), 1);
         assert!(both[0].has(Flow::<V4>::CLIENT_CLOSED) && both[0].has(Flow::<V4>::BACKEND_CLOSED));
         assert_eq!(both[0].client, ([10, 244, 1, 2].into(), 40_000));
         assert_eq!(both[0].client_port_seen, 61_000);
-        let one: Vec<_> = join(vec![(reverse_key, flow.twin(&key))]).collect();
+        let one: Vec<_> = join(vec![(reverse_key, flow.peer_entry(&key))]).collect();
         assert_eq!(one, join(vec![(key, flow)]).collect::<Vec<_>>());
     }
 }

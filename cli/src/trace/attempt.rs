@@ -119,7 +119,7 @@ fn free_port<A: Family>(flows: &Flows<A>, client: A, random: u32) -> Result<u16>
             [(key.source, key.source_port), (key.destination, key.destination_port)]
         {
             if address == client {
-                used.extend([port.get(), flow.client_port.get(), flow.port.get()]);
+                used.extend([port.get(), flow.nat_port.get(), flow.port.get()]);
             }
         }
     }
@@ -144,8 +144,8 @@ fn remove<A: Family>(flows: &mut Flows<A>, key: &FlowKey<A>) -> Result<(Option<u
 
 /// Whether an entry is the peer entry of the flow at `key`, and not of another flow.
 fn is_peer_entry<A: Address>(found: &Flow<A>, flow: &Flow<A>, key: &FlowKey<A>) -> bool {
-    let twin = flow.twin(key);
-    (found.address, found.port, found.client_port) == (twin.address, twin.port, twin.client_port)
+    let peer = flow.peer_entry(key);
+    (found.address, found.port, found.nat_port) == (peer.address, peer.port, peer.nat_port)
 }
 
 /// The session affinity of the pod before the attempt.

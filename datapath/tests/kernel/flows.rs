@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use weir_datapath::Capacities;
-use weir_datapath::common::{Backend, Flow, FlowKey, Reason, Service, Settings, V4, map, protocol};
+use weir_datapath::common::{Backend, Config, Flow, FlowKey, Reason, Service, V4, map, protocol};
 use weir_tests::lab::{Stack, until};
 
 use crate::family::Addresses;
@@ -33,7 +33,10 @@ fn a_flow_has_two_entries_and_each_is_restored() -> Result<()> {
         flows.remove(&removed.first().context("an entry is missing")?.0)?;
         for (key, flow) in kept {
             // As if it had last looked for the other one long ago.
-            flows.set(&key, &Flow { checked: flow.checked.wrapping_sub(1), ..flow })?;
+            flows.set(
+                &key,
+                &Flow { last_checked_tick: flow.last_checked_tick.wrapping_sub(1), ..flow },
+            )?;
         }
         udp_between(&near, &far, address(vip, 53), 100)?;
         assert_eq!(flows.entries()?.len(), 2, "reverse: {is_reverse}");
@@ -53,7 +56,7 @@ fn a_port_that_was_used_to_a_service_works_directly_afterwards() -> Result<()> {
     // As if it had been used long ago.
     let mut flows = scene.table::<FlowKey<V4>, Flow<V4>>(map::FLOWS_ANY_V4)?;
     for (key, flow) in flows.entries()? {
-        flows.set(&key, &Flow { seen: flow.seen.wrapping_sub(1000), ..flow })?;
+        flows.set(&key, &Flow { last_seen: flow.last_seen.wrapping_sub(1000), ..flow })?;
     }
     let own = near.local_addr()?.port();
     let seen = udp_between(&near, &far, address(backend, 5353), 100)?;
@@ -64,9 +67,9 @@ fn a_port_that_was_used_to_a_service_works_directly_afterwards() -> Result<()> {
 
 #[test]
 fn flows_of_one_socket_to_one_backend_are_told_apart() -> Result<()> {
-    for flags in [0, Settings::FAST_PATH] {
+    for flags in [0, Config::FAST_PATH] {
         let mut scene = Scene::with_pods(2)?;
-        scene.set(Settings { flags, ..Settings::default() })?;
+        scene.set(Config { flags, ..Config::default() })?;
         let backend = V4::pod(1);
         let targets = [V4::service(10), V4::service(11), backend];
         for vip in &targets[..2] {

@@ -22,5 +22,7 @@ mod refusal;
 mod remote;
 mod renewal;
 mod replacement;
+mod settled;
 mod sockets;
 mod trial;
+mod views;

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use anyhow::Result;
-use weir_datapath::common::{Route, RouteKind, Settings, V4, V6};
+use weir_datapath::common::{Config, Route, RouteKind, V4, V6};
 use weir_datapath::maps::Cluster;
 use weir_datapath::{Hook, Program, attach};
 use weir_tests::lab::Stack;
@@ -27,7 +27,7 @@ impl Pair {
         let peer = nodes[1].node.namespaces()?.net_path();
         nodes[0].node.sh(&format!("ip link add uplink type veth peer name uplink netns {peer}"))?;
         for (scene, (own, other)) in nodes.iter().zip([(1, 2), (2, 1)]) {
-            scene.set(Settings { flags, masquerade_mark: MASQUERADE, ..Settings::default() })?;
+            scene.set(Config { flags, masquerade_mark: MASQUERADE, ..Config::default() })?;
             tunnel(scene, own, other, option)?;
         }
         Ok(Self { nodes })
