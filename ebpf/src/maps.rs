@@ -21,7 +21,7 @@ static SLOTS: Array<u32> = Array::with_max_entries(capacity::SLOTS, 0);
 #[map]
 static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(capacity::COUNTERS, 0);
 #[map]
-static SETTINGS: Array<Settings> = Array::with_max_entries(1, 0);
+static CONFIG: Array<Settings> = Array::with_max_entries(1, 0);
 
 /// What a program works with. It lies in a map of each CPU because the stack is too small for it;
 /// programs of one CPU run one after the other.
@@ -38,10 +38,10 @@ pub(crate) struct Maps<A: 'static> {
     services: &'static HashMap<ServiceKey<A>, Service>,
     backends: &'static HashMap<u32, Backend<A>>,
     flows_tcp: &'static LruHashMap<FlowKey<A>, Flow<A>>,
-    flows_any: &'static LruHashMap<FlowKey<A>, Flow<A>>,
+    flows_dgram: &'static LruHashMap<FlowKey<A>, Flow<A>>,
     affinity: &'static LruHashMap<AffinityKey<A>, Affinity>,
     endpoints: &'static HashMap<A, Endpoint>,
-    cluster: &'static LpmTrie<A, Route<A>>,
+    routes: &'static LpmTrie<A, Route<A>>,
     fragments: &'static LruHashMap<FragmentKey<A>, Fragment>,
     sockets: &'static LruHashMap<SocketKey<A>, Socket<A>>,
 }
@@ -53,8 +53,8 @@ pub(crate) trait Mapped: Address {
 
 macro_rules! maps_of {
     (
-        $address:ty: $services:ident, $backends:ident, $flows_tcp:ident, $flows_any:ident,
-        $affinity:ident, $endpoints:ident, $cluster:ident, $fragments:ident, $sockets:ident,
+        $address:ty: $services:ident, $backends:ident, $flows_tcp:ident, $flows_dgram:ident,
+        $affinity:ident, $endpoints:ident, $routes:ident, $fragments:ident, $sockets:ident,
         $scratch:ident
     ) => {
         // Not pinned: each version of the programs has its own.
@@ -71,7 +71,7 @@ macro_rules! maps_of {
         static $flows_tcp: LruHashMap<FlowKey<$address>, Flow<$address>> =
             LruHashMap::with_max_entries(capacity::FLOWS, 0);
         #[map]
-        static $flows_any: LruHashMap<FlowKey<$address>, Flow<$address>> =
+        static $flows_dgram: LruHashMap<FlowKey<$address>, Flow<$address>> =
             LruHashMap::with_max_entries(capacity::FLOWS, 0);
         #[map]
         static $affinity: LruHashMap<AffinityKey<$address>, Affinity> =
@@ -80,8 +80,8 @@ macro_rules! maps_of {
         static $endpoints: HashMap<$address, Endpoint> =
             HashMap::with_max_entries(capacity::ENDPOINTS, BPF_F_NO_PREALLOC);
         #[map]
-        static $cluster: LpmTrie<$address, Route<$address>> =
-            LpmTrie::with_max_entries(capacity::CLUSTER, 0);
+        static $routes: LpmTrie<$address, Route<$address>> =
+            LpmTrie::with_max_entries(capacity::ROUTES, 0);
         #[map]
         static $fragments: LruHashMap<FragmentKey<$address>, Fragment> =
             LruHashMap::with_max_entries(capacity::FRAGMENTS, 0);
@@ -95,10 +95,10 @@ macro_rules! maps_of {
                 services: &$services,
                 backends: &$backends,
                 flows_tcp: &$flows_tcp,
-                flows_any: &$flows_any,
+                flows_dgram: &$flows_dgram,
                 affinity: &$affinity,
                 endpoints: &$endpoints,
-                cluster: &$cluster,
+                routes: &$routes,
                 fragments: &$fragments,
                 sockets: &$sockets,
             };
@@ -107,13 +107,13 @@ macro_rules! maps_of {
 }
 
 maps_of!(
-    V4: SERVICES_V4, BACKENDS_V4, FLOWS_TCP_V4, FLOWS_ANY_V4,
-    AFFINITY_V4, ENDPOINTS_V4, CLUSTER_V4, FRAGMENTS_V4, SOCKETS_V4,
+    V4: SERVICES_V4, BACKENDS_V4, FLOWS_TCP_V4, FLOWS_DGRAM_V4,
+    AFFINITY_V4, ENDPOINTS_V4, ROUTES_V4, FRAGMENTS_V4, SOCKETS_V4,
     SCRATCH_V4
 );
 maps_of!(
-    V6: SERVICES_V6, BACKENDS_V6, FLOWS_TCP_V6, FLOWS_ANY_V6,
-    AFFINITY_V6, ENDPOINTS_V6, CLUSTER_V6, FRAGMENTS_V6, SOCKETS_V6,
+    V6: SERVICES_V6, BACKENDS_V6, FLOWS_TCP_V6, FLOWS_DGRAM_V6,
+    AFFINITY_V6, ENDPOINTS_V6, ROUTES_V6, FRAGMENTS_V6, SOCKETS_V6,
     SCRATCH_V6
 );
 
@@ -155,12 +155,12 @@ pub(crate) fn is_pod<A: Mapped>(address: &A) -> bool {
 
 #[inline(always)]
 pub(crate) fn route<A: Mapped>(address: &A) -> Option<&'static Route<A>> {
-    A::MAPS.cluster.get(Key::new(A::BITS, *address))
+    A::MAPS.routes.get(Key::new(A::BITS, *address))
 }
 
 #[inline(always)]
 pub(crate) fn settings() -> Option<&'static Settings> {
-    SETTINGS.get(0)
+    CONFIG.get(0)
 }
 
 /// This CPU's memory to work with. A program takes it once at a time.
@@ -240,7 +240,7 @@ fn flows<A: Mapped>(key: &FlowKey<A>) -> &'static LruHashMap<FlowKey<A>, Flow<A>
     if key.protocol == weir_ebpf_common::protocol::TCP {
         A::MAPS.flows_tcp
     } else {
-        A::MAPS.flows_any
+        A::MAPS.flows_dgram
     }
 }
 

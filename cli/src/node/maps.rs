@@ -7,7 +7,7 @@ use ipnetwork::IpNetwork;
 
 use weir_datapath::common::map;
 use weir_datapath::common::{Address, Backend, Reason, Scope, Service, V4, V6};
-use weir_datapath::maps::{Backends, Cluster, Counters, Endpoints, Family, Services, Slots};
+use weir_datapath::maps::{Backends, Counters, Endpoints, Family, Routes, Services, Slots};
 use weir_datapath::{Error, Pins};
 
 use crate::protocol::Protocol;
@@ -149,17 +149,17 @@ pub(crate) fn fill(pins: &Pins) -> Result<Vec<Fill>, Error> {
     for map in map::ALL {
         let room = match *map {
             // They have no entries that come and go.
-            map::COUNTERS | map::SETTINGS => continue,
+            map::COUNTERS | map::CONFIG => continue,
             map::SLOTS => {
                 all.push(slots(pins)?);
                 continue;
             }
-            map::CLUSTER_V4 => {
-                all.push(cluster::<V4>(pins)?);
+            map::ROUTES_V4 => {
+                all.push(route_fill::<V4>(pins)?);
                 continue;
             }
-            map::CLUSTER_V6 => {
-                all.push(cluster::<V6>(pins)?);
+            map::ROUTES_V6 => {
+                all.push(route_fill::<V6>(pins)?);
                 continue;
             }
             map::SERVICES_V4
@@ -192,10 +192,10 @@ fn slots(pins: &Pins) -> Result<Fill, Error> {
     Ok(Fill { map: map::SLOTS.name, room: Room::Fixed, entries, capacity })
 }
 
-fn cluster<A: Family>(pins: &Pins) -> Result<Fill, Error> {
-    let cluster = Cluster::<A>::open(pins)?;
-    let (entries, capacity) = (cluster.entries()?.len(), cluster.capacity()?);
-    Ok(Fill { map: A::CLUSTER.name, room: Room::Fixed, entries, capacity })
+fn route_fill<A: Family>(pins: &Pins) -> Result<Fill, Error> {
+    let routes = Routes::<A>::open(pins)?;
+    let (entries, capacity) = (routes.entries()?.len(), routes.capacity()?);
+    Ok(Fill { map: A::ROUTES.name, room: Room::Fixed, entries, capacity })
 }
 
 /// What was counted by each reason since the maps were made.
@@ -217,7 +217,7 @@ pub(crate) struct Route {
 /// All prefixes of the cluster.
 pub(crate) fn routes(pins: &Pins) -> Result<Vec<Route>, Error> {
     fn of<A: Family + ToIp>(pins: &Pins, all: &mut Vec<Route>) -> Result<(), Error> {
-        for (address, length, route) in Cluster::<A>::open(pins)?.entries()? {
+        for (address, length, route) in Routes::<A>::open(pins)?.entries()? {
             let length = u8::try_from(length).unwrap_or(u8::MAX);
             // The kernel keeps no longer prefix than an address.
             let Ok(prefix) = IpNetwork::new(address.ip(), length) else { continue };

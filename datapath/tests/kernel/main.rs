@@ -2,7 +2,9 @@
 
 mod family;
 mod pair;
+mod released;
 mod scene;
+mod talk;
 mod traffic;
 
 mod affinity;
@@ -24,3 +26,4 @@ mod renewal;
 mod replacement;
 mod sockets;
 mod trial;
+mod upgrade;

@@ -16,7 +16,7 @@ fn room_is_what_was_chosen_and_maps_that_are_there_keep_theirs() -> Result<()> {
             })
         };
         has("weir_map_capacity{map=\"sockets_v6\"} 1024")?;
-        has("weir_map_capacity{map=\"flows_any_v4\"} 2048")?;
+        has("weir_map_capacity{map=\"flows_dgram_v4\"} 2048")?;
         node.end_agent(Signal::TERM)?;
         node.start_agent_with(&["--map-capacity=sockets=4096"])?;
         until("the agent is ready", || node.ready())?;

@@ -163,7 +163,7 @@ fn an_agent_that_is_to_serve_no_services_takes_everything_away() -> Result<()> {
 }
 
 fn pinned(dir: &std::path::Path) -> bool {
-    dir.join("bpf/weir/programs/from_pod").exists()
+    dir.join("bpf/weir/programs/from_pod-2").exists()
 }
 
 #[test]
@@ -202,7 +202,7 @@ fn a_filter_of_somebody_else_keeps_no_other_pod_from_its_services() -> Result<()
             node.sh(&format!("tc filter del dev {port} ingress"))?;
         }
         // In the place that Weir's has, and under another name.
-        let program = node.machine().dir().join("bpf/weir/programs/to_pod");
+        let program = node.machine().dir().join("bpf/weir/programs/to_pod-2");
         node.sh(&format!(
             "tc filter add dev {} ingress pref 22373 handle 0x77656972 bpf da pinned {}",
             ports[1],
