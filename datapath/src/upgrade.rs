@@ -62,6 +62,9 @@ pub struct Former {
     pub transfer: Transfer,
 }
 
+/// The bytes of a key and of its value.
+pub type Entry = (Vec<u8>, Vec<u8>);
+
 /// What the successor of a map takes over.
 #[derive(Clone, Copy, Debug)]
 pub enum Transfer {
@@ -69,7 +72,7 @@ pub enum Transfer {
     Map,
     /// The entries, each as this function makes it of the old key and value. It returns `None` for an
     /// entry that has no meaning any more. The map must not be per CPU.
-    Entries(fn(&[u8], &[u8]) -> Option<(Vec<u8>, Vec<u8>)>),
+    Entries(fn(&[u8], &[u8]) -> Option<Entry>),
 }
 
 const fn renamed(name: &'static str, layout: u8, successor: Map) -> Former {

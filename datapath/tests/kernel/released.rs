@@ -1,7 +1,7 @@
 //! A node as an earlier release has left it: its pins, with programs that run.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use weir_datapath::common::map::{self, Map};
@@ -48,17 +48,17 @@ pub(crate) fn program(pins: &Pins, name: &str) -> PathBuf {
 pub(crate) fn pin_as_released(scene: &Scene) -> Result<()> {
     scene.node.run(|| {
         for (old, new) in RENAMED {
-            rename(scene.pins.map(new), scene.pins.map(old))?;
+            rename(&scene.pins.map(new), &scene.pins.map(old))?;
         }
         for name in TC_PROGRAMS.iter().chain(SOCKET_PROGRAMS) {
-            rename(scene.pins.program(name), program(&scene.pins, name))?;
+            rename(&scene.pins.program(name), &program(&scene.pins, name))?;
         }
         Ok(())
     })
 }
 
-fn rename(from: PathBuf, to: PathBuf) -> Result<()> {
-    fs::rename(&from, &to).with_context(|| format!("rename {}", from.display()))
+fn rename(from: &Path, to: &Path) -> Result<()> {
+    fs::rename(from, to).with_context(|| format!("rename {}", from.display()))
 }
 
 /// The names of everything that is pinned in one of the folders.

@@ -9,7 +9,7 @@ use aya::maps::{HashMap, MapData};
 use weir_datapath::common::map::{self, Map};
 use weir_datapath::common::{Reason, Route, RouteKind, Settings, V4, V6};
 use weir_datapath::maps::{ConfigMap, Routes, Table};
-use weir_datapath::upgrade::{Completed, Former, RELEASED, Transfer, Upgrade};
+use weir_datapath::upgrade::{Completed, Entry, Former, RELEASED, Transfer, Upgrade};
 use weir_datapath::{Capacities, Hook, LogLevel, Pins, Program, attach_all, load, load_over};
 use weir_tests::lab::Stack;
 
@@ -252,7 +252,7 @@ const OTHER_LAYOUT: [Former; 2] = [
 /// An entry that begins with this byte has no meaning any more.
 const MEANINGLESS: u8 = 0xff;
 
-fn convert(key: &[u8], value: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
+fn convert(key: &[u8], value: &[u8]) -> Option<Entry> {
     let key = key.strip_prefix(&[1, 2, 3, 4])?;
     Some((key.to_owned(), value.strip_prefix(&[5; 8])?.to_owned()))
 }
