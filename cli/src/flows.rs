@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 use serde::Serialize;
 use weir_datapath::common::{Flow, V4};
-use weir_datapath::maps::SettingsMap;
+use weir_datapath::maps::ConfigMap;
 
 use crate::node::flows::{self, FlowRecord};
 use crate::node::maps::Programmed;
@@ -84,7 +84,7 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
     }
     let names = Names::fetch(options.agent.health_address).await;
     let of_service = of_services(&Programmed::read(&pins)?, &names);
-    let udp_idle = SettingsMap::open(&pins)?.get()?.udp_idle;
+    let udp_idle = ConfigMap::open(&pins)?.get()?.udp_idle;
     let all = flows::list(&pins)?;
     let total = all.len();
     let mut wanted: Vec<_> = all

@@ -1,37 +1,42 @@
 //! The maps, each with its types.
 
+mod arrays;
+pub(crate) mod layout;
+mod routes;
+
+use std::io;
 use std::os::fd::AsFd;
-use std::{fmt, io};
 
 use aya::Pod;
-use aya::maps::lpm_trie::Key;
-use aya::maps::{Array, HashMap, IterableMap, LpmTrie, MapData, MapError, PerCpuArray};
+use aya::maps::{HashMap, IterableMap, MapData, MapError};
 use aya::sys::SyscallError;
 use weir_ebpf_common::map::{self, Map};
 use weir_ebpf_common::{
-    Address, Affinity, AffinityKey, Backend, Config, Endpoint, Flow, FlowKey, Fragment,
-    FragmentKey, Reason, Route, Service, ServiceKey, Socket, SocketKey, V4, V6,
+    Address, Affinity, AffinityKey, Backend, Endpoint, Flow, FlowKey, Fragment, FragmentKey,
+    Service, ServiceKey, Socket, SocketKey, V4, V6,
 };
 
+pub use self::arrays::{ConfigMap, Counters, Slots};
+pub use self::routes::Routes;
 use crate::{Error, Pins, batch};
 
-/// An address family, and which of the maps are its own.
+/// An address family, with the maps of that family.
 pub trait Family: Address + Pod {
-    /// [`map::SERVICES_V4`] or its twin.
+    /// [`map::SERVICES_V4`] or the map of the other family.
     const SERVICES: Map;
-    /// [`map::BACKENDS_V4`] or its twin.
+    /// [`map::BACKENDS_V4`] or the map of the other family.
     const BACKENDS: Map;
-    /// [`map::FLOWS_TCP_V4`] or its twin.
+    /// [`map::FLOWS_TCP_V4`] or the map of the other family.
     const FLOWS_TCP: Map;
-    /// [`map::FLOWS_ANY_V4`] or its twin.
-    const FLOWS_ANY: Map;
-    /// [`map::AFFINITY_V4`] or its twin.
+    /// [`map::FLOWS_DGRAM_V4`] or the map of the other family.
+    const FLOWS_DGRAM: Map;
+    /// [`map::AFFINITY_V4`] or the map of the other family.
     const AFFINITY: Map;
-    /// [`map::ENDPOINTS_V4`] or its twin.
+    /// [`map::ENDPOINTS_V4`] or the map of the other family.
     const ENDPOINTS: Map;
-    /// [`map::CLUSTER_V4`] or its twin.
-    const CLUSTER: Map;
-    /// [`map::SOCKETS_V4`] or its twin.
+    /// [`map::ROUTES_V4`] or the map of the other family.
+    const ROUTES: Map;
+    /// [`map::SOCKETS_V4`] or the map of the other family.
     const SOCKETS: Map;
 }
 
@@ -39,10 +44,10 @@ impl Family for V4 {
     const SERVICES: Map = map::SERVICES_V4;
     const BACKENDS: Map = map::BACKENDS_V4;
     const FLOWS_TCP: Map = map::FLOWS_TCP_V4;
-    const FLOWS_ANY: Map = map::FLOWS_ANY_V4;
+    const FLOWS_DGRAM: Map = map::FLOWS_DGRAM_V4;
     const AFFINITY: Map = map::AFFINITY_V4;
     const ENDPOINTS: Map = map::ENDPOINTS_V4;
-    const CLUSTER: Map = map::CLUSTER_V4;
+    const ROUTES: Map = map::ROUTES_V4;
     const SOCKETS: Map = map::SOCKETS_V4;
 }
 
@@ -50,10 +55,10 @@ impl Family for V6 {
     const SERVICES: Map = map::SERVICES_V6;
     const BACKENDS: Map = map::BACKENDS_V6;
     const FLOWS_TCP: Map = map::FLOWS_TCP_V6;
-    const FLOWS_ANY: Map = map::FLOWS_ANY_V6;
+    const FLOWS_DGRAM: Map = map::FLOWS_DGRAM_V6;
     const AFFINITY: Map = map::AFFINITY_V6;
     const ENDPOINTS: Map = map::ENDPOINTS_V6;
-    const CLUSTER: Map = map::CLUSTER_V6;
+    const ROUTES: Map = map::ROUTES_V6;
     const SOCKETS: Map = map::SOCKETS_V6;
 }
 
@@ -66,18 +71,18 @@ pub struct Table<K, V> {
 
 /// Frontends of an address family.
 pub type Services<A> = Table<ServiceKey<A>, Service>;
-/// Backends of an address family, by their ids.
+/// Backends of an address family, by id.
 pub type Backends<A> = Table<u32, Backend<A>>;
 /// Flows of an address family.
 pub type Flows<A> = Table<FlowKey<A>, Flow<A>>;
-/// Pods of this node by their address.
+/// Pods of this node, by address.
 pub type Endpoints<A> = Table<A, Endpoint>;
 
 impl<K: Pod, V: Pod> Table<K, V> {
-    /// Opens the map where it is pinned.
+    /// Opens the pinned map.
     ///
     /// # Errors
-    /// When it is not pinned ([`Error::is_not_found`]), or another kind of map.
+    /// When it is not pinned ([`Error::is_not_found`]), or is not a hash map.
     pub fn open(pins: &Pins, map: Map) -> Result<Self, Error> {
         let inner = aya::maps::Map::HashMap;
         let lru = aya::maps::Map::LruHashMap;
@@ -96,7 +101,7 @@ impl<K: Pod, V: Pod> Table<K, V> {
         absent_is_none(self.inner.get(key, 0)).map_err(failed("read", self.map))
     }
 
-    /// Adds an entry or replaces its value, at once.
+    /// Adds an entry or replaces its value atomically.
     ///
     /// # Errors
     /// When the map is full ([`Error::is_full`]).
@@ -104,7 +109,8 @@ impl<K: Pod, V: Pod> Table<K, V> {
         self.inner.insert(key, value, 0).map_err(failed("write", self.map))
     }
 
-    /// The same for many at once, in their order. After an error, tells how many were set before it.
+    /// Sets many entries in order, in one system call. An error comes with the number of entries that
+    /// were set before it.
     ///
     /// # Errors
     /// When the map is full, or the kernel refuses.
@@ -114,7 +120,7 @@ impl<K: Pod, V: Pod> Table<K, V> {
             .map_err(|(done, error)| (done, failed("write", self.map)(batch_error(error))))
     }
 
-    /// Removes an entry; tells whether it was there.
+    /// Removes an entry. Returns whether it was there.
     ///
     /// # Errors
     /// When the kernel refuses.
@@ -123,7 +129,7 @@ impl<K: Pod, V: Pod> Table<K, V> {
         Ok(removed.map_err(failed("write", self.map))?.is_some())
     }
 
-    /// Every entry. One that comes or goes meanwhile may be missing or listed twice.
+    /// Every entry. An entry that is added or removed meanwhile may be missing or listed twice.
     ///
     /// # Errors
     /// When the kernel refuses.
@@ -152,10 +158,10 @@ impl<K: Pod, V: Pod> Table<K, V> {
     }
 }
 
-/// How many entries a hash table has, of whatever type, and how many it has room for.
+/// How many entries a hash map of any type has, and how many it has room for.
 ///
 /// # Errors
-/// When it is not pinned, or no hash table.
+/// When it is not pinned, or is not a hash map.
 pub fn fill(pins: &Pins, map: Map) -> Result<(usize, u32), Error> {
     macro_rules! fill {
         ($($map:ident: $key:ty => $value:ty,)+) => {
@@ -175,8 +181,8 @@ pub fn fill(pins: &Pins, map: Map) -> Result<(usize, u32), Error> {
         BACKENDS_V6: u32 => Backend<V6>,
         FLOWS_TCP_V4: FlowKey<V4> => Flow<V4>,
         FLOWS_TCP_V6: FlowKey<V6> => Flow<V6>,
-        FLOWS_ANY_V4: FlowKey<V4> => Flow<V4>,
-        FLOWS_ANY_V6: FlowKey<V6> => Flow<V6>,
+        FLOWS_DGRAM_V4: FlowKey<V4> => Flow<V4>,
+        FLOWS_DGRAM_V6: FlowKey<V6> => Flow<V6>,
         AFFINITY_V4: AffinityKey<V4> => Affinity,
         AFFINITY_V6: AffinityKey<V6> => Affinity,
         ENDPOINTS_V4: V4 => Endpoint,
@@ -188,230 +194,6 @@ pub fn fill(pins: &Pins, map: Map) -> Result<(usize, u32), Error> {
     }
 }
 
-/// The slots of all Services.
-pub struct Slots(Array<MapData, u32>);
-
-impl Slots {
-    /// Opens the map where it is pinned.
-    ///
-    /// # Errors
-    /// When it is not pinned.
-    pub fn open(pins: &Pins) -> Result<Self, Error> {
-        open(pins, map::SLOTS, aya::maps::Map::Array, Array::try_from).map(Self)
-    }
-
-    /// How many slots there are.
-    #[must_use]
-    pub fn capacity(&self) -> u32 {
-        self.0.len()
-    }
-
-    /// Writes the ids of backends from slot `offset` on.
-    ///
-    /// # Errors
-    /// Beyond the last slot.
-    pub fn set(&mut self, offset: u32, backends: &[u32]) -> Result<(), Error> {
-        for (index, id) in (offset..).zip(backends) {
-            self.0.set(index, id, 0).map_err(failed("write", map::SLOTS))?;
-        }
-        Ok(())
-    }
-
-    /// Writes the ids of backends to these slots. After an error, tells how many were written before.
-    ///
-    /// # Errors
-    /// Beyond the last slot.
-    pub fn set_all(&mut self, slots: &[u32], backends: &[u32]) -> Result<(), (usize, Error)> {
-        let map = IterableMap::map(&self.0).fd();
-        batch::update(map.as_fd(), slots, backends)
-            .map_err(|(done, error)| (done, failed("write", map::SLOTS)(batch_error(error))))
-    }
-
-    /// The id in a slot.
-    ///
-    /// # Errors
-    /// Beyond the last slot.
-    pub fn get(&self, index: u32) -> Result<u32, Error> {
-        self.0.get(&index, 0).map_err(failed("read", map::SLOTS))
-    }
-
-    /// The ids in all slots.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
-    pub fn all(&self) -> Result<Vec<u32>, Error> {
-        if let Some(slots) = read_batches::<u32, u32>(IterableMap::map(&self.0), map::SLOTS)? {
-            return Ok(slots.into_iter().map(|(_, id)| id).collect());
-        }
-        (0..self.capacity()).map(|index| self.get(index)).collect()
-    }
-}
-
-/// The prefixes of the cluster.
-#[derive(Debug)]
-pub struct Cluster<A> {
-    map: Map,
-    inner: LpmTrie<MapData, A, Route<A>>,
-}
-
-impl<A: Family> Cluster<A> {
-    /// Opens the map where it is pinned.
-    ///
-    /// # Errors
-    /// When it is not pinned.
-    pub fn open(pins: &Pins) -> Result<Self, Error> {
-        let inner = open(pins, A::CLUSTER, aya::maps::Map::LpmTrie, LpmTrie::try_from)?;
-        Ok(Self { map: A::CLUSTER, inner })
-    }
-
-    /// Adds a prefix or replaces what is said of it.
-    ///
-    /// # Errors
-    /// When the map is full.
-    pub fn set(&mut self, address: A, length: u32, route: &Route<A>) -> Result<(), Error> {
-        self.inner.insert(&Key::new(length, address), route, 0).map_err(failed("write", self.map))
-    }
-
-    /// Removes a prefix; tells whether it was there.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
-    pub fn remove(&mut self, address: A, length: u32) -> Result<bool, Error> {
-        let removed = absent_is_none(self.inner.remove(&Key::new(length, address)));
-        Ok(removed.map_err(failed("write", self.map))?.is_some())
-    }
-
-    /// Every prefix: its address, its length and what is said of it.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
-    pub fn entries(&self) -> Result<Vec<(A, u32, Route<A>)>, Error> {
-        let entry = |entry: Result<(Key<A>, Route<A>), MapError>| {
-            let (key, route) = entry.map_err(failed("list", self.map))?;
-            Ok((key.data(), key.prefix_len(), route))
-        };
-        self.inner.iter().map(entry).collect()
-    }
-
-    /// How many prefixes it has room for.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
-    pub fn capacity(&self) -> Result<u32, Error> {
-        let info = IterableMap::map(&self.inner).info().map_err(failed("look at", self.map))?;
-        Ok(info.max_entries())
-    }
-}
-
-/// Packets by reason.
-pub struct Counters(PerCpuArray<MapData, u64>);
-
-impl Counters {
-    /// Opens the map where it is pinned.
-    ///
-    /// # Errors
-    /// When it is not pinned.
-    pub fn open(pins: &Pins) -> Result<Self, Error> {
-        open(pins, map::COUNTERS, aya::maps::Map::PerCpuArray, PerCpuArray::try_from).map(Self)
-    }
-
-    /// How many packets were counted by a reason, since the map was made.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
-    pub fn get(&self, reason: Reason) -> Result<u64, Error> {
-        let values = self.0.get(&(reason as u32), 0).map_err(failed("read", map::COUNTERS))?;
-        Ok(values.iter().sum())
-    }
-}
-
-/// What programs are told.
-pub struct SettingsMap(Array<MapData, Config>);
-
-impl SettingsMap {
-    /// Opens the map where it is pinned.
-    ///
-    /// # Errors
-    /// When it is not pinned.
-    pub fn open(pins: &Pins) -> Result<Self, Error> {
-        open(pins, map::SETTINGS, aya::maps::Map::Array, Array::try_from).map(Self)
-    }
-
-    /// What they are told now.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
-    pub fn get(&self) -> Result<Config, Error> {
-        self.0.get(&0, 0).map_err(failed("read", map::SETTINGS))
-    }
-
-    /// Tells them something else.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
-    pub fn set(&mut self, settings: Config) -> Result<(), Error> {
-        self.0.set(0, settings, 0).map_err(failed("write", map::SETTINGS))
-    }
-}
-
-/// The lengths of a map's keys and values in bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Sizes {
-    key: usize,
-    value: usize,
-}
-
-impl fmt::Display for Sizes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "keys of {} and values of {} bytes", self.key, self.value)
-    }
-}
-
-/// What the types of a map say.
-pub(crate) fn sizes(map: Map) -> Sizes {
-    fn of<K, V>() -> Sizes {
-        Sizes { key: size_of::<K>(), value: size_of::<V>() }
-    }
-    match map {
-        map::SERVICES_V4 => of::<ServiceKey<V4>, Service>(),
-        map::SERVICES_V6 => of::<ServiceKey<V6>, Service>(),
-        map::BACKENDS_V4 => of::<u32, Backend<V4>>(),
-        map::BACKENDS_V6 => of::<u32, Backend<V6>>(),
-        map::FLOWS_TCP_V4 | map::FLOWS_ANY_V4 => of::<FlowKey<V4>, Flow<V4>>(),
-        map::FLOWS_TCP_V6 | map::FLOWS_ANY_V6 => of::<FlowKey<V6>, Flow<V6>>(),
-        map::AFFINITY_V4 => of::<AffinityKey<V4>, Affinity>(),
-        map::AFFINITY_V6 => of::<AffinityKey<V6>, Affinity>(),
-        map::ENDPOINTS_V4 => of::<V4, Endpoint>(),
-        map::ENDPOINTS_V6 => of::<V6, Endpoint>(),
-        map::CLUSTER_V4 => of::<Key<V4>, Route<V4>>(),
-        map::CLUSTER_V6 => of::<Key<V6>, Route<V6>>(),
-        map::FRAGMENTS_V4 => of::<FragmentKey<V4>, Fragment>(),
-        map::FRAGMENTS_V6 => of::<FragmentKey<V6>, Fragment>(),
-        map::SOCKETS_V4 => of::<SocketKey<V4>, Socket<V4>>(),
-        map::SOCKETS_V6 => of::<SocketKey<V6>, Socket<V6>>(),
-        map::COUNTERS => of::<u32, u64>(),
-        map::SETTINGS => of::<u32, Config>(),
-        _ => of::<u32, u32>(),
-    }
-}
-
-/// What the kernel says, and how many entries there is room for.
-pub(crate) fn found_sizes(map: &aya::maps::Map, name: &'static str) -> Result<(Sizes, u32), Error> {
-    use aya::maps::Map as Any;
-    let failed = |source| Error::Map { action: "look at", name, source: Box::new(source) };
-    let data = match map {
-        Any::Array(data)
-        | Any::HashMap(data)
-        | Any::LruHashMap(data)
-        | Any::LpmTrie(data)
-        | Any::PerCpuArray(data) => data,
-        _ => return Err(failed(MapError::InvalidMapType { map_type: 0 })),
-    };
-    let info = data.info().map_err(failed)?;
-    let sizes = Sizes { key: info.key_size() as usize, value: info.value_size() as usize };
-    Ok((sizes, info.max_entries()))
-}
-
 fn open<T>(
     pins: &Pins,
     map: Map,
@@ -421,7 +203,7 @@ fn open<T>(
     MapData::from_pin(pins.map(map)).and_then(|data| typed(kind(data))).map_err(failed("open", map))
 }
 
-/// Every entry, if the kernel reads this kind of map in pieces.
+/// Every entry, if the kernel can read this type of map in batches.
 fn read_batches<K: Pod, V: Pod>(data: &MapData, map: Map) -> Result<Option<Vec<(K, V)>>, Error> {
     crate::listing::entries(data).map_err(|io_error| {
         let source = SyscallError { call: "BPF_MAP_LOOKUP_BATCH", io_error };

@@ -21,17 +21,17 @@ static SLOTS: Array<u32> = Array::with_max_entries(capacity::SLOTS, 0);
 #[map]
 static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(capacity::COUNTERS, 0);
 #[map]
-static SETTINGS: Array<Config> = Array::with_max_entries(1, 0);
+static CONFIG: Array<Config> = Array::with_max_entries(1, 0);
 
 /// The maps of an address family.
 pub(crate) struct Maps<A: 'static> {
     services: &'static HashMap<ServiceKey<A>, Service>,
     backends: &'static HashMap<u32, Backend<A>>,
     flows_tcp: &'static LruHashMap<FlowKey<A>, Flow<A>>,
-    flows_any: &'static LruHashMap<FlowKey<A>, Flow<A>>,
+    flows_dgram: &'static LruHashMap<FlowKey<A>, Flow<A>>,
     affinity: &'static LruHashMap<AffinityKey<A>, Affinity>,
     endpoints: &'static HashMap<A, Endpoint>,
-    cluster: &'static LpmTrie<A, Route<A>>,
+    routes: &'static LpmTrie<A, Route<A>>,
     fragments: &'static LruHashMap<FragmentKey<A>, Fragment>,
     sockets: &'static LruHashMap<SocketKey<A>, Socket<A>>,
 }
@@ -43,8 +43,8 @@ pub(crate) trait Mapped: Address {
 
 macro_rules! maps_of {
     (
-        $address:ty: $services:ident, $backends:ident, $flows_tcp:ident, $flows_any:ident,
-        $affinity:ident, $endpoints:ident, $cluster:ident, $fragments:ident, $sockets:ident
+        $address:ty: $services:ident, $backends:ident, $flows_tcp:ident, $flows_dgram:ident,
+        $affinity:ident, $endpoints:ident, $routes:ident, $fragments:ident, $sockets:ident
     ) => {
         // Without preallocation an entry that is replaced stays as it is while somebody reads it.
         #[map]
@@ -57,7 +57,7 @@ macro_rules! maps_of {
         static $flows_tcp: LruHashMap<FlowKey<$address>, Flow<$address>> =
             LruHashMap::with_max_entries(capacity::FLOWS, 0);
         #[map]
-        static $flows_any: LruHashMap<FlowKey<$address>, Flow<$address>> =
+        static $flows_dgram: LruHashMap<FlowKey<$address>, Flow<$address>> =
             LruHashMap::with_max_entries(capacity::FLOWS, 0);
         #[map]
         static $affinity: LruHashMap<AffinityKey<$address>, Affinity> =
@@ -66,8 +66,8 @@ macro_rules! maps_of {
         static $endpoints: HashMap<$address, Endpoint> =
             HashMap::with_max_entries(capacity::ENDPOINTS, BPF_F_NO_PREALLOC);
         #[map]
-        static $cluster: LpmTrie<$address, Route<$address>> =
-            LpmTrie::with_max_entries(capacity::CLUSTER, 0);
+        static $routes: LpmTrie<$address, Route<$address>> =
+            LpmTrie::with_max_entries(capacity::ROUTES, 0);
         #[map]
         static $fragments: LruHashMap<FragmentKey<$address>, Fragment> =
             LruHashMap::with_max_entries(capacity::FRAGMENTS, 0);
@@ -80,10 +80,10 @@ macro_rules! maps_of {
                 services: &$services,
                 backends: &$backends,
                 flows_tcp: &$flows_tcp,
-                flows_any: &$flows_any,
+                flows_dgram: &$flows_dgram,
                 affinity: &$affinity,
                 endpoints: &$endpoints,
-                cluster: &$cluster,
+                routes: &$routes,
                 fragments: &$fragments,
                 sockets: &$sockets,
             };
@@ -92,12 +92,12 @@ macro_rules! maps_of {
 }
 
 maps_of!(
-    V4: SERVICES_V4, BACKENDS_V4, FLOWS_TCP_V4, FLOWS_ANY_V4,
-    AFFINITY_V4, ENDPOINTS_V4, CLUSTER_V4, FRAGMENTS_V4, SOCKETS_V4
+    V4: SERVICES_V4, BACKENDS_V4, FLOWS_TCP_V4, FLOWS_DGRAM_V4,
+    AFFINITY_V4, ENDPOINTS_V4, ROUTES_V4, FRAGMENTS_V4, SOCKETS_V4
 );
 maps_of!(
-    V6: SERVICES_V6, BACKENDS_V6, FLOWS_TCP_V6, FLOWS_ANY_V6,
-    AFFINITY_V6, ENDPOINTS_V6, CLUSTER_V6, FRAGMENTS_V6, SOCKETS_V6
+    V6: SERVICES_V6, BACKENDS_V6, FLOWS_TCP_V6, FLOWS_DGRAM_V6,
+    AFFINITY_V6, ENDPOINTS_V6, ROUTES_V6, FRAGMENTS_V6, SOCKETS_V6
 );
 
 #[inline(always)]
@@ -143,12 +143,12 @@ pub(crate) fn is_remote_pod<A: Mapped>(address: &A) -> bool {
 
 #[inline(always)]
 pub(crate) fn route<A: Mapped>(address: &A) -> Option<&'static Route<A>> {
-    A::MAPS.cluster.get(Key::new(A::BITS, *address))
+    A::MAPS.routes.get(Key::new(A::BITS, *address))
 }
 
 #[inline(always)]
 pub(crate) fn config() -> Option<&'static Config> {
-    SETTINGS.get(0)
+    CONFIG.get(0)
 }
 
 /// Counts a packet.
@@ -221,7 +221,7 @@ fn flows<A: Mapped>(key: &FlowKey<A>) -> &'static LruHashMap<FlowKey<A>, Flow<A>
     if key.protocol == weir_ebpf_common::protocol::TCP {
         A::MAPS.flows_tcp
     } else {
-        A::MAPS.flows_any
+        A::MAPS.flows_dgram
     }
 }
 

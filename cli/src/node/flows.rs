@@ -41,10 +41,10 @@ impl FlowRecord {
 /// Every flow.
 pub(crate) fn list(pins: &Pins) -> Result<Vec<FlowRecord>, Error> {
     let mut flows = Vec::new();
-    for map in [V4::FLOWS_TCP, V4::FLOWS_ANY] {
+    for map in [V4::FLOWS_TCP, V4::FLOWS_DGRAM] {
         of::<V4>(pins, map, &mut flows)?;
     }
-    for map in [V6::FLOWS_TCP, V6::FLOWS_ANY] {
+    for map in [V6::FLOWS_TCP, V6::FLOWS_DGRAM] {
         of::<V6>(pins, map, &mut flows)?;
     }
     Ok(flows)

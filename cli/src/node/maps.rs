@@ -7,7 +7,7 @@ use ipnetwork::IpNetwork;
 
 use weir_datapath::common::map;
 use weir_datapath::common::{Address, Backend, Reason, Scope, Service, V4, V6};
-use weir_datapath::maps::{Backends, Cluster, Counters, Endpoints, Family, Services, Slots};
+use weir_datapath::maps::{Backends, Counters, Endpoints, Family, Routes, Services, Slots};
 use weir_datapath::{Error, Pins};
 
 use crate::protocol::Protocol;
@@ -152,17 +152,17 @@ pub(crate) fn fill(pins: &Pins) -> Result<Vec<Fill>, Error> {
     for map in map::ALL {
         let when_full = match *map {
             // These have a constant number of entries.
-            map::COUNTERS | map::SETTINGS => continue,
+            map::COUNTERS | map::CONFIG => continue,
             map::SLOTS => {
                 all.push(slots(pins)?);
                 continue;
             }
-            map::CLUSTER_V4 => {
-                all.push(cluster::<V4>(pins)?);
+            map::ROUTES_V4 => {
+                all.push(route_fill::<V4>(pins)?);
                 continue;
             }
-            map::CLUSTER_V6 => {
-                all.push(cluster::<V6>(pins)?);
+            map::ROUTES_V6 => {
+                all.push(route_fill::<V6>(pins)?);
                 continue;
             }
             map::SERVICES_V4
@@ -195,10 +195,10 @@ fn slots(pins: &Pins) -> Result<Fill, Error> {
     Ok(Fill { map: map::SLOTS.name, when_full: WhenFull::Refuses, entries, capacity })
 }
 
-fn cluster<A: Family>(pins: &Pins) -> Result<Fill, Error> {
-    let cluster = Cluster::<A>::open(pins)?;
-    let (entries, capacity) = (cluster.entries()?.len(), cluster.capacity()?);
-    Ok(Fill { map: A::CLUSTER.name, when_full: WhenFull::Refuses, entries, capacity })
+fn route_fill<A: Family>(pins: &Pins) -> Result<Fill, Error> {
+    let routes = Routes::<A>::open(pins)?;
+    let (entries, capacity) = (routes.entries()?.len(), routes.capacity()?);
+    Ok(Fill { map: A::ROUTES.name, when_full: WhenFull::Refuses, entries, capacity })
 }
 
 /// The counter of each reason, since the maps were created.
@@ -220,7 +220,7 @@ pub(crate) struct Route {
 /// All routes of the cluster.
 pub(crate) fn routes(pins: &Pins) -> Result<Vec<Route>, Error> {
     fn of<A: Family + ToIp>(pins: &Pins, all: &mut Vec<Route>) -> Result<(), Error> {
-        for (address, length, route) in Cluster::<A>::open(pins)?.entries()? {
+        for (address, length, route) in Routes::<A>::open(pins)?.entries()? {
             let length = u8::try_from(length).unwrap_or(u8::MAX);
             // The kernel accepts no prefix longer than an address.
             let Ok(prefix) = IpNetwork::new(address.ip(), length) else { continue };

@@ -64,7 +64,7 @@ fn run_once<A: Family + ToIp>(
 ) -> Result<Option<Attempt>> {
     let Destination { port, protocol, .. } = *destination;
     let program = Program::open(pins, Hook::FromPod)?;
-    let map = if protocol == Protocol::TCP { A::FLOWS_TCP } else { A::FLOWS_ANY };
+    let map = if protocol == Protocol::TCP { A::FLOWS_TCP } else { A::FLOWS_DGRAM };
     let mut flows = Flows::<A>::open(pins, map)?;
     let random = now_nanos();
     let source_port = free_port(&flows, from, random)?;

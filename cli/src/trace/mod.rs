@@ -66,7 +66,7 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
         routes: maps::routes(&pins)?,
         programmed: Programmed::read(&pins)?,
         names,
-        masquerade_mark: weir_datapath::maps::SettingsMap::open(&pins)?.get()?.masquerade_mark,
+        masquerade_mark: weir_datapath::maps::ConfigMap::open(&pins)?.get()?.masquerade_mark,
     };
     let trace = explain::explain(&sender, &destination, &attempt, &node);
     match options.output {

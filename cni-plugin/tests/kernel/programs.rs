@@ -176,6 +176,27 @@ fn add_fails_if_the_pinned_maps_have_another_layout() -> Result<()> {
     scene.cni.ensure_nothing_left()
 }
 
+/// The plugin of a release comes to a node before the agent of that release.
+#[test]
+fn programs_of_an_earlier_release_keep_no_pod_waiting_and_are_not_attached() -> Result<()> {
+    let scene = Scene::new()?;
+    scene.node.run(|| {
+        for hook in Hook::ALL {
+            let path = scene.pins.program(hook.program());
+            fs::rename(&path, path.with_file_name(hook.program()))?;
+        }
+        Ok(())
+    })?;
+    let pod = scene.node.pod("a")?;
+    let added = scene.cni.add(&pod)?;
+    scene.cni.check(&pod, &added)?;
+    scene.empty()?;
+    let port = &added.host()?.name;
+    let filters = scene.node.sh(&format!("tc filter show dev {port} ingress"))?;
+    ensure!(!filters.contains("weir"), "{filters}");
+    scene.cni.del(&pod)
+}
+
 #[test]
 fn add_succeeds_if_an_agent_has_not_pinned_its_programs_yet() -> Result<()> {
     let scene = Scene::new()?;

@@ -25,7 +25,7 @@ fn a_flow_has_two_entries_and_each_is_restored() -> Result<()> {
     let near = scene.pods[0].run(|| Ok(UdpSocket::bind("0.0.0.0:0")?))?;
     let far = scene.pods[1].run(|| Ok(UdpSocket::bind(address(backend, 5353))?))?;
     udp_between(&near, &far, address(vip, 53), 100)?;
-    let mut flows = scene.table::<FlowKey<V4>, Flow<V4>>(map::FLOWS_ANY_V4)?;
+    let mut flows = scene.table::<FlowKey<V4>, Flow<V4>>(map::FLOWS_DGRAM_V4)?;
     assert_eq!(flows.entries()?.len(), 2);
     for is_reverse in [false, true] {
         let (removed, kept): (Vec<_>, Vec<_>) =
@@ -54,7 +54,7 @@ fn a_port_that_was_used_to_a_service_works_directly_afterwards() -> Result<()> {
     let far = scene.pods[1].run(|| Ok(UdpSocket::bind(address(backend, 5353))?))?;
     udp_between(&near, &far, address(vip, 53), 100)?;
     // As if it had been used long ago.
-    let mut flows = scene.table::<FlowKey<V4>, Flow<V4>>(map::FLOWS_ANY_V4)?;
+    let mut flows = scene.table::<FlowKey<V4>, Flow<V4>>(map::FLOWS_DGRAM_V4)?;
     for (key, flow) in flows.entries()? {
         flows.set(&key, &Flow { last_seen: flow.last_seen.wrapping_sub(1000), ..flow })?;
     }
@@ -102,7 +102,7 @@ fn every_backend_gets_flows() -> Result<()> {
         }
         Ok(())
     })?;
-    let flows = scene.table::<FlowKey<V4>, Flow<V4>>(map::FLOWS_ANY_V4)?;
+    let flows = scene.table::<FlowKey<V4>, Flow<V4>>(map::FLOWS_DGRAM_V4)?;
     let forward = flows.entries()?.into_iter().filter(|(_, flow)| !flow.is_reverse());
     let used: HashSet<_> = forward.map(|(_, flow)| flow.address).collect();
     assert_eq!(used.len(), 2, "{used:?}");
@@ -124,7 +124,7 @@ fn session_affinity_keeps_a_client_at_its_backend() -> Result<()> {
             Ok(())
         })
     };
-    let flows = scene.table::<FlowKey<V4>, Flow<V4>>(map::FLOWS_ANY_V4)?;
+    let flows = scene.table::<FlowKey<V4>, Flow<V4>>(map::FLOWS_DGRAM_V4)?;
     let used = || -> Result<HashSet<u32>> {
         let entries = flows.entries()?;
         Ok(entries
@@ -238,7 +238,7 @@ fn simultaneous_first_datagrams_reach_one_backend() -> Result<()> {
 #[test]
 fn a_table_that_is_too_small_forgets_old_flows_and_serves_new_ones() -> Result<()> {
     const ROOM: u32 = 512;
-    let capacities = Capacities::default().with(map::FLOWS_ANY_V4, ROOM);
+    let capacities = Capacities::default().with(map::FLOWS_DGRAM_V4, ROOM);
     let mut scene = Scene::with_capacities(2, &capacities)?;
     let (vip, backend) = (V4::service(10), V4::pod(1));
     scene.service((vip, 53, protocol::UDP), &[(backend, 5353)])?;
@@ -253,7 +253,7 @@ fn a_table_that_is_too_small_forgets_old_flows_and_serves_new_ones() -> Result<(
         }
         udp_between(&steady, &far, address(vip, 53), 10)?;
     }
-    let flows = scene.table::<FlowKey<V4>, Flow<V4>>(map::FLOWS_ANY_V4)?;
+    let flows = scene.table::<FlowKey<V4>, Flow<V4>>(map::FLOWS_DGRAM_V4)?;
     assert_eq!(flows.capacity()?, ROOM);
     assert!(flows.entries()?.len() <= ROOM as usize);
     assert_eq!(scene.counted(Reason::FlowNotStored)?, 0);
@@ -267,7 +267,7 @@ fn affinity_ends_with_its_time() -> Result<()> {
     let backends = [(V4::pod(1), 5353), (V4::pod(2), 5353)];
     let service = Service { affinity: 1, ..Service::default() };
     scene.service_with((vip, 53, protocol::UDP), &backends, service)?;
-    let flows = scene.table::<FlowKey<V4>, Flow<V4>>(map::FLOWS_ANY_V4)?;
+    let flows = scene.table::<FlowKey<V4>, Flow<V4>>(map::FLOWS_DGRAM_V4)?;
     // A new flow every two seconds at most: each chooses anew, and soon not what the first has.
     until("another backend is chosen", || {
         std::thread::sleep(Duration::from_millis(1100));

@@ -2,7 +2,9 @@
 
 mod family;
 mod pair;
+mod released;
 mod scene;
+mod talk;
 mod traffic;
 
 mod affinity;
@@ -25,4 +27,5 @@ mod replacement;
 mod settled;
 mod sockets;
 mod trial;
+mod upgrade;
 mod views;

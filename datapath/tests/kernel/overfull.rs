@@ -17,7 +17,7 @@ const ROOM: u32 = 512;
 const FLOWS: u32 = 1_500;
 
 fn scene<A: Addresses>(flags: u32) -> Result<Scene> {
-    let capacities = Capacities::default().with(A::FLOWS_ANY, ROOM).with(A::FLOWS_TCP, ROOM);
+    let capacities = Capacities::default().with(A::FLOWS_DGRAM, ROOM).with(A::FLOWS_TCP, ROOM);
     let mut scene = Scene::with_capacities(2, &capacities)?;
     scene.set(Config { flags, ..Config::default() })?;
     let (vip, backend) = (A::service(10), A::pod(1));
@@ -61,11 +61,11 @@ fn forgets_whole_flows<A: Addresses>(flags: u32) -> Result<()> {
         udp_between(&fresh, &far, address(vip, 53), 10)
             .with_context(|| format!("flow {number}"))?;
     }
-    let (count, single) = entries::<A>(&scene, A::FLOWS_ANY)?;
+    let (count, single) = entries::<A>(&scene, A::FLOWS_DGRAM)?;
     ensure!(count <= ROOM as usize && count > ROOM as usize / 2, "{count} entries");
     ensure!(single * 10 <= count, "{single} of {count} entries have lost their other");
     // One that was forgotten is opened again.
-    let table = scene.table::<FlowKey<A>, Flow<A>>(A::FLOWS_ANY)?;
+    let table = scene.table::<FlowKey<A>, Flow<A>>(A::FLOWS_DGRAM)?;
     let known = || -> Result<HashSet<u16>> {
         let entries = table.entries()?.into_iter();
         let forward = entries.filter(|(_, flow)| !flow.is_reverse());

@@ -8,7 +8,7 @@ use weir_datapath::common::{
     Backend, Config, Endpoint, Mac, Port, Reason, Scope, Service, ServiceKey, V4, V6,
 };
 use weir_datapath::maps::{
-    Backends, Counters, Endpoints, Family, Services, SettingsMap, Slots, Table,
+    Backends, ConfigMap, Counters, Endpoints, Family, Services, Slots, Table,
 };
 use weir_datapath::{Capacities, Hook, Loaded, Pins, Program, attach, load};
 use weir_tests::lab::{Node, Pod, Stack};
@@ -72,7 +72,7 @@ impl Scene {
 
     /// Tells the programs something.
     pub(crate) fn set(&self, settings: Config) -> Result<()> {
-        self.node.run(|| Ok(SettingsMap::open(&self.pins)?.set(settings)?))
+        self.node.run(|| Ok(ConfigMap::open(&self.pins)?.set(settings)?))
     }
 
     fn add_pod(&mut self, node: u8, number: u8) -> Result<()> {

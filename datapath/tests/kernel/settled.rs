@@ -3,7 +3,7 @@
 use anyhow::Result;
 use etherparse::PacketBuilder;
 use weir_datapath::common::{Config, Flow, FlowKey, Port, Route, RouteKind, V4, protocol};
-use weir_datapath::maps::{Cluster, Family};
+use weir_datapath::maps::{Family, Routes};
 use weir_datapath::{Action, Hook, Program, Trial};
 use weir_tests::lab::Stack;
 
@@ -51,7 +51,7 @@ fn store_flow(scene: &Scene, backend: V4, flags: u32) -> Result<()> {
         flags: flags | Flow::<V4>::REVERSE,
         ..Flow::default()
     };
-    scene.table::<FlowKey<V4>, Flow<V4>>(V4::FLOWS_ANY)?.set(&key, &flow)?;
+    scene.table::<FlowKey<V4>, Flow<V4>>(V4::FLOWS_DGRAM)?.set(&key, &flow)?;
     Ok(())
 }
 
@@ -81,7 +81,7 @@ fn a_reply_of_another_node_goes_by_the_stack_if_its_flow_was_opened_there() -> R
     let kind = RouteKind::RemotePods as u32;
     let route = Route { kind, ifindex: 0, mtu: 1450, next_hop: V4::bridge() };
     let network = V4::new([10, 244, 2, 0]);
-    scene.node.run(|| Ok(Cluster::<V4>::open(&scene.pins)?.set(network, 24, &route)?))?;
+    scene.node.run(|| Ok(Routes::<V4>::open(&scene.pins)?.set(network, 24, &route)?))?;
     store_flow(&scene, V4::pod(100), 0)?;
     for options in SHOWN_BY {
         let frame = reply(V4::pod(100), V4::pod(0), options)?;
@@ -112,7 +112,7 @@ fn a_reply_of_a_known_flow_is_translated_although_its_ports_have_a_flow_the_othe
         flags: Flow::<V4>::FAST | Flow::<V4>::REVERSE,
         ..Flow::default()
     };
-    scene.table::<FlowKey<V4>, Flow<V4>>(V4::FLOWS_ANY)?.set(&key, &flow)?;
+    scene.table::<FlowKey<V4>, Flow<V4>>(V4::FLOWS_DGRAM)?.set(&key, &flow)?;
     for options in SHOWN_BY {
         let frame = reply(V4::pod(1), V4::pod(0), options)?;
         let trial = run(&scene, Hook::FromPod, &frame, "veth1")?;

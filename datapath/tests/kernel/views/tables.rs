@@ -84,7 +84,7 @@ impl<A: Fragments> Tables<A> {
         loader.override_global("FULL_VIEW_ONLY", &full_view_only, true);
         loader.override_global("FIXED_RANDOM", &random, true);
         loader.override_global(aya_log::LEVEL, &0_u8, true);
-        for map in map::ALL.iter().filter(|map| ![map::COUNTERS, map::SETTINGS].contains(map)) {
+        for map in map::ALL.iter().filter(|map| ![map::COUNTERS, map::CONFIG].contains(map)) {
             loader.map_max_entries(map.name, ROOM);
         }
         let mut object = loader.load(OBJECT)?;
@@ -95,14 +95,14 @@ impl<A: Fragments> Tables<A> {
         }
         let mut take = |map: map::Map| object.take_map(map.name).context(map.name);
         Ok(Self {
-            config: take(map::SETTINGS)?.try_into()?,
+            config: take(map::CONFIG)?.try_into()?,
             slots: take(map::SLOTS)?.try_into()?,
             counters: take(map::COUNTERS)?.try_into()?,
             services: take(A::SERVICES)?.try_into()?,
             backends: take(A::BACKENDS)?.try_into()?,
             endpoints: take(A::ENDPOINTS)?.try_into()?,
-            routes: take(A::CLUSTER)?.try_into()?,
-            flows: [take(A::FLOWS_TCP)?.try_into()?, take(A::FLOWS_ANY)?.try_into()?],
+            routes: take(A::ROUTES)?.try_into()?,
+            flows: [take(A::FLOWS_TCP)?.try_into()?, take(A::FLOWS_DGRAM)?.try_into()?],
             affinity: take(A::AFFINITY)?.try_into()?,
             fragments: take(A::FRAGMENTS)?.try_into()?,
             object,
