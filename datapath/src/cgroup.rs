@@ -58,7 +58,7 @@ pub fn attach_sockets(pins: &Pins, cgroup: &Path) -> Result<(), Error> {
 /// When a link cannot be removed.
 pub fn detach_sockets(pins: &Pins) -> Result<(), Error> {
     for name in SOCKET_PROGRAMS {
-        crate::load::remove(&pins.link(name))?;
+        crate::pin_file::remove(&pins.link(name))?;
     }
     Ok(())
 }
@@ -67,8 +67,8 @@ fn replace_link(pins: &Pins, name: &str, link: CgroupSockAddrLink) -> Result<(),
     let path = pins.link(name);
     let failed = |source| Error::Link { action: "pin", path: path.clone(), source };
     let link: FdLink = link.try_into().map_err(failed)?;
-    let beside = crate::load::beside(&path);
-    crate::load::remove(&beside)?;
+    let beside = crate::pin_file::beside(&path);
+    crate::pin_file::remove(&beside)?;
     let _kept: PinnedLink =
         link.pin(&beside).map_err(|source| Error::Pin { path: beside.clone(), source })?;
     // The pin is the last reference to the old link.

@@ -1,7 +1,7 @@
 //! Loading the programs, and pinning them in place of their predecessors.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use aya::maps::MapData;
 use aya::programs::{CgroupSockAddr, Program as Any, ProgramType, SchedClassifier};
@@ -12,6 +12,7 @@ use weir_ebpf_common::map::{self, Map};
 
 use crate::maps::layout::{Layout, data};
 use crate::object::{OBJECT, TC_PROGRAMS};
+use crate::pin_file::{beside, remove};
 use crate::{Error, LogLevel, Logs, Pins, SOCKET_PROGRAMS, Upgrade};
 
 /// How many entries maps have room for, where it differs from
@@ -209,22 +210,6 @@ fn pin(object: &mut Ebpf, pins: &Pins, name: &str) -> Result<(), Error> {
     fs::rename(&beside, &path).map_err(Error::file("replace", &path))
 }
 
-/// The name under which a pin is made before it replaces another.
-pub(crate) fn beside(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push("_new");
-    name.into()
-}
-
 fn pin_program(program: &mut Any, path: &Path) -> Result<(), Error> {
     program.pin(path).map_err(|source| Error::Pin { path: path.to_owned(), source })
-}
-
-pub(crate) fn remove(path: &Path) -> Result<(), Error> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(Error::file("remove", path)(error))
-        }
-        _ => Ok(()),
-    }
 }

@@ -160,7 +160,7 @@ impl<'a> Upgrade<'a> {
         let programs = self.replace_programs(links)?;
         entries += self.copy(Copied::WrittenByPrograms)?;
         for name in &foreign {
-            crate::load::remove(&self.pins.folder().join(name))?;
+            crate::pin_file::remove(&self.pins.folder().join(name))?;
         }
         Ok(Completed { programs, entries, pins: foreign.len() })
     }

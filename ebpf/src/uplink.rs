@@ -14,7 +14,8 @@ use crate::scratch::HasScratch;
 use crate::skb::Skb;
 use crate::verdict::{Stop, Verdict};
 use crate::view::View;
-use crate::{flow, inline, maps, report, service, to_pod};
+use crate::to_pod::reverse_nat;
+use crate::{flow, inline, maps, report, service};
 
 /// Frontends are written for this scope only, and clients outside of the node share them.
 const SCOPE: Scope = Scope::Internal;
@@ -84,7 +85,7 @@ impl Program for ToUplink {
         let Some((mut view, mut slot)) = read::<A, V>(skb, config) else {
             return Ok(Verdict::NEXT);
         };
-        to_pod::reverse_nat(skb, &mut view, &mut slot, Hook::ToUplink)
+        reverse_nat(skb, &mut view, &mut slot, Hook::ToUplink)
     }
 }
 

@@ -6,7 +6,7 @@ use aya::maps::{Array, IterableMap, MapData, PerCpuArray};
 use weir_ebpf_common::map;
 use weir_ebpf_common::{Config, Reason};
 
-use super::{batch_error, failed, open, read_batches};
+use super::access::{batch_error, failed, open, read_batches};
 use crate::{Error, Pins, batch};
 
 /// The slots of all Services.

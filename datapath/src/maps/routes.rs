@@ -5,7 +5,8 @@ use aya::maps::{IterableMap, LpmTrie, MapData, MapError};
 use weir_ebpf_common::Route;
 use weir_ebpf_common::map::Map;
 
-use super::{Family, absent_is_none, failed, open};
+use super::access::{absent_is_none, failed, open};
+use super::family::Family;
 use crate::{Error, Pins};
 
 /// Routes to the prefixes of the cluster.

@@ -3,13 +3,8 @@
 use weir_datapath::common::{FlowKey, Port, protocol};
 
 use super::dice::Dice;
-use super::world::{Devices, World, any_key, local_pods};
+use super::world::{Devices, IDS, SEQUENCES, World, any_key, local_pods};
 use crate::family::Addresses;
-
-/// Sequence numbers of TCP.
-pub(super) const SEQUENCES: [u32; 2] = [7, 8];
-/// Identifications of fragments, as they lie in memory.
-pub(super) const IDS: [u32; 2] = [0x0100, 0x0200];
 
 const HOOKS: [&str; 7] =
     ["from_pod", "from_pod", "from_pod", "from_pod", "to_pod", "from_overlay", "from_overlay"];

@@ -11,6 +11,11 @@ use super::dice::Dice;
 use crate::family::Addresses;
 use crate::scene::MASQUERADE;
 
+/// Sequence numbers of TCP.
+pub(super) const SEQUENCES: [u32; 2] = [7, 8];
+/// Identifications of fragments, as they lie in memory.
+pub(super) const IDS: [u32; 2] = [0x0100, 0x0200];
+
 const PROTOCOLS: [u8; 3] = [protocol::TCP, protocol::UDP, protocol::SCTP];
 const CLIENT_PORTS: [u16; 3] = [4000, 4001, 61_000];
 const SERVICE_PORTS: [u16; 3] = [53, 80, 8080];
@@ -133,7 +138,7 @@ impl<A: Addresses> World<A> {
             let fragment = FragmentKey {
                 source: key.source,
                 destination: key.destination,
-                id: dice.pick(&super::packet::IDS),
+                id: dice.pick(&IDS),
                 protocol: key.protocol,
                 hook: dice.pick(&[Hook::FromPod, Hook::ToPod]) as u8,
                 reserved: [0; 2],
@@ -207,7 +212,7 @@ impl<A: Addresses> World<A> {
             nat_port: if remapped { Port::new(61_000) } else { key.source_port },
             backend: if is_direct { 0 } else { id },
             service: if is_direct { 0 } else { 1 + u32::from(dice.byte() & 3) },
-            syn_seq: dice.pick(&super::packet::SEQUENCES).to_be(),
+            syn_seq: dice.pick(&SEQUENCES).to_be(),
             last_seen: now.wrapping_sub(dice.pick(&[0, 0, 500])),
             last_checked_tick: 0,
             flags,
