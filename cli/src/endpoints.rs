@@ -12,7 +12,7 @@ use weir_node::EndpointRecord;
 use crate::node::maps;
 use crate::node::programs::{self, Found, Pinned};
 use crate::node::records;
-use crate::options::Place;
+use crate::options::NodePaths;
 use crate::output::{Output, UNKNOWN, print_json, print_text, table};
 
 /// Options of `weir endpoints`.
@@ -22,7 +22,7 @@ pub(crate) struct Options {
     #[arg(short, long, value_enum, default_value = "text")]
     output: Output,
     #[command(flatten)]
-    place: Place,
+    paths: NodePaths,
 }
 
 /// A pod of this node.
@@ -59,16 +59,16 @@ pub(crate) enum MapEntry {
 
 /// Lists pods.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let entries = list(&options.place)?;
+    let entries = list(&options.paths)?;
     match options.output {
         Output::Json => print_json(&entries),
         Output::Text => print_text(&show(&entries)),
     }
 }
 
-fn list(place: &Place) -> Result<Vec<Entry>> {
-    let pins = place.pins();
-    let records = records::list(&place.run_dir)?;
+fn list(paths: &NodePaths) -> Result<Vec<Entry>> {
+    let pins = paths.pins();
+    let records = records::list(&paths.run_dir)?;
     if !pins.exist() {
         return Ok(records.iter().map(|record| of_record(record, None, [None, None])).collect());
     }

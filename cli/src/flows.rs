@@ -12,7 +12,7 @@ use weir_datapath::maps::ConfigMap;
 use crate::node::flows::{self, FlowRecord};
 use crate::node::maps::Programmed;
 use crate::node::names::{Name, Names};
-use crate::options::{AgentAddress, Place};
+use crate::options::{AgentAddress, NodePaths};
 use crate::output::{Output, UNKNOWN, count, print_json, print_text, table};
 use crate::protocol::Protocol;
 use crate::services::{NO_NAMES, at};
@@ -39,7 +39,7 @@ pub(crate) struct Options {
     #[arg(short, long, value_enum, default_value = "text")]
     output: Output,
     #[command(flatten)]
-    place: Place,
+    paths: NodePaths,
     #[command(flatten)]
     agent: AgentAddress,
 }
@@ -78,7 +78,7 @@ struct Listing {
 
 /// Lists flows.
 pub(crate) async fn run(options: &Options) -> Result<()> {
-    let pins = options.place.pins();
+    let pins = options.paths.pins();
     if !pins.exist() {
         bail!("no programs are pinned in {}: this node has no flows", pins.folder().display());
     }

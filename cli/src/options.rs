@@ -9,7 +9,7 @@ use weir_datapath::Pins;
 
 /// Names and paths of Weir's things on a node.
 #[derive(Debug, Clone, Args)]
-pub(crate) struct Place {
+pub(crate) struct NodePaths {
     /// The bridge of the pods
     #[arg(long, env = "WEIR_BRIDGE", value_name = "NAME", default_value = "weir0")]
     pub(crate) bridge: String,
@@ -35,7 +35,7 @@ pub(crate) struct Place {
     pub(crate) pin_dir: PathBuf,
 }
 
-impl Place {
+impl NodePaths {
     /// The pin directory.
     pub(crate) fn pins(&self) -> Pins {
         Pins::new(&self.pin_dir)

@@ -11,7 +11,7 @@ use weir_datapath::common::{Algorithm, Backend, Service};
 use crate::node::flows::{self, FlowRecord};
 use crate::node::maps::{self, BackendId, Frontend, Programmed};
 use crate::node::names::{Name, Names};
-use crate::options::{AgentAddress, Place};
+use crate::options::{AgentAddress, NodePaths};
 use crate::output::{Output, UNKNOWN, count, print_json, print_text, table};
 use crate::protocol::Protocol;
 
@@ -27,7 +27,7 @@ pub(crate) struct Options {
     #[arg(short, long, value_enum, default_value = "text")]
     output: Output,
     #[command(flatten)]
-    place: Place,
+    paths: NodePaths,
     #[command(flatten)]
     agent: AgentAddress,
 }
@@ -69,7 +69,7 @@ struct BackendEntry {
 
 /// Lists Services.
 pub(crate) async fn run(options: &Options) -> Result<()> {
-    let pins = options.place.pins();
+    let pins = options.paths.pins();
     if !pins.exist() {
         bail!(
             "no programs are pinned in {}: this node serves no Services",

@@ -12,7 +12,7 @@ use serde::Serialize;
 use weir_netlink::Netlink;
 
 use crate::leftovers::{self, Leftover, Owner};
-use crate::options::Place;
+use crate::options::NodePaths;
 use crate::output::{Output, print_json, print_text};
 
 /// Options of `weir cleanup`. The paths must be those of the agent.
@@ -34,7 +34,7 @@ pub(crate) struct Options {
     #[arg(short, long, value_enum, default_value = "text")]
     output: Output,
     #[command(flatten)]
-    place: Place,
+    paths: NodePaths,
 }
 
 /// An object that can be removed.
@@ -102,12 +102,12 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
 async fn find(options: &Options, netlink: &Netlink) -> Result<(Vec<Object>, Vec<String>)> {
     let owners = options.owners();
     if owners.is_empty() {
-        let items = weir::find(&options.place, netlink).await?;
+        let items = weir::find(&options.paths, netlink).await?;
         return Ok((items.into_iter().map(Object::Own).collect(), Vec::new()));
     }
     let (mut objects, mut notes) = (Vec::new(), Vec::new());
     for owner in owners {
-        let found = leftovers::find(owner, &options.place, netlink).await?;
+        let found = leftovers::find(owner, &options.paths, netlink).await?;
         objects.extend(found.leftovers.into_iter().map(Object::Left));
         notes.extend(
             found.notes.into_iter().filter(|note| !notes.contains(note)).collect::<Vec<_>>(),

@@ -24,7 +24,7 @@ use weir_node::names::{
     CONFLIST, HOST_INTERFACE_PREFIX, NETWORK, NFTABLES_TABLE, PLUGIN, ROUTE_PROTOCOL, TUNNEL_PREFIX,
 };
 
-use crate::options::Place;
+use crate::options::NodePaths;
 
 /// An object of Weir's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -54,8 +54,8 @@ impl std::fmt::Display for Item {
 }
 
 /// All objects of Weir's, in the order of removal.
-pub(super) async fn find(place: &Place, netlink: &Netlink) -> Result<Vec<Item>> {
-    let Place { bridge, cni_bin_dir, cni_conf_dir, run_dir, data_dir, pin_dir } = place;
+pub(super) async fn find(paths: &NodePaths, netlink: &Netlink) -> Result<Vec<Item>> {
+    let NodePaths { bridge, cni_bin_dir, cni_conf_dir, run_dir, data_dir, pin_dir } = paths;
     let mut items = Vec::new();
     for path in [cni_conf_dir.join(CONFLIST), cni_bin_dir.join(PLUGIN)] {
         items.extend(exists(&path)?.then_some(Item::File(path)));

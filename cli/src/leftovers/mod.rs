@@ -11,7 +11,7 @@ mod nft;
 use anyhow::{Context, Result};
 use weir_netlink::{Netlink, link};
 
-use crate::options::Place;
+use crate::options::NodePaths;
 use crate::tool;
 
 pub(crate) use self::chains::Owner;
@@ -30,7 +30,7 @@ pub(crate) struct Found {
 }
 
 /// Finds everything that an owner has left.
-pub(crate) async fn find(owner: Owner, place: &Place, netlink: &Netlink) -> Result<Found> {
+pub(crate) async fn find(owner: Owner, paths: &NodePaths, netlink: &Netlink) -> Result<Found> {
     let mut found = Found::default();
     let chains = legacy::find(owner, &mut found.notes).await?;
     found.leftovers.extend(chains.into_iter().map(Leftover::Legacy));
@@ -50,7 +50,7 @@ pub(crate) async fn find(owner: Owner, place: &Place, netlink: &Netlink) -> Resu
         }
     }
     if owner == Owner::Flannel {
-        for path in [place.cni_conf_dir.join(FLANNEL_CONFLIST), FLANNEL_RUN.into()] {
+        for path in [paths.cni_conf_dir.join(FLANNEL_CONFLIST), FLANNEL_RUN.into()] {
             if path.try_exists().with_context(|| format!("look at {}", path.display()))? {
                 found.leftovers.push(Leftover::Path(path));
             }

@@ -112,9 +112,9 @@ mod tests {
             flags: Flow::<V4>::CLIENT_CLOSED,
             ..Flow::default()
         };
-        let (reverse_key, twin) = (flow.reverse_key(&key), flow.peer_entry(&key));
-        let twin = Flow { flags: Flow::<V4>::BACKEND_CLOSED | Flow::<V4>::REVERSE, ..twin };
-        let both: Vec<_> = join(vec![(key, flow), (reverse_key, twin)]).collect();
+        let (reverse_key, peer) = (flow.reverse_key(&key), flow.peer_entry(&key));
+        let peer = Flow { flags: Flow::<V4>::BACKEND_CLOSED | Flow::<V4>::REVERSE, ..peer };
+        let both: Vec<_> = join(vec![(key, flow), (reverse_key, peer)]).collect();
         assert_eq!(both.len(), 1);
         assert!(both[0].has(Flow::<V4>::CLIENT_CLOSED) && both[0].has(Flow::<V4>::BACKEND_CLOSED));
         assert_eq!(both[0].client, ([10, 244, 1, 2].into(), 40_000));

@@ -20,15 +20,15 @@ use crate::node::{agent, maps, programs};
 use crate::options;
 
 /// Reads all facts.
-pub(super) async fn gather(place: &options::Place, address: SocketAddr) -> Result<Facts> {
+pub(super) async fn gather(paths: &options::NodePaths, address: SocketAddr) -> Result<Facts> {
     let netlink = Netlink::open()?;
     let links = link::list(&netlink).await?;
-    let records = records::list(&place.run_dir)?;
-    let pins = place.pins();
+    let records = records::list(&paths.run_dir)?;
+    let pins = paths.pins();
     let mut facts = Facts {
         agent: ask_agent(address).await,
         serves: pins.exist(),
-        mtu: mtu(place, &links),
+        mtu: mtu(paths, &links),
         ..Facts::default()
     };
     if facts.serves {
@@ -49,7 +49,7 @@ pub(super) async fn gather(place: &options::Place, address: SocketAddr) -> Resul
         })
         .collect();
     for owner in [Owner::KubeProxy, Owner::Flannel] {
-        let found = leftovers::find(owner, place, &netlink).await?;
+        let found = leftovers::find(owner, paths, &netlink).await?;
         facts.leftovers.extend(found.leftovers.into_iter().map(|left| (owner, left)));
         for note in found.notes {
             if !facts.notes.contains(&note) {
@@ -130,11 +130,11 @@ fn is_tunnel(link: &Link) -> bool {
     link.kind == Some(LinkKind::Vxlan) && link.name.starts_with(TUNNEL_PREFIX)
 }
 
-fn mtu(place: &options::Place, links: &[Link]) -> MtuFacts {
-    let text = fs::read_to_string(subnet_env::path(&place.run_dir)).unwrap_or_default();
+fn mtu(paths: &options::NodePaths, links: &[Link]) -> MtuFacts {
+    let text = fs::read_to_string(subnet_env::path(&paths.run_dir)).unwrap_or_default();
     // The plugin reports a value that is not a number.
     let wanted = subnet_env::read_mtu(&text).unwrap_or_default();
-    let bridge = links.iter().find(|link| link.name == place.bridge).map(|link| link.mtu);
+    let bridge = links.iter().find(|link| link.name == paths.bridge).map(|link| link.mtu);
     let tunnel = links
         .iter()
         .find(|link| is_tunnel(link))

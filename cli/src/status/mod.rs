@@ -14,7 +14,7 @@ use clap::Args;
 
 use self::facts::VERSION;
 use crate::node::maps;
-use crate::options::{AgentAddress, Place};
+use crate::options::{AgentAddress, NodePaths};
 use crate::output::{Output, print_json, print_text};
 
 /// Options of `weir status`.
@@ -24,7 +24,7 @@ pub(crate) struct Options {
     #[arg(short, long, value_enum, default_value = "text")]
     output: Output,
     #[command(flatten)]
-    place: Place,
+    paths: NodePaths,
     #[command(flatten)]
     agent: AgentAddress,
 }
@@ -34,10 +34,10 @@ const UNHEALTHY: u8 = 2;
 
 /// Prints the status of the node.
 pub(crate) async fn run(options: &Options) -> Result<ExitCode> {
-    let facts = gather::gather(&options.place, options.agent.health_address).await?;
+    let facts = gather::gather(&options.paths, options.agent.health_address).await?;
     let problems = judge::judge(&facts, VERSION);
     let counters = if facts.serves && facts.foreign_maps.is_none() {
-        maps::counters(&options.place.pins())?
+        maps::counters(&options.paths.pins())?
     } else {
         Vec::new()
     };

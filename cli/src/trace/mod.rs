@@ -24,7 +24,7 @@ use self::request::{Destination, Sender};
 use crate::node::maps::{self, Programmed};
 use crate::node::names::Names;
 use crate::node::records;
-use crate::options::{AgentAddress, Place};
+use crate::options::{AgentAddress, NodePaths};
 use crate::output::{Output, print_json, print_text};
 
 /// Options of `weir trace`.
@@ -38,19 +38,19 @@ pub(crate) struct Options {
     #[arg(short, long, value_enum, default_value = "text")]
     output: Output,
     #[command(flatten)]
-    place: Place,
+    paths: NodePaths,
     #[command(flatten)]
     agent: AgentAddress,
 }
 
 /// Traces a packet, and prints the outcome.
 pub(crate) async fn run(options: &Options) -> Result<()> {
-    let pins = options.place.pins();
+    let pins = options.paths.pins();
     if !pins.exist() {
         bail!("no programs are pinned in {}: pods have no programs", pins.folder().display());
     }
     let local = maps::endpoints(&pins)?;
-    let records = records::list(&options.place.run_dir)?;
+    let records = records::list(&options.paths.run_dir)?;
     let destination = options.destination;
     let sender = find_sender(&options.pod, destination.address.is_ipv4(), &records, &local)?;
     let netlink = Netlink::open()?;

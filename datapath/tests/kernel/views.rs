@@ -6,7 +6,7 @@
 //! packet goes is not shown by `BPF_PROG_TEST_RUN`; its MAC address, which names a local pod, is.
 //!
 //! Nothing may differ but what is taken from the clock (`Flow::last_seen`, `Flow::last_checked_tick`
-//! and `Affinity::used`), when a second or a tick ends between the two runs. As that is rare, a world
+//! and `Affinity::used`), when a second or a tick ends between the two runs. As that is rare, a scenario
 //! that shows a difference is tried again from its start: a difference that is none of the clock is
 //! there again. Random numbers, which choose slots and ports, are fixed when the programs are loaded.
 
@@ -14,8 +14,8 @@
 
 mod dice;
 mod packet;
+mod scenario;
 mod tables;
-mod world;
 
 use std::env;
 
@@ -25,17 +25,17 @@ use weir_tests::lab::{Node, Stack};
 
 use self::dice::Dice;
 use self::packet::Sent;
+use self::scenario::{Devices, Scenario};
 use self::tables::{Fragments, Tables};
-use self::world::{Devices, World};
 use crate::family::Addresses;
 
 /// So many packets are given to both views for each family, unless `WEIR_VIEW_PACKETS` says otherwise.
 const PACKETS: u64 = 60_000;
-/// So many of them in one world, one after the other.
-const IN_A_WORLD: u64 = 12;
+/// So many of them in one scenario, one after the other.
+const IN_A_SCENARIO: u64 = 12;
 /// What random numbers are: the least and the largest choose the first and the last of everything.
 const RANDOM: [u32; 3] = [1, 0x6000_0000, u32::MAX];
-/// How often a world is tried that shows a difference.
+/// How often a scenario is tried that shows a difference.
 const TRIES: u32 = 3;
 
 /// The programs, loaded twice.
@@ -49,15 +49,15 @@ impl<A: Fragments + Addresses> Pair<A> {
         Ok(Self { both: Tables::load(false, random)?, full: Tables::load(true, random)? })
     }
 
-    /// Whether the views differ for packets of the world with this number, and how.
+    /// Whether the views differ for packets of the scenario with this number, and how.
     fn difference(&mut self, number: u64, devices: Devices) -> Result<Option<String>> {
         let mut dice = Dice::new(number);
-        let world = World::new(&mut dice, devices);
-        self.both.set(&world)?;
-        self.full.set(&world)?;
+        let scenario = Scenario::new(&mut dice, devices);
+        self.both.set(&scenario)?;
+        self.full.set(&scenario)?;
         let counted = (self.both.counters()?, self.full.counters()?);
-        for step in 0..IN_A_WORLD {
-            let sent = Sent::new(&mut dice, &world, devices);
+        for step in 0..IN_A_SCENARIO {
+            let sent = Sent::new(&mut dice, &scenario, devices);
             let (both, full) = (self.both.run(&sent)?, self.full.run(&sent)?);
             let (wrote_both, wrote_full) = (self.both.written()?, self.full.written()?);
             if (&both, &wrote_both) != (&full, &wrote_full) {
@@ -93,11 +93,11 @@ fn views_decide_alike<A: Fragments + Addresses>(family: u64) -> Result<()> {
             pods: [index("veth0")?, index("veth1")?, index("veth2")?],
             tunnel: index("tunnel")?,
         };
-        let worlds = packets / IN_A_WORLD / 3 + 1;
+        let scenarios = packets / IN_A_SCENARIO / 3 + 1;
         for (start, random) in (0..).zip(RANDOM) {
             let mut pair = Pair::<A>::load(random)?;
-            for world in 0..worlds {
-                let number = family << 62 | start << 60 | world;
+            for scenario in 0..scenarios {
+                let number = family << 62 | start << 60 | scenario;
                 let mut found = None;
                 for _ in 0..TRIES {
                     found = pair.difference(number, devices)?;
@@ -106,7 +106,7 @@ fn views_decide_alike<A: Fragments + Addresses>(family: u64) -> Result<()> {
                     }
                 }
                 if let Some(difference) = found {
-                    bail!("world {number:#x}, random {random:#x}: {difference}");
+                    bail!("scenario {number:#x}, random {random:#x}: {difference}");
                 }
             }
         }

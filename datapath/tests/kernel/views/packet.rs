@@ -3,7 +3,7 @@
 use weir_datapath::common::{FlowKey, Port, protocol};
 
 use super::dice::Dice;
-use super::world::{Devices, IDS, SEQUENCES, World, any_key, local_pods};
+use super::scenario::{Devices, IDS, SEQUENCES, Scenario, any_key, local_pods};
 use crate::family::Addresses;
 
 const HOOKS: [&str; 7] =
@@ -30,13 +30,17 @@ enum Part {
 }
 
 impl Sent {
-    /// A packet that this world could see.
-    pub(super) fn new<A: Addresses>(dice: &mut Dice, world: &World<A>, devices: Devices) -> Self {
+    /// A packet that this scenario could see.
+    pub(super) fn new<A: Addresses>(
+        dice: &mut Dice,
+        scenario: &Scenario<A>,
+        devices: Devices,
+    ) -> Self {
         let hook = dice.pick(&HOOKS);
-        let key = if world.flows.is_empty() || dice.chance(35) {
+        let key = if scenario.flows.is_empty() || dice.chance(35) {
             any_key(dice)
         } else {
-            let (key, flow) = dice.pick(&world.flows);
+            let (key, flow) = dice.pick(&scenario.flows);
             match dice.below(10) {
                 0 => key.reply(),
                 1 => flow.reverse_key(&key),

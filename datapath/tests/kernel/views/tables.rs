@@ -15,12 +15,12 @@ use weir_datapath::common::{
 use weir_datapath::maps::Family;
 
 use super::packet::Sent;
-use super::world::World;
+use super::scenario::Scenario;
 
 /// The object that the library loads.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/weir-ebpf"));
 
-/// Room for what a world has, many times over: nothing is forgotten.
+/// Room for what a scenario has, many times over: nothing is forgotten.
 const ROOM: u32 = 1024;
 
 /// Length of `struct __sk_buff`, and where some of its fields are.
@@ -109,27 +109,27 @@ impl<A: Fragments> Tables<A> {
         })
     }
 
-    /// Makes the tables those of a world.
-    pub(super) fn set(&mut self, world: &World<A>) -> Result<()> {
-        self.config.set(0, world.config, 0)?;
-        for (index, id) in (0..).zip(&world.slots) {
+    /// Makes the tables those of a scenario.
+    pub(super) fn set(&mut self, scenario: &Scenario<A>) -> Result<()> {
+        self.config.set(0, scenario.config, 0)?;
+        for (index, id) in (0..).zip(&scenario.slots) {
             self.slots.set(index, id, 0)?;
         }
-        refill(&mut self.services, &world.services)?;
-        refill(&mut self.backends, &world.backends)?;
-        refill(&mut self.endpoints, &world.endpoints)?;
+        refill(&mut self.services, &scenario.services)?;
+        refill(&mut self.backends, &scenario.backends)?;
+        refill(&mut self.endpoints, &scenario.endpoints)?;
         let [tcp, other] = &mut self.flows;
         let (of_tcp, of_others): (Vec<_>, Vec<_>) =
-            world.flows.iter().copied().partition(|(key, _)| key.protocol == 6);
+            scenario.flows.iter().copied().partition(|(key, _)| key.protocol == 6);
         refill(tcp, &of_tcp)?;
         refill(other, &of_others)?;
-        refill(&mut self.affinity, &world.affinity)?;
-        refill(&mut self.fragments, &world.fragments)?;
+        refill(&mut self.affinity, &scenario.affinity)?;
+        refill(&mut self.fragments, &scenario.fragments)?;
         let old: Vec<_> = self.routes.keys().collect::<Result<_, _>>()?;
         for key in old {
             self.routes.remove(&key)?;
         }
-        for (bits, prefix, route) in &world.routes {
+        for (bits, prefix, route) in &scenario.routes {
             self.routes.insert(&Key::new(*bits, *prefix), route, 0)?;
         }
         Ok(())

@@ -30,7 +30,7 @@ pub(super) struct Devices {
 }
 
 /// What the tables hold.
-pub(super) struct World<A: Family> {
+pub(super) struct Scenario<A: Family> {
     pub(super) config: Config,
     pub(super) slots: Vec<u32>,
     pub(super) services: Vec<(ServiceKey<A>, Service)>,
@@ -67,7 +67,7 @@ pub(super) fn anybody<A: Addresses>(dice: &mut Dice) -> A {
     }
 }
 
-/// A key that packets of this world could have.
+/// A key that packets of this scenario could have.
 pub(super) fn any_key<A: Addresses>(dice: &mut Dice) -> FlowKey<A> {
     let pod_sends = dice.chance(80);
     let source = if pod_sends { dice.pick(&local_pods()) } else { anybody(dice) };
@@ -84,10 +84,10 @@ pub(super) fn any_key<A: Addresses>(dice: &mut Dice) -> FlowKey<A> {
     }
 }
 
-impl<A: Addresses> World<A> {
+impl<A: Addresses> Scenario<A> {
     pub(super) fn new(dice: &mut Dice, devices: Devices) -> Self {
         let now = u32::try_from(clock_gettime(ClockId::Monotonic).tv_sec).expect("seconds");
-        let mut world = Self {
+        let mut scenario = Self {
             config: Config {
                 flags: if dice.chance(75) { Config::FAST_PATH } else { 0 },
                 masquerade_mark: MASQUERADE,
@@ -108,7 +108,7 @@ impl<A: Addresses> World<A> {
                 let own = dice.chance(90);
                 let ifindex = if own { ifindex } else { dice.pick(&devices.pods) };
                 let mac = Mac([0x0a, 0x58, 1, 2, 3, ifindex.to_le_bytes()[0]]);
-                world.endpoints.push((pod, Endpoint { ifindex, mac, netns: 0 }));
+                scenario.endpoints.push((pod, Endpoint { ifindex, mac, netns: 0 }));
             }
         }
         // The ninth that slots name is not there.
@@ -120,18 +120,18 @@ impl<A: Addresses> World<A> {
             };
             let port = Port::new(dice.pick(&SERVICE_PORTS));
             let flags = if dice.chance(70) { u16::MAX } else { u16::from(dice.byte() & 7) };
-            world.backends.push((id, Backend { address, port, flags }));
+            scenario.backends.push((id, Backend { address, port, flags }));
         }
-        world.add_services(dice);
+        scenario.add_services(dice);
         for _ in 0..dice.below(6) {
-            world.add_flow(dice, now);
+            scenario.add_flow(dice, now);
         }
         for _ in 0..dice.below(4) {
             let client = dice.pick(&local_pods());
             let key = AffinityKey { client, service: 1 + u32::from(dice.byte() & 3) };
             let used = dice.pick(&[now, now.wrapping_sub(AFFINITY * 2)]);
             let backend = 1 + u32::from(dice.byte() & 7);
-            world.affinity.push((key, Affinity { backend, used }));
+            scenario.affinity.push((key, Affinity { backend, used }));
         }
         for _ in 0..dice.below(3) {
             let key: FlowKey<A> = any_key(dice);
@@ -145,9 +145,9 @@ impl<A: Addresses> World<A> {
             };
             let ports =
                 Fragment { source_port: key.source_port, destination_port: key.destination_port };
-            world.fragments.push((fragment, ports));
+            scenario.fragments.push((fragment, ports));
         }
-        world
+        scenario
     }
 
     fn add_services(&mut self, dice: &mut Dice) {
