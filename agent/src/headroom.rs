@@ -21,23 +21,23 @@ const OTHER_ENTRIES: usize = 256;
 
 /// How many ports are left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Room {
+pub enum PortsLeft {
     /// Less than nine tenths are in use.
     Enough,
     /// At least nine tenths are in use.
-    Little,
+    Few,
     /// No port is left.
     None,
 }
 
-/// The room on a bridge that has `ports` ports.
-pub fn room_on_bridge(ports: usize) -> Room {
+/// How many ports are left on a bridge that has `ports` ports.
+pub fn ports_left(ports: usize) -> PortsLeft {
     if ports >= BRIDGE_PORTS {
-        Room::None
+        PortsLeft::None
     } else if ports * 10 >= BRIDGE_PORTS * 9 {
-        Room::Little
+        PortsLeft::Few
     } else {
-        Room::Enough
+        PortsLeft::Enough
     }
 }
 
@@ -101,10 +101,16 @@ mod tests {
 
     #[test]
     fn ports_are_scarce_from_nine_tenths_on() {
-        let rooms = [0, 920, 921, 1022, 1023, 1024].map(room_on_bridge);
-        let expected =
-            [Room::Enough, Room::Enough, Room::Little, Room::Little, Room::None, Room::None];
-        assert_eq!(rooms, expected);
+        let left = [0, 920, 921, 1022, 1023, 1024].map(ports_left);
+        let expected = [
+            PortsLeft::Enough,
+            PortsLeft::Enough,
+            PortsLeft::Few,
+            PortsLeft::Few,
+            PortsLeft::None,
+            PortsLeft::None,
+        ];
+        assert_eq!(left, expected);
     }
 
     #[test]

@@ -165,11 +165,7 @@ mod tests {
             assert!(CapacityChoice::from_str(invalid).is_err(), "{invalid}");
         }
         let former = ["flows-any=64", "cluster=128"].map(|text| text.parse().unwrap());
-        assert_eq!(
-            of(map::FLOWS_DGRAM_V6, 1 << 30, &former),
-            64,
-            "former names are accepted"
-        );
+        assert_eq!(of(map::FLOWS_DGRAM_V6, 1 << 30, &former), 64, "former names are accepted");
         assert_eq!(of(map::ROUTES_V4, 1 << 30, &former), 128);
         let known = CapacityChoice::from_str("flow=64").unwrap_err().to_string();
         assert!(known.contains("flows-tcp"), "{known}");

@@ -35,7 +35,7 @@ use weir_netlink::Netlink;
 
 use self::{
     error::{Error, chain},
-    headroom::Tenants,
+    headroom::HeadroomCheck,
     overlay::{Overlay, Programmed},
     pass_report::{Outcome, PassReport},
     preemption::Preemption,
@@ -135,10 +135,10 @@ impl Reconciler {
         loop {
             let trigger = triggers.next(&self.interests()).await;
             self.health.beat();
-            if triggers.take_table_doubt() {
+            if triggers.take_table_changed() {
                 self.masquerade = None;
             }
-            let filters = triggers.take_filters_in_doubt();
+            let filters = triggers.take_changed_filters();
             let mut succeeded = self.programs.restore(&self.netlink, &filters).await;
             if !trigger.is_of_filters() {
                 let published = triggers.published();
@@ -228,14 +228,14 @@ impl Reconciler {
     ) -> Result<(), Error> {
         let Selection { own, peers, refused } = select(snapshot, &self.options.node_name);
         let mut concerns: BTreeSet<Concern> =
-            refused.iter().filter_map(concerns::of_refusal).collect();
+            refused.iter().filter_map(concerns::from_refusal).collect();
         let Some(own) = self.own_node(own, &mut concerns) else { return Ok(()) };
 
         self.uplinks = underlay::find(&self.netlink, &own.underlay_ips).await?;
         let planned = plan(&self.conf, &own, &peers, &self.uplinks);
         if let Ok((_, unreachable)) = &planned {
             let uplink = self.uplinks.first().map_or("", |uplink| uplink.name.as_str());
-            let of_peer = |found| concerns::of_unreachable(found, uplink);
+            let of_peer = |found| concerns::from_unreachable(found, uplink);
             concerns.extend(unreachable.iter().filter_map(of_peer));
         }
         concerns.extend(self.firewall_concerns.iter().chain(&self.headroom).cloned());
@@ -256,7 +256,8 @@ impl Reconciler {
         }
         preemption.check()?;
 
-        let network = pod_network::of(&self.conf, snapshot, &own, &desired, self.options.ip_masq);
+        let network =
+            pod_network::build(&self.conf, snapshot, &own, &desired, self.options.ip_masq);
         node::ensure_parameters(&desired, &network)?;
         if node::ensure_offload(&desired, self.options.tx_checksum)? {
             *report.operations.entry("offload_set").or_default() += 1;
@@ -272,8 +273,8 @@ impl Reconciler {
         self.network_condition.report_network_ready(&own);
         if trigger.is_resync() {
             let (bridge, uplinks) = (&*self.options.bridge, &*self.uplinks);
-            let tenants = Tenants { bridge, network: &network, peers: &peers, uplinks };
-            self.headroom = tenants.check(&self.netlink, &self.health).await?;
+            let check = HeadroomCheck { bridge, network: &network, peers: &peers, uplinks };
+            self.headroom = check.run(&self.netlink, &self.health).await?;
         }
         preemption.check()?;
         let now = Instant::now();
@@ -281,7 +282,7 @@ impl Reconciler {
             self.firewalls_checked = Some(now);
             let overlay = desired.tunnel.as_ref().map(|tunnel| tunnel.name.clone());
             self.firewall_concerns =
-                concerns::of_forwarding(&network, &self.options.bridge, overlay).await;
+                concerns::check_firewalls(&network, &self.options.bridge, overlay).await;
         }
         if failures.is_empty() { Ok(()) } else { Err(Error::Operations(failures)) }
     }

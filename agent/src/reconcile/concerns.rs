@@ -35,7 +35,7 @@ pub(super) fn is_firewall_check_due(
 
 /// The concern about a refused node. A node without a subnet or an address is usually new and gets
 /// one soon. If it does not, its own agent reports that.
-pub(super) fn of_refusal(refusal: &Refusal) -> Option<Concern> {
+pub(super) fn from_refusal(refusal: &Refusal) -> Option<Concern> {
     let refused = refusal.node.clone();
     match &refusal.reason {
         Reason::Overlap { cidr, other, .. } => {
@@ -49,7 +49,7 @@ pub(super) fn of_refusal(refusal: &Refusal) -> Option<Concern> {
 }
 
 /// The concern about a peer that cannot be reached; `uplink` is the link that it should be on.
-pub(super) fn of_unreachable(unreachable: &Unreachable, uplink: &str) -> Option<Concern> {
+pub(super) fn from_unreachable(unreachable: &Unreachable, uplink: &str) -> Option<Concern> {
     match unreachable.reason {
         UnreachableReason::NotOnLink(address) => Some(Concern::EndpointNotOnLink {
             peer: unreachable.node.clone(),
@@ -65,7 +65,7 @@ pub(super) fn of_unreachable(unreachable: &Unreachable, uplink: &str) -> Option<
 
 /// The concerns about foreign firewalls that drop pod traffic. If they cannot be read, the pass goes
 /// on.
-pub(super) async fn of_forwarding(
+pub(super) async fn check_firewalls(
     network: &PodNetwork,
     bridge: &str,
     overlay: Option<String>,

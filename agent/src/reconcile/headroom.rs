@@ -10,23 +10,23 @@ use weir_model::Node;
 
 use crate::{
     events::Concern,
-    headroom::{Room, Thresholds, keys, neighbours_needed, room_on_bridge},
+    headroom::{PortsLeft, Thresholds, keys, neighbours_needed, ports_left},
     health::Health,
     install::PodNetwork,
     underlay::Uplink,
 };
 
-/// What takes room on the node.
-pub(super) struct Tenants<'a> {
+/// A check of the node against the kernel's limits: what takes room there.
+pub(super) struct HeadroomCheck<'a> {
     pub(super) bridge: &'a str,
     pub(super) network: &'a PodNetwork,
     pub(super) peers: &'a [Arc<Node>],
     pub(super) uplinks: &'a [Uplink],
 }
 
-impl Tenants<'_> {
+impl HeadroomCheck<'_> {
     /// Measures, updates `health`, and returns what only an operator can solve.
-    pub(super) async fn check(
+    pub(super) async fn run(
         &self,
         netlink: &Netlink,
         health: &Health,
@@ -40,10 +40,10 @@ impl Tenants<'_> {
         health.record_bridge_ports(ports);
         let scarce =
             |none_left| Concern::BridgePortsScarce { bridge: self.bridge.to_owned(), none_left };
-        let mut concerns = match room_on_bridge(ports) {
-            Room::Enough => BTreeSet::new(),
-            Room::Little => [scarce(false)].into(),
-            Room::None => [scarce(true)].into(),
+        let mut concerns = match ports_left(ports) {
+            PortsLeft::Enough => BTreeSet::new(),
+            PortsLeft::Few => [scarce(false)].into(),
+            PortsLeft::None => [scarce(true)].into(),
         };
         for ipv4 in [true, false] {
             concerns.extend(self.ensure_neighbours_fit(ipv4, ports, health));

@@ -13,7 +13,7 @@ use crate::{
 
 /// The pod network of the node `own`. A network that the configuration does not name is the union of
 /// the nodes' subnets.
-pub(super) fn of(
+pub(super) fn build(
     conf: &NetConf,
     snapshot: &Snapshot,
     own: &Node,

@@ -122,10 +122,10 @@ pub(super) struct Triggers<C> {
     changes: C,
     resync: tokio::time::Interval,
     retry: Option<Instant>,
-    /// Whether the nftables table may have changed since [`Self::take_table_doubt`] was last called.
-    is_table_in_doubt: bool,
+    /// Whether the nftables table may have changed since [`Self::take_table_changed`] was last called.
+    table_may_have_changed: bool,
     /// Links whose filters may have changed since they were last checked.
-    filters_in_doubt: BTreeSet<u32>,
+    changed_filters: BTreeSet<u32>,
     /// The nodes of the snapshot that was published last.
     nodes: Option<Arc<Nodes>>,
 }
@@ -139,8 +139,8 @@ impl<C: Stream<Item = Change> + Unpin> Triggers<C> {
             changes,
             resync,
             retry: None,
-            is_table_in_doubt: false,
-            filters_in_doubt: BTreeSet::new(),
+            table_may_have_changed: false,
+            changed_filters: BTreeSet::new(),
             nodes: None,
         }
     }
@@ -179,14 +179,14 @@ impl<C: Stream<Item = Change> + Unpin> Triggers<C> {
     }
 
     /// The links whose filters another program may have changed since the last call.
-    pub(super) fn take_filters_in_doubt(&mut self) -> BTreeSet<u32> {
-        std::mem::take(&mut self.filters_in_doubt)
+    pub(super) fn take_changed_filters(&mut self) -> BTreeSet<u32> {
+        std::mem::take(&mut self.changed_filters)
     }
 
     /// Whether another program may have changed the nftables table since the last call. This is not
     /// part of the trigger, so that it is not lost when a burst begins with another change.
-    pub(super) fn take_table_doubt(&mut self) -> bool {
-        std::mem::take(&mut self.is_table_in_doubt)
+    pub(super) fn take_table_changed(&mut self) -> bool {
+        std::mem::take(&mut self.table_may_have_changed)
     }
 
     /// Waits for the next trigger and for the end of its burst. A new snapshot does not wait for
@@ -241,12 +241,12 @@ impl<C: Stream<Item = Change> + Unpin> Triggers<C> {
 impl<C> Triggers<C> {
     /// Records what may have changed. Returns whether the change needs a pass.
     fn note(&mut self, change: &Change, interests: &Interests) -> bool {
-        self.is_table_in_doubt |= matches!(change, Change::Table | Change::Lost);
+        self.table_may_have_changed |= matches!(change, Change::Table | Change::Lost);
         let is_relevant = interests.include(change);
         if let Change::Filter { link, .. } | Change::Filters { link } = change
             && is_relevant
         {
-            self.filters_in_doubt.insert(*link);
+            self.changed_filters.insert(*link);
         }
         is_relevant
     }

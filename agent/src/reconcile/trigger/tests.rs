@@ -84,8 +84,8 @@ async fn a_change_of_the_table_is_not_lost_in_a_burst_of_other_changes() {
     for change in [Change::Table, Change::Lost] {
         let (_publisher, mut triggers) = triggers(vec![went.clone(), change]);
         assert_eq!(triggers.next(&interests()).await, Trigger::Kernel(went.clone()));
-        assert!(triggers.take_table_doubt());
-        assert!(!triggers.take_table_doubt(), "one check is enough");
+        assert!(triggers.take_table_changed());
+        assert!(!triggers.take_table_changed(), "one check is enough");
     }
 }
 
@@ -158,8 +158,8 @@ async fn a_filter_of_weir_that_is_removed_or_replaced_is_checked_and_no_other() 
     let (_publisher, mut triggers) = triggers(quiet.into_iter().chain(loud.clone()).collect());
     let trigger = triggers.next(&interests()).await;
     assert!(trigger.is_of_filters() && !trigger.is_resync());
-    assert_eq!(triggers.take_filters_in_doubt(), [4, 5, 6].into());
-    assert!(triggers.take_filters_in_doubt().is_empty(), "one check is enough");
+    assert_eq!(triggers.take_changed_filters(), [4, 5, 6].into());
+    assert!(triggers.take_changed_filters().is_empty(), "one check is enough");
 }
 
 #[tokio::test]
@@ -169,7 +169,7 @@ async fn a_change_of_filters_does_not_hide_other_changes() {
         let (_publisher, mut triggers) = triggers(changes.to_vec());
         let trigger = triggers.next(&interests()).await;
         assert_eq!(trigger, Trigger::Kernel(route(ROUTE_PROTOCOL)));
-        assert_eq!(triggers.take_filters_in_doubt(), [6].into());
+        assert_eq!(triggers.take_changed_filters(), [6].into());
     }
 }
 
