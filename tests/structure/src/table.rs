@@ -39,7 +39,6 @@ pub(crate) const CRATES: &[Crate] = &[
         &[
             "weir-cluster",
             "weir-datapath",
-            "weir-ebpf-common",
             "weir-model",
             "weir-netlink",
             "weir-node",
