@@ -1,6 +1,6 @@
-//! An error as one line, with all its causes.
+//! Formatting an error with its causes.
 
-/// Any error with its causes, in one line.
+/// An error with all its causes, in one line.
 pub(crate) fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

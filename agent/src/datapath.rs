@@ -1,23 +1,23 @@
 //! The eBPF data path of this node: the programs at pods' interfaces, at the overlay and at the
-//! sockets of the node's own processes, and what they know of the cluster.
+//! sockets of the node's own processes, and the maps with pods and nodes.
 //!
-//! [`plan`] says what should be there, [`diff`] what is to be done; both are pure. Programs and maps
-//! are pinned and outlive the agent: one that starts loads its programs against the maps that are
-//! there and puts them in the place of the old ones, device by device, without a packet in between.
+//! [`plan`] makes the desired state, [`diff`] computes the changes; both are pure. Programs and maps
+//! are pinned and outlive the agent. An agent that starts loads its programs with the existing maps
+//! and replaces the old programs device by device, without a gap for packets.
 //!
-//! Pods that come and go are the plugin's: it attaches the programs and enters the pod before the
-//! pod starts. What it has recorded is compared here with what is there.
+//! The plugin handles the pods that are added and deleted: it attaches the programs and writes the
+//! maps' entries before the pod starts. The agent compares the plugin's records with the kernel.
 
-pub mod capacity;
 mod cgroup;
 pub mod diff;
 mod kernel;
+mod operations;
 mod packet_log;
 pub mod plan;
 mod record;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet, hash_map::Entry},
+    collections::{BTreeSet, HashMap, HashSet, hash_map::Entry},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -35,41 +35,34 @@ use weir_datapath::{
 use weir_netlink::Link;
 
 pub(crate) use self::kernel::OfIp;
+pub use self::operations::Operations;
 use self::{
     kernel::State,
-    plan::{OfCluster, Surroundings},
+    plan::{ClusterState, Inputs},
 };
-use crate::options::Options;
+use crate::{map_capacity, options::Options};
 
-/// Where systems have their BPF file system: made if it is missing.
+/// The usual mount point of the BPF file system, which is mounted here if it is missing.
 const BPF_FS: &str = "/sys/fs/bpf";
 
-/// An idle UDP flow keeps its backend for as long as the kernel's connection tracking would.
+/// An idle UDP flow keeps its backend as long as the kernel's conntrack would keep its entry.
 const UDP_IDLE_SECONDS: u32 = 120;
 
-/// Why the data path is not as it should be.
+/// Why the data path could not be updated.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The programs, their maps or their places.
+    /// The programs, their maps or their attachment.
     #[error("the eBPF programs cannot be used")]
     Datapath(#[from] weir_datapath::Error),
-    /// The plugin's records.
-    #[error("read the endpoint records in {}", path.display())]
-    Records {
-        /// Their directory.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// There is no place for the programs at sockets.
+    /// The plugin's records could not be read.
+    #[error("the endpoint records cannot be read")]
+    Records(#[from] weir_node::endpoint::ReadError),
+    /// No cgroup was found for the programs at sockets.
     #[error("find the root of the cgroups (version 2); see --cgroup")]
     Cgroup(#[from] cgroup::Error),
 }
 
-/// What was done, by kind, for metrics and the log.
-pub type Operations = BTreeMap<&'static str, u64>;
-
-/// The data path, as the agent keeps it.
+/// The data path and its state.
 #[derive(Debug)]
 pub struct Datapath {
     pins: Pins,
@@ -81,17 +74,17 @@ pub struct Datapath {
     rooms: Vec<MapRoom>,
     is_wanted: bool,
     loaded: Option<State>,
-    /// Nothing of an earlier release is attached or pinned.
+    /// Whether nothing of an earlier release is attached or pinned any more.
     is_upgraded: bool,
-    /// Where programs for the cluster are.
+    /// Where the programs of the overlay and the uplinks are attached.
     programs: HashSet<(u32, Hook)>,
-    /// The kernel's numbers of the programs.
-    numbers: Arc<BTreeSet<u32>>,
+    /// The kernel's ids of the programs.
+    program_ids: Arc<BTreeSet<u32>>,
     announce: watch::Sender<bool>,
 }
 
 impl Datapath {
-    /// The data path that the options ask for. Touches nothing yet.
+    /// The data path that the options describe. Changes nothing yet.
     pub fn new(options: &Options) -> Self {
         let flags = if options.fast_path { Config::FAST_PATH } else { 0 };
         let settings = Config {
@@ -108,38 +101,38 @@ impl Datapath {
             cgroup: options.cgroup.clone(),
             settings,
             log_level: options.packet_log.into(),
-            capacities: capacity::wanted(memory(), &options.map_capacity),
+            capacities: map_capacity::wanted(memory(), &options.map_capacity),
             rooms: Vec::new(),
             is_wanted: options.services,
             loaded: None,
             is_upgraded: false,
             programs: HashSet::new(),
-            numbers: Arc::default(),
+            program_ids: Arc::default(),
             announce: watch::Sender::new(false),
         }
     }
 
-    /// Becomes true when the maps are there.
+    /// Becomes true when the maps exist.
     pub fn loaded(&self) -> watch::Receiver<bool> {
         self.announce.subscribe()
     }
 
-    /// The maps and the room that they have; none before they are loaded.
+    /// The maps and their capacities; empty before they are loaded.
     pub fn rooms(&self) -> &[MapRoom] {
         &self.rooms
     }
 
-    /// Whether programs set marks.
+    /// Whether the programs are loaded. Loaded programs may set marks.
     pub fn is_on(&self) -> bool {
         self.loaded.is_some()
     }
 
-    /// The kernel's numbers of the programs that are attached; none before they are loaded.
-    pub fn numbers(&self) -> Arc<BTreeSet<u32>> {
-        Arc::clone(&self.numbers)
+    /// The kernel's ids of the loaded programs; empty before they are loaded.
+    pub fn program_ids(&self) -> Arc<BTreeSet<u32>> {
+        Arc::clone(&self.program_ids)
     }
 
-    /// Attaches what is missing at these links.
+    /// Attaches the programs that are missing at these links.
     ///
     /// Call it in the node's network namespace.
     pub fn restore(&mut self, links: &[Link]) -> Result<Operations, Error> {
@@ -147,26 +140,26 @@ impl Datapath {
         if !self.is_on() || links.is_empty() {
             return Ok(operations);
         }
-        let is_there = |place: &(u32, Hook)| links.iter().any(|link| link.index == place.0);
-        let mut places = plan::of_pods(&record::list(&self.run_dir)?, links).places;
-        places.extend(self.programs.iter().copied().filter(is_there));
+        let is_included = |place: &(u32, Hook)| links.iter().any(|link| link.index == place.0);
+        let mut places = plan::plan_pods(&record::list(&self.run_dir)?, links).places;
+        places.extend(self.programs.iter().copied().filter(is_included));
         self.attach(&places, &mut operations)?;
         Ok(operations)
     }
 
-    /// Makes the data path what it should be: for the cluster always, and with `links`, all of the
-    /// node's, everything.
+    /// Updates the data path to the desired state. With `links`, which are all links of the node, it
+    /// compares everything. Otherwise it updates only what depends on other nodes.
     ///
     /// Call it in the node's network namespace.
     pub fn ensure(
         &mut self,
-        surroundings: &Surroundings<'_>,
+        inputs: &Inputs<'_>,
         links: Option<&[Link]>,
     ) -> Result<Operations, Error> {
-        let cluster = plan::of_cluster(surroundings);
+        let cluster = plan::plan_cluster(inputs);
         let mut operations = Operations::new();
         if self.loaded.is_none() {
-            self.load(surroundings)?;
+            self.load(inputs)?;
             *operations.entry("programs_load").or_default() += 1;
             self.announce.send_replace(true);
         }
@@ -174,8 +167,8 @@ impl Datapath {
         let thorough = links.is_some();
         state.ensure_cluster(&cluster.destinations, thorough, &mut operations)?;
         if let Some(links) = links {
-            // Entries of maps before programs: these use them at once.
-            let pods = plan::of_pods(&record::list(&self.run_dir)?, links);
+            // The entries of the maps come first: attached programs use them at once.
+            let pods = plan::plan_pods(&record::list(&self.run_dir)?, links);
             state.ensure_pods(&pods, links, &mut operations)?;
             self.complete_upgrade(links, &mut operations)?;
             self.attach(&pods.places, &mut operations)?;
@@ -185,7 +178,7 @@ impl Datapath {
     }
 
     /// Replaces the programs that an earlier release has attached, and removes its pins. `links` are
-    /// all of the node's.
+    /// all links of the node.
     fn complete_upgrade(
         &mut self,
         links: &[Link],
@@ -198,7 +191,7 @@ impl Datapath {
         if upgrade.is_pending()? {
             let Completed { programs, entries, pins } =
                 upgrade.complete(links.iter().map(|link| link.index))?;
-            info!(programs, entries, pins, "took over from an earlier release");
+            info!(programs, entries, pins, "replaced the programs and pins of an earlier release");
             *operations.entry("program_attach").or_default() += programs as u64;
             *operations.entry("pin_remove").or_default() += pins as u64;
         }
@@ -206,40 +199,41 @@ impl Datapath {
         Ok(())
     }
 
-    /// Whether it is to be there.
+    /// Whether the options enable the data path.
     pub fn is_wanted(&self) -> bool {
         self.is_wanted
     }
 
-    /// Loads the programs against the maps that are there or are made, and tells them what does not
-    /// change while the agent runs.
-    fn load(&mut self, surroundings: &Surroundings<'_>) -> Result<(), Error> {
+    /// Loads the programs and the maps, and writes the settings that do not change while the agent
+    /// runs.
+    fn load(&mut self, inputs: &Inputs<'_>) -> Result<(), Error> {
         if self.pins.folder().parent() == Some(Path::new(BPF_FS)) && mount_bpffs(Path::new(BPF_FS))?
         {
             info!("mounted a BPF file system at {BPF_FS}");
         }
-        let capacities = capacity::capacities(&self.capacities);
+        let capacities = map_capacity::capacities(&self.capacities);
         let (loaded, logs) = load_with_logs(&self.pins, &capacities, self.log_level)?;
         if let Some(logs) = logs {
             packet_log::follow(logs);
         }
-        for (MapRoom { map, entries }, wanted) in capacity::kept(&self.capacities, &loaded.maps) {
+        for (MapRoom { map, entries }, wanted) in map_capacity::kept(&self.capacities, &loaded.maps)
+        {
             warn!(
                 map = map.name,
                 entries,
                 wanted,
-                "a map that is pinned keeps the room that it has: to give it other room, remove {} \
-                 and start the agent again, which interrupts what goes through Services",
+                "a pinned map keeps the room that it has: to change it, remove {} and restart the \
+                 agent, which interrupts connections through Services",
                 self.pins.map(map).display()
             );
         }
         self.rooms = loaded.maps;
         let cookie = netns_cookie()?;
         if cookie.is_none() {
-            debug!("this kernel does not tell a namespace's cookie: the machine's first is taken");
+            debug!("the kernel does not support namespace cookies: assuming the initial namespace");
         }
         self.settings.netns_cookie = weir_datapath::common::halves(cookie.unwrap_or_default());
-        self.settings.tunnel_port = surroundings.tunnel_port().into();
+        self.settings.tunnel_port = inputs.tunnel_port().into();
         let mut map = ConfigMap::open(&self.pins)?;
         if map.get()? != self.settings {
             map.set(self.settings)?;
@@ -252,28 +246,28 @@ impl Datapath {
             "loaded the eBPF programs"
         );
         self.loaded = Some(State::open(&self.pins)?);
-        self.numbers = Arc::new(loaded.programs.iter().map(|program| program.id).collect());
+        self.program_ids = Arc::new(loaded.programs.iter().map(|program| program.id).collect());
         Ok(())
     }
 
     fn attach_sockets(&self) -> Result<(), Error> {
         let folder = cgroup::root(self.cgroup.as_deref())?;
         attach_sockets(&self.pins, &folder)?;
-        info!(cgroup = %folder.display(), "the node's processes reach Services by their sockets");
+        info!(cgroup = %folder.display(), "attached the programs for sockets of the node's processes");
         Ok(())
     }
 
     fn attach_overlay(
         &mut self,
-        cluster: &OfCluster,
+        cluster: &ClusterState,
         thorough: bool,
         operations: &mut Operations,
     ) -> Result<(), Error> {
         let known = std::mem::take(&mut self.programs);
-        let (there, doubtful): (Vec<_>, Vec<_>) =
+        let (attached, unknown): (Vec<_>, Vec<_>) =
             cluster.places.iter().partition(|place| !thorough && known.contains(place));
-        self.programs.extend(there);
-        let attached = self.attach(&doubtful, operations)?;
+        self.programs.extend(attached);
+        let attached = self.attach(&unknown, operations)?;
         self.programs.extend(attached);
         for (link, hook) in &cluster.vacant {
             if thorough && detach(*link, *hook)? {
@@ -283,15 +277,15 @@ impl Datapath {
         Ok(())
     }
 
-    /// Attaches programs wherever they are not. Tells where they are: a device may have gone. One
-    /// that cannot have them keeps no other from being tried.
+    /// Attaches the programs that are missing at these places. Returns the places that have one: a
+    /// device may have been deleted. After an error, the other places are still tried.
     fn attach(
         &self,
         places: &[(u32, Hook)],
         operations: &mut Operations,
     ) -> Result<Vec<(u32, Hook)>, Error> {
         let mut programs = HashMap::new();
-        let mut there = Vec::new();
+        let mut attached = Vec::new();
         let mut failed = None;
         for (link, hook) in places {
             let program = match programs.entry(*hook) {
@@ -300,7 +294,7 @@ impl Datapath {
             };
             match attach(*link, program) {
                 Ok(changed) => {
-                    there.push((*link, *hook));
+                    attached.push((*link, *hook));
                     if changed {
                         debug!(link, program = hook.program(), "attached a program");
                         *operations.entry("program_attach").or_default() += 1;
@@ -312,11 +306,11 @@ impl Datapath {
         }
         match failed {
             Some(error) => Err(error.into()),
-            None => Ok(there),
+            None => Ok(attached),
         }
     }
 
-    /// Takes away what an agent with other options has left. `links` are all of the node's.
+    /// Removes what an agent with other options has left. `links` are all links of the node.
     pub fn withdraw(&mut self, links: &[Link]) -> Result<Operations, Error> {
         let mut operations = Operations::new();
         if !self.pins.exist_of_any_release() {
@@ -332,7 +326,7 @@ impl Datapath {
             }
         }
         self.pins.remove()?;
-        info!("Services are not wanted: removed the eBPF programs");
+        info!("Services are disabled: removed the eBPF programs");
         Ok(operations)
     }
 }

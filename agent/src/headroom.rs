@@ -1,57 +1,58 @@
-//! Limits of the kernel that a node can grow into: how much is left of them, and what to set. Pure.
+//! Limits of the kernel that a growing node can reach: what is left of them, and which values the
+//! node needs. Pure.
 //!
 //! **Ports of a bridge.** The kernel's limit is fixed (`BR_MAX_PORTS`).
 //!
-//! **The neighbour table.** Each family has one for the whole machine, that is, for all network
-//! namespaces together, with thresholds that only the first namespace has. When `gc_thresh3` entries
-//! are there and none can be given up, an address that is not in the table is not resolved any more.
-//! Permanent entries, which the tunnel's are, do not count (kernel 5.0 and later), so a tunnel needs
-//! no room for its thousands of peers. What counts are entries that the kernel resolves: the nodes
-//! on the uplink's own network, which packets of a tunnel go to as well, and pods with their
-//! gateway.
+//! **The neighbour table.** Each family has one table for the whole machine, that is, for all network
+//! namespaces together. Its thresholds exist in the initial namespace only. When the table has
+//! `gc_thresh3` entries and none can be removed, the kernel cannot resolve further addresses.
+//! Permanent entries do not count (kernel 5.0 and later). The tunnel's entries are permanent, so they
+//! need no room. The entries that the kernel resolves do count: the nodes on the uplink's network,
+//! which the outer packets of a tunnel go to as well, and pods with their gateway.
 
-/// Ports that a bridge can have: `BR_MAX_PORTS` is 1024, and the number 0 is not used.
+/// How many ports a bridge can have: `BR_MAX_PORTS` is 1024, and the port number 0 is not used.
 pub const BRIDGE_PORTS: usize = 1023;
 
-/// A pod's own for its gateway, the gateway's for the pod, and as much for a pod next to it.
+/// The pod's entry for its gateway, the gateway's entry for the pod, and as many for another pod of
+/// the node.
 const ENTRIES_PER_POD: usize = 4;
-/// For all that is not ours: routers, name servers, other programs' bridges.
+/// Entries of others: routers, name servers, other programs' bridges.
 const OTHER_ENTRIES: usize = 256;
 
-/// How much room there is for more.
+/// How many ports are left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Room {
-    /// Enough.
+pub enum PortsLeft {
+    /// Less than nine tenths are in use.
     Enough,
-    /// Nine tenths are taken.
-    Little,
-    /// All is taken.
+    /// At least nine tenths are in use.
+    Few,
+    /// No port is left.
     None,
 }
 
-/// The room on a bridge with so many ports.
-pub fn room_on_bridge(ports: usize) -> Room {
+/// How many ports are left on a bridge that has `ports` ports.
+pub fn ports_left(ports: usize) -> PortsLeft {
     if ports >= BRIDGE_PORTS {
-        Room::None
+        PortsLeft::None
     } else if ports * 10 >= BRIDGE_PORTS * 9 {
-        Room::Little
+        PortsLeft::Few
     } else {
-        Room::Enough
+        PortsLeft::Enough
     }
 }
 
-/// The entries of a family's neighbour table that a node needs room for: `peers` that it reaches
-/// without a router, and its `pods` with an address of the family.
+/// How many entries a family's neighbour table needs room for: `peers` are the nodes that are reached
+/// without a router, `pods` the node's pods with an address of the family.
 pub fn neighbours_needed(peers: usize, pods: usize) -> u32 {
     let needed = peers.saturating_add(pods * ENTRIES_PER_POD).saturating_add(OTHER_ENTRIES);
     u32::try_from(needed).unwrap_or(LARGEST)
 }
 
-/// The kernel keeps them as signed numbers.
+/// The kernel stores thresholds as signed numbers.
 const LARGEST: u32 = i32::MAX.unsigned_abs();
 
-/// `gc_thresh1`, `2` and `3` of a neighbour table: below the first nothing is given up, above the
-/// second more is after five seconds, and the third is the limit.
+/// `gc_thresh1`, `2` and `3` of a neighbour table: below the first no entry is removed, above the
+/// second entries are removed after five seconds, and the third is the limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Thresholds(pub [u32; 3]);
 
@@ -61,9 +62,8 @@ impl Thresholds {
         self.0[2]
     }
 
-    /// These thresholds, all made larger by the same power of two, so that there is room for
-    /// `needed` entries; none if there is. In powers of two, because a need that grows by one pod
-    /// at a time should not lead to a change each time.
+    /// These thresholds, all multiplied by the same power of two, so that `needed` entries fit.
+    /// `None` if they fit already. With powers of two, not every further pod leads to a change.
     pub fn raised_for(self, needed: u32) -> Option<Self> {
         let limit = self.limit().max(1);
         if self.limit() >= needed {
@@ -73,14 +73,14 @@ impl Thresholds {
         Some(Self(self.0.map(|threshold| threshold.max(1).saturating_mul(factor).min(LARGEST))))
     }
 
-    /// The kernel parameters of a family and their values, in the order in which they can be
-    /// written: none is ever above a later one.
+    /// The kernel parameters of a family and their values. They are in an order of writing in which
+    /// no threshold ever exceeds a higher one.
     pub fn settings(self, ipv4: bool) -> impl Iterator<Item = (String, u32)> {
         (1..=3).zip(self.0).rev().map(move |(number, value)| (key(ipv4, number), value))
     }
 }
 
-/// The kernel parameters with the thresholds of a family.
+/// The kernel parameters that hold the thresholds of a family.
 pub fn keys(ipv4: bool) -> [String; 3] {
     [1, 2, 3].map(|number| key(ipv4, number))
 }
@@ -96,24 +96,30 @@ mod tests {
 
     use super::*;
 
-    /// As the kernel has them at first.
+    /// The kernel's defaults.
     const DEFAULT: Thresholds = Thresholds([128, 512, 1024]);
 
     #[test]
-    fn a_bridge_is_scarce_of_ports_from_nine_tenths_on() {
-        let rooms = [0, 920, 921, 1022, 1023, 1024].map(room_on_bridge);
-        let expected =
-            [Room::Enough, Room::Enough, Room::Little, Room::Little, Room::None, Room::None];
-        assert_eq!(rooms, expected);
+    fn ports_are_scarce_from_nine_tenths_on() {
+        let left = [0, 920, 921, 1022, 1023, 1024].map(ports_left);
+        let expected = [
+            PortsLeft::Enough,
+            PortsLeft::Enough,
+            PortsLeft::Few,
+            PortsLeft::Few,
+            PortsLeft::None,
+            PortsLeft::None,
+        ];
+        assert_eq!(left, expected);
     }
 
     #[test]
-    fn a_node_of_usual_size_needs_no_more_than_there_is() {
+    fn the_defaults_are_enough_for_a_node_of_usual_size() {
         assert_eq!(DEFAULT.raised_for(neighbours_needed(300, 110)), None);
     }
 
     #[test]
-    fn a_node_with_many_neighbours_or_pods_needs_more() {
+    fn a_node_with_many_neighbours_or_pods_needs_higher_thresholds() {
         let raised = |peers, pods| DEFAULT.raised_for(neighbours_needed(peers, pods));
         assert_eq!(raised(1000, 110), Some(Thresholds([256, 1024, 2048])));
         assert_eq!(raised(0, 500), Some(Thresholds([512, 2048, 4096])));
@@ -121,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_administrator_has_raised_is_not_lowered() {
+    fn thresholds_that_an_administrator_has_raised_are_not_lowered() {
         assert_eq!(Thresholds([80_000, 90_000, 100_000]).raised_for(10_000), None);
     }
 

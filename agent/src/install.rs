@@ -1,7 +1,8 @@
-//! The files that make a node ready for pods: the plugin's program, the overlay's `subnet.env` and
-//! the CNI configuration, which comes last because the container runtime starts with it.
+//! The files that make a node ready for pods: the CNI plugin, the overlay's `subnet.env` and the CNI
+//! configuration. The configuration comes last, because the container runtime starts to use the
+//! plugin when it exists.
 //!
-//! Files are replaced by rename, so that whoever reads one at any time reads a whole one.
+//! Files are replaced by rename, so that a reader never sees half of a file.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -34,7 +35,7 @@ fn error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
     move |source| Error { action, path, source }
 }
 
-/// Installs the plugin's program. Returns whether it had to be written.
+/// Installs the plugin. Returns whether the file was written.
 pub fn install_plugin(source: &Path, bin_dir: &Path) -> Result<bool, Error> {
     let content = fs::read(source).map_err(error("read", source))?;
     let target = bin_dir.join(PLUGIN);
@@ -62,7 +63,7 @@ fn conflist(options: &Options, network: &PodNetwork) -> Value {
             "type": PLUGIN,
             "bridge": options.bridge,
             "mtu": 0,
-            // After a reboot this file is there before the agent: pods wait for it.
+            // After a reboot this file exists before the agent runs: pods wait for the agent.
             "waitForAgent": true,
             "runDir": options.run_dir,
             "pinDir": options.pin_dir,
@@ -82,7 +83,8 @@ fn replace(path: &Path, content: &[u8], mode: u32) -> Result<bool, Error> {
     }
     let directory = path.parent().unwrap_or(Path::new("/"));
     fs::create_dir_all(directory).map_err(error("create", directory))?;
-    // A fixed name: what a killed agent left is overwritten. The dot keeps runtimes from reading it.
+    // The name is fixed, so that the file of a killed agent is overwritten. Container runtimes
+    // ignore it because of the dot.
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let staging = directory.join(format!(".{name}.new"));
     let write = || {
@@ -112,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_written_once_and_a_killed_writer_does_not_matter() {
+    fn a_file_is_written_once_and_the_rest_of_a_killed_writer_is_replaced() {
         let directory = tempfile::tempdir().unwrap();
         let conf_dir = directory.path().join("net.d");
         let options = Options::try_parse_from([
@@ -133,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn the_plugin_can_be_executed_and_replaced_while_it_runs() {
+    fn the_plugin_is_executable_and_can_be_replaced() {
         use std::os::unix::fs::PermissionsExt;
 
         let directory = tempfile::tempdir().unwrap();

@@ -1,4 +1,5 @@
-//! The `weir-agent` binary: options in, a node's pod network kept right until it is stopped.
+//! The `weir-agent` binary: reads the options and maintains the node's pod network until it is
+//! stopped.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,10 +12,10 @@ use tokio::{
 use tracing::info;
 use tracing_subscriber::EnvFilter;
 use weir_agent::{
-    availability::Availability,
     events::Events,
     health::{self, Health},
     net_conf::NetConf,
+    node_condition::NetworkCondition,
     options::{LogFormat, Options},
     reconcile::Reconciler,
     services::controller::ServiceController,
@@ -27,8 +28,8 @@ use weir_cluster::{
 use weir_datapath::Pins;
 use weir_netlink::Netlink;
 
-/// A reconciler that gives no sign of life for so many resyncs is taken for dead.
-const PATIENCE_RESYNCS: u64 = 6;
+/// The reconciler counts as hung after so many resync intervals without a pass.
+const HUNG_AFTER_RESYNCS: u64 = 6;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
@@ -41,30 +42,30 @@ async fn main() -> Result<()> {
         node = options.node_name,
         ?conf,
         version = env!("CARGO_PKG_VERSION"),
-        "weir-agent starts"
+        "weir-agent is starting"
     );
 
     let (publisher, published) = watch::channel(Published::default());
-    let patience = Duration::from_secs(options.resync_seconds * PATIENCE_RESYNCS);
-    let health = Arc::new(Health::new(published.clone(), patience));
+    let hung_after = Duration::from_secs(options.resync_seconds * HUNG_AFTER_RESYNCS);
+    let health = Arc::new(Health::new(published.clone(), hung_after));
     tokio::spawn(health::serve(options.health_address, Arc::clone(&health)));
 
-    let (events, availability) = if let Some(directory) = &options.manifests {
+    let (events, network_condition) = if let Some(directory) = &options.manifests {
         tokio::spawn(DirectorySource::new(directory).run(publisher));
-        (Events::to_log(&options.node_name), Availability::without_api())
+        (Events::to_log(&options.node_name), NetworkCondition::without_api())
     } else {
         let connection = connection(&options);
         let (client, server) = connection.connect().await.context("connect to the API server")?;
-        info!(server, "follows the API server");
+        info!(server, "connected to the API server");
         let source = KubernetesSource::new(connection).with_services(options.services);
         tokio::spawn(source.run(publisher));
-        let availability = Availability::by_kubernetes(&options.node_name, client.clone());
-        (Events::to_kubernetes(&options.node_name, client), availability)
+        let network_condition = NetworkCondition::with_api(&options.node_name, client.clone());
+        (Events::to_kubernetes(&options.node_name, client), network_condition)
     };
 
     let netlink = Netlink::open()?;
     let services = service_controller(&options, &health)?;
-    let reconciler = Reconciler::new(options, conf, netlink, health, events, availability);
+    let reconciler = Reconciler::new(options, conf, netlink, health, events, network_condition);
     if let Some(services) = services {
         let loaded = reconciler.maps_loaded();
         tokio::spawn(services.run(published.clone(), loaded));
@@ -72,15 +73,15 @@ async fn main() -> Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     tokio::select! {
-        outcome = reconciler.run(published) => outcome.context("follow the kernel's changes")?,
+        outcome = reconciler.run(published) => outcome.context("subscribe to the kernel's notifications")?,
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
-    info!("weir-agent stops; the pod network stays as it is");
+    info!("weir-agent is stopping; the pod network stays as it is");
     Ok(())
 }
 
-/// Who programs Services, if they are wanted.
+/// The controller of Services, if Services are enabled.
 fn service_controller(
     options: &Options,
     health: &Arc<Health>,

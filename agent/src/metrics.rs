@@ -1,7 +1,8 @@
-//! What the agent counts, in the words of OpenMetrics.
+//! The agent's metrics, in OpenMetrics format.
 //!
-//! Labels take few values: kinds and causes are names in the code, never names of nodes.
+//! Labels have few values: kinds and causes are names in the code, never names of nodes.
 
+mod gauge;
 mod services;
 
 use std::{
@@ -22,6 +23,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
+use self::gauge::set_count;
 use crate::headroom::BRIDGE_PORTS;
 
 /// The content type of [`Metrics::text`].
@@ -40,7 +42,7 @@ struct Cause {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Ending {
+struct PassResult {
     result: &'static str,
 }
 
@@ -57,7 +59,7 @@ pub struct Metrics {
     peers_programmed: Gauge,
     ready: Gauge,
     reconcile_duration: Histogram,
-    reconciles: Family<Ending, Counter>,
+    reconciles: Family<PassResult, Counter>,
     operations: Family<Kind, Counter>,
     repairs: Family<Cause, Counter>,
     last_error: Seconds,
@@ -75,7 +77,7 @@ impl Default for Metrics {
         let peers_known = Gauge::default();
         let peers_programmed = Gauge::default();
         let ready = Gauge::default();
-        // From a pass that finds nothing to do to a cold start with thousands of peers.
+        // From a pass without changes to a cold start with thousands of peers.
         let reconcile_duration = Histogram::new(exponential_buckets(0.000_5, 2.0, 16));
         let reconciles = Family::default();
         let operations = Family::default();
@@ -85,37 +87,37 @@ impl Default for Metrics {
         let source_problems = Gauge::default();
         let bridge_ports = Gauge::default();
         let bridge_ports_limit = Gauge::default();
-        set(&bridge_ports_limit, BRIDGE_PORTS);
+        set_count(&bridge_ports_limit, BRIDGE_PORTS);
         let neighbours_needed = Family::default();
         let neighbours_limit = Family::default();
 
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "Version of this agent", build);
         registry.register("peers_known", "Other nodes in the cluster", peers_known.clone());
-        let help = "Other nodes whose routes and neighbours are in the kernel";
+        let help = "Other nodes whose routes and neighbours are programmed in the kernel";
         registry.register("peers_programmed", help, peers_programmed.clone());
-        registry.register("ready", "1 if /readyz says so", ready.clone());
-        let help = "Time from the start of a pass to its end";
+        registry.register("ready", "1 if /readyz reports that the node is ready", ready.clone());
+        let help = "Duration of a pass";
         let duration = reconcile_duration.clone();
         registry.register_with_unit("reconcile_duration", help, Unit::Seconds, duration);
-        registry.register("reconciles", "Passes, by how they ended", reconciles.clone());
+        registry.register("reconciles", "Passes, by result", reconciles.clone());
         let help = "Changes made to the kernel's configuration, by kind";
         registry.register("operations", help, operations.clone());
-        let help = "Times that something was put right which somebody else had changed, by cause";
+        let help = "Repairs of changes that another program had made, by cause";
         registry.register("repairs", help, repairs.clone());
-        let help = "When a pass last ended with an error, in seconds since 1970; 0 if none did";
+        let help = "Time of the last failed pass, in seconds since 1970; 0 if no pass failed";
         registry.register("last_error_timestamp", help, last_error.clone());
-        let help = "Time since the cluster's state was last known to be complete and current";
+        let help = "Time since the snapshot of the cluster was last known to be current";
         registry.register_with_unit("source_lag", help, Unit::Seconds, source_lag.clone());
-        let help = "Things that the source of the cluster's state reports as wrong";
+        let help = "Problems that the source of the cluster's state reports";
         registry.register("source_problems", help, source_problems.clone());
         let help = "Ports of the pods' bridge: one for each pod";
         registry.register("bridge_ports", help, bridge_ports.clone());
-        let help = "Ports that the kernel lets a bridge have";
+        let help = "The kernel's limit for the ports of a bridge";
         registry.register("bridge_ports_limit", help, bridge_ports_limit);
         let help = "Neighbour entries that this node's pods and peers may need";
         registry.register("neighbours_needed", help, neighbours_needed.clone());
-        let help = "Neighbour entries that the kernel keeps at most (gc_thresh3), if it tells";
+        let help = "The kernel's limit of neighbour entries (gc_thresh3), if it can be read";
         registry.register("neighbours_limit", help, neighbours_limit.clone());
         let services = services::Metrics::register(&mut registry);
         Self {
@@ -139,11 +141,11 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// A pass ended.
+    /// Records a pass.
     pub(crate) fn pass(&self, took: Duration, succeeded: bool) {
         self.reconcile_duration.observe(took.as_secs_f64());
         let result = if succeeded { "success" } else { "error" };
-        self.reconciles.get_or_create(&Ending { result }).inc();
+        self.reconciles.get_or_create(&PassResult { result }).inc();
         if !succeeded {
             let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
             self.last_error.set(now.unwrap_or_default().as_secs_f64());
@@ -151,8 +153,8 @@ impl Metrics {
     }
 
     pub(crate) fn set_peers(&self, known: usize, programmed: usize) {
-        set(&self.peers_known, known);
-        set(&self.peers_programmed, programmed);
+        set_count(&self.peers_known, known);
+        set_count(&self.peers_programmed, programmed);
     }
 
     pub(crate) fn add_operations(&self, kind: &'static str, count: u64) {
@@ -169,11 +171,11 @@ impl Metrics {
 
     pub(crate) fn set_source(&self, lag: Duration, problems: usize) {
         self.source_lag.set(lag.as_secs_f64());
-        set(&self.source_problems, problems);
+        set_count(&self.source_problems, problems);
     }
 
     pub(crate) fn set_bridge_ports(&self, ports: usize) {
-        set(&self.bridge_ports, ports);
+        set_count(&self.bridge_ports, ports);
     }
 
     pub(crate) fn set_neighbours(&self, family: &'static str, needed: u32, limit: u32) {
@@ -182,7 +184,7 @@ impl Metrics {
         self.neighbours_limit.get_or_create(&family).set(limit.into());
     }
 
-    /// All of them, for a scraper.
+    /// All metrics as text.
     pub fn text(&self) -> Result<String, fmt::Error> {
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
@@ -190,16 +192,12 @@ impl Metrics {
     }
 }
 
-fn set(gauge: &Gauge, value: usize) {
-    gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn what_happened_can_be_scraped() {
+    fn recorded_values_are_in_the_text() {
         let metrics = Metrics::default();
         metrics.pass(Duration::from_millis(3), true);
         metrics.pass(Duration::from_millis(700), false);

@@ -1,5 +1,5 @@
-//! The network configuration, in the format of flannel's `net-conf.json`, so that the ConfigMap of
-//! a flannel cluster works unchanged.
+//! The network configuration, in the format of flannel's `net-conf.json`. The ConfigMap of a flannel
+//! cluster works unchanged.
 
 use std::{fs, io::ErrorKind, path::Path};
 
@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 /// How pods of different nodes reach each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Backend {
-    /// By a tunnel.
+    /// Through a tunnel.
     Vxlan(Vxlan),
     /// By routes on the underlay, which must be one subnet.
     HostGateway,
@@ -23,11 +23,11 @@ pub struct Vxlan {
     pub vni: u32,
     /// UDP port.
     pub port: u16,
-    /// A peer in the same subnet is reached by a plain route.
+    /// Whether peers in the same subnet are reached without the tunnel.
     pub direct_routing: bool,
 }
 
-/// The configuration, checked.
+/// The validated configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NetConf {
     /// The cluster's IPv4 pod network; `None` means the union of the nodes' subnets.
@@ -40,7 +40,7 @@ pub struct NetConf {
     pub enable_ipv6: bool,
     /// How pods of different nodes reach each other.
     pub backend: Backend,
-    /// MTU of the tunnel device in bytes; `None` means what the uplink leaves.
+    /// MTU of the tunnel device in bytes; `None` means the uplink's MTU minus the encapsulation.
     pub mtu: Option<u32>,
 }
 
@@ -63,7 +63,7 @@ pub enum NetConfError {
     /// The file exists and cannot be read.
     #[error("cannot read the network configuration")]
     Read(#[source] std::io::Error),
-    /// The file is no JSON object.
+    /// The file is not a JSON object.
     #[error("the network configuration is not a JSON object")]
     Decode(#[source] serde_json::Error),
     /// A key is not known.
@@ -71,15 +71,15 @@ pub enum NetConfError {
     UnknownKey {
         /// Its path.
         key: String,
-        /// What could stand there.
+        /// The known keys.
         known: String,
     },
-    /// A value makes no sense.
+    /// A value is invalid.
     #[error("network configuration key {key}: {problem}")]
     Value {
         /// Its path.
         key: &'static str,
-        /// What is wrong.
+        /// Why it is invalid.
         problem: String,
     },
 }
@@ -131,7 +131,7 @@ struct RawBackend {
 }
 
 impl NetConf {
-    /// Reads the file; without it everything has its default.
+    /// Reads the file. Without the file, every value has its default.
     pub fn read(path: &Path) -> Result<Self, NetConfError> {
         match fs::read(path) {
             Ok(bytes) => Self::parse(&bytes),
@@ -140,7 +140,7 @@ impl NetConf {
         }
     }
 
-    /// Parses and checks a configuration.
+    /// Parses and validates a configuration.
     pub fn parse(bytes: &[u8]) -> Result<Self, NetConfError> {
         let object: Map<String, Value> =
             serde_json::from_slice(bytes).map_err(NetConfError::Decode)?;
@@ -153,46 +153,48 @@ impl NetConf {
                 let problem = format!("{}: {}", error.path(), error.inner());
                 NetConfError::Value { key: "value", problem }
             })?;
-        Self::check(raw)
+        Self::validate(raw)
     }
 
-    fn check(raw: Raw) -> Result<Self, NetConfError> {
+    fn validate(raw: Raw) -> Result<Self, NetConfError> {
         let Raw { network, ipv6_network, enable_ipv4, enable_ipv6, backend } = raw;
-        let wrong = |key, problem: String| NetConfError::Value { key, problem };
+        let invalid = |key, problem: String| NetConfError::Value { key, problem };
         if let Some(network) = network.filter(|network| !network.is_ipv4()) {
-            return Err(wrong("Network", format!("{network} is not an IPv4 network")));
+            return Err(invalid("Network", format!("{network} is not an IPv4 network")));
         }
         if let Some(network) = ipv6_network.filter(|network| !network.is_ipv6()) {
-            return Err(wrong("IPv6Network", format!("{network} is not an IPv6 network")));
+            return Err(invalid("IPv6Network", format!("{network} is not an IPv6 network")));
         }
         let default = Self::default();
         let enable_ipv4 = enable_ipv4.unwrap_or(default.enable_ipv4);
         let enable_ipv6 = enable_ipv6.unwrap_or(default.enable_ipv6);
         if !enable_ipv4 && !enable_ipv6 {
-            return Err(wrong("EnableIPv6", "IPv4 and IPv6 are both turned off".to_owned()));
+            return Err(invalid("EnableIPv6", "IPv4 and IPv6 are both turned off".to_owned()));
         }
         if let Some(mtu) = backend.mtu.filter(|mtu| *mtu != 0 && !(576..=65_535).contains(mtu)) {
-            return Err(wrong("Backend.MTU", format!("{mtu} is not between 576 and 65535")));
+            return Err(invalid("Backend.MTU", format!("{mtu} is not between 576 and 65535")));
         }
         let mtu = backend.mtu.filter(|mtu| *mtu != 0);
-        let backend = Self::check_backend(&backend)?;
+        let backend = Self::validate_backend(&backend)?;
         Ok(Self { network, ipv6_network, enable_ipv4, enable_ipv6, backend, mtu })
     }
 
-    fn check_backend(raw: &RawBackend) -> Result<Backend, NetConfError> {
-        let wrong = |key, problem: String| Err(NetConfError::Value { key, problem });
+    fn validate_backend(raw: &RawBackend) -> Result<Backend, NetConfError> {
+        let invalid = |key, problem: String| Err(NetConfError::Value { key, problem });
         match raw.r#type.as_deref().unwrap_or("vxlan") {
             "vxlan" => {
                 let vni = raw.vni.unwrap_or(1);
                 if !(1..1 << 24).contains(&vni) {
-                    return wrong("Backend.VNI", format!("{vni} is not between 1 and 16777215"));
+                    return invalid("Backend.VNI", format!("{vni} is not between 1 and 16777215"));
                 }
                 let port = raw.port.filter(|port| *port != 0).unwrap_or(8472);
                 let direct_routing = raw.direct_routing.unwrap_or(false);
                 Ok(Backend::Vxlan(Vxlan { vni, port, direct_routing }))
             }
             "host-gw" => Ok(Backend::HostGateway),
-            other => wrong("Backend.Type", format!("{other:?} is not known; use vxlan or host-gw")),
+            other => {
+                invalid("Backend.Type", format!("{other:?} is not known; use vxlan or host-gw"))
+            }
         }
     }
 }
@@ -237,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_an_error_that_lists_what_is() {
+    fn the_error_about_an_unknown_key_or_value_lists_the_known_ones() {
         for (text, key, known) in [
             (r#"{"Netwerk": "10.0.0.0/8"}"#, "Netwerk", "Network"),
             (r#"{"Backend": {"Vni": 1}}"#, "Backend.Vni", "VNI"),
@@ -254,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn no_file_is_no_error() {
+    fn without_the_file_every_value_has_its_default() {
         assert_eq!(NetConf::read(Path::new("/nonexistent")).unwrap(), NetConf::default());
     }
 

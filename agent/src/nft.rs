@@ -1,8 +1,8 @@
 //! Running the program `nft`.
 //!
-//! Rule sets are written with the types of the `nftables` crate. Its own runner is not used: it
-//! leaves the program's standard error unread, where the reason of a refusal is, and waits for the
-//! program for ever.
+//! Rule sets are written with the types of the `nftables` crate. The crate's own runner is not used:
+//! it does not read the program's standard error, which has the reason of a failure, and it has no
+//! timeout.
 
 use std::{io, process::Stdio, time::Duration};
 
@@ -10,73 +10,74 @@ use nftables::schema::Nftables;
 use serde_json::{Value, json};
 use tokio::{io::AsyncWriteExt, process::Command, time::timeout};
 
-/// A call takes milliseconds, some hundred with a rule set of tens of thousands of foreign rules.
+/// A call takes milliseconds, or some hundred milliseconds with tens of thousands of foreign rules.
 const TIME_LIMIT: Duration = Duration::from_secs(10);
 
-/// Why `nft` did not do what it was asked.
+/// Why a call of `nft` failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// There is no such program.
-    #[error("there is no program `nft` on PATH; it is in the package nftables")]
+    /// The program was not found.
+    #[error("the program `nft` is not on PATH; it is in the package nftables")]
     Missing,
-    /// It is there and did not start.
+    /// The program could not be started.
     #[error("start `{command}`")]
     Start {
         /// The command line.
         command: String,
-        /// What the system said.
+        /// The system's error.
         #[source]
         cause: io::Error,
     },
-    /// It did not end in time, and was ended.
+    /// The program did not end in time and was killed.
     #[error("`{command}` did not end within {TIME_LIMIT:?}")]
     TimedOut {
         /// The command line.
         command: String,
     },
-    /// It refused.
-    #[error("`{command}` failed: {said}")]
-    Refused {
+    /// The program failed.
+    #[error("`{command}` failed: {stderr}")]
+    Failed {
         /// The command line.
         command: String,
-        /// What it wrote to standard error.
-        said: String,
+        /// The program's standard error.
+        stderr: String,
     },
-    /// It wrote something else than JSON, or could not be given any.
+    /// The program's output was not JSON, or its input could not be written as JSON.
     #[error("exchange JSON with `{command}`")]
     Json {
         /// The command line.
         command: String,
-        /// Where the JSON is wrong.
+        /// The error in the JSON.
         #[source]
         cause: serde_json::Error,
     },
 }
 
 impl Error {
-    /// What was asked for does not exist.
+    /// Whether the listed object does not exist.
     pub fn is_not_found(&self) -> bool {
-        matches!(self, Self::Refused { said, .. } if said.contains("No such file or directory"))
+        matches!(self, Self::Failed { stderr, .. } if stderr.contains("No such file or directory"))
     }
 }
 
-/// Lists a part of the rule set, without the values of counters: `nft --json --stateless list …`.
+/// Lists a part of the rule set without the values of counters: `nft --json --stateless list …`.
 pub(crate) async fn list(what: &[&str]) -> Result<Value, Error> {
     let words = [&["--json", "--stateless", "list"], what].concat();
     let listing = run(&words, "").await?;
-    serde_json::from_str(&listing).map_err(|cause| Error::Json { command: shown(&words), cause })
+    serde_json::from_str(&listing)
+        .map_err(|cause| Error::Json { command: command_line(&words), cause })
 }
 
-/// Applies a batch in one transaction: all of it or nothing.
+/// Applies a batch in one transaction.
 pub(crate) async fn apply(batch: &Nftables<'_>) -> Result<(), Error> {
     let words = ["--json", "--file", "-"];
     let mut document = serde_json::to_value(batch)
-        .map_err(|cause| Error::Json { command: shown(&words), cause })?;
+        .map_err(|cause| Error::Json { command: command_line(&words), cause })?;
     complete_statements(&mut document);
     run(&words, &document.to_string()).await.map(drop)
 }
 
-/// The crate writes a statement without operands as a bare word, `nft` reads an object only.
+/// The crate writes a statement without operands as a string, but `nft` reads only an object.
 fn complete_statements(value: &mut Value) {
     match value {
         Value::Object(members) => {
@@ -97,14 +98,14 @@ fn complete_statements(value: &mut Value) {
 }
 
 async fn run(words: &[&str], input: &str) -> Result<String, Error> {
-    let command = || shown(words);
+    let command = || command_line(words);
     let start_error = |cause: io::Error| match cause.kind() {
         io::ErrorKind::NotFound => Error::Missing,
         _ => Error::Start { command: command(), cause },
     };
     let mut child = Command::new("nft")
         .args(words)
-        // Its messages are looked at.
+        // `is_not_found` matches the program's messages.
         .env("LC_ALL", "C")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -115,7 +116,7 @@ async fn run(words: &[&str], input: &str) -> Result<String, Error> {
     let stdin = child.stdin.take();
     let finish = async {
         if let Some(mut stdin) = stdin {
-            // If it ends without having read everything, it says why on its way out.
+            // If the program ends without reading everything, its standard error says why.
             let _unread = stdin.write_all(input.as_bytes()).await;
         }
         child.wait_with_output().await
@@ -125,12 +126,12 @@ async fn run(words: &[&str], input: &str) -> Result<String, Error> {
         .map_err(|_| Error::TimedOut { command: command() })?
         .map_err(start_error)?;
     if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-        return Err(Error::Refused { command: command(), said });
+        let stderr = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        return Err(Error::Failed { command: command(), stderr });
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-fn shown(words: &[&str]) -> String {
+fn command_line(words: &[&str]) -> String {
     format!("nft {}", words.join(" "))
 }

@@ -1,5 +1,5 @@
-//! Flags and environment variables. Every path, device and port is one, so that several nodes can
-//! share a machine.
+//! The agent's options: flags and environment variables. Every path, device and port is an option, so
+//! that several nodes can share a machine.
 
 use std::{net::SocketAddr, path::PathBuf};
 
@@ -7,10 +7,10 @@ use clap::{ArgAction, Parser, ValueEnum};
 use ipnetwork::IpNetwork;
 use weir_datapath::LogLevel;
 
-use crate::datapath::capacity::Chosen;
+use crate::map_capacity::CapacityChoice;
 
-/// Keeps the node's pod network right: tunnel, routes, neighbours, forwarding entries, masquerading
-/// and the CNI configuration.
+/// Maintains the node's pod network: tunnel, routes, neighbours, forwarding entries, masquerading and
+/// the CNI configuration.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "weir-agent", version)]
 pub struct Options {
@@ -18,19 +18,19 @@ pub struct Options {
     #[arg(long, env = "WEIR_NODE_NAME")]
     pub node_name: String,
 
-    /// Read the cluster from Kubernetes YAML files in this directory, not from the API server
+    /// Read the cluster's objects from YAML files in this directory instead of the API server
     #[arg(long, env = "WEIR_MANIFESTS", value_name = "DIR")]
     pub manifests: Option<PathBuf>,
 
-    /// Reach the API server as this file says
+    /// Kubeconfig for the API server
     #[arg(long, env = "WEIR_KUBECONFIG", value_name = "FILE", conflicts_with = "manifests")]
     pub kubeconfig: Option<PathBuf>,
 
-    /// URL of the API server, with the pod's ServiceAccount for credentials
+    /// URL of the API server; the credentials are those of the pod's ServiceAccount
     #[arg(long, env = "WEIR_API_SERVER", value_name = "URL", conflicts_with = "manifests")]
     pub api_server: Option<String>,
 
-    /// The kubelet's kubeconfig, for the API server's address if nothing else names it
+    /// The kubelet's kubeconfig, for the API server's address if no other option has it
     #[arg(
         long,
         env = "WEIR_KUBELET_CONF",
@@ -39,7 +39,7 @@ pub struct Options {
     )]
     pub kubelet_conf: PathBuf,
 
-    /// Network configuration in flannel's format; without the file everything has its default
+    /// Network configuration in flannel's format; without the file, every value has its default
     #[arg(
         long,
         env = "WEIR_NET_CONF",
@@ -48,28 +48,28 @@ pub struct Options {
     )]
     pub net_conf: PathBuf,
 
-    /// Serve Services with eBPF programs at the pods' interfaces; from the API server that needs the
-    /// right to list and watch Services and EndpointSlices
+    /// Serve Services with eBPF programs; needs the permission to list and watch Services and
+    /// EndpointSlices
     #[arg(long, env = "WEIR_SERVICES", default_value_t = false, action = ArgAction::Set)]
     pub services: bool,
 
-    /// Send packets between pods past the node's stack; off where the node's own firewall is to see
-    /// them. Needs --services
+    /// Let packets between pods bypass the node's stack; turn it off if the node's own firewall must
+    /// see them. Needs --services
     #[arg(long, env = "WEIR_FAST_PATH", default_value_t = true, action = ArgAction::Set)]
     pub fast_path: bool,
 
-    /// Log lines of the eBPF programs about packets, each level with those before it. Nothing is
-    /// paid for what is not asked for. Needs --services
+    /// Packets that the eBPF programs log; each level includes those before it. Levels that are off
+    /// cost nothing. Needs --services
     #[arg(long, env = "WEIR_PACKET_LOG", value_enum, default_value = "off")]
     pub packet_log: PacketLog,
 
-    /// Masquerade all that pods send to cluster IPs, so that backends see the node and not the pod.
-    /// Needs --services
+    /// Masquerade all traffic of pods to cluster IPs, so that backends see the node's address instead
+    /// of the pod's. Needs --services
     #[arg(long, env = "WEIR_MASQUERADE_ALL", default_value_t = false, action = ArgAction::Set)]
     pub masquerade_all: bool,
 
-    /// The cgroup (of version 2) whose processes reach Services by their sockets; else the root of
-    /// the first cgroup2 in /proc/mounts
+    /// The cgroup (version 2) whose processes reach Services through their sockets [default: the root
+    /// of the first cgroup2 in /proc/mounts]
     #[arg(long, env = "WEIR_CGROUP", value_name = "DIR")]
     pub cgroup: Option<PathBuf>,
 
@@ -81,11 +81,11 @@ pub struct Options {
     #[arg(long, env = "WEIR_IP_MASQ", default_value_t = true, action = ArgAction::Set)]
     pub ip_masq: bool,
 
-    /// Do not masquerade pod traffic to this subnet; can be given several times
+    /// Do not masquerade pod traffic to this subnet; can be repeated
     #[arg(long, env = "WEIR_NO_MASQUERADE_CIDR", value_name = "CIDR", value_delimiter = ',')]
     pub no_masquerade_cidr: Vec<IpNetwork>,
 
-    /// The weir-cni program to install on the node; without it none is installed
+    /// The weir-cni program to install on the node; without this option nothing is installed
     #[arg(long, env = "WEIR_CNI_BINARY", value_name = "FILE")]
     pub cni_binary: Option<PathBuf>,
 
@@ -97,11 +97,11 @@ pub struct Options {
     #[arg(long, env = "WEIR_CNI_CONF_DIR", value_name = "DIR", default_value = "/etc/cni/net.d")]
     pub cni_conf_dir: PathBuf,
 
-    /// Directory of what lives as long as this boot: subnet.env and endpoint records
+    /// Directory of files that are kept until a reboot: subnet.env and endpoint records
     #[arg(long, env = "WEIR_RUN_DIR", value_name = "DIR", default_value = "/run/weir")]
     pub run_dir: PathBuf,
 
-    /// Directory of the address stores
+    /// Directory of the allocated pod addresses
     #[arg(
         long,
         env = "WEIR_DATA_DIR",
@@ -114,13 +114,14 @@ pub struct Options {
     #[arg(long, env = "WEIR_PIN_DIR", value_name = "DIR", default_value = "/sys/fs/bpf/weir")]
     pub pin_dir: PathBuf,
 
-    /// Room of eBPF maps, in entries; can be given several times: services, slots, backends,
-    /// flows-tcp, flows-datagram, affinity, endpoints, routes, fragments or sockets, as flows-tcp=131072.
-    /// The default depends on the machine's memory, and maps that are there keep the room they have
+    /// Capacity of eBPF maps, in entries; can be repeated: services, slots, backends,
+    /// flows-tcp, flows-datagram, affinity, endpoints, routes, fragments or sockets, as in
+    /// flows-tcp=131072. The default depends on the machine's memory. Existing maps keep their
+    /// capacity
     #[arg(long, env = "WEIR_MAP_CAPACITY", value_name = "NAME=ENTRIES", value_delimiter = ',')]
-    pub map_capacity: Vec<Chosen>,
+    pub map_capacity: Vec<CapacityChoice>,
 
-    /// Where kernel parameters can be written, in a container whose own /proc/sys is read-only
+    /// Directory to write kernel parameters in, for a container whose own /proc/sys is read-only
     #[arg(long, env = "WEIR_PROC_SYS", value_name = "DIR", default_value = "/proc/sys")]
     pub proc_sys: PathBuf,
 
@@ -151,7 +152,7 @@ pub struct Options {
     #[arg(long, env = "WEIR_MASQUERADE_MARK", default_value = "0x00200000", value_parser = mark_bit)]
     pub masquerade_mark: u32,
 
-    /// Mark bit: reply of a known flow, never masquerade it
+    /// Mark bit: never masquerade this packet, because it is a reply of a known flow
     #[arg(long, env = "WEIR_REPLY_MARK", default_value = "0x00400000", value_parser = mark_bit)]
     pub reply_mark: u32,
 
@@ -159,12 +160,12 @@ pub struct Options {
     #[arg(long, env = "WEIR_REJECT_MARK", default_value = "0x00800000", value_parser = mark_bit)]
     pub reject_mark: u32,
 
-    /// What is logged: error, warn, info, debug, trace, or a tracing filter. The Kubernetes client
-    /// is left out by default: the agent itself says what is wrong with the API server
+    /// Log level: error, warn, info, debug, trace, or a tracing filter. The Kubernetes client's own
+    /// lines are off by default, because the agent logs problems with the API server itself
     #[arg(long, env = "WEIR_LOG", default_value = "info,kube_client=off,kube_runtime=off")]
     pub log_level: String,
 
-    /// How it is logged
+    /// Format of the log
     #[arg(long, env = "WEIR_LOG_FORMAT", value_enum, default_value = "text")]
     pub log_format: LogFormat,
 }
@@ -172,7 +173,7 @@ pub struct Options {
 /// TX checksum offload of the tunnel device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum TxChecksum {
-    /// As the kernel can.
+    /// Off on kernels before 5.7, else the kernel's default.
     Auto,
     /// The device computes checksums.
     On,
@@ -180,16 +181,16 @@ pub enum TxChecksum {
     Off,
 }
 
-/// What eBPF programs write about.
+/// Which packets the eBPF programs log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum PacketLog {
-    /// Nothing.
+    /// None.
     Off,
     /// Packets that are dropped.
     Dropped,
-    /// Packets that are refused, because nobody serves what they ask for.
+    /// Packets that are refused, because no endpoint serves their destination.
     Refused,
-    /// Flows to Services that begin.
+    /// New flows to Services.
     Opened,
 }
 
@@ -204,7 +205,7 @@ impl From<PacketLog> for LogLevel {
     }
 }
 
-/// The form of log lines.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
     /// For people.
@@ -213,13 +214,13 @@ pub enum LogFormat {
     Json,
 }
 
-/// Bits that kubelet (0x8000) and kube-proxy (0x4000) use are not free.
+/// The bits that kubelet (0x8000) and kube-proxy (0x4000) use.
 const TAKEN: u32 = 0xc000;
 
 fn mark_bit(text: &str) -> Result<u32, String> {
     let digits = text.strip_prefix("0x").unwrap_or(text);
     let mark = u32::from_str_radix(digits, 16)
-        .map_err(|_| format!("{text:?} is no hexadecimal number like 0x00200000"))?;
+        .map_err(|_| format!("{text:?} is not a hexadecimal number like 0x00200000"))?;
     if mark.count_ones() != 1 {
         return Err(format!("{text} is not a single bit"));
     }
@@ -243,17 +244,17 @@ mod tests {
     #[test]
     fn marks_are_single_free_bits() {
         assert_eq!(mark_bit("0x00200000"), Ok(0x20_0000));
-        for wrong in ["0", "0x3", "0x4000", "0x8000", "many", "0x100000000"] {
-            assert!(mark_bit(wrong).is_err(), "{wrong}");
+        for invalid in ["0", "0x3", "0x4000", "0x8000", "many", "0x100000000"] {
+            assert!(mark_bit(invalid).is_err(), "{invalid}");
         }
     }
 
     #[test]
-    fn capacities_are_chosen_by_name_several_at_once() {
+    fn several_capacities_can_be_given_at_once() {
         let options = ["weir-agent", "--node-name=a", "--map-capacity=slots=128,sockets=256"];
         assert_eq!(Options::try_parse_from(options).unwrap().map_capacity.len(), 2);
-        let wrong = ["weir-agent", "--node-name=a", "--map-capacity=slot=128"];
-        let error = Options::try_parse_from(wrong).unwrap_err().to_string();
+        let unknown = ["weir-agent", "--node-name=a", "--map-capacity=slot=128"];
+        let error = Options::try_parse_from(unknown).unwrap_err().to_string();
         assert!(error.contains("there are services, slots"), "{error}");
     }
 

@@ -1,10 +1,10 @@
 //! How pods of different nodes reach each other.
 //!
-//! Level-triggered: [`peers`] picks from the model whom to reach, [`plan`] says how the kernel shall
-//! be, [`observe`] reads how it is, [`diff`] gives the fewest operations from one to the other, and
-//! [`apply`] does them. `peers`, `plan` and `diff` are pure.
+//! Level-triggered: [`peers`] selects the nodes to reach, [`plan`] makes the desired state, [`observe`]
+//! reads the kernel's state, [`diff`] computes the fewest operations from one to the other, and
+//! [`apply`] executes them. `peers`, `plan` and `diff` are pure.
 //!
-//! What belongs to Weir is known by mark: the tunnel device by its name and everything on it, routes
+//! Weir recognizes its own objects: the tunnel device by its name, with everything on it, and routes
 //! by [`ROUTE_PROTOCOL`]. Nothing else is changed.
 
 pub mod apply;

@@ -1,55 +1,55 @@
-//! The loop that keeps the node as the cluster says.
+//! The reconcile loop: it keeps the node's network as the cluster's state requires.
 //!
-//! A pass compares everything with the kernel and does what is missing. It runs when the source has
-//! a new snapshot, when the kernel tells of a change to something of Weir's, and after a while without
-//! either. A pass that finds all as it should be writes nothing.
+//! A pass compares the desired state with the kernel and makes the missing changes. A pass runs when
+//! the source has a new snapshot, when the kernel notifies about a change of one of Weir's objects,
+//! and after the resync interval. A pass that finds everything as desired writes nothing.
 //!
-//! What a new snapshot changes is found by comparing it with the one before, as long as the kernel has
-//! told of nothing that others have done: a peer among thousands costs no look at the others. And the
-//! comparison with the kernel that a resync is makes way for a new snapshot.
+//! A pass for a new snapshot compares it with the state that the last pass has left, unless the
+//! kernel has notified about changes by other programs. So a new peer among thousands does not
+//! require reading the entries of the others. A new snapshot preempts a resync.
 //!
-//! Until the source has a snapshot and this node its subnets, nothing is touched: what an earlier agent
-//! has programmed goes on working.
+//! Nothing is changed until the source has a snapshot and this node has its subnets. Until then, the
+//! state that an earlier agent has programmed stays in use.
 
 mod concerns;
-mod done;
-mod echo;
 mod error;
 mod headroom;
 mod node;
+mod nodes_watch;
 mod overlay;
+mod pass_report;
 mod pod_network;
+mod preemption;
 mod programs;
+mod self_caused;
 mod source_nat;
 mod trigger;
-mod way;
 
 use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
 use tokio::sync::watch;
 use tracing::{debug, error, info, warn};
 use weir_cluster::Published;
+use weir_model::{Node, Snapshot};
 use weir_netlink::Netlink;
 
 use self::{
-    done::{Done, Ending},
     error::{Error, chain},
-    headroom::Tenants,
+    headroom::HeadroomCheck,
     overlay::{Overlay, Programmed},
+    pass_report::{Outcome, PassReport},
+    preemption::Preemption,
     programs::Programs,
     trigger::{Interests, Trigger, Triggers},
-    way::Way,
 };
-use weir_model::{Node, Snapshot};
-
 use crate::{
-    availability::Availability,
-    datapath::plan::Surroundings,
+    datapath::plan::Inputs,
     events::{Concern, Events},
     health::{Condition, Health, Pass},
     install::PodNetwork,
     masquerade::{self, Masquerade},
     net_conf::{Backend, NetConf},
+    node_condition::NetworkCondition,
     options::Options,
     overlay::{
         apply::Failure,
@@ -60,7 +60,7 @@ use crate::{
     underlay::{self, Uplink},
 };
 
-/// The reconciler with all that it works on.
+/// The reconciler and its state.
 #[derive(Debug)]
 pub struct Reconciler {
     options: Options,
@@ -68,23 +68,23 @@ pub struct Reconciler {
     netlink: Netlink,
     health: Arc<Health>,
     events: Events,
-    availability: Availability,
+    network_condition: NetworkCondition,
     programs: Programs,
-    /// What masquerading was last made from; it is looked at again when that changes, when the
-    /// kernel tells of a change of the table, and with every resync.
+    /// The input that the nftables table was last written from. The table is checked again when the
+    /// input changes, when the kernel notifies about a change of the table, and in every resync.
     masquerade: Option<Masquerade>,
     uplinks: Vec<Uplink>,
     overlay: Overlay,
-    /// What the last look at foreign firewalls found.
-    forwarding: BTreeSet<Concern>,
-    /// When that was.
-    forwarding_seen: Option<Instant>,
-    /// What the last look at the kernel's limits found.
+    /// The concerns of the last check of foreign firewalls.
+    firewall_concerns: BTreeSet<Concern>,
+    /// When foreign firewalls were last checked.
+    firewalls_checked: Option<Instant>,
+    /// The concerns of the last check of the kernel's limits.
     headroom: BTreeSet<Concern>,
-    /// The snapshot of the last pass that found or made everything right.
+    /// The snapshot of the last pass, if that pass succeeded.
     settled: Option<Arc<Snapshot>>,
-    /// Since when resyncs have made way for new snapshots.
-    made_way: Option<Instant>,
+    /// When the first resync began that was preempted since the last whole resync.
+    preempted_since: Option<Instant>,
 }
 
 impl Reconciler {
@@ -95,7 +95,7 @@ impl Reconciler {
         netlink: Netlink,
         health: Arc<Health>,
         events: Events,
-        availability: Availability,
+        network_condition: NetworkCondition,
     ) -> Self {
         if !options.services {
             health.set(Condition::ServicesProgrammed, Ok(()));
@@ -107,19 +107,19 @@ impl Reconciler {
             netlink,
             health,
             events,
-            availability,
+            network_condition,
             masquerade: None,
             uplinks: Vec::new(),
             overlay: Overlay::default(),
-            forwarding: BTreeSet::new(),
-            forwarding_seen: None,
+            firewall_concerns: BTreeSet::new(),
+            firewalls_checked: None,
             headroom: BTreeSet::new(),
             settled: None,
-            made_way: None,
+            preempted_since: None,
         }
     }
 
-    /// Becomes true when the maps of Services are there, which others write.
+    /// Becomes true when the maps of Services exist, which the service controller writes.
     pub fn maps_loaded(&self) -> watch::Receiver<bool> {
         self.programs.loaded()
     }
@@ -135,18 +135,19 @@ impl Reconciler {
         loop {
             let trigger = triggers.next(&self.interests()).await;
             self.health.beat();
-            if triggers.take_table_doubt() {
+            if triggers.take_table_changed() {
                 self.masquerade = None;
             }
-            let filters = triggers.take_filters_in_doubt();
+            let filters = triggers.take_changed_filters();
             let mut succeeded = self.programs.restore(&self.netlink, &filters).await;
             if !trigger.is_of_filters() {
                 let published = triggers.published();
-                let mut way = Way::new(&trigger, triggers.right_of_way(), self.made_way, resync);
-                match self.pass(&trigger, published.snapshot, &mut way).await {
-                    Ending::Succeeded => {}
-                    Ending::Failed => succeeded = false,
-                    Ending::MadeWay => triggers.resync_soon(),
+                let nodes = triggers.watch_nodes();
+                let mut preemption = Preemption::new(&trigger, nodes, self.preempted_since, resync);
+                match self.pass(&trigger, published.snapshot, &mut preemption).await {
+                    Outcome::Succeeded => {}
+                    Outcome::Failed => succeeded = false,
+                    Outcome::Preempted => triggers.resync_soon(),
                 }
             }
             triggers.retry_soon(!succeeded);
@@ -160,12 +161,12 @@ impl Reconciler {
             bridge: self.options.bridge.clone(),
             uplinks: self.uplinks.iter().map(|uplink| uplink.link).collect(),
             desired: Arc::clone(self.overlay.desired()),
-            programs: self.programs.numbers(),
+            programs: self.programs.program_ids(),
         }
     }
 
-    /// The name of the tunnel device. In host-gw mode there is none; the default one is looked for,
-    /// to remove what another mode has left.
+    /// The name of the tunnel device. The backend host-gw has none: then it is the default name, to
+    /// find and remove the device that another backend has left.
     fn tunnel_name(&self) -> String {
         match self.conf.backend {
             Backend::Vxlan(vxlan) => tunnel_name(vxlan.vni),
@@ -178,26 +179,26 @@ impl Reconciler {
         &mut self,
         trigger: &Trigger,
         snapshot: Option<Arc<Snapshot>>,
-        way: &mut Way,
-    ) -> Ending {
+        preemption: &mut Preemption,
+    ) -> Outcome {
         let Some(snapshot) = snapshot else {
-            debug!("the source has not seen the cluster yet");
-            return Ending::Succeeded;
+            debug!("the source has not published a snapshot yet");
+            return Outcome::Succeeded;
         };
         let began = Instant::now();
-        let mut done = Done::default();
-        let outcome = self.reconcile(trigger, &snapshot, way, &mut done).await;
-        let Done { peers_known, peers_programmed, operations } = done;
-        if matches!(outcome, Err(Error::MadeWay)) {
-            debug!(?trigger, "makes way for a new snapshot");
-            self.made_way.get_or_insert(began);
+        let mut report = PassReport::default();
+        let result = self.reconcile(trigger, &snapshot, preemption, &mut report).await;
+        let PassReport { peers_known, peers_programmed, operations } = report;
+        if matches!(result, Err(Error::Preempted)) {
+            debug!(?trigger, "a new snapshot preempted the pass");
+            self.preempted_since.get_or_insert(began);
             self.health.record_operations(operations);
-            return Ending::MadeWay;
+            return Outcome::Preempted;
         }
         if *trigger == Trigger::Resync {
-            self.made_way = None;
+            self.preempted_since = None;
         }
-        let error = outcome.as_ref().err().map(chain);
+        let error = result.as_ref().err().map(chain);
         if let Some(error) = &error {
             error!(?trigger, "{error}");
         }
@@ -213,79 +214,80 @@ impl Reconciler {
         } else {
             debug!(?trigger, ?took, "nothing to do");
         }
-        let ending = if error.is_none() { Ending::Succeeded } else { Ending::Failed };
+        let outcome = if error.is_none() { Outcome::Succeeded } else { Outcome::Failed };
         self.health.record(Pass { took, peers_known, peers_programmed, operations, error });
-        ending
+        outcome
     }
 
     async fn reconcile(
         &mut self,
         trigger: &Trigger,
         snapshot: &Snapshot,
-        way: &mut Way,
-        done: &mut Done,
+        preemption: &mut Preemption,
+        report: &mut PassReport,
     ) -> Result<(), Error> {
         let Selection { own, peers, refused } = select(snapshot, &self.options.node_name);
         let mut concerns: BTreeSet<Concern> =
-            refused.iter().filter_map(concerns::of_refusal).collect();
+            refused.iter().filter_map(concerns::from_refusal).collect();
         let Some(own) = self.own_node(own, &mut concerns) else { return Ok(()) };
 
         self.uplinks = underlay::find(&self.netlink, &own.underlay_ips).await?;
         let planned = plan(&self.conf, &own, &peers, &self.uplinks);
         if let Ok((_, unreachable)) = &planned {
             let uplink = self.uplinks.first().map_or("", |uplink| uplink.name.as_str());
-            let of_peer = |found| concerns::of_unreachable(found, uplink);
+            let of_peer = |found| concerns::from_unreachable(found, uplink);
             concerns.extend(unreachable.iter().filter_map(of_peer));
         }
-        concerns.extend(self.forwarding.iter().chain(&self.headroom).cloned());
+        concerns.extend(self.firewall_concerns.iter().chain(&self.headroom).cloned());
         concerns.extend(self.programs.obstacle());
-        concerns.extend(self.availability.concern(&own));
+        concerns.extend(self.network_condition.concern(&own));
         self.health.record_concerns(&concerns);
         self.events.report(Some(&own), concerns);
         let (desired, unreachable) = planned?;
         let desired = Arc::new(desired);
 
-        done.peers_known = peers.len();
-        let failures = self.program(trigger, &desired, way, done).await?;
+        report.peers_known = peers.len();
+        let failures = self.program(trigger, &desired, preemption, report).await?;
         let cut_off: BTreeSet<&str> = unreachable.iter().map(|found| found.node.as_str()).collect();
-        done.peers_programmed = peers.len().saturating_sub(failures.len().max(cut_off.len()));
+        report.peers_programmed = peers.len().saturating_sub(failures.len().max(cut_off.len()));
 
         if desired.tunnel.is_some() && self.overlay.tunnel().is_none() {
             return Err(Error::Operations(failures));
         }
-        way.yield_if_claimed()?;
+        preemption.check()?;
 
-        let network = pod_network::of(&self.conf, snapshot, &own, &desired, self.options.ip_masq);
+        let network =
+            pod_network::build(&self.conf, snapshot, &own, &desired, self.options.ip_masq);
         node::ensure_parameters(&desired, &network)?;
         if node::ensure_offload(&desired, self.options.tx_checksum)? {
-            *done.operations.entry("offload_set").or_default() += 1;
+            *report.operations.entry("offload_set").or_default() += 1;
         }
-        // Before the configuration: a pod is born with its Services.
-        self.ensure_programs(trigger, &own, &peers, &desired, done).await?;
-        way.yield_if_claimed()?;
+        // Before the CNI configuration, so that Services work for the first pod.
+        self.ensure_programs(trigger, &own, &peers, &desired, report).await?;
+        preemption.check()?;
         let bridge = &self.options.bridge;
-        node::follow_subnets(&self.netlink, bridge, &network, &mut done.operations).await?;
-        self.ensure_masquerade(trigger, &own, &peers, (&desired, &network), done).await?;
+        node::follow_subnets(&self.netlink, bridge, &network, &mut report.operations).await?;
+        self.ensure_masquerade(trigger, &own, &peers, (&desired, &network), report).await?;
         node::write_files(&self.options, &network)?;
         self.health.set(Condition::ConfigurationWritten, Ok(()));
-        self.availability.network_is_made(&own);
+        self.network_condition.report_network_ready(&own);
         if trigger.is_resync() {
             let (bridge, uplinks) = (&*self.options.bridge, &*self.uplinks);
-            let tenants = Tenants { bridge, network: &network, peers: &peers, uplinks };
-            self.headroom = tenants.check(&self.netlink, &self.health).await?;
+            let check = HeadroomCheck { bridge, network: &network, peers: &peers, uplinks };
+            self.headroom = check.run(&self.netlink, &self.health).await?;
         }
-        way.yield_if_claimed()?;
+        preemption.check()?;
         let now = Instant::now();
-        if concerns::is_forwarding_due(self.forwarding_seen, now, trigger) {
-            self.forwarding_seen = Some(now);
+        if concerns::is_firewall_check_due(self.firewalls_checked, now, trigger) {
+            self.firewalls_checked = Some(now);
             let overlay = desired.tunnel.as_ref().map(|tunnel| tunnel.name.clone());
-            self.forwarding =
-                concerns::of_forwarding(&network, &self.options.bridge, overlay).await;
+            self.firewall_concerns =
+                concerns::check_firewalls(&network, &self.options.bridge, overlay).await;
         }
         if failures.is_empty() { Ok(()) } else { Err(Error::Operations(failures)) }
     }
 
-    /// This node, if it can have pods.
+    /// This node, if it is in the cluster and has subnets.
     fn own_node(
         &mut self,
         own: Option<Arc<Node>>,
@@ -310,14 +312,14 @@ impl Reconciler {
         Some(own)
     }
 
-    /// Makes the overlay in the kernel what is desired. After a new snapshot, what the last pass has
-    /// left is what there is; otherwise the kernel is asked.
+    /// Programs the desired overlay in the kernel. After a new snapshot, the state that the last pass
+    /// has left is taken as the kernel's state; otherwise the kernel is read.
     async fn program(
         &mut self,
         trigger: &Trigger,
         desired: &Arc<Desired>,
-        way: &mut Way,
-        done: &mut Done,
+        preemption: &mut Preemption,
+        report: &mut PassReport,
     ) -> Result<Vec<Failure>, Error> {
         let tunnel = self.tunnel_name();
         let remembered = match trigger {
@@ -326,12 +328,15 @@ impl Reconciler {
         };
         let observed = match remembered {
             Some(observed) => observed,
-            None => way.unless_claimed(Overlay::observe(&self.netlink, &tunnel, desired)).await?,
+            None => {
+                let observe = Overlay::observe(&self.netlink, &tunnel, desired);
+                preemption.run_unless_preempted(observe).await?
+            }
         };
         let desired = Arc::clone(desired);
         let programmed = self.overlay.program(&self.netlink, &tunnel, desired, &observed);
         let Programmed { operations, failures } = programmed.await?;
-        done.add(operations);
+        report.add(operations);
         Ok(failures)
     }
 
@@ -341,12 +346,12 @@ impl Reconciler {
         own: &Node,
         peers: &[Arc<Node>],
         overlay: &Desired,
-        done: &mut Done,
+        report: &mut PassReport,
     ) -> Result<(), Error> {
         let Self { conf, uplinks, netlink, programs, overlay: known, .. } = self;
         let tunnel = known.tunnel().filter(|_| overlay.tunnel.is_some());
-        let surroundings = Surroundings { conf, own, peers, overlay, tunnel, uplinks };
-        done.add(programs.ensure(netlink, &surroundings, trigger.is_resync()).await?);
+        let inputs = Inputs { conf, own, peers, overlay, tunnel, uplinks };
+        report.add(programs.ensure(netlink, &inputs, trigger.is_resync()).await?);
         Ok(())
     }
 
@@ -356,7 +361,7 @@ impl Reconciler {
         own: &Node,
         peers: &[Arc<Node>],
         (desired, network): (&Desired, &PodNetwork),
-        done: &mut Done,
+        report: &mut PassReport,
     ) -> Result<(), Error> {
         let marks = self.programs.set_marks();
         let wanted = source_nat::wanted(&self.options, desired, own, peers, network, marks);
@@ -366,7 +371,7 @@ impl Reconciler {
         self.masquerade = None;
         if let masquerade::Outcome::Written(reason) = masquerade::ensure(&wanted).await? {
             info!(?reason, "wrote the nftables table");
-            *done.operations.entry("nftables_write").or_default() += 1;
+            *report.operations.entry("nftables_write").or_default() += 1;
         }
         self.masquerade = Some(wanted);
         Ok(())

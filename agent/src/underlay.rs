@@ -1,5 +1,5 @@
-//! The links that this node's underlay addresses are on. Looked up at every reconcile, so that a
-//! changed address, link or MTU is followed without a restart.
+//! The links that have this node's underlay addresses. Every pass looks them up, so that a changed
+//! address, link or MTU takes effect without a restart.
 
 use std::net::IpAddr;
 
@@ -13,23 +13,23 @@ pub struct Uplink {
     pub ip: IpAddr,
     /// Index of the link.
     pub link: u32,
-    /// Its name.
+    /// Its interface name.
     pub name: String,
     /// Its MTU in bytes.
     pub mtu: u32,
-    /// The subnets that it reaches without a router, of the address's family.
+    /// The subnets on the link, of the address's family.
     pub subnets: Vec<IpNetwork>,
 }
 
 impl Uplink {
-    /// Whether an address can be reached without a router.
+    /// Whether an address can be reached on the link without a router.
     pub fn is_on_link(&self, ip: IpAddr) -> bool {
         self.subnets.iter().any(|subnet| subnet.contains(ip))
     }
 }
 
-/// The uplinks for the node's addresses, in their order. An address that no link has, or whose link
-/// is down, has none.
+/// The uplinks of the node's addresses, in the order of `ips`. An address is left out if no link has
+/// it or if its link is down.
 pub async fn find(netlink: &Netlink, ips: &[IpAddr]) -> Result<Vec<Uplink>, Error> {
     let addresses = address::list_all(netlink).await?;
     let mut uplinks = Vec::new();

@@ -1,4 +1,4 @@
-//! Where the node's processes are: the root of the cgroups of version 2.
+//! Finding the root of the cgroups (version 2), which contains the node's processes.
 
 use std::{
     fs, io,
@@ -7,29 +7,29 @@ use std::{
 
 const MOUNTS: &str = "/proc/self/mounts";
 
-/// Where a host that has both versions mounts the second.
+/// The directory of version 2 on a host with both versions.
 const UNIFIED: &str = "unified";
 
-/// Every cgroup of version 2 has this file.
+/// A cgroup of version 2 has both of these files.
 const MARK: &str = "cgroup.procs";
 const MARK_OF_V2: &str = "cgroup.controllers";
 
-/// There is no such place.
+/// Why no cgroup was found.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The mounts cannot be read.
     #[error("read {MOUNTS}")]
     Mounts(#[source] io::Error),
-    /// None of them is one of cgroups.
+    /// No mount is a cgroup2 file system.
     #[error("no cgroup2 is mounted")]
     None,
-    /// The folder that was named is none.
-    #[error("{} is no cgroup of version 2", .0.display())]
-    Other(PathBuf),
+    /// The given directory is not a cgroup of version 2.
+    #[error("{} is not a cgroup of version 2", .0.display())]
+    NotCgroup(PathBuf),
 }
 
-/// The folder that `named` or `/proc` names. Where both versions are mounted, the second may be in
-/// a folder of the first.
+/// The directory `named`, or else the first mount in `/proc`. On a host with both versions, the
+/// directory may be a subdirectory of `named`.
 pub(super) fn root(named: Option<&Path>) -> Result<PathBuf, Error> {
     if let Some(named) = named {
         let candidates = [named.to_owned(), named.join(UNIFIED)];
@@ -37,14 +37,13 @@ pub(super) fn root(named: Option<&Path>) -> Result<PathBuf, Error> {
         return candidates
             .into_iter()
             .find(is_cgroup)
-            .ok_or_else(|| Error::Other(named.to_owned()));
+            .ok_or_else(|| Error::NotCgroup(named.to_owned()));
     }
     let mounts = fs::read_to_string(MOUNTS).map_err(Error::Mounts)?;
     first(&mounts).ok_or(Error::None)
 }
 
-/// The first mount of a cgroup2 file system. A space in a path is written as `\040`; such paths are
-/// passed over.
+/// The first mount of a cgroup2 file system. Paths with escapes (a space is `\040`) are skipped.
 fn first(mounts: &str) -> Option<PathBuf> {
     mounts.lines().find_map(|line| {
         let mut fields = line.split(' ');
@@ -58,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_second_version_is_found_beside_the_first() {
+    fn version_2_is_found_beside_version_1() {
         let hybrid = "tmpfs /sys/fs/cgroup tmpfs rw 0 0\n\
                       cgroup /sys/fs/cgroup/cpu cgroup rw,cpu 0 0\n\
                       cgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n";
@@ -69,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_is_no_cgroup_is_named_in_the_error() {
+    fn the_error_names_a_directory_that_is_not_a_cgroup() {
         let folder = tempfile::tempdir().unwrap();
         let error = root(Some(folder.path())).unwrap_err().to_string();
         assert!(error.contains(folder.path().to_str().unwrap()), "{error}");

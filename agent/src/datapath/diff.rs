@@ -1,27 +1,27 @@
-//! What has to be done to a map so that it holds what it should. Pure.
+//! The changes that make a map as desired. Pure.
 
 use std::collections::BTreeMap;
 
 /// A change of one entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change<K, V> {
-    /// Makes or replaces it.
+    /// Adds or replaces an entry.
     Set(K, V),
-    /// Removes it.
+    /// Removes an entry.
     Remove(K),
 }
 
-/// The changes that lead from what is observed to what is desired. Of what is not desired, only that
-/// goes which `is_stale`.
+/// The changes that lead from the observed to the desired entries. Of the other entries, those that are
+/// stale (`is_stale`) are removed.
 pub fn diff<K: Ord + Copy, V: PartialEq + Copy>(
     desired: &BTreeMap<K, V>,
     observed: &BTreeMap<K, V>,
     is_stale: impl Fn(&V) -> bool,
 ) -> Vec<Change<K, V>> {
-    let wrong = desired.iter().filter(|(key, value)| observed.get(key) != Some(value));
+    let different = desired.iter().filter(|(key, value)| observed.get(key) != Some(value));
     let stale =
         observed.iter().filter(|(key, value)| !desired.contains_key(key) && is_stale(value));
-    wrong
+    different
         .map(|(key, value)| Change::Set(*key, *value))
         .chain(stale.map(|(key, _)| Change::Remove(*key)))
         .collect()
@@ -44,7 +44,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_leads_to_what_is_desired_and_then_there_is_nothing_to_do(
+        fn the_changes_lead_to_the_desired_entries(
             desired in btree_map(0_u8..9, 0_u8..3, 0..6),
             mut observed in btree_map(0_u8..9, 0_u8..3, 0..6),
         ) {
@@ -55,7 +55,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_not_stale_stays(
+        fn an_entry_that_is_not_stale_stays(
             desired in btree_map(0_u8..9, 0_u8..3, 0..6),
             mut observed in btree_map(0_u8..9, 0_u8..3, 0..6),
         ) {

@@ -1,4 +1,4 @@
-//! The maps that say where pods and nodes are: read, compared, written.
+//! Comparing and writing the maps with pods and nodes.
 
 use std::{collections::BTreeMap, net::IpAddr};
 
@@ -12,12 +12,12 @@ use weir_datapath::{
 use weir_netlink::Link;
 
 use super::{
-    Operations,
     diff::{Change, diff},
-    plan::{Destination, Endpoint, OfPods},
+    operations::Operations,
+    plan::{Destination, Endpoint, PodState},
 };
 
-/// The maps, and what was last written.
+/// The maps, and the destinations that were last written.
 #[derive(Debug)]
 pub(super) struct State {
     v4: Maps<V4>,
@@ -31,7 +31,7 @@ struct Maps<A> {
     endpoints: Endpoints<A>,
 }
 
-/// An address family, from what the agent knows.
+/// Conversion to the addresses of one family.
 pub(crate) trait OfIp: Family {
     /// The address, if it is of this family.
     fn of(ip: IpAddr) -> Option<Self>;
@@ -60,8 +60,8 @@ impl State {
         Ok(Self { v4: Maps::open(pins)?, v6: Maps::open(pins)?, written: None })
     }
 
-    /// Makes the maps lead to the cluster; without `thorough` only if something else is desired than
-    /// the last time.
+    /// Writes the destinations in the cluster. Without `thorough`, only if they differ from the last
+    /// time.
     pub(super) fn ensure_cluster(
         &mut self,
         desired: &BTreeMap<IpNetwork, Destination>,
@@ -78,10 +78,10 @@ impl State {
         Ok(())
     }
 
-    /// Makes the maps lead to the node's pods. `links` are all of the node's.
+    /// Writes the node's pods. `links` are all links of the node.
     pub(super) fn ensure_pods(
         &mut self,
-        desired: &OfPods,
+        desired: &PodState,
         links: &[Link],
         operations: &mut Operations,
     ) -> Result<(), Error> {
@@ -122,7 +122,7 @@ impl<A: OfIp> Maps<A> {
 
     fn ensure_pods(
         &mut self,
-        desired: &OfPods,
+        desired: &PodState,
         links: &[Link],
         operations: &mut Operations,
     ) -> Result<(), Error> {
@@ -130,7 +130,7 @@ impl<A: OfIp> Maps<A> {
             self.endpoints.entries()?.into_iter().collect();
         let wanted = desired.endpoints.iter();
         let wanted = wanted.filter_map(|(ip, to)| A::of(*ip).map(|ip| (ip, endpoint(*to))));
-        // One without a record may be of a pod that is just being added.
+        // An entry without a record may belong to a pod that is being added.
         let is_stale =
             |found: &common::Endpoint| links.iter().all(|link| link.index != found.ifindex);
         for change in diff(&wanted.collect(), &observed, is_stale) {

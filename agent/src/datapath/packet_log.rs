@@ -1,13 +1,13 @@
-//! What programs write about packets, on its way into the log.
+//! Copying the eBPF programs' log lines to the agent's log.
 
 use std::time::Duration;
 
 use weir_datapath::Logs;
 
-/// How long a line waits at most. The ring that it waits in has room for some thousands.
+/// The longest delay of a line. The ring buffer has room for some thousands.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Hands on what is written from now on, until the process ends.
+/// Copies all further lines, until the process ends.
 pub(super) fn follow(mut logs: Logs) {
     tokio::spawn(async move {
         let mut pauses = tokio::time::interval(PAUSE);

@@ -1,4 +1,4 @@
-//! What the data path should be. Pure.
+//! The desired state of the data path. Pure.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,96 +8,95 @@ use std::{
 
 use ipnetwork::IpNetwork;
 use weir_datapath::{Hook, common::RouteKind};
+use weir_model::Node;
 use weir_netlink::{Link, MacAddr};
 
 pub use super::record::Record;
-use weir_model::Node;
-
 use crate::{
     net_conf::NetConf,
     overlay::plan::{self as overlay, Hop, enabled},
     underlay::Uplink,
 };
 
-/// What the plan is made from.
+/// The inputs of the plan.
 #[derive(Debug, Clone, Copy)]
-pub struct Surroundings<'a> {
+pub struct Inputs<'a> {
     /// The network configuration.
     pub conf: &'a NetConf,
     /// This node.
     pub own: &'a Node,
-    /// The others.
+    /// The other nodes.
     pub peers: &'a [Arc<Node>],
-    /// How the overlay reaches them.
+    /// The desired overlay.
     pub overlay: &'a overlay::Desired,
-    /// Index of the tunnel device, if there is one.
+    /// Index of the tunnel device, if it exists.
     pub tunnel: Option<u32>,
-    /// The links with the node's own addresses.
+    /// The links with the node's addresses.
     pub uplinks: &'a [Uplink],
 }
 
-impl Surroundings<'_> {
-    /// The tunnel's UDP port; 0 without a tunnel.
+impl Inputs<'_> {
+    /// The tunnel's UDP port, or 0 without a tunnel.
     pub fn tunnel_port(&self) -> u16 {
         self.overlay.tunnel.as_ref().map_or(0, |tunnel| tunnel.port)
     }
 }
 
-/// What should be there for the cluster.
+/// The desired state that depends on the cluster's nodes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct OfCluster {
-    /// What is behind a prefix of the cluster.
+pub struct ClusterState {
+    /// The destination for each prefix of the cluster.
     pub destinations: BTreeMap<IpNetwork, Destination>,
-    /// Where programs belong.
+    /// Links with the hooks whose program must be attached.
     pub places: Vec<(u32, Hook)>,
-    /// Where other settings may have put one, and none belongs.
+    /// Links with hooks that must have no program; other options may have attached one.
     pub vacant: Vec<(u32, Hook)>,
 }
 
-/// What should be there for the pods of this node.
+/// The desired state that depends on this node's pods.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct OfPods {
-    /// Where their addresses lead.
+pub struct PodState {
+    /// The endpoint for each address of a pod.
     pub endpoints: BTreeMap<IpAddr, Endpoint>,
-    /// Where programs belong.
+    /// Links with the hooks whose program must be attached.
     pub places: Vec<(u32, Hook)>,
 }
 
-/// What is behind a prefix.
+/// The destination for a prefix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Destination {
-    /// What kind of thing.
+    /// The kind of destination.
     pub kind: RouteKind,
-    /// The link that leads to pods of another node; 0 leaves it to the stack.
+    /// The link to pods of another node; 0 means that the kernel's stack routes the packet.
     pub link: u32,
-    /// The largest packet that it takes, in bytes.
+    /// The link's MTU in bytes.
     pub mtu: u32,
-    /// The neighbour on it that they are behind.
+    /// The next hop on the link.
     pub next_hop: Option<IpAddr>,
 }
 
 impl Destination {
-    /// One that packets reach by the stack.
+    /// A destination that the kernel's stack routes to.
     pub const fn by_stack(kind: RouteKind) -> Self {
         Self { kind, link: 0, mtu: 0, next_hop: None }
     }
 }
 
-/// Where a pod's address leads.
+/// The endpoint of a pod's address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Endpoint {
-    /// Index of the host's end of its veth.
+    /// Index of the host's end of the pod's veth.
     pub link: u32,
-    /// Its hardware address.
+    /// The pod's MAC address.
     pub mac: MacAddr,
-    /// The node's number of its network namespace, if it has one.
+    /// The node's id of the pod's network namespace, if it has one.
     pub netns: Option<u32>,
 }
 
-/// Plans what leads to this node's pods. A record whose interface is not there is a pod that is
-/// going.
-pub fn of_pods(records: &[Record], links: &[Link]) -> OfPods {
-    let mut desired = OfPods::default();
+/// Plans the state for this node's pods. A record without its interface belongs to a pod that is being
+/// deleted.
+pub fn plan_pods(records: &[Record], links: &[Link]) -> PodState {
+    let mut desired = PodState::default();
     for record in records {
         let same =
             |link: &&Link| link.index == record.host_ifindex && link.name == record.host_interface;
@@ -109,32 +108,32 @@ pub fn of_pods(records: &[Record], links: &[Link]) -> OfPods {
     desired
 }
 
-/// Plans what leads to everybody else.
-pub fn of_cluster(surroundings: &Surroundings<'_>) -> OfCluster {
+/// Plans the state for the cluster's nodes.
+pub fn plan_cluster(inputs: &Inputs<'_>) -> ClusterState {
     let on = |link| (link, Hook::FromOverlay);
-    let arrivals = arrivals(surroundings);
-    let uplinks: BTreeSet<u32> = surroundings.uplinks.iter().map(|uplink| uplink.link).collect();
+    let arrivals = arrivals(inputs);
+    let uplinks: BTreeSet<u32> = inputs.uplinks.iter().map(|uplink| uplink.link).collect();
     let vacant = uplinks.difference(&arrivals).copied().map(on).collect();
     let outer = uplinks.iter().flat_map(|link| Hook::UPLINK.map(|hook| (*link, hook)));
-    OfCluster {
-        destinations: destinations(surroundings),
+    ClusterState {
+        destinations: destinations(inputs),
         vacant,
         places: arrivals.into_iter().map(on).chain(outer).collect(),
     }
 }
 
-/// The links that packets of other nodes' pods arrive by.
-fn arrivals(surroundings: &Surroundings<'_>) -> BTreeSet<u32> {
-    let hops = surroundings.overlay.routes.values();
+/// The links on which packets of other nodes' pods arrive.
+fn arrivals(inputs: &Inputs<'_>) -> BTreeSet<u32> {
+    let hops = inputs.overlay.routes.values();
     let direct = hops.filter_map(|hop| match hop {
         Hop::Direct { link, .. } => Some(*link),
         Hop::Tunnel { .. } => None,
     });
-    direct.chain(surroundings.tunnel).collect()
+    direct.chain(inputs.tunnel).collect()
 }
 
-fn destinations(surroundings: &Surroundings<'_>) -> BTreeMap<IpNetwork, Destination> {
-    let Surroundings { conf, own, peers, overlay, tunnel, uplinks } = *surroundings;
+fn destinations(inputs: &Inputs<'_>) -> BTreeMap<IpNetwork, Destination> {
+    let Inputs { conf, own, peers, overlay, tunnel, uplinks } = *inputs;
     let mut found = BTreeMap::new();
     for node in peers.iter().map(Arc::as_ref).chain([own]) {
         let addresses = node.underlay_ips.iter().copied().map(IpNetwork::from);
@@ -143,7 +142,7 @@ fn destinations(surroundings: &Surroundings<'_>) -> BTreeMap<IpNetwork, Destinat
     for peer in peers {
         for cidr in enabled(conf, peer) {
             let by_stack = Destination::by_stack(RouteKind::RemotePods);
-            let way = match overlay.routes.get(&cidr) {
+            let destination = match overlay.routes.get(&cidr) {
                 Some(Hop::Tunnel { gateway }) => {
                     tunnel.zip(overlay.tunnel.as_ref()).map(|(link, tunnel)| Destination {
                         link,
@@ -163,7 +162,7 @@ fn destinations(surroundings: &Surroundings<'_>) -> BTreeMap<IpNetwork, Destinat
                 }
                 None => None,
             };
-            found.insert(cidr, way.unwrap_or(by_stack));
+            found.insert(cidr, destination.unwrap_or(by_stack));
         }
     }
     let local = enabled(conf, own).map(|cidr| (cidr, Destination::by_stack(RouteKind::LocalPods)));

@@ -1,4 +1,4 @@
-//! What the plugin has recorded of pods' interfaces, as far as the data path needs it.
+//! The part of the plugin's endpoint records that the data path needs.
 
 use std::{net::IpAddr, path::Path};
 
@@ -6,10 +6,8 @@ use tracing::debug;
 use weir_netlink::MacAddr;
 use weir_node::{
     EndpointRecord,
-    endpoint::{self, Listing},
+    endpoint::{self, Listing, ReadError},
 };
-
-use super::Error;
 
 /// A pod's interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,11 +35,8 @@ impl Record {
 }
 
 /// All records that are complete and understood.
-pub(super) fn list(run_dir: &Path) -> Result<Vec<Record>, Error> {
-    let Listing { records, invalid } = endpoint::list(run_dir).map_err(|error| Error::Records {
-        path: endpoint::directory(run_dir),
-        source: error.source,
-    })?;
+pub(super) fn list(run_dir: &Path) -> Result<Vec<Record>, ReadError> {
+    let Listing { records, invalid } = endpoint::list(run_dir)?;
     for path in invalid {
         debug!(path = %path.display(), "not an endpoint record");
     }
@@ -55,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn records_are_read_and_what_is_none_is_left_out() {
+    fn invalid_records_are_left_out() {
         let run_dir = tempfile::tempdir().unwrap();
         assert_eq!(list(run_dir.path()).unwrap(), []);
         let directory = run_dir.path().join("endpoints");

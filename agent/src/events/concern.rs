@@ -1,4 +1,4 @@
-//! What an operator must act on, and what there is to do.
+//! The problems that an operator must solve, and how.
 
 use std::{fmt, net::IpAddr};
 
@@ -6,67 +6,67 @@ use ipnetwork::IpNetwork;
 
 use crate::headroom::{BRIDGE_PORTS, Thresholds};
 
-/// Something that the agent cannot put right by itself.
+/// A problem that the agent cannot solve by itself.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Concern {
     /// This node has no subnet for its pods.
     PodCidrMissing,
-    /// Two nodes claim the same pod addresses; the younger one is refused.
+    /// Two nodes claim the same pod addresses; the newer one is refused.
     PodCidrOverlap {
         /// The node that is not programmed.
         refused: String,
-        /// What it claims.
+        /// The subnet that it claims.
         cidr: IpNetwork,
-        /// The node that had it first.
+        /// The older node, which keeps its subnet.
         kept: String,
     },
-    /// Two nodes claim the same underlay address; the younger one is refused.
+    /// Two nodes claim the same underlay address; the newer one is refused.
     EndpointShared {
         /// The node that is not programmed.
         refused: String,
-        /// What it claims.
+        /// The address that it claims.
         address: IpAddr,
-        /// The node that had it first.
+        /// The older node, which keeps the address.
         kept: String,
     },
-    /// A peer that must be reached without a tunnel is behind a router.
+    /// A peer that can be reached only without a tunnel is behind a router.
     EndpointNotOnLink {
         /// The peer.
         peer: String,
         /// Its underlay address.
         address: IpAddr,
-        /// Our link that it is not on.
+        /// The uplink whose networks do not contain the address.
         link: String,
     },
-    /// Rules of somebody else drop what pods send or receive.
+    /// Another program's firewall rules drop traffic of pods.
     ForwardingDropped {
-        /// Which, and the way out: see [`crate::forward`].
+        /// The rules, and the commands that let the traffic pass: see [`crate::firewall_check`].
         finding: String,
     },
     /// The Node's condition `NetworkUnavailable` is True and cannot be set to False.
     NetworkUnavailable {
-        /// What is in the way: see [`crate::availability`].
+        /// Why it cannot be set: see [`crate::node_condition`].
         obstacle: String,
     },
-    /// The eBPF programs are not there, and so no Services.
+    /// The eBPF programs are not attached, so Services do not work.
     ServicesUnavailable {
-        /// What is in the way: see [`crate::datapath`].
+        /// Why they cannot be attached: see [`crate::datapath`].
         obstacle: String,
     },
-    /// The bridge cannot take many more pods, or none.
+    /// The bridge has few ports left for pods, or none.
     BridgePortsScarce {
         /// The bridge.
         bridge: String,
         /// Whether no port is left.
         none_left: bool,
     },
-    /// The kernel's neighbour table is too small for this node, and cannot be made larger.
+    /// The kernel's neighbour table is too small for this node, and the agent cannot enlarge it.
     NeighbourTableSmall {
-        /// Of IPv4, else of IPv6.
+        /// Whether it is the table of IPv4. Otherwise it is that of IPv6.
         ipv4: bool,
-        /// What it should be.
+        /// The thresholds that it needs.
         wanted: Thresholds,
-        /// Why it cannot be set.
+        /// Why the agent cannot set them.
         obstacle: String,
     },
 }
@@ -87,7 +87,7 @@ impl Concern {
         }
     }
 
-    /// What the agent was doing: the Event's action.
+    /// The Event's action: what the agent was doing.
     pub(super) fn action(&self) -> &'static str {
         match self {
             Self::PodCidrMissing => "ConfigurePodNetwork",
@@ -101,7 +101,7 @@ impl Concern {
         }
     }
 
-    /// Whether it concerns this node and not just any that looks at the cluster.
+    /// Whether this node reports it. Every node sees a conflict of two others.
     pub(super) fn is_for(&self, node: &str) -> bool {
         match self {
             Self::PodCidrOverlap { refused, kept, .. }
@@ -112,7 +112,7 @@ impl Concern {
         }
     }
 
-    /// The other node that it is about.
+    /// The other node that is involved.
     pub(super) fn peer(&self) -> Option<&str> {
         match self {
             Self::PodCidrOverlap { refused: peer, .. }
@@ -138,38 +138,38 @@ impl fmt::Display for Concern {
             ),
             Self::PodCidrOverlap { refused, cidr, kept } => write!(
                 f,
-                "podCIDR {cidr} of node {refused} overlaps that of the older node {kept}; {refused} \
-                 is cut off from the pod network: delete the wrong Node object, so that the node \
-                 registers again and is given another podCIDR",
+                "podCIDR {cidr} of node {refused} overlaps the podCIDR of the older node {kept}; \
+                 {refused} is cut off from the pod network: delete the wrong Node object, so that \
+                 the node registers again and gets another podCIDR",
             ),
             Self::EndpointShared { refused, address, kept } => write!(
                 f,
-                "node {refused} claims the address {address} of the older node {kept}; {refused} is \
-                 cut off from the pod network: correct its address, or delete the Node object that \
-                 stands for no machine",
+                "node {refused} has the same address {address} as the older node {kept}; {refused} is \
+                 cut off from the pod network: correct its address, or delete the Node object \
+                 whose machine no longer exists",
             ),
             Self::EndpointNotOnLink { peer, address, link } => write!(
                 f,
                 "node {peer} at {address} is not on the network of {link}, so it cannot be reached \
-                 without a tunnel: use the backend vxlan (with DirectRouting for those that can), \
-                 or put the nodes on one network",
+                 without a tunnel: use the backend vxlan (DirectRouting avoids the tunnel where \
+                 it can), or put the nodes on one network",
             ),
             Self::ForwardingDropped { finding } => f.write_str(finding),
             Self::NetworkUnavailable { obstacle } => write!(
                 f,
-                "the Node has the condition NetworkUnavailable=True, which keeps pods off, though \
-                 its network is made; the agent cannot set it to False: {obstacle}"
+                "the Node has the condition NetworkUnavailable=True, which keeps pods off the node \
+                 although its network is ready; the agent cannot set it to False: {obstacle}"
             ),
             Self::ServicesUnavailable { obstacle } => write!(
                 f,
-                "the eBPF programs that serve Services are not in place: {obstacle}; pods reach \
-                 each other, and Services only where something else serves them",
+                "the eBPF programs that serve Services are not loaded: {obstacle}; pods reach each \
+                 other, but Services work only if another program serves them",
             ),
             Self::BridgePortsScarce { bridge, none_left } => write!(
                 f,
                 "{} of the {BRIDGE_PORTS} ports that the kernel gives a bridge are taken on \
-                 {bridge}, and a pod needs one: let the kubelet take fewer pods (--max-pods, \
-                 maxPods in its configuration)",
+                 {bridge}, and each pod needs one: reduce the kubelet's limit of pods \
+                 (--max-pods, maxPods in its configuration)",
                 if *none_left { "all" } else { "nine tenths" },
             ),
             Self::NeighbourTableSmall { ipv4, wanted, obstacle } => {
@@ -181,7 +181,7 @@ impl fmt::Display for Concern {
                 for (key, value) in wanted.settings(*ipv4) {
                     write!(f, " {}={value}", key.replace('/', "."))?;
                 }
-                write!(f, "; the agent cannot: {obstacle}")
+                write!(f, "; the agent cannot set them: {obstacle}")
             }
         }
     }

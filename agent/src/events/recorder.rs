@@ -12,18 +12,18 @@ use tokio::{
     time::{sleep, timeout},
 };
 use tracing::{debug, warn};
-
-use super::Concern;
 use weir_model::NodeUid;
+
+use super::concern::Concern;
 
 const CONTROLLER: &str = "weir.dev/agent";
 const TIME_LIMIT: Duration = Duration::from_secs(10);
 const PAUSES: [Duration; 3] =
     [Duration::from_secs(1), Duration::from_secs(5), Duration::from_secs(25)];
-/// The API takes at most 1 kB.
+/// The API server accepts at most 1 kB.
 const NOTE_LIMIT: usize = 1000;
 
-/// An Event that is to be written.
+/// An Event to write.
 #[derive(Debug)]
 pub(super) struct Notice {
     uid: Option<String>,
@@ -47,10 +47,10 @@ impl Notice {
     }
 }
 
-/// Writes what comes until the sender is gone.
+/// Writes the Events of all notices, until the sender is dropped.
 pub(super) async fn run(client: Client, node: String, mut notices: mpsc::Receiver<Notice>) {
     let reporter = Reporter { controller: CONTROLLER.to_owned(), instance: Some(node.clone()) };
-    // It makes one Event with a count of what is said again within minutes.
+    // The recorder turns repeated Events within minutes into one Event with a count.
     let recorder = Recorder::new(client, reporter);
     while let Some(Notice { uid, reason, action, note, peer }) = notices.recv().await {
         let regarding = ObjectReference { uid, ..reference(&node) };
@@ -71,7 +71,7 @@ async fn publish(recorder: &Recorder, event: &Event, regarding: &ObjectReference
         match timeout(TIME_LIMIT, recorder.publish(event, regarding)).await {
             Ok(Ok(())) => return,
             Ok(Err(kube::Error::Api(status))) if status.is_forbidden() => {
-                warn!(%reason, error = %status, "the agent may not write Events");
+                warn!(%reason, error = %status, "the agent is not allowed to write Events");
                 return;
             }
             Ok(Err(error)) => debug!(%reason, %error, "an Event could not be written"),

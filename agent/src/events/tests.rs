@@ -24,7 +24,7 @@ fn overlap(refused: &str, kept: &str) -> Concern {
     Concern::PodCidrOverlap { refused: refused.to_owned(), cidr, kept: kept.to_owned() }
 }
 
-/// Events whose queue the test holds the other end of.
+/// Events, and the receiving end of their queue.
 fn events() -> (Events, mpsc::Receiver<Notice>) {
     let (sender, receiver) = mpsc::channel(2);
     (Events { recorder: Some(sender), ..Events::to_log("a") }, receiver)
@@ -35,7 +35,7 @@ fn count(receiver: &mut mpsc::Receiver<Notice>) -> usize {
 }
 
 #[test]
-fn what_stands_is_told_once_and_renewed_before_it_expires() {
+fn a_concern_that_persists_is_reported_once_and_renewed_before_it_expires() {
     let (mut events, mut queue) = events();
     let start = Instant::now();
     let minutes = |count: u64| start + Duration::from_secs(count * 60);
@@ -52,7 +52,7 @@ fn what_stands_is_told_once_and_renewed_before_it_expires() {
 }
 
 #[test]
-fn of_two_nodes_that_collide_only_they_write_events() {
+fn only_the_two_nodes_of_a_conflict_write_events_about_it() {
     let (mut events, mut queue) = events();
     events.report(None, [overlap("b", "c")].into());
     assert_eq!(count(&mut queue), 0);
@@ -61,7 +61,7 @@ fn of_two_nodes_that_collide_only_they_write_events() {
 }
 
 #[test]
-fn a_full_queue_and_a_dead_task_hold_nothing_up() {
+fn a_full_queue_and_an_ended_task_block_nothing() {
     let (mut events, mut queue) = events();
     let peers = ["b", "c", "d", "e"].map(|peer| overlap(peer, "a"));
     events.report(None, peers.clone().into());
@@ -72,7 +72,7 @@ fn a_full_queue_and_a_dead_task_hold_nothing_up() {
 }
 
 #[test]
-fn every_concern_names_a_way_out_and_fits_into_an_event() {
+fn every_concern_names_a_solution_and_fits_into_an_event() {
     let address = Ipv4Addr::LOCALHOST.into();
     let text = |text: &str| text.to_owned();
     let concerns = [
@@ -92,13 +92,13 @@ fn every_concern_names_a_way_out_and_fits_into_an_event() {
             "net.ipv6.neigh.default.gc_thresh3=2048",
         ),
     ];
-    for (concern, way_out) in concerns {
-        assert!(concern.to_string().contains(way_out), "{concern}");
+    for (concern, solution) in concerns {
+        assert!(concern.to_string().contains(solution), "{concern}");
         assert!(!format!("{:?}", Notice::new(None, &concern)).is_empty());
     }
 }
 
-/// An API server that takes Events, on loopback; what it was sent.
+/// A loopback API server for Events, and the Events that it receives.
 async fn api_server(status: StatusCode) -> (kube::Client, mpsc::UnboundedReceiver<Value>) {
     type Sent = mpsc::UnboundedSender<Value>;
     let (sender, receiver) = mpsc::unbounded_channel();
@@ -107,8 +107,8 @@ async fn api_server(status: StatusCode) -> (kube::Client, mpsc::UnboundedReceive
         sent.send(body.clone()).unwrap();
         let denied = json!({"kind": "Status", "apiVersion": "v1", "metadata": {},
             "status": "Failure", "message": "no", "reason": "Forbidden", "code": 403});
-        let answer = if status.is_success() { body } else { denied };
-        (status, answer.to_string())
+        let reply = if status.is_success() { body } else { denied };
+        (status, reply.to_string())
     };
     let app = Router::new()
         .route("/apis/events.k8s.io/v1/namespaces/default/events", post(take))
@@ -120,7 +120,7 @@ async fn api_server(status: StatusCode) -> (kube::Client, mpsc::UnboundedReceive
 }
 
 #[tokio::test]
-async fn an_event_belongs_to_the_node_and_names_the_other_one() {
+async fn an_event_belongs_to_this_node_and_names_the_other_node() {
     let (client, mut sent) = api_server(StatusCode::CREATED).await;
     let mut events = Events::to_kubernetes("a", client);
     events.report(Some(&node("a")), [overlap("b", "a")].into());
@@ -137,7 +137,7 @@ async fn an_event_belongs_to_the_node_and_names_the_other_one() {
 }
 
 #[tokio::test]
-async fn events_that_are_forbidden_are_not_tried_again() {
+async fn forbidden_events_are_not_retried() {
     let (client, mut sent) = api_server(StatusCode::FORBIDDEN).await;
     let mut events = Events::to_kubernetes("a", client);
     events.report(None, [Concern::PodCidrMissing].into());

@@ -1,31 +1,33 @@
-//! What the agent knows and the kernel does not: names of Services, and what concerns it. The
-//! operator's tool asks for it.
+//! What the operator's tool cannot read from the kernel: the names of Services and the agent's
+//! concerns.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use serde::Serialize;
-
-use crate::events::Concern;
 use weir_model::{ServicePort, Snapshot};
 
-/// Something for the operator to act on.
+use crate::events::Concern;
+
+/// A concern as JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(super) struct Worry {
+pub(super) struct ConcernReport {
     /// The Event's reason.
     reason: &'static str,
-    /// What is wrong, and what to do.
+    /// The problem and how to solve it.
     message: String,
 }
 
-/// What is told of concerns.
-pub(super) fn worries(concerns: &BTreeSet<Concern>) -> Vec<Worry> {
-    let worry =
-        |concern: &Concern| Worry { reason: concern.reason(), message: concern.to_string() };
-    concerns.iter().map(worry).collect()
+/// The reports of all concerns.
+pub(super) fn concerns(concerns: &BTreeSet<Concern>) -> Vec<ConcernReport> {
+    let report = |concern: &Concern| ConcernReport {
+        reason: concern.reason(),
+        message: concern.to_string(),
+    };
+    concerns.iter().map(report).collect()
 }
 
-/// The name of a Service, and where clients find it.
+/// The name of a Service with its addresses and ports.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub(super) struct Service<'a> {
     namespace: &'a str,
@@ -41,7 +43,7 @@ struct Port<'a> {
     port: u16,
 }
 
-/// Every Service of the snapshot, by name.
+/// Every Service of the snapshot, sorted by name.
 pub(super) fn services(snapshot: &Snapshot) -> Vec<Service<'_>> {
     let mut services: Vec<_> = snapshot
         .services

@@ -1,4 +1,4 @@
-//! The HTTP server of the node's probes and scrapers.
+//! The HTTP server for probes and metrics.
 
 use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -12,22 +12,22 @@ use axum::{
 use tokio::{net::TcpListener, time::sleep};
 use tracing::{info, warn};
 
-use super::Health;
+use super::state::Health;
 use crate::metrics;
 
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LAST_RETRY: Duration = Duration::from_secs(30);
 
-/// Answers on `address` for as long as the agent lives.
+/// Serves HTTP on `address` as long as the agent runs.
 ///
-/// An address that cannot be bound is logged and tried again: the node's network does not depend on
-/// anybody being able to ask about it.
+/// An address that cannot be bound is logged and retried: the node's network does not depend on this
+/// server.
 pub async fn serve(address: SocketAddr, health: Arc<Health>) -> Infallible {
     let mut pause = FIRST_RETRY;
     loop {
         match TcpListener::bind(address).await {
             Ok(listener) => {
-                info!(%address, "health and metrics are served");
+                info!(%address, "serving health and metrics");
                 pause = FIRST_RETRY;
                 if let Err(error) = axum::serve(listener, router(Arc::clone(&health))).await {
                     warn!(%address, %error, "the health server ended");
@@ -37,8 +37,8 @@ pub async fn serve(address: SocketAddr, health: Arc<Health>) -> Infallible {
                 %address,
                 %error,
                 retry_in = ?pause,
-                "health and metrics cannot be served: choose another --health-address, or stop \
-                 what uses this one",
+                "cannot serve health and metrics: choose another --health-address, or stop the \
+                 program that uses this one",
             ),
         }
         sleep(pause).await;

@@ -1,18 +1,23 @@
 use std::{
+    collections::{BTreeMap, BTreeSet},
     net::{Ipv4Addr, SocketAddr},
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
+    sync::watch,
     time::{sleep, timeout},
 };
-
-use super::*;
+use weir_cluster::Published;
 use weir_model::Snapshot;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+use super::*;
+use crate::events::Concern;
+
+const HUNG_AFTER: Duration = Duration::from_secs(60);
 
 fn pass(known: usize, programmed: usize) -> Pass {
     Pass {
@@ -26,7 +31,7 @@ fn pass(known: usize, programmed: usize) -> Pass {
 
 fn agent() -> (watch::Sender<Published>, Arc<Health>) {
     let (publisher, source) = watch::channel(Published::default());
-    (publisher, Arc::new(Health::new(source, PATIENCE)))
+    (publisher, Arc::new(Health::new(source, HUNG_AFTER)))
 }
 
 async fn free_address() -> SocketAddr {
@@ -34,9 +39,9 @@ async fn free_address() -> SocketAddr {
     listener.local_addr().unwrap()
 }
 
-/// The answer to a GET, from its status on, as soon as there is a server.
+/// The reply to a GET from its status on. Waits until the server listens.
 async fn get(address: SocketAddr, path: &str) -> String {
-    let answer = async {
+    let reply = async {
         let mut stream = loop {
             match TcpStream::connect(address).await {
                 Ok(stream) => break stream,
@@ -45,31 +50,31 @@ async fn get(address: SocketAddr, path: &str) -> String {
         };
         let request = format!("GET {path} HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
-        answer
+        let mut reply = String::new();
+        stream.read_to_string(&mut reply).await.unwrap();
+        reply
     };
-    let answer = timeout(Duration::from_secs(10), answer).await.unwrap();
-    answer.strip_prefix("HTTP/1.1 ").unwrap().to_owned()
+    let reply = timeout(Duration::from_secs(10), reply).await.unwrap();
+    reply.strip_prefix("HTTP/1.1 ").unwrap().to_owned()
 }
 
 #[tokio::test]
-async fn an_agent_that_starts_lives_and_is_not_ready() {
+async fn an_agent_that_starts_is_alive_and_not_ready() {
     let (_publisher, health) = agent();
     let address = free_address().await;
     let server = tokio::spawn(serve(address, health));
     assert!(get(address, "/healthz").await.starts_with("200 "));
-    let answer = get(address, "/readyz").await;
-    assert!(answer.starts_with("503 "), "{answer}");
+    let reply = get(address, "/readyz").await;
+    assert!(reply.starts_with("503 "), "{reply}");
     for condition in Condition::ALL {
-        assert!(answer.contains(&format!("waiting {condition}: not yet")), "{answer}");
+        assert!(reply.contains(&format!("waiting {condition}: not yet")), "{reply}");
     }
     assert!(get(address, "/elsewhere").await.starts_with("404 "));
     server.abort();
 }
 
 #[tokio::test]
-async fn readiness_names_what_it_waits_for_until_nothing_is_left() {
+async fn readiness_names_every_unmet_condition() {
     let (publisher, health) = agent();
     let address = free_address().await;
     let server = tokio::spawn(serve(address, Arc::clone(&health)));
@@ -86,14 +91,11 @@ async fn readiness_names_what_it_waits_for_until_nothing_is_left() {
     }
     health.set(Condition::ConfigurationWritten, Err("/etc/cni/net.d is read-only".to_owned()));
     health.record(pass(3, 2));
-    let answer = get(address, "/readyz").await;
-    assert!(answer.starts_with("503 "), "{answer}");
-    assert!(answer.contains("ok cluster-seen\nok subnets-assigned\n"), "{answer}");
-    assert!(
-        answer.contains("waiting peers-programmed: 2 of 3 peers are in the kernel"),
-        "{answer}"
-    );
-    assert!(answer.contains("waiting configuration-written: /etc/cni/net.d is read-only"));
+    let reply = get(address, "/readyz").await;
+    assert!(reply.starts_with("503 "), "{reply}");
+    assert!(reply.contains("ok cluster-seen\nok subnets-assigned\n"), "{reply}");
+    assert!(reply.contains("waiting peers-programmed: 2 of 3 peers are in the kernel"), "{reply}");
+    assert!(reply.contains("waiting configuration-written: /etc/cni/net.d is read-only"));
 
     health.set(Condition::ConfigurationWritten, Ok(()));
     health.record(pass(3, 3));
@@ -104,42 +106,42 @@ async fn readiness_names_what_it_waits_for_until_nothing_is_left() {
 }
 
 #[tokio::test]
-async fn metrics_tell_what_was_recorded_and_how_old_the_snapshot_is() {
+async fn metrics_contain_the_recorded_values_and_the_age_of_the_snapshot() {
     let (publisher, health) = agent();
     let address = free_address().await;
     let server = tokio::spawn(serve(address, Arc::clone(&health)));
     publisher.send_modify(|published| published.status.in_step = Some(Instant::now()));
     health.record(pass(3, 3));
     health.record_repair("tunnel_deleted");
-    let answer = get(address, "/metrics").await;
-    assert!(answer.starts_with("200 "), "{answer}");
-    assert!(answer.contains("content-type: application/openmetrics-text"), "{answer}");
-    assert!(answer.contains("weir_operations_total{kind=\"route_add\"} 2"), "{answer}");
-    assert!(answer.contains("weir_repairs_total{cause=\"tunnel_deleted\"} 1"), "{answer}");
-    assert!(answer.contains("weir_source_lag_seconds 0."), "{answer}");
+    let reply = get(address, "/metrics").await;
+    assert!(reply.starts_with("200 "), "{reply}");
+    assert!(reply.contains("content-type: application/openmetrics-text"), "{reply}");
+    assert!(reply.contains("weir_operations_total{kind=\"route_add\"} 2"), "{reply}");
+    assert!(reply.contains("weir_repairs_total{cause=\"tunnel_deleted\"} 1"), "{reply}");
+    assert!(reply.contains("weir_source_lag_seconds 0."), "{reply}");
     server.abort();
 }
 
 #[test]
-fn a_failed_pass_is_a_sign_of_life_and_silence_is_none() {
+fn a_reconciler_with_failed_passes_is_alive_and_one_without_passes_is_not() {
     let (_publisher, source) = watch::channel(Published::default());
-    let health = Health::new(source.clone(), PATIENCE);
+    let health = Health::new(source.clone(), HUNG_AFTER);
     health.record(Pass { error: Some("no such device".to_owned()), ..pass(1, 0) });
     assert_eq!(health.liveness(), Ok("ok; last pass: no such device\n".to_owned()));
     health.record(pass(1, 1));
     assert_eq!(health.liveness(), Ok("ok\n".to_owned()));
 
     let health = Health::new(source, Duration::ZERO);
-    assert!(health.liveness().unwrap_err().contains("no sign of life"));
+    assert!(health.liveness().unwrap_err().contains("has not made a pass"));
 }
 
 #[tokio::test]
-async fn an_address_that_is_taken_is_tried_again() {
+async fn an_address_that_is_in_use_is_retried() {
     let (_publisher, health) = agent();
     let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let address = taken.local_addr().unwrap();
     let server = tokio::spawn(serve(address, health));
-    // The first attempt is made when this task waits for the first time.
+    // The server task makes its first attempt when this task yields.
     tokio::task::yield_now().await;
     assert!(!server.is_finished());
     drop(taken);
@@ -148,7 +150,7 @@ async fn an_address_that_is_taken_is_tried_again() {
 }
 
 #[tokio::test]
-async fn names_of_services_and_what_concerns_the_agent_are_told_as_json() {
+async fn names_of_services_and_concerns_are_served_as_json() {
     use weir_model::{ObjectName, Objects, Protocol, Service, ServicePort, TrafficPolicy};
 
     let (publisher, health) = agent();
@@ -173,13 +175,13 @@ async fn names_of_services_and_what_concerns_the_agent_are_told_as_json() {
     let snapshot = Snapshot { services, ..Snapshot::default() };
     publisher.send_modify(|published| published.snapshot = Some(Arc::new(snapshot)));
     health.record_concerns(&BTreeSet::from([Concern::PodCidrMissing]));
-    let answer = get(address, "/services").await;
+    let reply = get(address, "/services").await;
     let wanted = r#"[{"namespace":"kube-system","name":"dns","addresses":["10.96.0.10"],"ports":[{"name":"udp","protocol":"UDP","port":53}]}]"#;
-    assert!(answer.ends_with(wanted), "{answer}");
-    let answer = get(address, "/concerns").await;
+    assert!(reply.ends_with(wanted), "{reply}");
+    let reply = get(address, "/concerns").await;
     assert!(
-        answer.contains(r#"[{"reason":"PodCIDRMissing","message":"the node has no "#),
-        "{answer}"
+        reply.contains(r#"[{"reason":"PodCIDRMissing","message":"the node has no "#),
+        "{reply}"
     );
     server.abort();
 }

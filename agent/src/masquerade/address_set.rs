@@ -1,12 +1,12 @@
-//! Sets of addresses, written with as few networks as possible.
+//! Sets of addresses as the fewest possible networks.
 //!
-//! nftables refuses a set whose intervals overlap, and a set of all nodes' pod subnets is mostly one
-//! network: merged, it does not change with every node that comes or goes.
+//! nftables refuses a set whose intervals overlap. The pod subnets of all nodes usually merge into
+//! one network, so the merged set does not change with every node that joins or leaves.
 
 use ipnetwork::IpNetwork;
 
-/// The networks of one family that hold exactly the addresses of `networks`: disjoint, in order, no
-/// two of them halves of a larger one.
+/// The networks of one family that contain exactly the addresses of `networks`: disjoint, sorted, and
+/// without two halves of a larger network.
 pub(super) fn merged<'a>(
     networks: impl IntoIterator<Item = &'a IpNetwork>,
     ipv4: bool,
@@ -33,7 +33,7 @@ pub(super) fn merged<'a>(
     kept
 }
 
-/// The network that these two are the halves of.
+/// The network that consists of these two halves.
 fn whole(first: IpNetwork, second: IpNetwork) -> Option<IpNetwork> {
     let larger = |half: IpNetwork| {
         let network = IpNetwork::new(half.ip(), half.prefix().checked_sub(1)?).ok()?;
@@ -57,14 +57,14 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_within_another_network_is_left_out() {
+    fn a_network_within_another_one_is_left_out() {
         let all = ["10.244.3.0/24", "10.244.0.0/16", "10.244.0.0/16", "fd00::/64", "10.244.9.7/16"];
         assert_eq!(merge(&all, true), ["10.244.0.0/16"]);
         assert_eq!(merge(&all, false), ["fd00::/64"]);
     }
 
     #[test]
-    fn halves_become_a_whole_again_and_again() {
+    fn halves_merge_repeatedly() {
         let quarters = ["10.1.0.0/24", "10.1.1.0/24", "10.1.3.0/24", "10.1.2.0/24"];
         assert_eq!(merge(&quarters, true), ["10.1.0.0/22"]);
         assert_eq!(merge(&["10.1.1.0/24", "10.1.2.0/24"], true).len(), 2, "neighbours, not halves");

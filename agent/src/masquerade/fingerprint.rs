@@ -1,10 +1,11 @@
-//! Telling whether a table is still what was written.
+//! Detecting whether the table is still as it was written.
 //!
-//! `nft` does not list rules as they were given: it adds what they imply, drops what is the default,
-//! and does both differently from version to version. So two digests are kept with the table, in
-//! the comment of a rule that no packet reaches: that of the batch that made it, and that of how it
-//! was listed right after. A difference in the first is new input, in the second somebody's edit.
-//! Nothing has to be remembered elsewhere, so it also holds across restarts of the agent.
+//! `nft` does not list rules as they were written: it adds implied expressions, omits defaults, and
+//! does both differently in each version. So the table itself stores two digests, in the comment of a
+//! rule that no packet reaches: the digest of the batch that made the table, and the digest of its
+//! listing right after that. If the first differs, the input is new. If the second differs, another
+//! program has edited the table. Because the digests are in the table, this works across restarts of
+//! the agent.
 
 use nftables::{
     batch::Batch,
@@ -15,11 +16,11 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    Reason,
+    outcome::Reason,
     ruleset::{FAMILY, TABLE},
 };
 
-/// The chain whose one rule has the digests in its comment. It is at no hook.
+/// The chain whose only rule has the digests in its comment. It has no hook.
 const CHAIN: &str = "fingerprint";
 
 /// Half of a SHA-256.
@@ -29,8 +30,8 @@ pub(super) struct Digest(u128);
 impl Digest {
     /// Of a batch that makes the table.
     pub(super) fn of(batch: &Nftables<'_>) -> Self {
-        // Nothing in it that serialization could fail on; if it did, every table would be wrong and
-        // the transaction would say why.
+        // The batch has nothing that serialization can fail on. If it failed, the transaction would
+        // fail with the same error.
         Self::of_text(&serde_json::to_string(batch).unwrap_or_default())
     }
 
@@ -50,11 +51,11 @@ pub(super) struct Listing {
 }
 
 impl Listing {
-    /// Of the answer to `nft --json list table`.
-    pub(super) fn new(answer: &Value) -> Self {
+    /// Of the output of `nft --json list table`.
+    pub(super) fn new(output: &Value) -> Self {
         let mut fingerprint = None;
         let mut text = String::new();
-        let objects = answer.get("nftables").and_then(Value::as_array);
+        let objects = output.get("nftables").and_then(Value::as_array);
         for object in
             objects.into_iter().flatten().filter(|object| object.get("metainfo").is_none())
         {
@@ -74,7 +75,7 @@ impl Listing {
         Self { listed: Digest::of_text(&text), fingerprint }
     }
 
-    /// Why the table has to be written, if it has to.
+    /// Why the table must be written, or `None` if it is as wanted.
     pub(super) fn reason_to_write(&self, wanted: Digest) -> Option<Reason> {
         let fingerprint = self.fingerprint.as_deref().unwrap_or_default();
         if fingerprint == comment(wanted, self.listed) {
@@ -114,7 +115,7 @@ fn shown(digest: Digest) -> String {
     format!("{:032x}", digest.0)
 }
 
-/// Removes what differs between two tables that do the same: handles, and what counters count.
+/// Removes what differs between equivalent tables: handles and the values of counters.
 fn strip(value: &mut Value) {
     match value {
         Value::Object(members) => {
@@ -137,7 +138,7 @@ mod tests {
 
     use super::*;
 
-    fn answer(daddr: &str, packets: u32, handle: u32, comment: Option<&str>) -> Value {
+    fn listing(daddr: &str, packets: u32, handle: u32, comment: Option<&str>) -> Value {
         json!({"nftables": [
             {"metainfo": {"version": "1.0.6"}},
             {"table": {"family": "inet", "name": "weir", "handle": handle}},
@@ -154,9 +155,9 @@ mod tests {
     }
 
     fn sealed(daddr: &str, packets: u32, handle: u32) -> Listing {
-        let fresh = Listing::new(&answer("10.0.0.0", 0, 1, None));
+        let fresh = Listing::new(&listing("10.0.0.0", 0, 1, None));
         let comment = comment(digest("batch"), fresh.listed);
-        Listing::new(&answer(daddr, packets, handle, Some(&comment)))
+        Listing::new(&listing(daddr, packets, handle, Some(&comment)))
     }
 
     #[test]
@@ -166,13 +167,13 @@ mod tests {
     }
 
     #[test]
-    fn new_input_and_an_edit_are_told_apart() {
+    fn new_input_and_an_edit_are_distinguished() {
         let edited = sealed("10.9.9.9", 0, 1);
         assert_eq!(edited.reason_to_write(digest("batch")), Some(Reason::Edited));
         let outdated = sealed("10.0.0.0", 0, 1);
         assert_eq!(outdated.reason_to_write(digest("other")), Some(Reason::Outdated));
         for comment in [None, Some(""), Some("nonsense")] {
-            let foreign = Listing::new(&answer("10.0.0.0", 0, 1, comment));
+            let foreign = Listing::new(&listing("10.0.0.0", 0, 1, comment));
             assert_eq!(foreign.reason_to_write(digest("batch")), Some(Reason::Edited));
         }
     }

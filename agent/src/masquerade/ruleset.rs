@@ -20,7 +20,7 @@
 //! }
 //! ```
 //!
-//! A datapath that sets marks adds to it, with the default bits:
+//! With the eBPF data path, which sets marks, the table also has, with the default bits:
 //!
 //! ```text
 //!     chain prerouting { …, first:
@@ -39,9 +39,9 @@
 //!     }
 //! ```
 //!
-//! What each packet passes is kept short, because it costs as much as all else that a node does with
-//! it: a TCP packet between two pods is compared with UDP in `prerouting` and leaves it. A chain of
-//! type nat sees the first packet of a flow only; so do the counters.
+//! A packet passes few rules, because a rule costs much compared with the rest of the node's work on
+//! a packet: a TCP packet between two pods is compared with UDP in `prerouting` and leaves the chain.
+//! A chain of type nat, with its counters, sees only the first packet of a flow.
 
 mod phrase;
 
@@ -62,14 +62,17 @@ use nftables::{
 use self::phrase::{
     and, counter, field, goto, has_mark, mark, masquerade, matches, meta, network, reject,
 };
-use super::{Marks, Masquerade, TunnelEnd, address_set::merged};
+use super::{
+    address_set::merged,
+    spec::{Marks, Masquerade, TunnelEnd},
+};
 
 /// The table's name.
-pub(super) use weir_node::names::NFTABLES_TABLE as TABLE;
+pub(super) const TABLE: &str = weir_node::names::NFTABLES_TABLE;
 /// Its family: IPv4 and IPv6 in one table.
 pub(super) const FAMILY: NfFamily = NfFamily::INet;
 
-/// At no hook: packets are sent here by their mark. `reject` before routing needs Linux 5.9.
+/// A chain without a hook: marked packets jump here. `reject` before routing needs Linux 5.9.
 const REJECTED: &str = "rejected";
 
 const IPPROTO_TCP: u32 = 6;
@@ -77,17 +80,17 @@ const IPPROTO_TCP: u32 = 6;
 const PRIORITY_RAW: i32 = -300;
 const PRIORITY_SRCNAT: i32 = 100;
 
-/// What never has its source replaced: multicast and the limited broadcast.
+/// Destinations that are never masqueraded: multicast and the limited broadcast.
 const MULTICAST: [(IpAddr, u8); 3] = [
     (IpAddr::V4(Ipv4Addr::new(224, 0, 0, 0)), 4),
     (IpAddr::V4(Ipv4Addr::BROADCAST), 32),
     (IpAddr::V6(Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0)), 8),
 ];
 
-/// The commands that replace the table, whatever it was, in one transaction.
+/// The commands that replace the table in one transaction, whether or not it exists.
 pub fn ruleset(wanted: &Masquerade) -> Nftables<'static> {
     let mut batch = Batch::new();
-    // Deleting what may not exist: add it first.
+    // Deleting a table that does not exist is an error: add it first.
     batch.add(table());
     batch.delete(table());
     batch.add(table());
@@ -144,7 +147,7 @@ fn add_source_nat(batch: &mut Batch<'static>, wanted: &Masquerade) {
 
 fn add_mark_clearing(batch: &mut Batch<'static>, marks: Marks) {
     let ours = marks.all();
-    // Not in the chain above, which sees only the first packet of a flow; and after it.
+    // Not in the chain of type nat, which sees only the first packet of a flow. And after it.
     let name = "clear_marks";
     add_chain(batch, name, NfChainType::Filter, NfHook::Postrouting, PRIORITY_SRCNAT + 1);
     let is_marked = matches(and(mark(), ours), Operator::NEQ, 0);
@@ -152,8 +155,8 @@ fn add_mark_clearing(batch: &mut Batch<'static>, marks: Marks) {
     add_rule(batch, name, vec![is_marked, clear]);
 }
 
-/// One chain for all that is decided on the way in. It comes before connection tracking: what is
-/// rejected leaves no entry either.
+/// One chain for all decisions about incoming packets. It comes before conntrack, so that a rejected
+/// packet leaves no conntrack entry.
 fn add_prerouting(batch: &mut Batch<'static>, wanted: &Masquerade) {
     if wanted.marks.is_none() && wanted.tunnel.is_none() {
         return;
@@ -165,8 +168,8 @@ fn add_prerouting(batch: &mut Batch<'static>, wanted: &Masquerade) {
         add_rule(batch, name, vec![has_mark(marks.reject), goto(REJECTED)]);
     }
     if let Some(TunnelEnd { port, local }) = wanted.tunnel {
-        // A pod may use the same port; what is forwarded or bridged to it must be tracked, or it
-        // could not be translated.
+        // A pod may use the same port. Packets that are forwarded or bridged to it need conntrack for
+        // NAT.
         let protocol = if local.is_ipv4() { "ip" } else { "ip6" };
         let is_for_tunnel = matches(field(protocol, "daddr"), Operator::EQ, local.to_string());
         add_rule(batch, name, vec![is_to_port(port), is_for_tunnel, Statement::Notrack]);
@@ -180,7 +183,7 @@ fn add_rejected(batch: &mut Batch<'static>) {
         name: REJECTED.into(),
         ..Chain::default()
     }));
-    // By number: its name would be looked up in a file that a container image may not have.
+    // By number, because nft looks names up in a file that a container image may not have.
     let is_tcp = matches(meta(MetaKey::L4proto), Operator::EQ, IPPROTO_TCP);
     let reset = reject(RejectType::TCPReset, None);
     let unreachable = reject(RejectType::ICMPX, Some(RejectCode::PortUnreach));

@@ -1,4 +1,4 @@
-//! What is told of Services.
+//! The metrics of Services.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use prometheus_client::{
 
 use weir_datapath::MapRoom;
 
-use super::set;
+use super::gauge::set_count;
 use weir_model as model;
 use weir_services::{allocator::Problem, status::Status};
 
@@ -30,7 +30,7 @@ struct Map {
 }
 
 impl Map {
-    /// As the maps are called, in small letters.
+    /// The label of a map: its name in lower case.
     fn named(name: &str) -> Self {
         Self { map: name.to_ascii_lowercase() }
     }
@@ -49,7 +49,7 @@ pub(crate) struct Metrics {
 
 impl Metrics {
     pub(super) fn register(registry: &mut Registry) -> Self {
-        // From a change of one Service to thousands at a cold start.
+        // From a change of one Service to a cold start with thousands.
         let programming_duration = Histogram::new(exponential_buckets(0.001, 2.0, 16));
         let metrics = Self {
             services: Gauge::default(),
@@ -63,41 +63,41 @@ impl Metrics {
         registry.register("services", help, metrics.services.clone());
         let help = "Endpoints of Services, each once for each port of its Service";
         registry.register("service_endpoints", help, metrics.endpoints.clone());
-        let help = "Services that are not in the maps as they should be, by what there is no room \
-                    for; address: an older Service has the same address and port";
+        let help = "Services that are not completely in the maps, by what there is no room for; \
+                    address: an older Service has the same address and port";
         registry.register("services_unfit", help, metrics.unfit.clone());
-        let help = "Time from a change of Services being seen to its being in the maps";
+        let help = "Time from the arrival of a change of Services until the maps have it";
         let duration = metrics.programming_duration.clone();
         registry.register_with_unit("services_programming_duration", help, Unit::Seconds, duration);
-        let help = "Entries of the eBPF maps of Services that are in use";
+        let help = "Entries in use in the eBPF maps of Services";
         registry.register("map_entries", help, metrics.entries.clone());
-        let help = "Entries that the eBPF maps can have";
+        let help = "Capacity of the eBPF maps, in entries";
         registry.register("map_capacity", help, metrics.capacity.clone());
         metrics
     }
 
-    /// A change is in the maps, so long after it was seen.
+    /// Records that a change is in the maps, and how long after it was seen.
     pub(crate) fn programmed(&self, took: Duration) {
         self.programming_duration.observe(took.as_secs_f64());
     }
 
-    /// The maps have so much room.
+    /// Sets the capacities of the maps.
     pub(crate) fn set_capacities(&self, rooms: &[MapRoom]) {
         for MapRoom { map, entries } in rooms {
             self.capacity.get_or_create(&Map::named(map.name)).set((*entries).into());
         }
     }
 
-    /// This is how Services are doing.
+    /// Sets the metrics from the status of Services.
     pub(crate) fn set(&self, status: &Status) {
-        set(&self.services, status.services);
-        set(&self.endpoints, status.endpoints);
+        set_count(&self.services, status.services);
+        set_count(&self.endpoints, status.endpoints);
         let mut unfit = BTreeMap::from(Problem::KINDS.map(|reason| (reason, 0)));
         for problem in status.problems.values() {
             *unfit.entry(problem.kind()).or_default() += 1;
         }
         for (reason, count) in unfit {
-            set(&self.unfit.get_or_create(&Reason { reason }), count);
+            set_count(&self.unfit.get_or_create(&Reason { reason }), count);
         }
         let used = |family| status.in_use.get(&family).copied().unwrap_or_default();
         let (v4, v6) = (used(model::Family::V4), used(model::Family::V6));
@@ -109,8 +109,8 @@ impl Metrics {
             ("backends_v6", v6.backends, capacity.backends),
             ("slots", status.slots as usize, capacity.slots as usize),
         ] {
-            set(&self.entries.get_or_create(&Map::named(map)), entries);
-            set(&self.capacity.get_or_create(&Map::named(map)), capacity);
+            set_count(&self.entries.get_or_create(&Map::named(map)), entries);
+            set_count(&self.capacity.get_or_create(&Map::named(map)), capacity);
         }
     }
 }
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_known_of_services_can_be_scraped() {
+    fn the_status_of_services_is_in_the_text() {
         let mut registry = Registry::with_prefix("weir");
         let metrics = Metrics::register(&mut registry);
         metrics.programmed(Duration::from_millis(3));

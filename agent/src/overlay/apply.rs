@@ -1,4 +1,4 @@
-//! Does the operations.
+//! Executes the operations.
 
 use futures_util::{StreamExt, stream};
 use ipnetwork::IpNetwork;
@@ -17,10 +17,10 @@ use super::{
     plan::{Hop, Tunnel},
 };
 
-/// How many requests for peers are under way at once.
+/// How many requests for peers are in flight at once.
 const WINDOW: usize = 256;
 
-/// An operation that did not work.
+/// An operation that failed.
 #[derive(Debug, thiserror::Error)]
 #[error("could not {op}")]
 pub struct Failure {
@@ -33,9 +33,9 @@ pub struct Failure {
 enum Cause {
     #[error(transparent)]
     Netlink(#[from] Error),
-    #[error("somebody else has a route to the same destination")]
+    #[error("another program has a route to the same destination")]
     ForeignRoute,
-    #[error("the tunnel device is gone")]
+    #[error("the tunnel device does not exist")]
     NoTunnel,
     #[error(
         "another VXLAN device has the same VNI and port (ip -d link show type vxlan): delete it, or \
@@ -44,8 +44,8 @@ enum Cause {
     VniTaken,
 }
 
-/// Does the operations and returns those that failed; one that fails keeps no other from being
-/// tried. The device and its addresses come in order, the peers' entries side by side.
+/// Executes the operations and returns those that failed. The others are tried in any case.
+/// Operations on the device and its addresses run in order, those on peers' entries concurrently.
 pub async fn apply(netlink: &Netlink, tunnel_name: &str, ops: Vec<Op>) -> Vec<Failure> {
     let mut failures = Vec::new();
     let (in_order, peers): (Vec<_>, Vec<_>) = ops.into_iter().partition(is_in_order);
@@ -54,8 +54,8 @@ pub async fn apply(netlink: &Netlink, tunnel_name: &str, ops: Vec<Op>) -> Vec<Fa
         failures.extend(outcome.err().map(|cause| Failure { op, cause }));
     }
     let tunnel = link::find(netlink, tunnel_name).await.ok().flatten().map(|link| link.index);
-    // Entries go before they come: a hardware address is sent to one remote at a time. Routes come
-    // last: when one is there, so is all that it needs.
+    // Deletions come first: the FDB has one remote for each MAC address. Routes come last, so that an
+    // existing route has all the entries that it needs.
     for stage in [is_deletion as fn(&Op) -> bool, is_entry, is_route] {
         let ops = peers.iter().filter(|op| stage(op)).cloned();
         let outcomes = stream::iter(ops).map(|op| async move {
@@ -165,7 +165,7 @@ async fn change_tunnel(netlink: &Netlink, tunnel: &Tunnel) -> Result<(), Cause> 
 
 fn route_to(cidr: IpNetwork, hop: &Hop, tunnel: Option<u32>) -> Result<Route, Cause> {
     let (gateway, link, on_link) = match hop {
-        // An IPv4 gateway in no subnet of the link must be said to be on it.
+        // An IPv4 gateway outside of the link's subnets needs the flag onlink.
         Hop::Tunnel { gateway } => (*gateway, tunnel.ok_or(Cause::NoTunnel)?, gateway.is_ipv4()),
         Hop::Direct { gateway, link } => (*gateway, *link, false),
     };

@@ -1,4 +1,4 @@
-//! The fewest operations from how the kernel is to how it shall be. Pure.
+//! The fewest operations from the kernel's state to the desired state. Pure.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,12 +11,12 @@ use weir_netlink::MacAddr;
 
 use super::plan::{Desired, Hop, Tunnel};
 
-/// How the kernel is, as far as it is Weir's.
+/// The state of Weir's objects in the kernel.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Observed {
     /// The tunnel device.
     pub tunnel: Option<ObservedTunnel>,
-    /// Tunnel devices of Weir's with another name.
+    /// Weir's tunnel devices with another name.
     pub other_tunnels: BTreeSet<String>,
     /// Global addresses of the tunnel device.
     pub addresses: BTreeSet<IpNetwork>,
@@ -28,22 +28,22 @@ pub struct Observed {
     pub fdb: BTreeSet<(MacAddr, IpAddr)>,
 }
 
-/// The tunnel device as it is.
+/// The existing tunnel device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObservedTunnel {
     /// Interface name.
     pub name: String,
-    /// Its settings; `None` if one of them cannot be read, so that they surely differ.
+    /// Its settings; `None` if one of them cannot be read, so that they count as different.
     pub settings: Option<Tunnel>,
     /// Index of the link.
     pub index: u32,
-    /// Administratively up.
+    /// Whether it is administratively up.
     pub is_up: bool,
-    /// Learns remotes, which it must not.
+    /// Whether it learns remotes, which it must not.
     pub learning: bool,
 }
 
-/// The next hop of a route as it is.
+/// The next hop of an existing route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ObservedHop {
     /// Index of the link.
@@ -63,26 +63,26 @@ pub enum Op {
     ChangeTunnel(Tunnel),
     /// Adds an address to the tunnel device.
     AddAddress(IpNetwork),
-    /// Removes one.
+    /// Removes an address from the tunnel device.
     DeleteAddress(IpNetwork),
     /// Removes a route of Weir's.
     DeleteRoute(IpNetwork, ObservedHop),
-    /// Sets the hardware address of a peer's tunnel address.
+    /// Sets the MAC address for a peer's tunnel address.
     SetNeighbour(IpAddr, MacAddr),
-    /// Removes one.
+    /// Removes a neighbour entry.
     DeleteNeighbour(IpAddr),
-    /// Sets where frames to a hardware address go.
+    /// Sets the remote for frames to a MAC address.
     SetFdb(MacAddr, IpAddr),
-    /// Removes an entry.
+    /// Removes an FDB entry.
     DeleteFdb(MacAddr, IpAddr),
-    /// Adds a route; one of somebody else's to the same destination stays, and is an error.
+    /// Adds a route. A foreign route to the same destination stays and is an error.
     AddRoute(IpNetwork, Hop),
     /// Replaces a route of Weir's.
     ReplaceRoute(IpNetwork, Hop),
 }
 
 impl Op {
-    /// What kind of change it is, for metrics.
+    /// The kind of change, for metrics.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::DeleteTunnel(_) => "tunnel_delete",
@@ -136,8 +136,8 @@ impl fmt::Display for Hop {
 }
 
 impl Observed {
-    /// How the kernel is once it is as desired, with the tunnel device at this index; none if one is
-    /// desired and not there.
+    /// The kernel's state once it is as desired, with the tunnel device at this index. `None` if a
+    /// tunnel device is desired and `index` is `None`.
     pub fn settled(desired: &Desired, index: Option<u32>) -> Option<Self> {
         let tunnel = match &desired.tunnel {
             None => None,
@@ -166,10 +166,10 @@ impl Observed {
     }
 }
 
-/// The operations, in an order in which each finds what it needs.
+/// The operations, in an order in which each has what it needs.
 pub fn diff(desired: &Desired, observed: &Observed) -> Vec<Op> {
     let mut ops: Vec<Op> = observed.other_tunnels.iter().cloned().map(Op::DeleteTunnel).collect();
-    // A device that is new has nothing on it: all peers are written again in the same pass.
+    // A new device has no entries: the same pass writes all peers again.
     let survives = tunnel_ops(&mut ops, desired.tunnel.as_ref(), observed.tunnel.as_ref());
     let empty = Observed::default();
     let on_tunnel = if survives { observed } else { &empty };
@@ -179,9 +179,10 @@ pub fn diff(desired: &Desired, observed: &Observed) -> Vec<Op> {
         ops.push(Op::DeleteAddress(*stale));
     }
     for (cidr, hop) in &observed.routes {
-        // Routes by a device that is deleted go with it.
-        let goes_along = !survives && observed.tunnel.as_ref().is_some_and(|t| t.index == hop.link);
-        if !desired.routes.contains_key(cidr) && !goes_along {
+        // The kernel deletes the routes of a deleted device.
+        let is_deleted_with_device =
+            !survives && observed.tunnel.as_ref().is_some_and(|t| t.index == hop.link);
+        if !desired.routes.contains_key(cidr) && !is_deleted_with_device {
             ops.push(Op::DeleteRoute(*cidr, *hop));
         }
     }
@@ -223,7 +224,7 @@ pub fn diff(desired: &Desired, observed: &Observed) -> Vec<Op> {
     ops
 }
 
-/// Adds the operations for the device itself. Returns whether the one that is there stays.
+/// Adds the operations for the device itself. Returns whether the existing device stays.
 fn tunnel_ops(
     ops: &mut Vec<Op>,
     desired: Option<&Tunnel>,
@@ -256,14 +257,14 @@ fn tunnel_ops(
     }
 }
 
-/// Whether what cannot be changed on a live device is right.
+/// Whether the settings that cannot be changed on an existing device are as desired.
 fn is_fixed_same(desired: &Tunnel, settings: &Tunnel) -> bool {
     let Tunnel { name: _, vni, port, local, underlay, mac: _, mtu: _ } = desired;
     (*vni, *port, *local, *underlay)
         == (settings.vni, settings.port, settings.local, settings.underlay)
 }
 
-/// Whether a route leads where it shall; `tunnel` is the index of the tunnel device.
+/// Whether a route has the desired next hop; `tunnel` is the index of the tunnel device.
 pub fn is_same_hop(hop: &Hop, found: &ObservedHop, tunnel: Option<u32>) -> bool {
     match hop {
         Hop::Tunnel { gateway } => found.gateway == Some(*gateway) && Some(found.link) == tunnel,

@@ -1,4 +1,4 @@
-//! Reads how the kernel is.
+//! Reads the kernel's state.
 
 use weir_netlink::{
     Error, LinkKind, MacAddr, Netlink, address, fdb, link, neigh,
@@ -13,9 +13,8 @@ use super::{
     plan::Tunnel,
 };
 
-/// The state of the tunnel device `tunnel_name`, of other tunnel devices of Weir's, and of Weir's
-/// routes. A device with the node's own tunnel address `own_mac` is Weir's under any name: somebody
-/// has renamed it.
+/// The state of the tunnel device `tunnel_name`, of Weir's other tunnel devices, and of Weir's routes.
+/// A VXLAN device with the node's own MAC address `own_mac` is Weir's under any name: it was renamed.
 pub async fn observe(
     netlink: &Netlink,
     tunnel_name: &str,

@@ -1,4 +1,4 @@
-//! Which nodes can be reached, and why others cannot. Pure.
+//! Selecting the nodes to reach. Pure.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -11,14 +11,14 @@ use ipnetwork::IpNetwork;
 
 use weir_model::{Node, NodeUid, Snapshot};
 
-/// The nodes, as this one sees them.
+/// The nodes of a snapshot, as this node uses them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Selection {
     /// This node, if the source knows it.
     pub own: Option<Arc<Node>>,
-    /// The others, oldest first.
+    /// The other nodes, oldest first.
     pub peers: Vec<Arc<Node>>,
-    /// Nodes, or single subnets of nodes, that are left out.
+    /// Nodes that are left out.
     pub refused: Vec<Refusal>,
 }
 
@@ -34,13 +34,13 @@ pub struct Refusal {
 /// Why a node is left out.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, thiserror::Error)]
 pub enum Reason {
-    /// Nobody has assigned a subnet yet.
+    /// It has no subnet yet.
     #[error(
-        "it has no podCIDR: run the controller manager with --allocate-node-cidrs, or set \
+        "it has no podCIDR: start kube-controller-manager with --allocate-node-cidrs=true, or set \
          spec.podCIDR"
     )]
     NoPodCidr,
-    /// Nobody knows how to reach it.
+    /// It has no underlay address.
     #[error("it has no InternalIP address")]
     NoUnderlay,
     /// Its subnet overlaps that of an older node.
@@ -48,13 +48,13 @@ pub enum Reason {
     Overlap {
         /// Its subnet.
         cidr: IpNetwork,
-        /// The older node's.
+        /// The older node's subnet.
         other_cidr: IpNetwork,
         /// The older node.
         other: String,
     },
     /// An older node has the same underlay address.
-    #[error("its address {ip} is that of the older node {other}")]
+    #[error("the older node {other} has the same address {ip}")]
     SameEndpoint {
         /// The address.
         ip: IpAddr,
@@ -63,8 +63,9 @@ pub enum Reason {
     },
 }
 
-/// Selects whom `own_name` can reach. Of two nodes with a claim to the same, the older one is
-/// right; this node itself comes before all others, because its own pods use what it claims.
+/// Selects the peers of the node `own_name`. Of two nodes with the same address or overlapping
+/// subnets, the newer one is refused. This node itself takes precedence over all others, because its
+/// own pods use its subnets.
 pub fn select(snapshot: &Snapshot, own_name: &str) -> Selection {
     let mut selection =
         Selection { own: snapshot.node_named(own_name).cloned(), ..Selection::default() };
@@ -75,7 +76,7 @@ pub fn select(snapshot: &Snapshot, own_name: &str) -> Selection {
 
     let mut claims = Claims::default();
     if let Some(own) = &selection.own {
-        // Its own claims cannot collide with anything yet.
+        // The first claims cannot conflict with others.
         let _ = claims.claim(own);
         if let Some(reason) = incomplete(own) {
             selection.refused.push(Refusal { node: own.name.clone(), reason });
@@ -91,7 +92,7 @@ pub fn select(snapshot: &Snapshot, own_name: &str) -> Selection {
     selection
 }
 
-/// Sorts the oldest first, and those of unknown age last.
+/// The sort key: the oldest node first, and nodes of unknown age last.
 fn age(node: &Node) -> (bool, Option<SystemTime>, &NodeUid) {
     (node.created.is_none(), node.created, &node.uid)
 }
@@ -103,7 +104,7 @@ fn incomplete(node: &Node) -> Option<Reason> {
     node.underlay_ips.is_empty().then_some(Reason::NoUnderlay)
 }
 
-/// What the nodes so far have.
+/// The addresses and subnets of the nodes so far.
 #[derive(Default)]
 struct Claims<'a> {
     /// Subnets by family and first address, each with its last address and its node.
@@ -112,7 +113,7 @@ struct Claims<'a> {
 }
 
 impl<'a> Claims<'a> {
-    /// Takes all of a node's claims, or none.
+    /// Adds all claims of a node, or none on a conflict.
     fn claim(&mut self, node: &'a Node) -> Result<(), Reason> {
         for ip in &node.underlay_ips {
             if let Some(other) = self.endpoints.get(ip) {
@@ -137,7 +138,7 @@ impl<'a> Claims<'a> {
         let (first, last) = bounds(cidr);
         let family = cidr.is_ipv4();
         // The claimed subnets are disjoint, so only the last one that begins at or before the end
-        // of this one can reach into it.
+        // of this one can overlap it.
         let (_, (other_last, other, name)) =
             self.subnets.range((family, 0)..=(family, last)).next_back()?;
         (*other_last >= first).then_some((*other, *name))
@@ -161,7 +162,7 @@ pub(crate) mod tests {
     use super::*;
     use weir_model::Nodes;
 
-    /// A node that is `age` seconds younger than the first.
+    /// A node that was created at second `age`.
     pub(crate) fn node(name: &str, age: u64, cidrs: &[&str], ips: &[&str]) -> Node {
         Node {
             uid: NodeUid(format!("uid-{name}-{age}")),
@@ -185,7 +186,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn everybody_else_is_a_peer() {
+    fn every_other_node_is_a_peer() {
         let snapshot = snapshot(vec![
             node("a", 0, &["10.0.0.0/24"], &["192.0.2.1"]),
             node("b", 1, &["10.0.1.0/24"], &["192.0.2.2"]),
@@ -198,7 +199,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn of_two_nodes_with_the_same_subnet_the_younger_is_refused() {
+    fn of_two_nodes_with_overlapping_subnets_the_newer_is_refused() {
         let snapshot = snapshot(vec![
             node("me", 9, &["10.0.9.0/24"], &["192.0.2.9"]),
             node("young", 5, &["10.0.0.0/25"], &["192.0.2.2"]),
@@ -211,7 +212,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn this_node_keeps_what_it_has_even_if_it_is_younger() {
+    fn this_node_keeps_its_subnet_even_if_it_is_newer() {
         let snapshot = snapshot(vec![
             node("me", 9, &["10.0.0.0/24"], &["192.0.2.9"]),
             node("old", 1, &["10.0.0.0/24"], &["192.0.2.1"]),
@@ -222,7 +223,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_node_that_took_over_another_s_address_is_refused_until_that_is_gone() {
+    fn a_node_with_the_address_of_an_older_one_is_refused_until_that_is_deleted() {
         let old = node("old", 1, &["10.0.1.0/24"], &["192.0.2.1"]);
         let new = node("new", 2, &["10.0.2.0/24"], &["192.0.2.1"]);
         let both = select(&snapshot(vec![old, new.clone()]), "me");
@@ -231,7 +232,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn nodes_without_a_subnet_or_an_address_wait() {
+    fn nodes_without_a_subnet_or_an_address_are_refused() {
         let snapshot = snapshot(vec![
             node("me", 0, &[], &["192.0.2.9"]),
             node("a", 1, &[], &["192.0.2.1"]),
@@ -249,7 +250,7 @@ pub(crate) mod tests {
 
     proptest! {
         #[test]
-        fn peers_never_overlap_and_everybody_is_accounted_for(
+        fn peers_never_overlap_and_every_node_is_selected_or_refused(
             picks in prop::collection::vec((0_u8..8, 20_u8..=28, 0_u8..12, 0_u64..6), 0..24),
         ) {
             let nodes: Vec<Node> = picks

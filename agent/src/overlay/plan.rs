@@ -1,4 +1,4 @@
-//! How the kernel shall be. Pure.
+//! The desired state of the kernel. Pure.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,23 +19,23 @@ use crate::{
     underlay::Uplink,
 };
 
-/// What an encapsulated packet is longer than its inner packet: Ethernet 14, VXLAN 8, UDP 8 and the
-/// outer IP header of 20 or 40 bytes (RFC 7348, section 5).
+/// The size of the encapsulation in bytes: Ethernet 14, VXLAN 8, UDP 8 and the outer IP header of 20
+/// or 40 (RFC 7348, section 5).
 const OVERHEAD_IPV4: u32 = 50;
 const OVERHEAD_IPV6: u32 = 70;
 
-/// The state that is wanted.
+/// The desired state.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Desired {
     /// The tunnel device, if one is needed.
     pub tunnel: Option<Tunnel>,
     /// Its addresses.
     pub addresses: BTreeSet<IpNetwork>,
-    /// The way to each peer's subnets.
+    /// The next hop to each subnet of the peers.
     pub routes: BTreeMap<IpNetwork, Hop>,
-    /// Hardware addresses of the peers' tunnel devices.
+    /// MAC addresses of the peers' tunnel devices, by tunnel address.
     pub neighbours: BTreeMap<IpAddr, MacAddr>,
-    /// Where the tunnel device sends frames for them.
+    /// The FDB: the peers' underlay addresses, by MAC address.
     pub fdb: BTreeMap<MacAddr, IpAddr>,
     /// MTU for pods, in bytes.
     pub pod_mtu: u32,
@@ -46,7 +46,7 @@ pub struct Desired {
 pub enum Hop {
     /// Through the tunnel device, to the peer's tunnel address.
     Tunnel {
-        /// The peer's tunnel address; of IPv6 its link-local one.
+        /// The peer's tunnel address; for IPv6, the link-local one.
         gateway: IpAddr,
     },
     /// To the peer itself, which is on the link.
@@ -70,28 +70,30 @@ pub struct Unreachable {
 /// Why a peer cannot be reached.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, thiserror::Error)]
 pub enum UnreachableReason {
-    /// host-gw needs all nodes in one subnet.
+    /// The backend host-gw needs all nodes in one subnet.
     #[error(
-        "its address {0} is not on-link, so host-gw cannot reach it: use vxlan, perhaps with \
-         DirectRouting"
+        "its address {0} is not on-link, so host-gw cannot reach it: use vxlan (DirectRouting avoids \
+         the tunnel where it can)"
     )]
     NotOnLink(IpAddr),
-    /// It has no address of the family that is needed.
+    /// It has no underlay address of the required family.
     #[error("it has no {} underlay address", if *ipv4 { "IPv4" } else { "IPv6" })]
     OtherFamily {
-        /// The family that is needed.
+        /// Whether IPv4 is required. Otherwise IPv6 is.
         ipv4: bool,
     },
 }
 
-/// The node itself cannot take part yet.
+/// Why the node cannot join the pod network yet.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotReady {
     /// None of its addresses is on a link that is up.
-    #[error("no link that is up has one of the node's addresses {0:?}")]
+    #[error("none of the node's addresses {0:?} is on a link that is up")]
     NoUplink(Vec<IpAddr>),
-    /// The uplink's MTU leaves too little.
-    #[error("the MTU {mtu} of {uplink} leaves less for pods than IP needs")]
+    /// The uplink's MTU is too small for the encapsulation.
+    #[error(
+        "the MTU {mtu} of {uplink} is too small: pods would have less than the minimum MTU of IP"
+    )]
     MtuTooSmall {
         /// Name of the uplink.
         uplink: String,
@@ -100,7 +102,7 @@ pub enum NotReady {
     },
 }
 
-/// Plans for `own` to reach `peers`.
+/// Plans how `own` reaches `peers`.
 pub fn plan(
     conf: &NetConf,
     own: &Node,
@@ -144,7 +146,7 @@ pub fn plan(
     Ok((desired, unreachable))
 }
 
-/// A node's subnets of the families that are turned on.
+/// A node's subnets of the enabled families.
 pub fn enabled<'a>(conf: &'a NetConf, node: &'a Node) -> impl Iterator<Item = IpNetwork> + 'a {
     let is_enabled =
         |cidr: &IpNetwork| if cidr.is_ipv4() { conf.enable_ipv4 } else { conf.enable_ipv6 };
@@ -169,7 +171,7 @@ fn tunnel(conf: &NetConf, vxlan: Vxlan, own: &Node, uplink: &Uplink) -> Result<T
     })
 }
 
-/// A tunnel device's address: its node's subnet's own address, which no pod can have.
+/// A tunnel device's address: the network address of its node's subnet, which no pod can have.
 fn vtep_network(cidr: IpNetwork) -> IpNetwork {
     IpNetwork::from(cidr.network())
 }
@@ -253,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn direct_routing_leaves_the_tunnel_to_those_behind_a_router() {
+    fn with_direct_routing_only_peers_behind_a_router_use_the_tunnel() {
         let conf = conf(r#"{"Backend": {"Type": "vxlan", "DirectRouting": true}}"#);
         let uplinks = [uplink("192.0.2.9", 1500), uplink("fd77::9", 1500)];
         let (desired, _) = plan(&conf, &own(), &peers(), &uplinks).unwrap();
@@ -264,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn host_gw_reports_those_behind_a_router() {
+    fn host_gw_reports_peers_behind_a_router() {
         let conf = conf(r#"{"EnableIPv6": false, "Backend": {"Type": "host-gw"}}"#);
         let (desired, unreachable) =
             plan(&conf, &own(), &peers(), &[uplink("192.0.2.9", 1500)]).unwrap();
@@ -277,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn a_family_that_is_turned_off_has_no_routes() {
+    fn a_disabled_family_has_no_routes() {
         let conf = conf(r#"{"EnableIPv6": false}"#);
         let (desired, _) = plan(&conf, &own(), &peers(), &[uplink("192.0.2.9", 1500)]).unwrap();
         assert!(desired.routes.keys().all(IpNetwork::is_ipv4));
@@ -285,13 +287,13 @@ mod tests {
     }
 
     #[test]
-    fn a_node_without_an_uplink_says_which_addresses_it_looked_for() {
+    fn the_error_about_a_missing_uplink_names_the_addresses() {
         let error = plan(&conf("{}"), &own(), &[], &[]).unwrap_err();
         assert!(error.to_string().contains("192.0.2.9"), "{error}");
     }
 
     #[test]
-    fn an_uplink_that_is_too_small_for_ipv6_is_not_used() {
+    fn an_mtu_that_is_too_small_for_ipv6_is_an_error() {
         let error = plan(&conf("{}"), &own(), &[], &[uplink("192.0.2.9", 1320)]).unwrap_err();
         assert!(error.to_string().contains("1320"), "{error}");
         assert!(

@@ -1,28 +1,28 @@
-//! Why a pass did not come to its end.
+//! Why a pass failed.
 
-use crate::causes::causes;
 use crate::{
+    causes::causes,
     datapath, install, masquerade,
     overlay::{apply::Failure, plan::NotReady},
 };
 
-/// Why a pass did not come to its end.
+/// Why a pass failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
-    #[error("the kernel cannot be read or changed")]
+    #[error("the kernel's network configuration cannot be read or changed")]
     Netlink(#[from] weir_netlink::Error),
     #[error("this node cannot join the pod network yet")]
     NotReady(#[from] NotReady),
-    #[error("the data path cannot be kept")]
+    #[error("the eBPF data path cannot be updated")]
     Datapath(#[from] datapath::Error),
     #[error("masquerading cannot be set up")]
     Masquerade(#[from] masquerade::Error),
     #[error("the node's files cannot be written")]
     Install(#[from] install::Error),
-    #[error("{} operations failed, the first", .0.len())]
+    #[error("{} operations failed; the first one", .0.len())]
     Operations(Vec<Failure>),
-    #[error("it makes way for a new snapshot")]
-    MadeWay,
+    #[error("a new snapshot preempted the pass")]
+    Preempted,
 }
 
 /// An error with its causes, in one line.

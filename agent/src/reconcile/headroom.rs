@@ -1,4 +1,4 @@
-//! Looks how far the node is from limits of the kernel, and moves those that can be moved.
+//! Compares the node with the kernel's limits, and raises the limits that can be raised.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -10,23 +10,23 @@ use weir_model::Node;
 
 use crate::{
     events::Concern,
-    headroom::{Room, Thresholds, keys, neighbours_needed, room_on_bridge},
+    headroom::{PortsLeft, Thresholds, keys, neighbours_needed, ports_left},
     health::Health,
     install::PodNetwork,
     underlay::Uplink,
 };
 
-/// What the node has that needs room.
-pub(super) struct Tenants<'a> {
+/// A check of the node against the kernel's limits: what takes room there.
+pub(super) struct HeadroomCheck<'a> {
     pub(super) bridge: &'a str,
     pub(super) network: &'a PodNetwork,
     pub(super) peers: &'a [Arc<Node>],
     pub(super) uplinks: &'a [Uplink],
 }
 
-impl Tenants<'_> {
-    /// Measures, tells `health`, and returns what only an operator can put right.
-    pub(super) async fn check(
+impl HeadroomCheck<'_> {
+    /// Measures, updates `health`, and returns what only an operator can solve.
+    pub(super) async fn run(
         &self,
         netlink: &Netlink,
         health: &Health,
@@ -34,16 +34,16 @@ impl Tenants<'_> {
         let bridge = link::find(netlink, self.bridge).await?;
         let ports = match bridge {
             Some(bridge) => link::list_ports(netlink, bridge.index).await?.len(),
-            // The plugin makes it with the first pod.
+            // The plugin creates the bridge with the first pod.
             None => 0,
         };
         health.record_bridge_ports(ports);
         let scarce =
             |none_left| Concern::BridgePortsScarce { bridge: self.bridge.to_owned(), none_left };
-        let mut concerns = match room_on_bridge(ports) {
-            Room::Enough => BTreeSet::new(),
-            Room::Little => [scarce(false)].into(),
-            Room::None => [scarce(true)].into(),
+        let mut concerns = match ports_left(ports) {
+            PortsLeft::Enough => BTreeSet::new(),
+            PortsLeft::Few => [scarce(false)].into(),
+            PortsLeft::None => [scarce(true)].into(),
         };
         for ipv4 in [true, false] {
             concerns.extend(self.ensure_neighbours_fit(ipv4, ports, health));
@@ -59,7 +59,7 @@ impl Tenants<'_> {
         let found = match thresholds(ipv4) {
             Ok(found) => found?,
             Err(error) => {
-                warn!(%error, "cannot tell whether the neighbour table is large enough");
+                warn!(%error, "cannot check whether the neighbour table is large enough");
                 return None;
             }
         };
@@ -78,15 +78,16 @@ impl Tenants<'_> {
         Some(Concern::NeighbourTableSmall { ipv4, wanted, obstacle })
     }
 
-    /// Whether packets for a peer go to itself, not to a router: an entry for its address.
+    /// Whether packets to a peer go to the peer itself and not to a router: its address then takes a
+    /// neighbour entry.
     fn is_neighbour(&self, peer: &Node, ipv4: bool) -> bool {
         let address = peer.underlay_ip(ipv4);
         address.is_some_and(|ip| self.uplinks.iter().any(|uplink| uplink.is_on_link(ip)))
     }
 }
 
-/// The thresholds of a family; none in another network namespace than the machine's first, where
-/// they cannot be seen, and without the family.
+/// The thresholds of a family. `None` if the kernel does not support the family, or in another
+/// network namespace than the initial one, where they cannot be read.
 fn thresholds(ipv4: bool) -> Result<Option<Thresholds>, Error> {
     let mut found = [0; 3];
     for (value, key) in found.iter_mut().zip(keys(ipv4)) {
@@ -94,7 +95,7 @@ fn thresholds(ipv4: bool) -> Result<Option<Thresholds>, Error> {
             Err(error) if error.is_not_found() => return Ok(None),
             outcome => outcome?,
         };
-        // The kernel takes negative ones, which mean none.
+        // The kernel accepts a negative value, which means no limit.
         *value = text.parse().unwrap_or(0);
     }
     Ok(Some(Thresholds(found)))

@@ -1,4 +1,4 @@
-//! What the node itself needs besides ways to its peers.
+//! What the node needs besides routes to its peers: kernel parameters, gateway addresses, files.
 
 use std::collections::BTreeMap;
 
@@ -12,27 +12,27 @@ use crate::{
     overlay::plan::Desired,
 };
 
-/// The kernel whose vxlan computes checksums right with every driver.
-const CHECKSUMS_RIGHT_SINCE: (u32, u32) = (5, 7);
+/// The first kernel version whose vxlan driver computes checksums correctly with every NIC driver.
+const CHECKSUMS_CORRECT_SINCE: (u32, u32) = (5, 7);
 
-/// The TX checksum offload of the tunnel device; whether it was otherwise. Call it in the device's
-/// network namespace.
+/// Sets the TX checksum offload of the tunnel device. Returns whether it was changed. Call it in the
+/// device's network namespace.
 pub(super) fn ensure_offload(desired: &Desired, wanted: TxChecksum) -> Result<bool, Error> {
     let Some(tunnel) = &desired.tunnel else { return Ok(false) };
     let on = match wanted {
         TxChecksum::On => true,
         TxChecksum::Off => false,
         TxChecksum::Auto => match kernel_version() {
-            Some(version) if version < CHECKSUMS_RIGHT_SINCE => false,
-            // The kernel's own choice is right.
+            Some(version) if version < CHECKSUMS_CORRECT_SINCE => false,
+            // The kernel's default is correct.
             _ => return Ok(false),
         },
     };
-    let was_otherwise = offload::ensure_tx_checksum(&tunnel.name, on)?;
-    if was_otherwise {
+    let was_changed = offload::ensure_tx_checksum(&tunnel.name, on)?;
+    if was_changed {
         info!(device = tunnel.name, on, "set the TX checksum offload");
     }
-    Ok(was_otherwise)
+    Ok(was_changed)
 }
 
 /// Major and minor version of the running kernel.
@@ -42,7 +42,8 @@ fn kernel_version() -> Option<(u32, u32)> {
     Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
 }
 
-/// Kernel parameters. Only forwarding is the whole node's; the rest is of Weir's own devices.
+/// Sets kernel parameters. Only forwarding applies to the whole node; the others apply to Weir's own
+/// devices.
 pub(super) fn ensure_parameters(desired: &Desired, network: &PodNetwork) -> Result<(), Error> {
     let mut wanted = Vec::new();
     if network.subnets.iter().any(IpNetwork::is_ipv4) {
@@ -52,7 +53,7 @@ pub(super) fn ensure_parameters(desired: &Desired, network: &PodNetwork) -> Resu
         wanted.push(("net/ipv6/conf/all/forwarding".to_owned(), "1"));
     }
     if let Some(tunnel) = &desired.tunnel {
-        // Loose: a peer that is reached directly may still answer by the tunnel.
+        // Loose: a peer that is reached directly may still reply through the tunnel.
         wanted.push((format!("net/ipv4/conf/{}/rp_filter", tunnel.name), "2"));
         wanted.push((format!("net/ipv4/conf/{}/send_redirects", tunnel.name), "0"));
     }
@@ -64,8 +65,8 @@ pub(super) fn ensure_parameters(desired: &Desired, network: &PodNetwork) -> Resu
     Ok(())
 }
 
-/// Makes the bridge's gateway addresses follow the node's subnets. A bridge that is not there yet,
-/// or has no address yet, is the plugin's: it is making it.
+/// Updates the bridge's gateway addresses to the node's subnets. A bridge that does not exist or has
+/// no address yet is left to the plugin, which creates it.
 pub(super) async fn follow_subnets(
     netlink: &Netlink,
     bridge: &str,
@@ -95,7 +96,7 @@ pub(super) async fn follow_subnets(
     Ok(())
 }
 
-/// The first host address of a subnet, with its prefix length: what the plugin takes, too.
+/// The first host address of a subnet, with its prefix length. The plugin uses the same address.
 fn gateway_of(subnet: &IpNetwork) -> Option<IpNetwork> {
     let first = match subnet.network() {
         std::net::IpAddr::V4(ip) => {
@@ -108,7 +109,8 @@ fn gateway_of(subnet: &IpNetwork) -> Option<IpNetwork> {
     IpNetwork::new(first, subnet.prefix()).ok()
 }
 
-/// The program first, the configuration last: with that the runtime begins to call it.
+/// Writes the plugin first and the CNI configuration last: the container runtime calls the plugin as
+/// soon as the configuration exists.
 pub(super) fn write_files(options: &Options, network: &PodNetwork) -> Result<(), install::Error> {
     let Options { cni_binary, cni_bin_dir, run_dir, .. } = options;
     if let Some(binary) = cni_binary

@@ -1,4 +1,4 @@
-//! The overlay in a pass: when the kernel is looked at, and what is then done.
+//! The overlay in a pass: when the kernel is read, and what is then changed.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -12,49 +12,48 @@ use crate::overlay::{
     plan::Desired,
 };
 
-/// So many operations of a pass are logged one by one.
+/// How many operations of a pass are logged one by one.
 const LOGGED: usize = 20;
 
 /// What is known of the overlay in the kernel.
 #[derive(Debug, Default)]
 pub(super) struct Overlay {
-    /// What the last pass has made of the kernel, or tried to.
+    /// The state that the last pass has programmed, or tried to program.
     desired: Arc<Desired>,
-    /// Index of the tunnel device, if it is there.
+    /// Index of the tunnel device, if it exists.
     tunnel: Option<u32>,
-    /// The last pass has left the kernel as desired. What others have changed since, the kernel has
-    /// told or will tell.
+    /// The last pass has left the kernel as desired. The kernel notifies about every change since.
     is_settled: bool,
 }
 
-/// What has been done.
+/// What was done.
 pub(super) struct Programmed {
     /// Operations by kind.
     pub(super) operations: BTreeMap<&'static str, u64>,
-    /// Those that did not work.
+    /// Operations that failed.
     pub(super) failures: Vec<Failure>,
 }
 
 impl Overlay {
-    /// What the kernel shall be.
+    /// The desired state of the kernel.
     pub(super) const fn desired(&self) -> &Arc<Desired> {
         &self.desired
     }
 
-    /// Index of the tunnel device, if it is there.
+    /// Index of the tunnel device, if it exists.
     pub(super) const fn tunnel(&self) -> Option<u32> {
         self.tunnel
     }
 
-    /// How the kernel is according to what was done so far, if the kernel has told of nothing else:
-    /// a look at thousands of entries is spared. The device itself is always looked at.
+    /// The state of the kernel that the last pass has left, if that is known. It saves reading
+    /// thousands of entries.
     pub(super) fn remembered(&self, desired: &Desired) -> Option<Observed> {
         let is_same_device = self.desired.tunnel == desired.tunnel;
         let known = self.is_settled && is_same_device;
         known.then(|| Observed::settled(&self.desired, self.tunnel)).flatten()
     }
 
-    /// Looks at the kernel.
+    /// Reads the state of the kernel.
     pub(super) async fn observe(
         netlink: &Netlink,
         tunnel_name: &str,
@@ -64,7 +63,7 @@ impl Overlay {
         observe(netlink, tunnel_name, own_mac).await
     }
 
-    /// Makes the kernel, which is as `observed`, what is desired.
+    /// Changes the kernel from `observed` to `desired`.
     pub(super) async fn program(
         &mut self,
         netlink: &Netlink,

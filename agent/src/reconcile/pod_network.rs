@@ -11,9 +11,9 @@ use crate::{
     overlay::plan::{Desired, enabled},
 };
 
-/// The network of the node `own`. What the configuration does not name is what the nodes' subnets
-/// span.
-pub(super) fn of(
+/// The pod network of the node `own`. A network that the configuration does not name is the union of
+/// the nodes' subnets.
+pub(super) fn build(
     conf: &NetConf,
     snapshot: &Snapshot,
     own: &Node,
@@ -34,8 +34,8 @@ pub(super) fn of(
     PodNetwork { subnets: enabled(conf, own).collect(), networks, mtu: desired.pod_mtu, ip_masq }
 }
 
-/// The fewest networks that have the same addresses: the firewall's sets do not grow with the number
-/// of nodes.
+/// The fewest networks with the same addresses, so that the firewall's sets do not grow with the
+/// number of nodes.
 fn union(networks: impl Iterator<Item = IpNetwork>) -> Vec<IpNetwork> {
     let nets: Vec<IpNet> = networks
         .filter_map(|network| IpNet::new(network.network(), network.prefix()).ok())

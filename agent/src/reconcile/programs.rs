@@ -1,4 +1,4 @@
-//! The data path in a pass: when it is compared, and what follows if it cannot be there.
+//! The eBPF data path in a pass: when it is compared, and what happens if it cannot be loaded.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -7,21 +7,21 @@ use tracing::{error, info};
 use weir_netlink::{Netlink, link};
 
 use super::error::Error;
-use crate::causes::causes;
 use crate::{
-    datapath::{Datapath, Operations, plan::Surroundings},
+    causes::causes,
+    datapath::{Datapath, Operations, plan::Inputs},
     events::Concern,
     health::{Condition, Health},
     options::Options,
 };
 
-/// The data path with what is known of it. Where it cannot be, the overlay goes on without it.
+/// The data path and its state. If it cannot be loaded, the overlay works without it.
 #[derive(Debug)]
 pub(super) struct Programs {
     datapath: Datapath,
-    /// It has once been found or made as it should be.
+    /// Whether one pass has compared and repaired everything without an error.
     compared: bool,
-    /// What keeps it from being there.
+    /// Why the data path cannot be loaded or updated.
     obstacle: Option<Concern>,
     health: Arc<Health>,
 }
@@ -31,7 +31,7 @@ impl Programs {
         Self { datapath: Datapath::new(options), compared: false, obstacle: None, health }
     }
 
-    /// Becomes true when the maps are there, for those who write them too.
+    /// Becomes true when the maps exist, for the other writers of the maps.
     pub(super) fn loaded(&self) -> watch::Receiver<bool> {
         self.datapath.loaded()
     }
@@ -41,13 +41,13 @@ impl Programs {
         self.datapath.is_on()
     }
 
-    /// The kernel's numbers of the programs; none while they are not loaded.
-    pub(super) fn numbers(&self) -> Arc<BTreeSet<u32>> {
-        self.datapath.numbers()
+    /// The kernel's ids of the programs; empty while they are not loaded.
+    pub(super) fn program_ids(&self) -> Arc<BTreeSet<u32>> {
+        self.datapath.program_ids()
     }
 
-    /// Looks at the filters of these links alone, which somebody may have removed. Returns whether
-    /// all is as it should be.
+    /// Checks and repairs only the filters of these links, which another program may have changed.
+    /// Returns whether that succeeded.
     pub(super) async fn restore(&mut self, netlink: &Netlink, links: &BTreeSet<u32>) -> bool {
         if links.is_empty() {
             return true;
@@ -55,7 +55,7 @@ impl Programs {
         match self.try_restore(netlink, links).await {
             Ok(operations) if operations.is_empty() => true,
             Ok(operations) => {
-                info!(?links, ?operations, "put filters right that somebody has changed");
+                info!(?links, ?operations, "repaired filters that another program has changed");
                 self.health.record_repair("filter");
                 self.health.record_operations(operations);
                 true
@@ -74,24 +74,23 @@ impl Programs {
         netlink: &Netlink,
         links: &BTreeSet<u32>,
     ) -> Result<Operations, Error> {
-        let mut there = Vec::new();
+        let mut found = Vec::new();
         for link in links {
-            there.extend(link::find_by_index(netlink, *link).await?);
+            found.extend(link::find_by_index(netlink, *link).await?);
         }
-        Ok(self.datapath.restore(&there)?)
+        Ok(self.datapath.restore(&found)?)
     }
 
     pub(super) fn obstacle(&self) -> Option<Concern> {
         self.obstacle.clone()
     }
 
-    /// Makes it what it should be, and tells what was done. Everything is compared with a resync, and
-    /// the first time as soon as there is a network; what did not work then is tried again with a
-    /// resync only.
+    /// Updates the data path and returns what was done. A resync compares everything, and so does the
+    /// first pass with a pod network. After an error, only a resync tries again.
     pub(super) async fn ensure(
         &mut self,
         netlink: &Netlink,
-        surroundings: &Surroundings<'_>,
+        inputs: &Inputs<'_>,
         is_resync: bool,
     ) -> Result<Operations, weir_netlink::Error> {
         let is_first = !self.compared && self.obstacle.is_none();
@@ -101,7 +100,7 @@ impl Programs {
         }
         let was_on = self.datapath.is_on();
         let outcome = match &links {
-            _ if self.datapath.is_wanted() => self.datapath.ensure(surroundings, links.as_deref()),
+            _ if self.datapath.is_wanted() => self.datapath.ensure(inputs, links.as_deref()),
             Some(links) => self.datapath.withdraw(links),
             None => Ok(Operations::new()),
         };

@@ -1,4 +1,4 @@
-//! What the nftables table is made from. Pure.
+//! The input of the nftables table. Pure.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::{
     overlay::plan::Desired,
 };
 
-/// The table of the node `own`; `sets_marks` is whether eBPF programs may set marks.
+/// The input for the node `own`; `sets_marks` says whether eBPF programs may set marks.
 pub(super) fn wanted(
     options: &Options,
     desired: &Desired,
@@ -22,7 +22,7 @@ pub(super) fn wanted(
 ) -> Masquerade {
     let tunnel =
         desired.tunnel.as_ref().map(|tunnel| TunnelEnd { port: tunnel.port, local: tunnel.local });
-    // Without a tunnel the underlay routes pods' addresses.
+    // Without a tunnel, the underlay routes the pods' addresses.
     let direct_nodes = if tunnel.is_some() {
         Vec::new()
     } else {

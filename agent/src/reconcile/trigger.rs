@@ -10,24 +10,23 @@ use tokio::{
 use tracing::warn;
 use weir_cluster::Published;
 use weir_datapath::filter::PRIORITY;
+use weir_model::Nodes;
 use weir_netlink::{
     Netlink,
     notify::{self, Change, Entry},
 };
 
-use super::echo::is_as_desired;
-use weir_model::Nodes;
-
+use super::{nodes_watch::NodesWatch, self_caused::is_as_desired};
 use crate::{
     masquerade,
     overlay::{ROUTE_PROTOCOL, plan::Desired},
 };
 
-/// Changes come in bursts: one that follows within this time belongs to the same pass …
+/// Changes come in bursts: a change that follows within this time belongs to the same pass …
 const QUIET: Duration = Duration::from_millis(5);
 /// … but no pass waits longer than this for the burst to end.
 const BURST: Duration = Duration::from_millis(50);
-/// What failed is tried again after this, not only at the next resync.
+/// A failed pass is repeated after this time, and not only at the next resync.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// What started a pass.
@@ -35,16 +34,16 @@ const RETRY: Duration = Duration::from_secs(1);
 pub(super) enum Trigger {
     /// The source has a new snapshot.
     Source,
-    /// The kernel told of a change, by whomever.
+    /// The kernel notified about a change.
     Kernel(Change),
-    /// Nothing did; it is time to compare.
+    /// The resync interval has passed.
     Resync,
     /// The last pass failed.
     Retry,
 }
 
 impl Trigger {
-    /// For metrics: what was changed by somebody else, if this pass finds something to repair.
+    /// For metrics: what another program has changed, if this pass repairs something.
     pub(super) const fn cause(&self) -> Option<&'static str> {
         match self {
             Self::Kernel(Change::Link { .. }) => Some("link"),
@@ -59,24 +58,24 @@ impl Trigger {
         }
     }
 
-    /// Whether everything is to be compared, also what tells of no changes.
+    /// Whether the pass compares everything, including state that the kernel does not notify about.
     pub(super) const fn is_resync(&self) -> bool {
         matches!(self, Self::Resync | Self::Retry | Self::Kernel(Change::Lost))
     }
 
-    /// Whether nothing but filters is to be looked at.
+    /// Whether the change concerns filters only.
     pub(super) const fn is_of_filters(&self) -> bool {
         matches!(self, Self::Kernel(Change::Filter { .. } | Change::Filters { .. }))
     }
 
-    /// What starts the pass if this also happened: it has to look at both.
+    /// The trigger of a pass that handles this one and a change.
     fn joined_by(self, change: Change) -> Self {
         let other = Self::Kernel(change);
         match &self {
             _ if other.is_of_filters() => self,
-            // What the last pass has left is not what there is.
+            // The kernel is no longer as the last pass has left it.
             Self::Source => other,
-            // With a link go its addresses, routes and entries: the link is what happened.
+            // A deleted link takes its addresses, routes and entries with it: the link is the cause.
             Self::Kernel(_) if matches!(other, Self::Kernel(Change::Link { .. })) => other,
             Self::Kernel(_) if self.is_of_filters() => other,
             Self::Kernel(_) | Self::Resync | Self::Retry => self,
@@ -84,24 +83,24 @@ impl Trigger {
     }
 }
 
-/// What the kernel's changes are compared with.
+/// Decides which changes of the kernel start a pass.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Interests {
     /// Name of the tunnel device.
     pub(super) tunnel: String,
-    /// Its index, if it is there: notifications of its entries have no name.
+    /// Its index, if it exists. Notifications about its entries do not have its name.
     pub(super) tunnel_index: Option<u32>,
     /// Name of the bridge.
     pub(super) bridge: String,
-    /// Indexes of the uplinks; none are known while the node's address is on no link.
+    /// Indexes of the uplinks; empty while no link has the node's address.
     pub(super) uplinks: BTreeSet<u32>,
-    /// What the last pass has made of the kernel: what becomes so needs no other.
+    /// The state that the last pass has programmed: a change to this state needs no pass.
     pub(super) desired: Arc<Desired>,
-    /// The kernel's numbers of the programs that filters should be.
+    /// The kernel's ids of the programs that filters should run.
     pub(super) programs: Arc<BTreeSet<u32>>,
 }
 
-/// All that the kernel tells of, in the namespace of `netlink`.
+/// The kernel's notifications in the network namespace of `netlink`.
 pub(super) fn changes(
     netlink: &Netlink,
 ) -> Result<impl Stream<Item = Change> + Unpin + Send + use<>, weir_netlink::Error> {
@@ -110,23 +109,23 @@ pub(super) fn changes(
     let table = match notify::table_changes(netlink, family, name) {
         Ok(changes) => changes.left_stream(),
         Err(error) => {
-            warn!(%error, "changes of nftables are found by the resync only");
+            warn!(%error, "cannot subscribe to changes of nftables: only the resync finds them");
             stream::empty().right_stream()
         }
     };
     Ok(stream::select(network, table))
 }
 
-/// Where triggers come from.
+/// The source of triggers.
 pub(super) struct Triggers<C> {
     published: watch::Receiver<Published>,
     changes: C,
     resync: tokio::time::Interval,
     retry: Option<Instant>,
-    /// Whether the nftables table may have changed since it was last asked.
-    is_table_in_doubt: bool,
-    /// Links whose filters may have changed since they were last looked at.
-    filters_in_doubt: BTreeSet<u32>,
+    /// Whether the nftables table may have changed since [`Self::take_table_changed`] was last called.
+    table_may_have_changed: bool,
+    /// Links whose filters may have changed since they were last checked.
+    changed_filters: BTreeSet<u32>,
     /// The nodes of the snapshot that was published last.
     nodes: Option<Arc<Nodes>>,
 }
@@ -140,57 +139,58 @@ impl<C: Stream<Item = Change> + Unpin> Triggers<C> {
             changes,
             resync,
             retry: None,
-            is_table_in_doubt: false,
-            filters_in_doubt: BTreeSet::new(),
+            table_may_have_changed: false,
+            changed_filters: BTreeSet::new(),
             nodes: None,
         }
     }
 
-    /// What the source has published last.
+    /// What the source published last.
     pub(super) fn published(&mut self) -> Published {
         let published = self.published.borrow_and_update().clone();
         self.nodes = published.snapshot.as_ref().map(|snapshot| Arc::clone(&snapshot.nodes));
         published
     }
 
-    /// Whether what was published concerns the overlay: a Service does not, and there may be
-    /// hundreds of changes of Services in a second.
+    /// Whether the newest snapshot has other nodes. Other changes do not concern the overlay, and
+    /// Services may change hundreds of times in a second.
     fn nodes_changed(&mut self) -> bool {
-        let nodes =
-            self.published.borrow_and_update().snapshot.as_ref().map(|w| Arc::clone(&w.nodes));
+        let published = self.published.borrow_and_update();
+        let nodes = published.snapshot.as_ref().map(|snapshot| Arc::clone(&snapshot.nodes));
+        drop(published);
         let changed = self.nodes != nodes;
         self.nodes = nodes;
         changed
     }
 
-    /// Whether the last pass is to be repeated before the next resync.
+    /// Says whether the last pass is repeated before the next resync.
     pub(super) fn retry_soon(&mut self, retry: bool) {
         self.retry = retry.then(|| Instant::now() + RETRY);
     }
 
-    /// The resync that was just begun made way for something else; it comes in a moment.
+    /// Schedules the next resync soon, because the last one was preempted.
     pub(super) fn resync_soon(&mut self) {
         self.resync.reset_after(RETRY);
     }
 
-    /// What a resync makes way for.
-    pub(super) fn right_of_way(&self) -> RightOfWay {
-        RightOfWay { published: self.published.clone(), nodes: self.nodes.clone() }
+    /// Watches for other nodes than those that were published last.
+    pub(super) fn watch_nodes(&self) -> NodesWatch {
+        NodesWatch::new(self.published.clone(), self.nodes.clone())
     }
 
-    /// Links whose filters somebody may have changed since this was last asked.
-    pub(super) fn take_filters_in_doubt(&mut self) -> BTreeSet<u32> {
-        std::mem::take(&mut self.filters_in_doubt)
+    /// The links whose filters another program may have changed since the last call.
+    pub(super) fn take_changed_filters(&mut self) -> BTreeSet<u32> {
+        std::mem::take(&mut self.changed_filters)
     }
 
-    /// Whether somebody may have changed the nftables table since this was last asked. It is no part
-    /// of the trigger: whatever else a burst began with, this must not get lost in it.
-    pub(super) fn take_table_doubt(&mut self) -> bool {
-        std::mem::take(&mut self.is_table_in_doubt)
+    /// Whether another program may have changed the nftables table since the last call. This is not
+    /// part of the trigger, so that it is not lost when a burst begins with another change.
+    pub(super) fn take_table_changed(&mut self) -> bool {
+        std::mem::take(&mut self.table_may_have_changed)
     }
 
-    /// Waits for the next trigger, and for the end of the burst that it came in. A new snapshot waits for
-    /// nothing, but what the kernel has told by then is heard.
+    /// Waits for the next trigger and for the end of its burst. A new snapshot does not wait for
+    /// further changes, but the notifications that are already queued are read.
     pub(super) async fn next(&mut self, interests: &Interests) -> Trigger {
         let mut trigger = self.first(interests).await;
         let deadline = Instant::now() + BURST;
@@ -217,7 +217,7 @@ impl<C: Stream<Item = Change> + Unpin> Triggers<C> {
             tokio::select! {
                 changed = self.published.changed() => match changed {
                     Ok(()) => if self.nodes_changed() { return Trigger::Source; },
-                    // The source has ended, which it never should: go on with what is known.
+                    // The source has ended, which it never should: continue with the last snapshot.
                     Err(_) => {
                         self.resync.tick().await;
                         return Trigger::Resync;
@@ -239,63 +239,35 @@ impl<C: Stream<Item = Change> + Unpin> Triggers<C> {
 }
 
 impl<C> Triggers<C> {
-    /// Remembers what is in doubt after a change. Tells whether it is of interest.
+    /// Records what may have changed. Returns whether the change needs a pass.
     fn note(&mut self, change: &Change, interests: &Interests) -> bool {
-        self.is_table_in_doubt |= matches!(change, Change::Table | Change::Lost);
-        let is_concern = interests.concern(change);
+        self.table_may_have_changed |= matches!(change, Change::Table | Change::Lost);
+        let is_relevant = interests.include(change);
         if let Change::Filter { link, .. } | Change::Filters { link } = change
-            && is_concern
+            && is_relevant
         {
-            self.filters_in_doubt.insert(*link);
+            self.changed_filters.insert(*link);
         }
-        is_concern
-    }
-}
-
-/// Tells whether there is something that a resync should make way for.
-pub(super) struct RightOfWay {
-    published: watch::Receiver<Published>,
-    nodes: Option<Arc<Nodes>>,
-}
-
-impl RightOfWay {
-    #[cfg(test)]
-    pub(super) fn of(published: watch::Receiver<Published>) -> Self {
-        Self { published, nodes: None }
-    }
-
-    /// Whether the source has other nodes than those of this pass.
-    pub(super) fn is_claimed(&self) -> bool {
-        let published = self.published.borrow();
-        published.snapshot.as_ref().map(|snapshot| &snapshot.nodes) != self.nodes.as_ref()
-    }
-
-    /// Waits until that is so.
-    pub(super) async fn claimed(&mut self) {
-        while !self.is_claimed() {
-            if self.published.changed().await.is_err() {
-                return std::future::pending().await;
-            }
-        }
+        is_relevant
     }
 }
 
 impl Interests {
-    /// Whether a change is about something of Weir's, or about what that depends on, and has not
-    /// made it as it shall be.
-    fn concern(&self, change: &Change) -> bool {
+    /// Whether a change concerns an object of Weir's, or an object that one depends on, and has not
+    /// made it as desired.
+    fn include(&self, change: &Change) -> bool {
         if is_as_desired(change, &self.desired, self.tunnel_index) {
             return false;
         }
         match change {
             Change::Link { index, name } => {
-                // The device is still the one that entries are on when somebody renames it.
+                // A renamed device still has its entries.
                 *name == self.tunnel
                     || self.tunnel_index == Some(*index)
                     || *name == self.bridge
                     || self.uplinks.contains(index)
             }
-            // While no link has the node's address, any may get it.
+            // While no link has the node's address, any link may get it.
             Change::Address { link } => {
                 self.uplinks.is_empty()
                     || self.uplinks.contains(link)
@@ -305,16 +277,16 @@ impl Interests {
             Change::Neighbour { link, .. } | Change::Forwarding { link, .. } => {
                 self.tunnel_index == Some(*link)
             }
-            // What is attached by the plugin, or by the last pass, is as it should be.
+            // A program that the plugin or the last pass has attached is as desired.
             Change::Filter { entry: Entry::Is(filter), .. } => {
                 filter.priority == PRIORITY
                     && filter.program.is_none_or(|id| !self.programs.contains(&id))
             }
             Change::Filter { entry: Entry::Gone(filter), .. } => filter.priority == PRIORITY,
             Change::Filter { entry: Entry::Other, .. } => false,
-            // Perhaps of a link without any of Weir's, where nothing will be found to do.
+            // The link may have none of Weir's filters; then there is nothing to do.
             Change::Filters { .. } => !self.programs.is_empty(),
-            // Only that of Weir's table is subscribed to.
+            // The subscription is for Weir's table only.
             Change::Table | Change::Lost => true,
         }
     }

@@ -1,9 +1,9 @@
-//! Foreign rules that drop what pods send, in the kernel.
+//! Foreign rules in the kernel that drop pod traffic.
 
 use std::process::Command;
 
 use weir_agent::{
-    forward::{PodTraffic, check},
+    firewall_check::{PodTraffic, check},
     masquerade::ensure,
 };
 
@@ -18,7 +18,7 @@ async fn findings() -> Vec<String> {
     check(&traffic()).await.unwrap().iter().map(ToString::to_string).collect()
 }
 
-/// Does what a finding proposes.
+/// Runs the commands that a finding proposes.
 fn follow(finding: &str) {
     let (_, commands) = finding.split_once("or run: ").unwrap();
     for command in commands.split("; ") {
@@ -43,7 +43,7 @@ fn a_node_without_a_firewall_has_no_findings() {
 }
 
 #[test]
-fn an_nftables_chain_that_drops_is_found_until_its_way_out_is_taken() {
+fn a_dropping_nftables_chain_is_found_until_the_proposed_rules_are_added() {
     in_new_netns(|| async {
         nft("table inet guard {
             set ports { type inet_service; elements = { 80, 443 }; }
@@ -66,7 +66,7 @@ fn an_nftables_chain_that_drops_is_found_until_its_way_out_is_taken() {
 }
 
 #[test]
-fn a_last_rule_that_rejects_is_found_and_devices_in_a_set_let_pass() {
+fn a_last_rule_that_rejects_is_found_and_devices_in_a_set_are_evaluated() {
     in_new_netns(|| async {
         nft("table inet firewalld {
             chain forward { type filter hook forward priority 10;
@@ -85,7 +85,7 @@ fn a_last_rule_that_rejects_is_found_and_devices_in_a_set_let_pass() {
 }
 
 #[test]
-fn the_policy_of_iptables_is_found_whichever_iptables_it_is() {
+fn the_policies_of_all_variants_of_iptables_are_found() {
     in_new_netns(|| async {
         for program in ["iptables-nft", "ip6tables-nft", "iptables-legacy", "ip6tables-legacy"] {
             run(&format!("{program} -P FORWARD DROP"));
@@ -109,7 +109,7 @@ fn the_policy_of_iptables_is_found_whichever_iptables_it_is() {
 }
 
 #[test]
-fn asking_makes_no_table() {
+fn the_check_creates_no_table() {
     in_new_netns(|| async {
         assert!(findings().await.is_empty());
         let tables = std::fs::read_to_string("/proc/thread-self/net/ip_tables_names");

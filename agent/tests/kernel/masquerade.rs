@@ -1,4 +1,4 @@
-//! The table `inet weir` on a node with traffic.
+//! The effect of the table `inet weir` on traffic.
 
 use std::{
     io::{self, ErrorKind},
@@ -10,29 +10,25 @@ use weir_agent::masquerade::{Masquerade, Outcome, Reason, TunnelEnd, ensure};
 use weir_netlink::sysctl;
 
 use crate::scene::{
-    EXEMPT, NODE, OTHER_NODE, OTHER_POD, POD, REMOTE_POD, Scene, WORLD, in_new_netns, nft, talk,
+    EXEMPT, NODE, OTHER_NODE, OTHER_POD, OUTSIDE, POD, REMOTE_POD, Scene, in_new_netns, nft, talk,
     wanted,
 };
 
-/// A port of no meaning.
+/// An arbitrary port.
 const PORT: u16 = 7000;
 
 #[test]
-fn a_pod_that_leaves_the_cluster_appears_as_its_node() {
+fn traffic_out_of_the_cluster_gets_the_nodes_address() {
     in_new_netns(|| async {
         let scene = Scene::new().await;
-        for (snapshot, pod) in WORLD.each().into_iter().zip(POD.each()) {
-            assert_eq!(
-                scene.source_outside(snapshot, PORT),
-                pod,
-                "the scene itself translates nothing"
-            );
+        for (to, pod) in OUTSIDE.each().into_iter().zip(POD.each()) {
+            assert_eq!(scene.source_outside(to, PORT), pod, "without the table there is no NAT");
         }
         assert_eq!(ensure(&wanted()).await.unwrap(), Outcome::Written(Reason::Absent));
-        for (to, node) in WORLD.each().into_iter().zip(NODE.each()) {
+        for (to, node) in OUTSIDE.each().into_iter().zip(NODE.each()) {
             assert_eq!(scene.source_outside(to, PORT), node);
         }
-        // Its source would be a pod's on the underlay.
+        // Otherwise a pod's address would be the source on the underlay.
         for (to, node) in OTHER_NODE.each().into_iter().zip(NODE.each()) {
             assert_eq!(scene.source_outside(to, PORT), node);
         }
@@ -57,17 +53,17 @@ fn within_the_cluster_and_to_exempt_networks_a_pod_keeps_its_address() {
 }
 
 #[test]
-fn bridged_frames_keep_their_source_also_when_netfilter_sees_them() {
+fn bridged_frames_keep_their_source_even_if_netfilter_sees_them() {
     in_new_netns(|| async {
         let scene = Scene::new().await;
-        scene.route_snapshot_through_other_pod().await;
+        scene.route_outside_through_other_pod().await;
         ensure(&wanted()).await.unwrap();
         for value in ["0", "1"] {
             for family in ["ip", "ip6"] {
                 sysctl::ensure(&format!("net/bridge/bridge-nf-call-{family}tables"), value)
                     .unwrap();
             }
-            for destination in [OTHER_POD, WORLD] {
+            for destination in [OTHER_POD, OUTSIDE] {
                 for (to, pod) in destination.each().into_iter().zip(POD.each()) {
                     let source = talk(&scene.pod, &scene.other_pod, (to, PORT).into());
                     assert_eq!(source, pod, "to {to}, bridge-nf-call {value}");
@@ -85,7 +81,7 @@ fn without_ip_masq_only_marked_packets_are_masqueraded() {
         nft("table inet foreign { chain pre { type filter hook prerouting priority mangle;
             udp dport 7002 meta mark set 0x200000; }; }");
         for (to, (pod, node)) in
-            WORLD.each().into_iter().zip(POD.each().into_iter().zip(NODE.each()))
+            OUTSIDE.each().into_iter().zip(POD.each().into_iter().zip(NODE.each()))
         {
             assert_eq!(scene.source_outside(to, PORT), pod);
             assert_eq!(scene.source_outside(to, 7002), node);
@@ -94,7 +90,7 @@ fn without_ip_masq_only_marked_packets_are_masqueraded() {
 }
 
 #[test]
-fn marks_decide_before_addresses_and_are_cleared_on_the_way_out() {
+fn marks_take_precedence_over_addresses_and_are_cleared() {
     in_new_netns(|| async {
         let scene = Scene::new().await;
         ensure(&wanted()).await.unwrap();
@@ -110,7 +106,7 @@ fn marks_decide_before_addresses_and_are_cleared_on_the_way_out() {
                 meta mark 1 counter name kept
             }
         }");
-        for (to, pod) in WORLD.each().into_iter().zip(POD.each()) {
+        for (to, pod) in OUTSIDE.each().into_iter().zip(POD.each()) {
             assert_eq!(scene.source_outside(to, 7001), pod, "a reply is never masqueraded");
         }
         for (to, node) in EXEMPT.each().into_iter().zip(NODE.each()) {
@@ -118,8 +114,8 @@ fn marks_decide_before_addresses_and_are_cleared_on_the_way_out() {
         }
         let counters = nft("list counters table inet foreign");
         let (kept, left) = counters.split_once("counter left").map(|(a, b)| (b, a)).unwrap();
-        assert!(kept.contains("packets 0"), "our bits were left: {counters}");
-        assert!(!left.contains("packets 0"), "a foreign bit was lost: {counters}");
+        assert!(kept.contains("packets 0"), "Weir's bits were not cleared: {counters}");
+        assert!(!left.contains("packets 0"), "a foreign bit was cleared: {counters}");
         assert!(counters.contains("packets 4"), "{counters}");
     });
 }
@@ -129,7 +125,7 @@ fn packets_marked_for_rejection_are_refused_at_once() {
     in_new_netns(|| async {
         let scene = Scene::new().await;
         ensure(&wanted()).await.unwrap();
-        // As the datapath does it, before any chain.
+        // Like the eBPF data path, which sets the mark before any chain.
         nft("table inet foreign { chain pre { type filter hook prerouting priority -350;
             iifname uplink meta l4proto { tcp, udp } th dport 7003 meta mark set 0x800000; }; }");
         // Forwarded to a pod, and to the node itself; both have a listener.
@@ -159,7 +155,7 @@ fn packets_marked_for_rejection_are_refused_at_once() {
 }
 
 #[test]
-fn without_a_datapath_a_mark_means_nothing() {
+fn without_the_data_path_a_mark_has_no_effect() {
     in_new_netns(|| async {
         let scene = Scene::new().await;
         ensure(&Masquerade { marks: None, ..wanted() }).await.unwrap();
@@ -167,7 +163,7 @@ fn without_a_datapath_a_mark_means_nothing() {
             udp dport 7001 meta mark set 0x400000
             udp dport 7002 meta mark set 0x200000
             udp dport 7003 meta mark set 0x800000; }; }");
-        for (to, node) in WORLD.each().into_iter().zip(NODE.each()) {
+        for (to, node) in OUTSIDE.each().into_iter().zip(NODE.each()) {
             assert_eq!(scene.source_outside(to, 7001), node);
             assert_eq!(scene.source_outside(to, 7003), node);
         }
@@ -178,7 +174,7 @@ fn without_a_datapath_a_mark_means_nothing() {
 }
 
 #[test]
-fn only_the_nodes_own_tunnel_packets_are_not_tracked() {
+fn only_the_nodes_own_tunnel_packets_bypass_conntrack() {
     for (family, local) in NODE.each().into_iter().enumerate() {
         in_new_netns(|| async move {
             let scene = Scene::new().await;
@@ -194,8 +190,8 @@ fn only_the_nodes_own_tunnel_packets_are_not_tracked() {
                 }
             }");
             let untracked = || nft("list counters table inet foreign");
-            // A pod may use the port too: to the snapshot it is masqueraded, which needs tracking.
-            for (to, node) in WORLD.each().into_iter().zip(NODE.each()) {
+            // A pod may use the port too. Masquerading its traffic needs conntrack.
+            for (to, node) in OUTSIDE.each().into_iter().zip(NODE.each()) {
                 assert_eq!(scene.source_outside(to, 8472), node);
             }
             for ip in POD.each() {

@@ -1,5 +1,5 @@
-//! A node with two pods, and a host outside that stands for everything beyond the uplink: another
-//! node's pod, a network that is not to be masqueraded, and the snapshot.
+//! A node with two pods, and a host with the addresses of everything beyond the uplink: another node
+//! and its pod, a network that is exempt from masquerading, and a destination outside of the cluster.
 
 use std::{
     future::Future,
@@ -35,7 +35,7 @@ pub(crate) const BRIDGE: Both = Both("10.244.1.1", "fd00:10:244:1::1");
 pub(crate) const NODE: Both = Both("172.16.0.1", "fd00:77::1");
 pub(crate) const OTHER_NODE: Both = Both("172.16.0.2", "fd00:77::2");
 pub(crate) const EXEMPT: Both = Both("192.168.5.5", "fd00:99::5");
-pub(crate) const WORLD: Both = Both("203.0.113.1", "2001:db8::1");
+pub(crate) const OUTSIDE: Both = Both("203.0.113.1", "2001:db8::1");
 
 const TIME_LIMIT: Duration = Duration::from_secs(5);
 
@@ -56,7 +56,7 @@ pub(crate) fn in_new_netns<F: Future<Output = ()>>(test: impl FnOnce() -> F + Se
     }
 }
 
-/// The calling thread's namespace is the node's.
+/// The network. The calling thread's namespace is the node's.
 pub(crate) struct Scene {
     pub(crate) pod: Netns,
     pub(crate) other_pod: Netns,
@@ -74,13 +74,13 @@ impl Scene {
 
         let pod = attach(&node, "weir0", "pod", 3, &[(POD, true)]).await;
         let other_pod = attach(&node, "weir0", "other", 4, &[(OTHER_POD, true)]).await;
-        let far = [(OTHER_NODE, true), (REMOTE_POD, false), (EXEMPT, false), (WORLD, false)];
+        let far = [(OTHER_NODE, true), (REMOTE_POD, false), (EXEMPT, false), (OUTSIDE, false)];
         let outside = attach(&node, "uplink", "outside", 5, &far).await;
-        for at in [REMOTE_POD, EXEMPT, WORLD] {
+        for at in [REMOTE_POD, EXEMPT, OUTSIDE] {
             add_routes(&node, uplink, at, 0, OTHER_NODE).await;
         }
         for netns in [&pod, &other_pod] {
-            add_routes(&Netlink::open_in(netns).unwrap(), 2, WORLD, 16, BRIDGE).await;
+            add_routes(&Netlink::open_in(netns).unwrap(), 2, OUTSIDE, 16, BRIDGE).await;
             add_routes(&Netlink::open_in(netns).unwrap(), 2, EXEMPT, 16, BRIDGE).await;
             add_routes(&Netlink::open_in(netns).unwrap(), 2, REMOTE_POD, 8, BRIDGE).await;
             add_routes(&Netlink::open_in(netns).unwrap(), 2, OTHER_NODE, 8, BRIDGE).await;
@@ -89,24 +89,24 @@ impl Scene {
         Self { pod, other_pod, outside }
     }
 
-    /// The source address that a flow from the pod to `to` on the outside has there.
+    /// The source address that a flow from the pod has at the host outside, where `to` is.
     pub(crate) fn source_outside(&self, to: IpAddr, port: u16) -> IpAddr {
         talk(&self.pod, &self.outside, (to, port).into())
     }
 
-    /// Lets the pod reach the snapshot through the other pod, as if that were a router.
-    pub(crate) async fn route_snapshot_through_other_pod(&self) {
+    /// Routes the pod's traffic to the outside destination through the other pod.
+    pub(crate) async fn route_outside_through_other_pod(&self) {
         let other = Netlink::open_in(&self.other_pod).unwrap();
-        for ip in WORLD.each() {
+        for ip in OUTSIDE.each() {
             address::ensure(&other, 2, ip.into()).await.unwrap();
         }
         let pod = Netlink::open_in(&self.pod).unwrap();
-        add_routes(&pod, 2, WORLD, 0, OTHER_POD).await;
+        add_routes(&pod, 2, OUTSIDE, 0, OTHER_POD).await;
     }
 }
 
-/// A flow from one namespace to an address of another, there and back; the source address that
-/// arrives.
+/// Sends a datagram from one namespace to an address of another, and a reply. Returns the source
+/// address that arrives.
 pub(crate) fn talk(from: &Netns, to: &Netns, destination: SocketAddr) -> IpAddr {
     let server = to.run(|| UdpSocket::bind(destination)).unwrap().unwrap();
     let unspecified = if destination.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
@@ -119,11 +119,11 @@ pub(crate) fn talk(from: &Netns, to: &Netns, destination: SocketAddr) -> IpAddr 
     let mut buffer = [0; 16];
     let (_, peer) = server.recv_from(&mut buffer).expect("the datagram arrives");
     server.send_to(b"back", peer).unwrap();
-    client.recv(&mut buffer).expect("the answer comes back");
+    client.recv(&mut buffer).expect("the reply arrives");
     peer.ip()
 }
 
-/// Gives rules of somebody else to `nft`, or a command; what it says.
+/// Runs an `nft` script, for example with rules of another program. Returns the output.
 pub(crate) fn nft(script: &str) -> String {
     let mut child = Command::new("nft")
         .args(["-a", "-f", "-"])
@@ -137,7 +137,7 @@ pub(crate) fn nft(script: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// What the agent of this node would ask for in vxlan mode, with a datapath that sets marks.
+/// The input of this node's agent with the backend vxlan and the eBPF data path.
 pub(crate) fn wanted() -> Masquerade {
     let networks = |texts: [&str; 2]| texts.iter().map(|text| text.parse().unwrap()).collect();
     Masquerade {
@@ -163,8 +163,8 @@ async fn make_bridge(node: &Netlink, name: &str, number: u8, at: Both) -> u32 {
     index
 }
 
-/// A namespace behind a port of the bridge, with these addresses on its eth0 (link number 2);
-/// `true` for those whose subnet is on the link.
+/// A namespace behind a port of the bridge, with these addresses on its eth0 (index 2). `true` means
+/// that the address's subnet is on the link.
 async fn attach(
     node: &Netlink,
     bridge: &str,
@@ -173,7 +173,7 @@ async fn attach(
     addresses: &[(Both, bool)],
 ) -> Netns {
     let create = || {
-        // SAFETY: as above.
+        // SAFETY: a network namespace of its own does not affect the memory of this process.
         unsafe { unshare_unsafe(UnshareFlags::NEWNET) }.unwrap();
         Netns::current().unwrap()
     };
@@ -210,7 +210,7 @@ async fn add_addresses(netlink: &Netlink, index: u32, at: Both, on_link: bool) {
     }
 }
 
-/// Routes to the network around `at` that leaves `host_bits` of it open, via `via`.
+/// Adds routes via `via` to the networks of `at` with `host_bits` host bits.
 async fn add_routes(netlink: &Netlink, index: u32, at: Both, host_bits: u8, via: Both) {
     for (ip, gateway) in at.each().into_iter().zip(via.each()) {
         let around = ipnetwork::IpNetwork::from(ip);

@@ -1,4 +1,4 @@
-//! The table `inet weir` over time: kept, repaired, replaced, removed.
+//! Keeping, repairing, replacing and removing the table `inet weir`.
 
 use std::{
     io,
@@ -8,29 +8,29 @@ use std::{
 
 use weir_agent::masquerade::{Masquerade, Outcome, Reason, ensure, remove};
 
-use crate::scene::{NODE, POD, Scene, WORLD, in_new_netns, nft, wanted};
+use crate::scene::{NODE, OUTSIDE, POD, Scene, in_new_netns, nft, wanted};
 
-/// A port of no meaning.
+/// An arbitrary port.
 const PORT: u16 = 7000;
 
 #[test]
-fn a_second_pass_writes_nothing_whatever_the_counters_count() {
+fn a_second_pass_writes_nothing_although_counters_have_changed() {
     in_new_netns(|| async {
         let scene = Scene::new().await;
         ensure(&wanted()).await.unwrap();
         let before = table_without_counts();
-        for to in WORLD.each() {
+        for to in OUTSIDE.each() {
             scene.source_outside(to, PORT);
         }
         assert!(nft("list table inet weir").contains("packets 1"));
         assert_eq!(ensure(&wanted()).await.unwrap(), Outcome::Kept);
-        // Handles are never given twice: nothing was written and taken back either.
+        // The kernel never reuses handles: nothing was removed and added again.
         assert_eq!(table_without_counts(), before);
     });
 }
 
 #[test]
-fn whatever_somebody_does_to_the_table_is_repaired() {
+fn every_edit_of_the_table_is_repaired() {
     in_new_netns(|| async {
         ensure(&wanted()).await.unwrap();
         let whole = rules();
@@ -58,11 +58,11 @@ fn whatever_somebody_does_to_the_table_is_repaired() {
 }
 
 #[test]
-fn new_input_replaces_the_table_and_old_connections_go_on() {
+fn new_input_replaces_the_table_and_connections_survive() {
     in_new_netns(|| async {
         let scene = Scene::new().await;
         ensure(&wanted()).await.unwrap();
-        let to = WORLD.each()[0];
+        let to = OUTSIDE.each()[0];
         let server = scene.outside.run(|| TcpListener::bind((to, PORT))).unwrap().unwrap();
         let mut client = scene.pod.run(|| TcpStream::connect((to, PORT))).unwrap().unwrap();
         let (mut peer, address) = server.accept().unwrap();
@@ -82,7 +82,7 @@ fn new_input_replaces_the_table_and_old_connections_go_on() {
 }
 
 #[test]
-fn one_family_thousands_of_networks_and_the_whole_internet_are_fine() {
+fn one_family_thousands_of_networks_and_the_default_route_are_accepted() {
     in_new_netns(|| async {
         let mut many = wanted();
         many.local_pod_cidrs.truncate(1);
@@ -95,7 +95,7 @@ fn one_family_thousands_of_networks_and_the_whole_internet_are_fine() {
 }
 
 #[test]
-fn foreign_tables_are_left_alone_and_removal_takes_only_ours() {
+fn foreign_tables_are_not_changed_by_updates_and_removal() {
     in_new_netns(|| async {
         nft(
             "table ip weir { chain mine { counter; }; }; table inet other { set s { type mark; }; }",
@@ -113,7 +113,7 @@ fn foreign_tables_are_left_alone_and_removal_takes_only_ours() {
     });
 }
 
-/// The table with handles, without what its counters count.
+/// The table with handles, without the values of counters.
 fn table_without_counts() -> String {
     let words = nft("list table inet weir");
     let words = words.split_whitespace().scan("", |last, word| {

@@ -39,7 +39,6 @@ pub(crate) const CRATES: &[Crate] = &[
         &[
             "weir-cluster",
             "weir-datapath",
-            "weir-ebpf-common",
             "weir-model",
             "weir-netlink",
             "weir-node",
@@ -79,7 +78,46 @@ pub(crate) struct Layers {
 ///
 /// For a new crate, start with an empty list of modules: the check prints the line of each module,
 /// with what it uses today.
-pub(crate) const LAYERS: &[Layers] = &[];
+pub(crate) const LAYERS: &[Layers] = &[Layers {
+    package: "weir-agent",
+    modules: &[
+        ("causes", &[]),
+        ("headroom", &[]),
+        ("map_capacity", &[]),
+        ("net_conf", &[]),
+        ("nft", &[]),
+        ("underlay", &[]),
+        ("options", &["map_capacity"]),
+        ("install", &["options"]),
+        ("firewall_check", &["nft"]),
+        ("masquerade", &["nft"]),
+        ("overlay", &["net_conf", "underlay"]),
+        ("datapath", &["map_capacity", "net_conf", "options", "overlay", "underlay"]),
+        ("events", &["headroom"]),
+        ("node_condition", &["events"]),
+        ("metrics", &["headroom"]),
+        ("health", &["events", "metrics"]),
+        ("services", &["causes", "datapath", "health"]),
+        (
+            "reconcile",
+            &[
+                "causes",
+                "datapath",
+                "events",
+                "firewall_check",
+                "headroom",
+                "health",
+                "install",
+                "masquerade",
+                "net_conf",
+                "node_condition",
+                "options",
+                "overlay",
+                "underlay",
+            ],
+        ),
+    ],
+}];
 
 #[cfg(test)]
 mod tests {

@@ -50,11 +50,11 @@ fn record(name: &str, index: u32, ip: &str) -> Record {
     }
 }
 
-fn planned(conf: &str, tunnel: Option<u32>) -> OfCluster {
+fn planned(conf: &str, tunnel: Option<u32>) -> ClusterState {
     let conf = NetConf::parse(conf.as_bytes()).unwrap();
     let (own, peers, uplinks) = (own(), peers(), [uplink()]);
     let (overlay, _) = overlay::plan(&conf, &own, &peers, &uplinks).unwrap();
-    let surroundings = Surroundings {
+    let inputs = Inputs {
         conf: &conf,
         own: &own,
         peers: &peers,
@@ -62,10 +62,10 @@ fn planned(conf: &str, tunnel: Option<u32>) -> OfCluster {
         tunnel,
         uplinks: &uplinks,
     };
-    of_cluster(&surroundings)
+    plan_cluster(&inputs)
 }
 
-fn to(desired: &OfCluster, prefix: &str) -> Destination {
+fn to(desired: &ClusterState, prefix: &str) -> Destination {
     desired.destinations[&prefix.parse::<IpNetwork>().unwrap()]
 }
 
@@ -87,7 +87,7 @@ fn pods_of_other_nodes_are_behind_the_tunnel_and_nodes_are_not() {
 }
 
 #[test]
-fn what_the_overlay_has_no_way_to_is_left_to_the_stack() {
+fn destinations_that_the_overlay_does_not_reach_are_left_to_the_stack() {
     let gone = planned("{}", None);
     assert_eq!(to(&gone, "10.0.1.0/24"), Destination::by_stack(RouteKind::RemotePods));
     let host_gw = r#"{"EnableIPv6": false, "Backend": {"Type": "host-gw"}}"#;
@@ -96,7 +96,7 @@ fn what_the_overlay_has_no_way_to_is_left_to_the_stack() {
 }
 
 #[test]
-fn without_a_tunnel_packets_of_pods_arrive_by_the_uplink() {
+fn without_a_tunnel_packets_of_pods_arrive_on_the_uplink() {
     let host_gw = r#"{"EnableIPv6": false, "Backend": {"Type": "host-gw"}}"#;
     let desired = planned(host_gw, None);
     let near = to(&desired, "10.0.1.0/24");
@@ -108,14 +108,14 @@ fn without_a_tunnel_packets_of_pods_arrive_by_the_uplink() {
 }
 
 #[test]
-fn a_pod_has_both_programs_and_one_that_is_going_none() {
+fn a_pod_has_both_programs_and_one_that_is_being_deleted_has_none() {
     let links = [link(7, "weira"), link(8, "other")];
     let records = [
         record("weira", 7, "10.0.0.2"),
         record("weirb", 6, "10.0.0.3"),
         record("weirc", 8, "10.0.0.4"),
     ];
-    let desired = of_pods(&records, &links);
+    let desired = plan_pods(&records, &links);
     assert_eq!(desired.places, [(7, Hook::FromPod), (7, Hook::ToPod)]);
     let ips: Vec<String> = desired.endpoints.keys().map(ToString::to_string).collect();
     assert_eq!(ips, ["10.0.0.2"]);

@@ -1,4 +1,4 @@
-//! The parts of a rule, in the words of nft's own language.
+//! The parts of a rule, named as in nft's own language.
 
 use std::collections::HashSet;
 
@@ -62,7 +62,7 @@ pub(super) fn field(protocol: &'static str, field: &'static str) -> Expression<'
     Expression::Named(NamedExpression::Payload(Payload::PayloadField(field)))
 }
 
-/// A network, or an address if it is nothing more.
+/// A network, or an address if the prefix has full length.
 pub(super) fn network(network: IpNetwork) -> Expression<'static> {
     let address = Expression::String(network.ip().to_string().into());
     let bits = if network.is_ipv4() { 32 } else { 128 };
@@ -78,7 +78,7 @@ pub(super) fn counter() -> Statement<'static> {
     Statement::Counter(Counter::Anonymous(None))
 }
 
-/// `masquerade fully-random`: two flows that start at the same time do not get the same port.
+/// `masquerade fully-random`: flows that start at the same time do not compete for the same port.
 pub(super) fn masquerade() -> Statement<'static> {
     let flags = Some(HashSet::from([NATFlag::FullyRandom]));
     Statement::Masquerade(Some(NAT { addr: None, family: None, port: None, flags }))

@@ -34,7 +34,7 @@ fn rules(wanted: &Masquerade) -> Vec<Value> {
     objects(wanted).iter().filter_map(|object| object.pointer("/add/rule")).cloned().collect()
 }
 
-/// The base chains that a packet passes, as hook and name.
+/// The base chains, as hook and name.
 fn chains(wanted: &Masquerade) -> Vec<String> {
     let objects = objects(wanted);
     let chains = objects.iter().filter_map(|object| object.pointer("/add/chain"));
@@ -57,7 +57,7 @@ fn elements(wanted: &Masquerade, name: &str) -> Value {
 }
 
 #[test]
-fn the_number_of_rules_depends_on_no_number_of_nodes() {
+fn the_number_of_rules_does_not_depend_on_the_number_of_nodes() {
     let few = dual_stack();
     let mut many = dual_stack();
     for node in 0..250 {
@@ -79,7 +79,7 @@ fn the_table_is_replaced_as_a_whole() {
 }
 
 #[test]
-fn a_reply_is_let_through_before_anything_is_masqueraded() {
+fn a_marked_reply_is_never_masqueraded() {
     let postrouting = rules_of(&marked(), "postrouting");
     assert_eq!(postrouting.len(), 4);
     assert!(postrouting[0].contains(r#"{"return":null}"#));
@@ -87,7 +87,7 @@ fn a_reply_is_let_through_before_anything_is_masqueraded() {
 }
 
 #[test]
-fn without_ip_masq_only_the_marks_decide() {
+fn without_ip_masq_only_marked_packets_are_masqueraded() {
     let off = Masquerade { ip_masq: false, ..marked() };
     let text = serde_json::to_string(&ruleset(&off)).unwrap();
     assert!(!text.contains("saddr"));
@@ -95,7 +95,7 @@ fn without_ip_masq_only_the_marks_decide() {
 }
 
 #[test]
-fn without_marks_a_packet_passes_nothing_that_looks_for_them() {
+fn without_marks_no_rule_compares_marks() {
     assert_eq!(
         chains(&dual_stack()),
         ["postrouting postrouting", "prerouting prerouting", "output output"]
@@ -107,7 +107,7 @@ fn without_marks_a_packet_passes_nothing_that_looks_for_them() {
 }
 
 #[test]
-fn with_marks_one_rule_more_is_passed_on_the_way_in_and_one_on_the_way_out() {
+fn with_marks_a_packet_passes_one_more_rule_on_input_and_one_on_output() {
     let more = ["prerouting", "clear_marks"];
     for chain in ["prerouting", "clear_marks", "output"] {
         let (with, without) = (rules_of(&marked(), chain), rules_of(&dual_stack(), chain));
@@ -118,14 +118,14 @@ fn with_marks_one_rule_more_is_passed_on_the_way_in_and_one_on_the_way_out() {
 }
 
 #[test]
-fn without_a_tunnel_everything_is_tracked() {
+fn without_a_tunnel_conntrack_sees_everything() {
     let host_gw = Masquerade { tunnel: None, ..marked() };
     assert!(!serde_json::to_string(&ruleset(&host_gw)).unwrap().contains("notrack"));
     assert!(serde_json::to_string(&ruleset(&marked())).unwrap().contains("notrack"));
 }
 
 #[test]
-fn what_is_no_udp_is_compared_with_nothing_else() {
+fn a_packet_other_than_udp_is_compared_only_once() {
     for local in ["172.16.0.1", "2001:db8::1"] {
         let tunnel = Some(TunnelEnd { port: 8472, local: local.parse().unwrap() });
         let rules = rules_of(&Masquerade { tunnel, ..dual_stack() }, "prerouting");
@@ -135,7 +135,7 @@ fn what_is_no_udp_is_compared_with_nothing_else() {
 }
 
 #[test]
-fn the_nodes_own_subnet_is_of_the_cluster_whatever_the_others_are() {
+fn the_nodes_own_subnet_always_belongs_to_the_cluster() {
     let alone = Masquerade { pod_networks: Vec::new(), ..dual_stack() };
     assert_eq!(
         elements(&alone, "cluster_ipv4"),

@@ -1,4 +1,4 @@
-//! That the operations lead where they shall, on a model of the kernel.
+//! The operations lead to the desired state, on a model of the kernel.
 
 use proptest::prelude::*;
 
@@ -7,7 +7,7 @@ use super::*;
 const INDEX: u32 = 9;
 const NEW_INDEX: u32 = 10;
 
-/// What the kernel would be after the operations.
+/// The kernel's state after the operations.
 fn apply(ops: &[Op], mut state: Observed) -> Observed {
     for op in ops {
         let index = state.tunnel.as_ref().map(|tunnel| tunnel.index);
@@ -101,7 +101,7 @@ prop_compose! {
     }
 }
 
-/// The kernel after another plan, and after somebody has been at it.
+/// The kernel after another plan, and after changes by another program.
 fn any_observed() -> impl Strategy<Value = Observed> {
     (
         any_desired(),
@@ -151,7 +151,7 @@ fn is_as_wanted(desired: &Desired, state: &Observed) -> bool {
 
 proptest! {
     #[test]
-    fn the_operations_lead_to_what_is_desired_and_a_second_pass_has_none(
+    fn the_operations_lead_to_the_desired_state_and_a_second_pass_has_none(
         desired in any_desired(), observed in any_observed(),
     ) {
         let ops = diff(&desired, &observed);
@@ -160,14 +160,14 @@ proptest! {
     }
 
     #[test]
-    fn what_is_remembered_is_what_one_would_see(desired in any_desired(), observed in any_observed()) {
+    fn the_remembered_state_is_the_state_that_would_be_read(desired in any_desired(), observed in any_observed()) {
         let after = apply(&diff(&desired, &observed), observed);
         let index = after.tunnel.as_ref().map(|tunnel| tunnel.index);
         prop_assert_eq!(Observed::settled(&desired, index), Some(after));
     }
 
     #[test]
-    fn from_plan_to_plan_the_operations_are_those_that_a_look_at_the_kernel_leads_to(
+    fn the_remembered_state_leads_to_the_same_operations_as_reading_the_kernel(
         plans in prop::collection::vec(any_desired(), 2..4),
     ) {
         let mut state = Observed::default();
@@ -185,7 +185,7 @@ proptest! {
     }
 
     #[test]
-    fn a_peer_that_came_costs_only_its_own_entries(desired in any_desired()) {
+    fn a_new_peer_needs_only_its_own_entries(desired in any_desired()) {
         let before = apply(&diff(&desired, &Observed::default()), Observed::default());
         let mut more = desired;
         let direct = Hop::Direct { gateway: [192, 0, 2, 77].into(), link: 2 };
@@ -195,7 +195,7 @@ proptest! {
 }
 
 #[test]
-fn a_tunnel_that_must_be_made_again_gets_all_peers_in_the_same_pass() {
+fn a_recreated_tunnel_gets_all_peers_in_the_same_pass() {
     let tunnel = Tunnel {
         name: "weir.1".into(),
         vni: 1,

@@ -1,10 +1,10 @@
-//! What starts a pass and what does not.
+//! Which changes start a pass.
 
+use weir_model::{ObjectName, Service, Snapshot, TrafficPolicy};
 use weir_netlink::notify::Filter;
 
 use super::*;
 use crate::overlay::peers::tests::node;
-use weir_model::{ObjectName, Service, Snapshot, TrafficPolicy};
 
 const TUNNEL: u32 = 9;
 const UPLINK: u32 = 2;
@@ -39,7 +39,7 @@ async fn first_of(changes: Vec<Change>) -> Trigger {
     triggers.next(&interests()).await
 }
 
-/// The source ends with its publisher, which would be a trigger.
+/// The publisher is returned too: if it were dropped, the source would end, which is a trigger.
 fn triggers(
     changes: Vec<Change>,
 ) -> (watch::Sender<Published>, Triggers<impl Stream<Item = Change> + Unpin>) {
@@ -47,13 +47,13 @@ fn triggers(
     let changes = stream::iter(changes).chain(stream::pending());
     published.mark_unchanged();
     let mut triggers = Triggers::new(published, changes, Duration::from_secs(3600));
-    // An interval ticks at once, for the pass at start.
+    // An interval ticks at once, for the first pass.
     triggers.resync.reset();
     (publisher, triggers)
 }
 
 #[tokio::test]
-async fn what_happens_to_pods_starts_no_pass() {
+async fn a_change_of_a_pod_starts_no_pass() {
     let quiet =
         [link(40, "weir0a1b2c3d4e5"), Change::Address { link: 40 }, neighbour(40), route(2)];
     let wanted = route(ROUTE_PROTOCOL);
@@ -62,7 +62,7 @@ async fn what_happens_to_pods_starts_no_pass() {
 }
 
 #[tokio::test]
-async fn each_thing_of_weirs_starts_a_pass() {
+async fn a_change_of_each_object_of_weir_starts_a_pass() {
     for change in [
         link(TUNNEL, "weir.1"),
         link(TUNNEL, "renamed"),
@@ -79,21 +79,21 @@ async fn each_thing_of_weirs_starts_a_pass() {
 }
 
 #[tokio::test]
-async fn a_change_of_the_table_is_not_lost_in_a_burst_of_others() {
+async fn a_change_of_the_table_is_not_lost_in_a_burst_of_other_changes() {
     let went = link(TUNNEL, "weir.1");
     for change in [Change::Table, Change::Lost] {
         let (_publisher, mut triggers) = triggers(vec![went.clone(), change]);
         assert_eq!(triggers.next(&interests()).await, Trigger::Kernel(went.clone()));
-        assert!(triggers.take_table_doubt());
-        assert!(!triggers.take_table_doubt(), "one look is enough");
+        assert!(triggers.take_table_changed());
+        assert!(!triggers.take_table_changed(), "one check is enough");
     }
 }
 
 #[test]
-fn while_no_link_has_the_address_any_may_get_it() {
+fn while_no_link_has_the_nodes_address_any_link_may_get_it() {
     let elsewhere = Change::Address { link: 40 };
-    assert!(!interests().concern(&elsewhere));
-    assert!(Interests { uplinks: BTreeSet::new(), ..interests() }.concern(&elsewhere));
+    assert!(!interests().include(&elsewhere));
+    assert!(Interests { uplinks: BTreeSet::new(), ..interests() }.include(&elsewhere));
 }
 
 #[tokio::test]
@@ -132,7 +132,7 @@ async fn a_snapshot_with_other_services_starts_no_pass_and_one_with_other_nodes_
 }
 
 #[tokio::test]
-async fn a_link_that_went_with_all_that_was_on_it_is_one_change() {
+async fn a_deleted_link_with_its_entries_is_one_change() {
     let went = link(TUNNEL, "weir.1");
     let route = route(ROUTE_PROTOCOL);
     let trigger = first_of(vec![route.clone(), went.clone(), route]).await;
@@ -144,7 +144,7 @@ fn filter(link: u32, priority: u16, program: u32, wrap: fn(Filter) -> Entry<Filt
 }
 
 #[tokio::test]
-async fn a_filter_in_weirs_place_that_goes_or_becomes_another_is_looked_at_and_no_other() {
+async fn a_filter_of_weir_that_is_removed_or_replaced_is_checked_and_no_other() {
     let quiet = [
         filter(1, PRIORITY, PROGRAM, Entry::Is),
         filter(2, PRIORITY + 1, PROGRAM, Entry::Gone),
@@ -158,32 +158,32 @@ async fn a_filter_in_weirs_place_that_goes_or_becomes_another_is_looked_at_and_n
     let (_publisher, mut triggers) = triggers(quiet.into_iter().chain(loud.clone()).collect());
     let trigger = triggers.next(&interests()).await;
     assert!(trigger.is_of_filters() && !trigger.is_resync());
-    assert_eq!(triggers.take_filters_in_doubt(), [4, 5, 6].into());
-    assert!(triggers.take_filters_in_doubt().is_empty(), "one look is enough");
+    assert_eq!(triggers.take_changed_filters(), [4, 5, 6].into());
+    assert!(triggers.take_changed_filters().is_empty(), "one check is enough");
 }
 
 #[tokio::test]
-async fn filters_do_not_hide_what_else_has_happened() {
+async fn a_change_of_filters_does_not_hide_other_changes() {
     let filter = Change::Filters { link: 6 };
     for changes in [[filter.clone(), route(ROUTE_PROTOCOL)], [route(ROUTE_PROTOCOL), filter]] {
         let (_publisher, mut triggers) = triggers(changes.to_vec());
         let trigger = triggers.next(&interests()).await;
         assert_eq!(trigger, Trigger::Kernel(route(ROUTE_PROTOCOL)));
-        assert_eq!(triggers.take_filters_in_doubt(), [6].into());
+        assert_eq!(triggers.take_changed_filters(), [6].into());
     }
 }
 
 #[tokio::test]
-async fn a_new_snapshot_is_not_trusted_to_be_all_that_is_new() {
+async fn a_change_in_the_kernel_during_a_new_snapshot_is_not_lost() {
     let (publisher, mut triggers) = triggers(vec![]);
     let nodes = [Arc::new(node("a", 0, &[], &[]))].map(|node| (node.uid.clone(), node));
     let snapshot = Snapshot { nodes: Arc::new(nodes.into()), ..Snapshot::default() };
-    let way = triggers.right_of_way();
-    assert!(!way.is_claimed());
+    let nodes = triggers.watch_nodes();
+    assert!(!nodes.has_changed());
     publisher.send_replace(Published { snapshot: Some(snapshot.into()), ..Published::default() });
-    assert!(way.is_claimed(), "a resync makes way for it");
+    assert!(nodes.has_changed(), "it preempts a resync");
     assert_eq!(triggers.next(&interests()).await, Trigger::Source);
-    assert!(!triggers.right_of_way().is_claimed(), "it was taken in");
+    assert!(!triggers.watch_nodes().has_changed(), "the trigger is for these nodes");
     let joined = Trigger::Source.joined_by(route(ROUTE_PROTOCOL));
     assert_eq!(joined, Trigger::Kernel(route(ROUTE_PROTOCOL)));
 }

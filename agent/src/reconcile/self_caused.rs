@@ -1,9 +1,10 @@
-//! Telling apart what the agent writes itself and what others change. Pure.
+//! Recognizing the notifications that the agent's own changes cause. Pure.
 //!
-//! The kernel tells of every change, also of the agent's own, and a pass for these would find
-//! nothing to do: with thousands of peers that takes as long as what it follows, and holds up what
-//! comes next. Who has made a change is not always said. But an entry that has become what it shall
-//! be needs no pass, whoever made it so; if it becomes something else, that is told again.
+//! The kernel notifies about every change, including the agent's own. A pass for an own change would
+//! find nothing to do, and with thousands of peers it takes as long as the pass that made the change
+//! and delays the next one. A notification does not always say which program made the change. But a
+//! change that makes an entry as desired needs no pass, whichever program made it. If the entry
+//! changes again, the kernel notifies again.
 
 use weir_netlink::notify::{Change, Entry};
 
@@ -12,7 +13,7 @@ use crate::overlay::{
     plan::Desired,
 };
 
-/// Whether a change has made an entry what `desired` says. `tunnel` is the index of the device.
+/// Whether a change has made an entry as `desired`. `tunnel` is the index of the tunnel device.
 pub(super) fn is_as_desired(change: &Change, desired: &Desired, tunnel: Option<u32>) -> bool {
     match change {
         Change::Route { protocol: _, entry } => match entry {
@@ -64,7 +65,7 @@ mod tests {
         desired
     }
 
-    fn is_echo(change: &Change) -> bool {
+    fn is_self_caused(change: &Change) -> bool {
         is_as_desired(change, &desired(), Some(TUNNEL))
     }
 
@@ -84,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_as_it_shall_be_and_what_goes_that_shall_not_be_needs_no_pass() {
+    fn a_desired_entry_that_is_set_and_an_undesired_one_that_is_removed_need_no_pass() {
         for change in [
             route("10.1.0.0/24", TUNNEL, Entry::Is),
             route("10.2.0.0/24", TUNNEL, Entry::Gone),
@@ -94,12 +95,12 @@ mod tests {
             forwarding(1, "192.0.2.2", Entry::Gone),
             forwarding(2, "192.0.2.1", Entry::Gone),
         ] {
-            assert!(is_echo(&change), "{change:?}");
+            assert!(is_self_caused(&change), "{change:?}");
         }
     }
 
     #[test]
-    fn everything_else_does() {
+    fn every_other_change_needs_a_pass() {
         for change in [
             route("10.1.0.0/24", TUNNEL, Entry::Gone),
             route("10.1.0.0/24", TUNNEL + 1, Entry::Is),
@@ -116,12 +117,12 @@ mod tests {
             Change::Link { index: TUNNEL, name: "weir.1".to_owned() },
             Change::Lost,
         ] {
-            assert!(!is_echo(&change), "{change:?}");
+            assert!(!is_self_caused(&change), "{change:?}");
         }
     }
 
     #[test]
-    fn on_another_tunnel_device_nothing_is_as_it_shall_be() {
+    fn an_entry_on_another_tunnel_device_is_not_as_desired() {
         let change = neighbour("10.1.0.0", Some(1));
         assert!(!is_as_desired(&change, &desired(), Some(TUNNEL + 1)));
         assert!(!is_as_desired(&route("10.1.0.0/24", TUNNEL, Entry::Is), &desired(), None));

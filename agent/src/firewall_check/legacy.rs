@@ -3,15 +3,16 @@
 use ipnetwork::IpNetwork;
 
 use super::{
-    Finding, PodTraffic,
     chain::{Condition, Rule, Rules, Verdict},
+    finding::Finding,
+    pod_traffic::PodTraffic,
 };
 
 /// What differs between IPv4 and IPv6.
 #[derive(Debug)]
 pub(super) struct Family {
     pub(super) program: &'static str,
-    /// Where the kernel says which tables exist.
+    /// The file in which the kernel lists the existing tables.
     pub(super) tables: &'static str,
     ipv4: bool,
 }
@@ -31,13 +32,13 @@ pub(super) const FAMILIES: &[Family] = &[
 
 /// Whether the chain FORWARD drops pod traffic.
 pub(super) fn finding(family: &Family, listing: &str, traffic: &PodTraffic) -> Option<Finding> {
-    let networks = traffic.lost_in(&read(listing), "FORWARD", Some(family.ipv4));
+    let networks = traffic.networks_dropped_by(&read(listing), "FORWARD", Some(family.ipv4));
     let accept = |network| {
         ["-s", "-d"].map(|side| format!("{} -I FORWARD {side} {network} -j ACCEPT", family.program))
     };
-    let way_out = networks.iter().flat_map(accept).collect();
+    let commands = networks.iter().flat_map(accept).collect();
     let chain = format!("chain FORWARD of {}", family.program);
-    (!networks.is_empty()).then_some(Finding { chain, networks, way_out })
+    (!networks.is_empty()).then_some(Finding { chain, networks, commands })
 }
 
 fn read(listing: &str) -> Rules {
@@ -98,7 +99,7 @@ fn destination(network: IpNetwork) -> Condition {
     Condition::Destination(vec![network])
 }
 
-/// iptables ends a pattern with a plus sign.
+/// The pattern for a device: iptables writes a trailing `+` instead of `*`.
 fn name(device: &str) -> String {
     device.strip_suffix('+').map_or_else(|| device.to_owned(), |start| format!("{start}*"))
 }
@@ -113,7 +114,7 @@ fn verdict(target: &str, rules: &Rules) -> Option<Verdict> {
     }
 }
 
-/// The words of a line; quotes hold a word together.
+/// The words of a line. A quoted string is one word.
 fn words(line: &str) -> Vec<String> {
     let mut words = vec![String::new()];
     let mut is_quoted = false;

@@ -13,7 +13,6 @@ use tokio::{
     time::{sleep, timeout},
 };
 use tracing::{debug, info};
-
 use weir_cluster::{
     backoff::Backoff,
     node::{NETWORK_UNAVAILABLE, says_unavailable},
@@ -21,18 +20,18 @@ use weir_cluster::{
 
 const MANAGER: &str = "weir-agent";
 const REASON: &str = "WeirIsUp";
-const MESSAGE: &str = "weir-agent has made the node's pod network";
+const MESSAGE: &str = "weir-agent has set up the node's pod network";
 const TIME_LIMIT: Duration = Duration::from_secs(10);
-/// A server that is away for a moment is no concern; one that says no so often is.
+/// So many failures in a row become a concern: a server may be unreachable for a moment.
 const TRIES: u32 = 4;
 
-/// What the API server made of it.
+/// The result of a correction.
 #[derive(Debug, PartialEq, Eq)]
 enum Outcome {
-    /// It is False now.
+    /// The condition is now False.
     Corrected,
-    /// There is nothing to correct.
-    Right,
+    /// The condition was not True.
+    Unneeded,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -44,11 +43,11 @@ enum Error {
         #[source]
         source: kube::Error,
     },
-    #[error("the API server did not answer within {TIME_LIMIT:?}")]
+    #[error("the API server did not reply within {TIME_LIMIT:?}")]
     TimedOut,
 }
 
-/// Corrects the condition whenever it is asked to, until nobody can ask any more.
+/// Corrects the condition for every request, until the sender is dropped.
 pub(super) async fn run(
     client: Client,
     node: String,
@@ -84,19 +83,19 @@ pub(super) async fn run(
 
 async fn correct(nodes: &Api<v1::Node>, name: &str) -> Result<Outcome, Error> {
     let failed = |verb, resource| move |source| Error::Request { verb, resource, source };
-    // A Node that is gone has nothing to correct.
+    // A deleted Node needs no correction.
     let node = nodes.get_opt(name).await.map_err(failed("get", "nodes"))?;
     let Some(patch) = node.and_then(|node| correction(&node, Timestamp::now())) else {
-        return Ok(Outcome::Right);
+        return Ok(Outcome::Unneeded);
     };
     let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
-    // The merge is by the condition's type: others stay as they are.
+    // A strategic merge goes by the condition's type: the other conditions stay as they are.
     let patched = nodes.patch_status(name, &params, &Patch::Strategic(patch)).await;
     patched.map_err(failed("patch", "nodes/status"))?;
     Ok(Outcome::Corrected)
 }
 
-/// The strategic merge patch for a Node, if it says that it has no network.
+/// The strategic merge patch for a Node, if its condition is True.
 fn correction(node: &v1::Node, now: Timestamp) -> Option<Value> {
     let mut conditions = node.status.as_ref()?.conditions.iter().flatten();
     if !conditions.any(|condition| says_unavailable(&condition.type_, &condition.status)) {
@@ -118,7 +117,7 @@ impl Error {
         matches!(self, Self::Request { source: kube::Error::Api(status), .. } if status.is_forbidden())
     }
 
-    /// In an operator's words.
+    /// The error as an operator reads it.
     fn text(&self) -> String {
         match self {
             Self::Request { verb, resource, source: kube::Error::Api(status) }
@@ -154,12 +153,12 @@ mod tests {
         for right in [json!(null), json!([ready]), json!([condition("False")])] {
             assert_eq!(correction(&node(&right), now), None, "{right}");
         }
-        // The scheduler takes it for no reason either.
+        // The scheduler ignores this status too.
         assert_eq!(correction(&node(&json!([condition("Unknown")])), now), None);
 
         let patch = correction(&node(&json!([ready, condition("True")])), now).unwrap();
         let written = patch["status"]["conditions"].as_array().unwrap();
-        assert_eq!(written.len(), 1, "other conditions are others'");
+        assert_eq!(written.len(), 1, "the other conditions are not ours");
         assert_eq!(written[0]["type"], "NetworkUnavailable");
         assert_eq!(written[0]["status"], "False");
         assert_eq!(written[0]["reason"], "WeirIsUp");

@@ -1,26 +1,27 @@
-//! Chains of nftables, which those of iptables-nft are too, from `nft --json list`.
+//! Chains of nftables, including those of iptables-nft, from `nft --json list`.
 
 use ipnetwork::IpNetwork;
 use serde_json::Value;
 
 use super::{
-    Finding, PodTraffic,
     chain::{Condition, Rule, Rules, Verdict},
+    finding::Finding,
+    pod_traffic::PodTraffic,
 };
 
-/// Our own table, whose chains drop nothing.
+/// Weir's own table, which drops no pod traffic.
 const OWN: (&str, &str) = ("inet", weir_node::names::NFTABLES_TABLE);
 
-/// A table with chains that see forwarded packets.
+/// A table with chains at the forward hook.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Table {
     pub(super) family: String,
     pub(super) name: String,
-    /// Its chains at the hook.
+    /// Its chains at the forward hook.
     chains: Vec<String>,
 }
 
-/// The foreign tables among all chains.
+/// The foreign tables with chains at the forward hook.
 pub(super) fn foreign_tables(listing: &Value) -> Vec<Table> {
     let mut tables: Vec<Table> = Vec::new();
     for chain in objects(listing, "chain") {
@@ -29,8 +30,8 @@ pub(super) fn foreign_tables(listing: &Value) -> Vec<Table> {
         else {
             continue;
         };
-        let sees_ip = ["ip", "ip6", "inet"].contains(&family);
-        if text(chain, "hook") != Some("forward") || !sees_ip || (family, table) == OWN {
+        let is_ip = ["ip", "ip6", "inet"].contains(&family);
+        if text(chain, "hook") != Some("forward") || !is_ip || (family, table) == OWN {
             continue;
         }
         match tables.iter_mut().find(|known| known.family == family && known.name == table) {
@@ -45,7 +46,7 @@ pub(super) fn foreign_tables(listing: &Value) -> Vec<Table> {
     tables
 }
 
-/// Those of a table's chains that drop pod traffic.
+/// The chains of a table that drop pod traffic.
 pub(super) fn findings(table: &Table, listing: &Value, traffic: &PodTraffic) -> Vec<Finding> {
     let rules = read(listing);
     let family = match table.family.as_str() {
@@ -54,9 +55,14 @@ pub(super) fn findings(table: &Table, listing: &Value, traffic: &PodTraffic) -> 
         _ => None,
     };
     let finding = |chain: &String| {
-        let networks = traffic.lost_in(&rules, chain, family);
-        let way_out = networks.iter().flat_map(|network| way_out(table, chain, *network)).collect();
-        (!networks.is_empty()).then(|| Finding { chain: shown(table, chain), networks, way_out })
+        let networks = traffic.networks_dropped_by(&rules, chain, family);
+        let commands =
+            networks.iter().flat_map(|network| commands(table, chain, *network)).collect();
+        (!networks.is_empty()).then(|| Finding {
+            chain: chain_name(table, chain),
+            networks,
+            commands,
+        })
     };
     table.chains.iter().filter_map(finding).collect()
 }
@@ -65,7 +71,7 @@ fn is_of_iptables(table: &Table, chain: &str) -> bool {
     table.family != "inet" && table.name == "filter" && chain == "FORWARD"
 }
 
-fn shown(table: &Table, chain: &str) -> String {
+fn chain_name(table: &Table, chain: &str) -> String {
     if is_of_iptables(table, chain) {
         let program = if table.family == "ip" { "iptables" } else { "ip6tables" };
         return format!("chain {chain} of {program} (nftables)");
@@ -73,7 +79,7 @@ fn shown(table: &Table, chain: &str) -> String {
     format!("chain {chain} of the nftables table {} {}", table.family, table.name)
 }
 
-fn way_out(table: &Table, chain: &str, network: IpNetwork) -> [String; 2] {
+fn commands(table: &Table, chain: &str, network: IpNetwork) -> [String; 2] {
     let (program, protocol) =
         if network.is_ipv4() { ("iptables", "ip") } else { ("ip6tables", "ip6") };
     if is_of_iptables(table, chain) {
@@ -144,7 +150,7 @@ fn condition(body: &Value) -> Condition {
     }
 }
 
-/// The values that the right side of a match stands for: one, or those of an anonymous set.
+/// The values on the right side of a match: one value, or those of an anonymous set.
 fn values(right: &Value) -> Option<Vec<&Value>> {
     match right.get("set") {
         Some(Value::Array(members)) => Some(members.iter().collect()),

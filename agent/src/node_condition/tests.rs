@@ -16,13 +16,13 @@ use tokio::{net::TcpListener, time::timeout};
 use super::*;
 use crate::overlay::peers::tests::node;
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIME_LIMIT: Duration = Duration::from_secs(30);
 
-/// An API server with one Node, on loopback.
+/// A loopback API server with one Node.
 struct Server {
     /// The condition's status, and how often it was written.
     state: Arc<Mutex<(String, u32)>>,
-    /// What is asked of it.
+    /// The requests that it has received.
     requests: mpsc::UnboundedReceiver<&'static str>,
     client: Client,
 }
@@ -38,11 +38,11 @@ async fn read(State((state, requests, _)): State<Shared>) -> String {
 }
 
 async fn write(
-    State((state, requests, answer)): State<Shared>,
+    State((state, requests, reply)): State<Shared>,
     body: String,
 ) -> (StatusCode, String) {
     let body: Value = serde_json::from_str(&body).unwrap();
-    let said = if answer.is_success() {
+    let content = if reply.is_success() {
         let status = body["status"]["conditions"][0]["status"].as_str().unwrap().to_owned();
         let mut state = state.lock().unwrap();
         *state = (status, state.1 + 1);
@@ -52,17 +52,17 @@ async fn write(
             "message": "User \"u\" cannot patch", "reason": "Forbidden", "code": 403})
     };
     requests.send("patch").unwrap();
-    (answer, said.to_string())
+    (reply, content.to_string())
 }
 
 impl Server {
-    async fn start(status: &str, answer: StatusCode) -> Self {
+    async fn start(status: &str, reply: StatusCode) -> Self {
         let state = Arc::new(Mutex::new((status.to_owned(), 0)));
         let (sender, requests) = mpsc::unbounded_channel();
         let app = Router::new()
             .route("/api/v1/nodes/a", get(read))
             .route("/api/v1/nodes/a/status", patch(write))
-            .with_state((Arc::clone(&state), sender, answer));
+            .with_state((Arc::clone(&state), sender, reply));
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
         tokio::spawn(async { axum::serve(listener, app).await });
@@ -70,9 +70,9 @@ impl Server {
         Self { state, requests, client }
     }
 
-    async fn was_asked(&mut self, request: &str) {
-        let asked = timeout(PATIENCE, self.requests.recv()).await.unwrap();
-        assert_eq!(asked, Some(request));
+    async fn expect_request(&mut self, request: &str) {
+        let received = timeout(TIME_LIMIT, self.requests.recv()).await.unwrap();
+        assert_eq!(received, Some(request));
     }
 
     fn state(&self) -> (String, u32) {
@@ -91,54 +91,54 @@ fn own(network_unavailable: bool) -> Node {
 #[tokio::test]
 async fn the_condition_is_set_to_false_once_and_again_when_it_is_true_again() {
     let mut server = Server::start("True", StatusCode::OK).await;
-    let availability = Availability::by_kubernetes("a", server.client.clone());
-    availability.network_is_made(&own(true));
-    server.was_asked("get").await;
-    server.was_asked("patch").await;
+    let condition = NetworkCondition::with_api("a", server.client.clone());
+    condition.report_network_ready(&own(true));
+    server.expect_request("get").await;
+    server.expect_request("patch").await;
     assert_eq!(server.state(), ("False".to_owned(), 1));
 
-    // The watch is behind: the server knows better.
-    availability.network_is_made(&own(true));
-    server.was_asked("get").await;
+    // The snapshot is older than the Node on the server.
+    condition.report_network_ready(&own(true));
+    server.expect_request("get").await;
     server.set("True");
-    availability.network_is_made(&own(true));
-    server.was_asked("get").await;
-    server.was_asked("patch").await;
+    condition.report_network_ready(&own(true));
+    server.expect_request("get").await;
+    server.expect_request("patch").await;
     assert_eq!(server.state(), ("False".to_owned(), 2));
-    assert_eq!(availability.concern(&own(true)), None);
+    assert_eq!(condition.concern(&own(true)), None);
 }
 
 #[test]
-fn where_the_condition_is_not_true_nothing_is_asked() {
+fn a_condition_that_is_not_true_leads_to_no_request() {
     let (writer, mut wanted) = mpsc::channel(1);
-    let availability = Availability { writer: Some(writer), obstacle: watch::channel(None).1 };
-    availability.network_is_made(&own(false));
+    let condition = NetworkCondition { writer: Some(writer), obstacle: watch::channel(None).1 };
+    condition.report_network_ready(&own(false));
     assert!(wanted.try_recv().is_err());
-    availability.network_is_made(&own(true));
-    // Nobody has taken the first one yet: it is for both, and nothing waits.
-    availability.network_is_made(&own(true));
+    condition.report_network_ready(&own(true));
+    // The first request is still queued and covers both calls, and no call waits.
+    condition.report_network_ready(&own(true));
     assert!(wanted.try_recv().is_ok());
     assert!(wanted.try_recv().is_err());
 }
 
 #[tokio::test]
-async fn a_denied_verb_is_named_with_its_resource_and_its_remedy() {
+async fn the_concern_about_a_denied_verb_names_its_resource_and_the_fix() {
     let server = Server::start("True", StatusCode::FORBIDDEN).await;
-    let mut availability = Availability::by_kubernetes("a", server.client.clone());
-    availability.network_is_made(&own(true));
-    timeout(PATIENCE, availability.obstacle.changed()).await.unwrap().unwrap();
-    let text = availability.concern(&own(true)).unwrap().to_string();
+    let mut condition = NetworkCondition::with_api("a", server.client.clone());
+    condition.report_network_ready(&own(true));
+    timeout(TIME_LIMIT, condition.obstacle.changed()).await.unwrap().unwrap();
+    let text = condition.concern(&own(true)).unwrap().to_string();
     for words in ["the verb `patch` on `nodes/status`", "cannot patch", "cluster-role.yaml"] {
         assert!(text.contains(words), "{words:?} is not in {text}");
     }
-    assert_eq!(availability.concern(&own(false)), None);
+    assert_eq!(condition.concern(&own(false)), None);
 }
 
 #[tokio::test]
-async fn without_an_api_server_that_is_said() {
-    let availability = Availability::without_api();
-    availability.network_is_made(&own(true));
-    let text = availability.concern(&own(true)).unwrap().to_string();
+async fn without_an_api_server_the_concern_says_so() {
+    let condition = NetworkCondition::without_api();
+    condition.report_network_ready(&own(true));
+    let text = condition.concern(&own(true)).unwrap().to_string();
     assert!(text.contains("has no API server"), "{text}");
-    assert_eq!(availability.concern(&own(false)), None);
+    assert_eq!(condition.concern(&own(false)), None);
 }

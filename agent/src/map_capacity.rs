@@ -1,28 +1,28 @@
-//! How many entries the maps of the data path have room for. Pure.
+//! The capacities of the data path's maps, in entries. Pure.
 //!
-//! Maps of Services take memory for what is in them, and a little for the room. Those that forget the
-//! oldest take all of their memory when they are made: flows above all, some 0.5 KiB for each entry
-//! over their four maps. These are sized by the machine's memory.
+//! Maps of Services take memory for their entries, and a little for their capacity. LRU maps take all
+//! of their memory when they are created. Of these, the maps of flows are the largest: some 0.5 KiB
+//! for each entry over their four maps. Their capacity follows from the machine's memory.
 
 use std::str::FromStr;
 
 use weir_datapath::common::map::{self, Map, capacity};
 use weir_datapath::{Capacities, MapRoom};
 
-/// Of the machine's memory, flows may take this part.
+/// Flows may take 1/128 of the machine's memory.
 const FLOWS_SHARE: u64 = 128;
-/// What an entry of all four maps of flows takes, in bytes.
+/// Memory of an entry in all four maps of flows, in bytes.
 const FLOW_BYTES: u64 = 512;
-/// Flows are forgotten early with less, and more are of use to nobody.
+/// The smallest and the largest capacity: with less, active flows are evicted, and more has no use.
 const FLOWS: (u64, u64) = (65_536, 524_288);
-/// Machines with less memory than this have room for fewer Services.
+/// Machines with less memory than this have a smaller capacity for Services. In bytes.
 const SMALL: u64 = 4 << 30;
 
-/// Maps that are sized together: one, or one of each family.
+/// Maps with the same capacity: one map, or one of each family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Group {
     name: &'static str,
-    /// What earlier releases call it.
+    /// Its name in earlier releases.
     former: Option<&'static str>,
     maps: &'static [Map],
 }
@@ -44,28 +44,28 @@ const GROUPS: [Group; 10] = [
     Group { name: "sockets", former: None, maps: &[map::SOCKETS_V4, map::SOCKETS_V6] },
 ];
 
-/// A capacity that somebody has chosen: `NAME=N`.
+/// A capacity of the option `--map-capacity`: `NAME=ENTRIES`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Chosen {
+pub struct CapacityChoice {
     group: Group,
     entries: u32,
 }
 
-/// Why a choice is none.
+/// Why a capacity of the option cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ChoiceError {
-    /// It has not the form.
-    #[error("it is not of the form NAME=ENTRIES, as flows-tcp=131072 is")]
+    /// The text is not of the form `NAME=ENTRIES`.
+    #[error("it must have the form NAME=ENTRIES, as in flows-tcp=131072")]
     Form,
-    /// There are no such maps.
+    /// No maps have this name.
     #[error("there are no maps {0:?}; there are {names}", names = GROUPS.map(|group| group.name).join(", "))]
     Name(String),
-    /// It is too many or too few.
+    /// The number is too small or too large.
     #[error("{0} is not between 64 and 16777216")]
     Entries(String),
 }
 
-impl FromStr for Chosen {
+impl FromStr for CapacityChoice {
     type Err = ChoiceError;
 
     fn from_str(text: &str) -> Result<Self, ChoiceError> {
@@ -79,8 +79,8 @@ impl FromStr for Chosen {
     }
 }
 
-/// The capacities on a machine with so many bytes of memory, of all maps.
-pub fn wanted(memory: u64, chosen: &[Chosen]) -> Vec<(Map, u32)> {
+/// The capacities of all maps on a machine with `memory` bytes.
+pub fn wanted(memory: u64, chosen: &[CapacityChoice]) -> Vec<(Map, u32)> {
     let of_group = |group: Group| {
         let choice = chosen.iter().rev().find(|chosen| chosen.group == group);
         let entries = choice.map_or_else(|| default(group.name, memory), |chosen| chosen.entries);
@@ -91,13 +91,14 @@ pub fn wanted(memory: u64, chosen: &[Chosen]) -> Vec<(Map, u32)> {
 
 fn default(group: &str, memory: u64) -> u32 {
     match group {
-        // Two frontends for each of 50,000 Services with one port: a port, and the rest.
+        // Two frontends for each of 50,000 Services with one port: one for the port, and one that
+        // rejects all other ports.
         "services" if memory >= SMALL => 262_144,
         "services" => capacity::SERVICES,
-        // Twice what is in use at a time: a change writes a fresh range.
+        // Twice the slots in use at a time: a change writes a new range.
         "slots" if memory >= SMALL => 1_048_576,
         "slots" => capacity::SLOTS,
-        // Ten for each of them.
+        // Ten for each of 50,000 Services.
         "backends" if memory >= SMALL => 524_288,
         "backends" => capacity::BACKENDS,
         "flows-tcp" | "flows-datagram" => flows(memory),
@@ -109,18 +110,18 @@ fn default(group: &str, memory: u64) -> u32 {
     }
 }
 
-/// A power of two: so are the kernel's tables, which would be larger than what is in them.
+/// A power of two, because the kernel rounds the size of a hash table up to one.
 fn flows(memory: u64) -> u32 {
     let affordable = (memory / FLOWS_SHARE / FLOW_BYTES).clamp(FLOWS.0, FLOWS.1);
     1 << affordable.ilog2()
 }
 
-/// The same for the loader.
+/// The capacities in the loader's form.
 pub fn capacities(wanted: &[(Map, u32)]) -> Capacities {
     wanted.iter().fold(Capacities::default(), |all, (map, entries)| all.with(*map, *entries))
 }
 
-/// Maps that were there before and have other room than is wanted, each with that.
+/// The existing maps whose capacity differs from the wanted one, each with the wanted one.
 pub fn kept(wanted: &[(Map, u32)], found: &[MapRoom]) -> Vec<(MapRoom, u32)> {
     let of_map = |sized: &MapRoom| {
         let (_, entries) = wanted.iter().find(|(map, _)| *map == sized.map)?;
@@ -133,13 +134,13 @@ pub fn kept(wanted: &[(Map, u32)], found: &[MapRoom]) -> Vec<(MapRoom, u32)> {
 mod tests {
     use super::*;
 
-    fn of(map: Map, memory: u64, chosen: &[Chosen]) -> u32 {
+    fn of(map: Map, memory: u64, chosen: &[CapacityChoice]) -> u32 {
         let found = wanted(memory, chosen).into_iter().find(|(found, _)| *found == map);
         found.unwrap().1
     }
 
     #[test]
-    fn fifty_thousand_services_fit_and_a_small_machine_has_room_for_fewer() {
+    fn fifty_thousand_services_fit_and_fewer_on_a_small_machine() {
         assert!(of(map::SERVICES_V6, 8 << 30, &[]) >= 2 * 50_000);
         assert!(of(map::BACKENDS_V4, 8 << 30, &[]) >= 10 * 50_000);
         assert!(of(map::SLOTS, 8 << 30, &[]) >= 2 * 10 * 50_000);
@@ -147,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn flows_take_a_part_of_the_memory_within_limits() {
+    fn the_capacity_for_flows_follows_from_the_memory_within_limits() {
         let flows = |gibibytes: u64| of(map::FLOWS_TCP_V4, gibibytes << 30, &[]);
         let wanted = [(1, 65_536), (4, 65_536), (8, 131_072), (24, 262_144), (512, 524_288)];
         for (gibibytes, entries) in wanted {
@@ -156,26 +157,22 @@ mod tests {
     }
 
     #[test]
-    fn the_last_choice_of_a_name_counts_and_is_for_both_families() {
+    fn the_last_capacity_of_a_name_applies_to_both_families() {
         let chosen = ["sockets=100", "sockets=200"].map(|text| text.parse().unwrap());
         assert_eq!(of(map::SOCKETS_V4, 1 << 30, &chosen), 200);
         assert_eq!(of(map::SOCKETS_V6, 1 << 30, &chosen), 200);
-        for wrong in ["sockets", "nothing=64", "slots=63", "slots=many", "slots=16777217"] {
-            assert!(Chosen::from_str(wrong).is_err(), "{wrong}");
+        for invalid in ["sockets", "nothing=64", "slots=63", "slots=many", "slots=16777217"] {
+            assert!(CapacityChoice::from_str(invalid).is_err(), "{invalid}");
         }
         let former = ["flows-any=64", "cluster=128"].map(|text| text.parse().unwrap());
-        assert_eq!(
-            of(map::FLOWS_DGRAM_V6, 1 << 30, &former),
-            64,
-            "the former names are understood"
-        );
+        assert_eq!(of(map::FLOWS_DGRAM_V6, 1 << 30, &former), 64, "former names are accepted");
         assert_eq!(of(map::ROUTES_V4, 1 << 30, &former), 128);
-        let known = Chosen::from_str("flow=64").unwrap_err().to_string();
+        let known = CapacityChoice::from_str("flow=64").unwrap_err().to_string();
         assert!(known.contains("flows-tcp"), "{known}");
     }
 
     #[test]
-    fn every_map_with_entries_that_come_and_go_is_in_one_group() {
+    fn every_map_of_variable_capacity_is_in_one_group() {
         let all: Vec<Map> = wanted(1 << 30, &[]).into_iter().map(|(map, _)| map).collect();
         for known in map::ALL {
             let count = all.iter().filter(|map| *map == known).count();
@@ -185,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_map_that_was_there_before_is_told_if_its_room_is_another() {
+    fn an_existing_map_with_another_capacity_is_reported() {
         let found = [(map::SLOTS, 64), (map::SOCKETS_V4, 65_536), (map::CONFIG, 1)]
             .map(|(map, entries)| MapRoom { map, entries });
         let kept = kept(&[(map::SLOTS, 128), (map::SOCKETS_V4, 65_536)], &found);

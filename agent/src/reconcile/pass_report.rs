@@ -1,16 +1,16 @@
-//! What came of a pass.
+//! The result of a pass.
 
 use std::collections::BTreeMap;
 
 /// What a pass did, for health and the log.
 #[derive(Debug, Default)]
-pub(super) struct Done {
+pub(super) struct PassReport {
     pub(super) peers_known: usize,
     pub(super) peers_programmed: usize,
     pub(super) operations: BTreeMap<&'static str, u64>,
 }
 
-impl Done {
+impl PassReport {
     pub(super) fn add(&mut self, operations: BTreeMap<&'static str, u64>) {
         for (kind, count) in operations {
             *self.operations.entry(kind).or_default() += count;
@@ -19,11 +19,11 @@ impl Done {
 }
 
 /// How a pass ended.
-pub(super) enum Ending {
-    /// All is as it should be.
+pub(super) enum Outcome {
+    /// The kernel is as desired.
     Succeeded,
-    /// Something is not, and is tried again.
+    /// Something failed and is tried again.
     Failed,
-    /// It was given up for something that does not wait.
-    MadeWay,
+    /// The pass stopped for a new snapshot.
+    Preempted,
 }

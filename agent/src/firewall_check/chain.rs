@@ -1,11 +1,11 @@
-//! What a chain of rules does with a packet, as far as it can be told from its addresses and
-//! devices. Pure, and the same for nftables and iptables.
+//! Evaluates a chain of rules for a packet, as far as its addresses and devices decide. Pure, and the
+//! same for nftables and iptables.
 
 use std::collections::BTreeMap;
 
 use ipnetwork::IpNetwork;
 
-/// Any packet from one of these addresses to another, by way of these devices (`None`: any).
+/// Every packet from one of these addresses to another, through these devices (`None`: any).
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Packet<'a> {
     pub(super) source: IpNetwork,
@@ -18,18 +18,18 @@ pub(super) struct Packet<'a> {
 pub(super) enum Condition {
     Source(Vec<IpNetwork>),
     Destination(Vec<IpNetwork>),
-    /// Names of devices; a last `*` stands for anything.
+    /// Names of devices; a trailing `*` matches any suffix.
     Input(Vec<String>),
     Output(Vec<String>),
     Ipv4(bool),
-    /// Depends on what is not known here.
+    /// A condition that cannot be evaluated here.
     Unknown,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Verdict {
     Accept,
-    /// Or reject.
+    /// Drop or reject.
     Drop,
     Return,
     Jump(String),
@@ -39,7 +39,7 @@ pub(super) enum Verdict {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Rule {
     pub(super) conditions: Vec<Condition>,
-    /// `None`: counts, logs, marks, and goes on.
+    /// `None`: the rule has no verdict, and evaluation continues.
     pub(super) verdict: Option<Verdict>,
 }
 
@@ -47,14 +47,14 @@ pub(super) struct Rule {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Rules {
     pub(super) chains: BTreeMap<String, Vec<Rule>>,
-    /// Those whose policy is to drop.
+    /// The chains with the policy drop.
     pub(super) dropping: Vec<String>,
 }
 
-/// Deeper than the kernel lets chains be nested (16).
+/// More than the kernel's limit for nested chains (16).
 const DEPTH_LIMIT: usize = 20;
 
-enum Fate {
+enum Decision {
     Accepted,
     Dropped,
     Undecided,
@@ -62,17 +62,17 @@ enum Fate {
 
 impl Rules {
     /// Whether a base chain drops the packet.
-    pub(super) fn drop(&self, chain: &str, packet: &Packet<'_>) -> bool {
-        match self.fate(chain, packet, 0) {
-            Fate::Accepted => false,
-            Fate::Dropped => true,
-            Fate::Undecided => self.dropping.iter().any(|name| name == chain),
+    pub(super) fn drops(&self, chain: &str, packet: &Packet<'_>) -> bool {
+        match self.decide(chain, packet, 0) {
+            Decision::Accepted => false,
+            Decision::Dropped => true,
+            Decision::Undecided => self.dropping.iter().any(|name| name == chain),
         }
     }
 
-    fn fate(&self, chain: &str, packet: &Packet<'_>, depth: usize) -> Fate {
+    fn decide(&self, chain: &str, packet: &Packet<'_>, depth: usize) -> Decision {
         if depth > DEPTH_LIMIT {
-            return Fate::Undecided;
+            return Decision::Undecided;
         }
         for rule in self.chains.get(chain).into_iter().flatten() {
             if !rule.conditions.iter().all(|condition| condition.holds_for(packet)) {
@@ -80,17 +80,17 @@ impl Rules {
             }
             match &rule.verdict {
                 None => {}
-                Some(Verdict::Accept) => return Fate::Accepted,
-                Some(Verdict::Drop) => return Fate::Dropped,
-                Some(Verdict::Return) => return Fate::Undecided,
-                Some(Verdict::Goto(target)) => return self.fate(target, packet, depth + 1),
-                Some(Verdict::Jump(target)) => match self.fate(target, packet, depth + 1) {
-                    Fate::Undecided => {}
-                    fate => return fate,
+                Some(Verdict::Accept) => return Decision::Accepted,
+                Some(Verdict::Drop) => return Decision::Dropped,
+                Some(Verdict::Return) => return Decision::Undecided,
+                Some(Verdict::Goto(target)) => return self.decide(target, packet, depth + 1),
+                Some(Verdict::Jump(target)) => match self.decide(target, packet, depth + 1) {
+                    Decision::Undecided => {}
+                    decision => return decision,
                 },
             }
         }
-        Fate::Undecided
+        Decision::Undecided
     }
 }
 

@@ -30,7 +30,7 @@ const DOCKER: &str = "\
 ";
 
 #[test]
-fn a_dropping_policy_is_found_and_goes_away_when_what_is_proposed_is_done() {
+fn a_dropping_policy_is_found_until_the_proposed_rules_are_added() {
     let finding = legacy(DOCKER).unwrap();
     assert_eq!(
         finding.to_string(),
@@ -38,37 +38,37 @@ fn a_dropping_policy_is_found_and_goes_away_when_what_is_proposed_is_done() {
          10.244.0.0/16: let its owner accept them, or run: iptables-legacy -I FORWARD -s \
          10.244.0.0/16 -j ACCEPT; iptables-legacy -I FORWARD -d 10.244.0.0/16 -j ACCEPT"
     );
-    for done in [
+    for rules in [
         "-A FORWARD -s 10.244.0.0/16 -j ACCEPT",
         "-A FORWARD -d 10.0.0.0/8 -m comment --comment \"the pods\" -j ACCEPT",
         "-A DOCKER-USER -i weir0 -j ACCEPT\n-A DOCKER-USER -o weir+ -j ACCEPT",
         "-A FORWARD -d 10.244.0.0/16 -g OTHERS",
     ] {
-        assert_eq!(legacy(&format!("{DOCKER}{done}\n")), None, "{done}");
+        assert_eq!(legacy(&format!("{DOCKER}{rules}\n")), None, "{rules}");
     }
 }
 
 #[test]
-fn letting_only_one_direction_pass_or_only_some_pods_is_not_enough() {
-    for half in [
+fn rules_that_accept_one_direction_or_some_pods_are_not_enough() {
+    for rules in [
         "-A FORWARD -i weir0 -j ACCEPT",
         "-A FORWARD -s 10.244.1.0/24 -j ACCEPT",
         "-A FORWARD -s 10.244.0.0/16 -p tcp -j ACCEPT",
         "-A DOCKER-USER -j RETURN\n-A DOCKER-USER -j ACCEPT",
     ] {
-        assert!(legacy(&format!("{DOCKER}{half}\n")).is_some(), "{half}");
+        assert!(legacy(&format!("{DOCKER}{rules}\n")).is_some(), "{rules}");
     }
 }
 
 #[test]
-fn an_accepting_policy_is_fine_unless_a_rule_drops() {
+fn an_accepting_policy_is_a_finding_only_if_a_rule_drops() {
     assert_eq!(legacy("-P FORWARD ACCEPT\n-A FORWARD -i eth0 -j DROP\n"), None);
     assert!(legacy("-P FORWARD ACCEPT\n-A FORWARD -j REJECT --reject-with x\n").is_some());
     assert_eq!(legacy(""), None);
 }
 
 #[test]
-fn only_foreign_chains_at_the_forward_hook_are_looked_at() {
+fn only_foreign_chains_at_the_forward_hook_are_checked() {
     let chain = |family: &str, table: &str, name: &str, hook: &str| json!({"chain": {"family": family, "table": table, "name": name, "hook": hook}});
     let listing = json!({"nftables": [
         {"metainfo": {}},
@@ -86,7 +86,7 @@ fn only_foreign_chains_at_the_forward_hook_are_looked_at() {
 }
 
 #[test]
-fn chains_that_call_each_other_come_to_an_end() {
+fn chains_that_jump_to_each_other_end() {
     let circle = "-P FORWARD DROP\n-N A\n-N B\n-A A -j B\n-A B -j A\n-A FORWARD -j A\n";
     assert!(legacy(circle).is_some());
 }

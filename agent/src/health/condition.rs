@@ -1,0 +1,44 @@
+//! The conditions of readiness.
+
+use std::fmt;
+
+/// A condition that must be met before the node can run pods.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Condition {
+    /// The source has published a snapshot. Read from its channel.
+    ClusterSeen,
+    /// This node has subnets for its pods.
+    SubnetsAssigned,
+    /// Every known peer is programmed in the kernel. Set from the reports of passes.
+    PeersProgrammed,
+    /// The eBPF programs are loaded and attached, if Services are enabled.
+    ProgramsAttached,
+    /// The Services of the snapshot are in the maps, if Services are enabled.
+    ServicesProgrammed,
+    /// The CNI configuration is written.
+    ConfigurationWritten,
+}
+
+impl Condition {
+    pub(super) const ALL: [Self; 6] = [
+        Self::ClusterSeen,
+        Self::SubnetsAssigned,
+        Self::PeersProgrammed,
+        Self::ProgramsAttached,
+        Self::ServicesProgrammed,
+        Self::ConfigurationWritten,
+    ];
+}
+
+impl fmt::Display for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ClusterSeen => "cluster-seen",
+            Self::SubnetsAssigned => "subnets-assigned",
+            Self::PeersProgrammed => "peers-programmed",
+            Self::ProgramsAttached => "programs-attached",
+            Self::ServicesProgrammed => "services-programmed",
+            Self::ConfigurationWritten => "configuration-written",
+        })
+    }
+}

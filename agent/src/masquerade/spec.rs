@@ -1,0 +1,59 @@
+//! The input of the table.
+
+use std::net::IpAddr;
+
+use ipnetwork::IpNetwork;
+
+/// The input of the table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Masquerade {
+    /// The node's own pod subnets. Only traffic from these is masqueraded, so that the pod's own node
+    /// decides.
+    pub local_pod_cidrs: Vec<IpNetwork>,
+    /// The pod networks of the whole cluster. Traffic to these keeps the pod's address. The local
+    /// subnets need not be among them.
+    pub pod_networks: Vec<IpNetwork>,
+    /// Nodes that pods reach with their own address. This works only if the underlay routes pod
+    /// subnets (host-gw). With a tunnel, such a packet would leave the uplink with a pod's source
+    /// address, and the other node's reverse path filter or the cloud's source check would drop it.
+    pub direct_nodes: Vec<IpAddr>,
+    /// Other destinations that pods reach with their own address.
+    pub no_masquerade_cidrs: Vec<IpNetwork>,
+    /// Whether pods' traffic out of the cluster is masqueraded at all. The marks have effect in
+    /// either case.
+    pub ip_masq: bool,
+    /// This node's end of the tunnel, if there is one.
+    pub tunnel: Option<TunnelEnd>,
+    /// The bridge of the pods. A packet that leaves through it goes to a local pod, also when
+    /// `bridge-nf-call-iptables` passes bridged frames to these rules.
+    pub bridge: String,
+    /// The bits that the eBPF data path sets, if it is loaded.
+    pub marks: Option<Marks>,
+}
+
+/// The destination of the tunnel's outer packets on this node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TunnelEnd {
+    /// The UDP port, the same on every node.
+    pub port: u16,
+    /// The address that other nodes send them to.
+    pub local: IpAddr,
+}
+
+/// Bits of a packet's mark, each a mask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Marks {
+    /// Masquerade this packet's flow.
+    pub masquerade: u32,
+    /// Never masquerade this packet: it is a reply of a known flow.
+    pub reply: u32,
+    /// Reject this packet as if the port were closed.
+    pub reject: u32,
+}
+
+impl Marks {
+    /// All bits.
+    pub const fn all(self) -> u32 {
+        self.masquerade | self.reply | self.reject
+    }
+}
