@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::endpoints::{Place, Target, targets};
-use weir_model::{EndpointSlice, Family, Mark, ObjectName, Objects, Service, ServicePort, Snapshot};
+use weir_model::{EndpointSlice, Family, Revision, ObjectName, Objects, Service, ServicePort, Snapshot};
 
 /// A Service with its endpoints.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,8 +45,8 @@ type Slices = BTreeMap<ObjectName, Arc<EndpointSlice>>;
 #[derive(Debug)]
 pub struct Index {
     place: Place,
-    services_seen: Option<Mark>,
-    slices_seen: Option<Mark>,
+    services_seen: Option<Revision>,
+    slices_seen: Option<Revision>,
     slices_of: HashMap<ObjectName, Slices>,
     service_of: HashMap<ObjectName, ObjectName>,
     resolved: HashMap<ObjectName, Arc<Resolved>>,
@@ -75,8 +75,8 @@ impl Index {
         }
         let known = self.resolved.keys();
         concerned.extend(changed(&snapshot.services, self.services_seen.as_ref(), known));
-        self.services_seen = Some(snapshot.services.mark());
-        self.slices_seen = Some(snapshot.slices.mark());
+        self.services_seen = Some(snapshot.services.revision());
+        self.slices_seen = Some(snapshot.slices.revision());
         if self.follow_zone(snapshot) {
             concerned.extend(self.resolved.keys().cloned());
         }
@@ -153,7 +153,7 @@ impl Index {
 /// The names that may stand for something else than at the mark; all names if that is not known.
 fn changed<'a, T>(
     objects: &'a Objects<T>,
-    seen: Option<&Mark>,
+    seen: Option<&Revision>,
     known: impl Iterator<Item = &'a ObjectName>,
 ) -> Vec<ObjectName> {
     match seen.and_then(|mark| objects.changed_since(mark)) {
