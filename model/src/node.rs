@@ -27,7 +27,8 @@ pub struct Node {
     /// The addresses by which other nodes reach this node: those of the annotation
     /// [`UNDERLAY_ANNOTATION`], or else `status.addresses` of type `InternalIP`.
     pub underlay_ips: Vec<IpAddr>,
-    /// `status.conditions` has `NetworkUnavailable` with status True, which keeps pods off the node.
+    /// `status.conditions` has `NetworkUnavailable` with status True, which keeps pods off the
+    /// node.
     pub network_unavailable: bool,
     /// The label [`ZONE_LABEL`].
     pub zone: Option<String>,

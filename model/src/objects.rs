@@ -1,8 +1,8 @@
 //! A collection of objects by name that records what changed.
 //!
 //! A copy is a value of its own that shares its contents with the original. The source changes one
-//! copy, and readers keep the others. A change costs the logarithm of the collection's size. A reader
-//! that has seen an earlier revision asks for the names that have changed since. So one
+//! copy, and readers keep the others. A change costs the logarithm of the collection's size. A
+//! reader that has seen an earlier revision asks for the names that have changed since. So one
 //! EndpointSlice among ten thousand reaches the kernel without a look at the others.
 
 use std::collections::HashSet;
@@ -100,9 +100,9 @@ impl<T> Objects<T> {
         Revision { version: self.version, epoch: Arc::clone(&self.epoch) }
     }
 
-    /// The names of the objects that were added, changed or removed since a revision. None if that is
-    /// not known, because the revision is too old or belongs to another collection. Then anything may
-    /// have changed.
+    /// The names of the objects that were added, changed or removed since a revision. None if that
+    /// is not known, because the revision is too old or belongs to another collection. Then
+    /// anything may have changed.
     pub fn changed_since(&self, revision: &Revision) -> Option<impl Iterator<Item = &ObjectName>> {
         if !Arc::ptr_eq(&self.epoch, &revision.epoch) || revision.version < self.compacted_at {
             return None;
@@ -295,7 +295,8 @@ mod tests {
                     plain.insert(name(key), value);
                 }
             }
-            let contents: BTreeMap<_, _> = objects.iter().map(|(key, value)| (key.clone(), **value)).collect();
+            let contents: BTreeMap<_, _> =
+                objects.iter().map(|(key, value)| (key.clone(), **value)).collect();
             prop_assert_eq!(&contents, &plain);
             prop_assert_eq!(objects.len(), plain.len());
             let (revision, before) = seen;

@@ -1,13 +1,14 @@
 //! Merges the operations of many Services into long runs of one kind, for batched system calls.
 //!
-//! One Service does not depend on entries of another. So the backends of all Services may be written
-//! first, then all slots, then all frontends. If a Service also removes entries, everything before it
-//! is done first and its own operations keep their order: a later Service may use what it gives up.
+//! One Service does not depend on entries of another. So the backends of all Services may be
+//! written first, then all slots, then all frontends. If a Service also removes entries, everything
+//! before it is done first and its own operations keep their order: a later Service may use what it
+//! gives up.
 
 use super::diff::Op;
 
-/// Merges the operations of several Services. The operations of each Service must be in a safe order,
-/// see [`diff`](crate::diff). The result is in a safe order too.
+/// Merges the operations of several Services. The operations of each Service must be in a safe
+/// order, see [`diff`](crate::diff). The result is in a safe order too.
 pub fn merge(services: impl IntoIterator<Item = Vec<Op>>) -> Vec<Op> {
     let mut merged = Vec::new();
     let mut phases: [Vec<Op>; 3] = Default::default();
@@ -79,7 +80,8 @@ mod tests {
         let merged = merge([vec![backend(5), frontend(5)], removes.clone(), vec![frontend(1)]]);
         let wanted = [vec![backend(5), frontend(5)], removes, vec![frontend(1)]].concat();
         assert_eq!(merged, wanted);
-        // The same holds if a backend is changed last: it stops serving when no frontend leads to it.
+        // The same holds if a backend is changed last: it stops serving when no frontend leads to
+        // it.
         let moves = vec![slots(1), frontend(1), backend(1)];
         assert_eq!(merge([moves.clone(), vec![backend(2)]]), [moves, vec![backend(2)]].concat());
     }

@@ -15,8 +15,9 @@ use weir_model::{Family, ObjectName, Protocol, Service, TrafficPolicy};
 pub struct NodeContext {
     /// Masquerade every flow to a cluster IP.
     pub masquerade_all: bool,
-    /// The addresses of this node. A Service with such an address is not served here, because a local
-    /// socket may be bound to it: a DNS cache on the node is reached by the address of the DNS Service.
+    /// The addresses of this node. A Service with such an address is not served here, because a
+    /// local socket may be bound to it: a DNS cache on the node is reached by the address of the
+    /// DNS Service.
     pub bound_addresses: BTreeSet<IpAddr>,
 }
 
@@ -31,8 +32,8 @@ pub struct Compiled {
     pub unknown_port_guards: Vec<FrontendKey>,
 }
 
-/// The order in which Services may claim a frontend: the oldest Service first, and Services of unknown
-/// age last.
+/// The order in which Services may claim a frontend: the oldest Service first, and Services of
+/// unknown age last.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Precedence(bool, Option<SystemTime>, ObjectName);
 

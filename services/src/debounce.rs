@@ -1,5 +1,5 @@
-//! Waits for a burst of changes to end, but not forever. The first change after a quiet time does not
-//! wait: only the changes that follow it may be a burst.
+//! Waits for a burst of changes to end, but not forever. The first change after a quiet time does
+//! not wait: only the changes that follow it may be a burst.
 
 use std::time::{Duration, Instant};
 

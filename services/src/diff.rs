@@ -1,9 +1,9 @@
 //! The operations that bring the maps to their desired contents, in a safe order.
 //!
-//! New backends come first, then slots, then the frontends that lead there. So a packet always finds
-//! the complete old set of backends or the complete new one. This requires that slots which a frontend
-//! in the maps uses are not written, and the [allocator](super::allocator) ensures that. Entries that no
-//! frontend leads to any more are changed and deleted last.
+//! New backends come first, then slots, then the frontends that lead there. So a packet always
+//! finds the complete old set of backends or the complete new one. This requires that slots which a
+//! frontend in the maps uses are not written, and the [allocator](super::allocator) ensures that.
+//! Entries that no frontend leads to any more are changed and deleted last.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -65,7 +65,8 @@ pub fn diff(desired: &Tables, observed: &Tables) -> Vec<Op> {
             (old != Some(backend)).then_some((*id, *backend, old))
         })
     };
-    // A backend with a wrong address misdirects packets, so it is replaced first. Other changes wait.
+    // A backend with a wrong address misdirects packets, so it is replaced first. Other changes
+    // wait.
     let same_address = |backend: &Backend, old: Option<&Backend>| {
         old.is_some_and(|old| (old.ip, old.port) == (backend.ip, backend.port))
     };

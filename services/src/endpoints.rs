@@ -58,9 +58,9 @@ pub fn select_backends(
         .collect()
 }
 
-/// The endpoints of all slices for a port, which is found by name and protocol. An endpoint that moves
-/// from one slice to another is in both for a while. The later slice is used, unless it says that the
-/// endpoint is terminating.
+/// The endpoints of all slices for a port, which is found by name and protocol. An endpoint that
+/// moves from one slice to another is in both for a while. The later slice is used, unless it says
+/// that the endpoint is terminating.
 fn join<'a>(
     slices: &'a BTreeMap<impl Ord, Arc<EndpointSlice>>,
     wanted: &ServicePort,
@@ -86,8 +86,8 @@ fn join<'a>(
     found
 }
 
-/// Which topology hints of the ready endpoints are used. One endpoint without a hint turns hints off,
-/// because the hints of the others may then leave some zones without an endpoint.
+/// Which topology hints of the ready endpoints are used. One endpoint without a hint turns hints
+/// off, because the hints of the others may then leave some zones without an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Hints {
     Unused,

@@ -16,7 +16,8 @@ use weir_model::{
 pub struct Resolved {
     /// The Service.
     pub service: Arc<Service>,
-    /// The ports in the Service's order, each once for each family that the Service has an address of.
+    /// The ports in the Service's order, each once for each family that the Service has an address
+    /// of.
     pub ports: Vec<ResolvedPort>,
 }
 
@@ -67,7 +68,8 @@ impl Index {
         }
     }
 
-    /// Takes a snapshot. Returns the Services that differ from the last one, in the order of their names.
+    /// Takes a snapshot. Returns the Services that differ from the last one, in the order of their
+    /// names.
     pub fn update(&mut self, snapshot: &Snapshot) -> Vec<Change> {
         let mut affected = BTreeSet::new();
         let slices = changed(&snapshot.slices, self.slices_seen.as_ref(), self.service_of.keys());

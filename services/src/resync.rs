@@ -1,8 +1,8 @@
 //! When the maps are compared with their desired contents.
 //!
-//! A comparison takes some system calls for each entry, and only the agent writes the maps, so it is
-//! done rarely. After a failure the contents of the maps are in doubt, and a comparison follows soon.
-//! If failures continue, for example because the kernel has no memory, the delay grows.
+//! A comparison takes some system calls for each entry, and only the agent writes the maps, so it
+//! is done rarely. After a failure the contents of the maps are in doubt, and a comparison follows
+//! soon. If failures continue, for example because the kernel has no memory, the delay grows.
 
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,8 @@ pub struct ResyncSchedule {
 }
 
 impl ResyncSchedule {
-    /// A schedule with this period. No comparison is due before the first [`ResyncSchedule::record`].
+    /// A schedule with this period. No comparison is due before the first
+    /// [`ResyncSchedule::record`].
     pub fn every(period: Duration) -> Self {
         Self { period, retry: RETRY.min(period), at: None }
     }

@@ -2,9 +2,9 @@
 //!
 //! Each set of backends has a range of slots of its own. A range that is no longer used goes into
 //! quarantine, because a packet may still be looking at it. Free ranges are joined with their
-//! neighbours, and the smallest range that fits is taken. If enough slots are free but no free range is
-//! large enough, a window can be reserved: the sets in it are moved, and when the whole window is free
-//! it is returned as one range.
+//! neighbours, and the smallest range that fits is taken. If enough slots are free but no free
+//! range is large enough, a window can be reserved: the sets in it are moved, and when the whole
+//! window is free it is returned as one range.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Instant;
@@ -101,7 +101,8 @@ impl Slots {
         self.insert_free(Range { offset: end, count: range.end() - end });
     }
 
-    /// Frees a range when a time has come. Packets may look at it until then. The times must not decrease.
+    /// Frees a range when a time has come. Packets may look at it until then. The times must not
+    /// decrease.
     pub fn quarantine(&mut self, range: Range, until: Instant) {
         if range.count > 0 {
             self.quarantined.push_back((until, range));
@@ -123,9 +124,9 @@ impl Slots {
         self.quarantined.front().map(|(until, _)| *until)
     }
 
-    /// Reserves a window of this length, the one with the fewest used slots. `used` are the ranges that
-    /// can be moved out of it. Returns the ranges that have to be moved. None if there is no such
-    /// window or if a window is reserved already.
+    /// Reserves a window of this length, the one with the fewest used slots. `used` are the ranges
+    /// that can be moved out of it. Returns the ranges that have to be moved. None if there is no
+    /// such window or if a window is reserved already.
     pub fn reserve(&mut self, count: u32, used: &BTreeSet<Range>) -> Option<Vec<Range>> {
         if self.reserved.is_some() || count > self.capacity {
             return None;

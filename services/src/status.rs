@@ -47,8 +47,8 @@ impl Status {
         }
     }
 
-    /// Whether Services are in the maps, or why not. A Service with a [`Problem`] does not make the node
-    /// unready, because the others work.
+    /// Whether Services are in the maps, or why not. A Service with a [`Problem`] does not make the
+    /// node unready, because the others work.
     pub fn condition(&self) -> Result<(), String> {
         match &self.failure {
             Some(failure) => Err(failure.clone()),

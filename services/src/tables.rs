@@ -26,8 +26,8 @@ pub enum Scope {
 pub struct FrontendKey {
     /// The destination address.
     pub ip: IpAddr,
-    /// The destination port and protocol. None makes an unknown-port guard: it matches every port and
-    /// protocol of the address that has no frontend of its own, and rejects the packets.
+    /// The destination port and protocol. None makes an unknown-port guard: it matches every port
+    /// and protocol of the address that has no frontend of its own, and rejects the packets.
     pub port: Option<(u16, Protocol)>,
     /// Where the packets come from.
     pub scope: Scope,
@@ -114,8 +114,8 @@ pub struct Backend {
     pub in_local_set: bool,
 }
 
-/// The contents of the maps, or the part that belongs to one Service. Slots that no frontend refers to
-/// are not included.
+/// The contents of the maps, or the part that belongs to one Service. Slots that no frontend refers
+/// to are not included.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tables {
     /// Frontends.

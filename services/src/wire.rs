@@ -137,7 +137,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn decoding_an_encoded_key_gives_the_key_in_both_families(port in ports(), scope in scopes(), ip: [u8; 16]) {
+        fn decoding_an_encoded_key_gives_the_key_in_both_families(
+            port in ports(), scope in scopes(), ip: [u8; 16],
+        ) {
             let (four, six) = (V4::new([ip[0], ip[1], ip[2], ip[3]]), V6::new(ip));
             let key = FrontendKey { ip: four.into(), port, scope };
             prop_assert_eq!(decode_frontend_key(&encode_frontend_key(four, &key)), Some(key));

@@ -87,8 +87,9 @@ impl Maps {
         Ok(tables)
     }
 
-    /// Performs these operations in their order. Returns those that failed. An operation that depends on
-    /// a failed one is skipped, so that no frontend leads to missing entries. All others are performed.
+    /// Performs these operations in their order. Returns those that failed. An operation that
+    /// depends on a failed one is skipped, so that no frontend leads to missing entries. All others
+    /// are performed.
     pub fn apply(&mut self, ops: &[Op]) -> Vec<Failure> {
         let mut failures = Vec::new();
         let mut missing = Missing::default();
@@ -117,9 +118,9 @@ impl Maps {
         failures
     }
 
-    /// Performs the first operations by few system calls if they are of one kind and not too few. Returns
-    /// how many were performed. After a refusal this is fewer, and the caller performs the next operation
-    /// alone to get the error.
+    /// Performs the first operations by few system calls if they are of one kind and not too few.
+    /// Returns how many were performed. After a refusal this is fewer, and the caller performs the
+    /// next operation alone to get the error.
     fn perform_run(&mut self, ops: &[Op]) -> usize {
         match ops.first() {
             Some(Op::PutBackend(_, first)) if first.ip.is_ipv4() => self.v4.put_backends(ops),
@@ -219,7 +220,8 @@ impl<A: Family + Into<IpAddr>> OfFamily<A> {
     }
 }
 
-/// Fewer operations than this are performed one by one, because the copies cost more than the calls.
+/// Fewer operations than this are performed one by one, because the copies cost more than the
+/// calls.
 const MIN_BATCH: usize = 8;
 /// The most entries in one call, so that other users of the maps do not wait long.
 const MAX_BATCH: usize = 4096;

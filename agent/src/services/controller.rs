@@ -22,11 +22,12 @@ use weir_cluster::Published;
 use weir_services::compile::NodeContext;
 use weir_services::debounce::DebounceWindow;
 
-/// How often the maps are compared with their desired contents. With 10,000 Services that takes 130,000
-/// system calls, and only the agent writes the maps.
+/// How often the maps are compared with their desired contents. With 10,000 Services that takes
+/// 130,000 system calls, and only the agent writes the maps.
 const MAP_RESYNC_PERIOD: Duration = Duration::from_secs(60);
 
-/// kube-proxy in IPVS mode binds all cluster IPs to this link, and does not remove them when it ends.
+/// kube-proxy in IPVS mode binds all cluster IPs to this link, and does not remove them when it
+/// ends.
 const IPVS_LINK: &str = "kube-ipvs0";
 
 /// Keeps Services in the maps.
@@ -47,8 +48,8 @@ pub struct ServiceController {
 }
 
 impl ServiceController {
-    /// Keeps the maps as the published snapshots require. Begins when `loaded` says that the maps exist,
-    /// and runs until the process ends.
+    /// Keeps the maps as the published snapshots require. Begins when `loaded` says that the maps
+    /// exist, and runs until the process ends.
     pub async fn run(
         self,
         published: watch::Receiver<Published>,
@@ -95,7 +96,8 @@ impl ServiceController {
                     self.report(status.condition());
                 },
                 Some(()) = changes.next() => {
-                    // Many addresses may change at once: one read is enough for all pending notifications.
+                    // Many addresses may change at once: one read is enough for all pending
+                    // notifications.
                     while let Some(Some(())) = changes.next().now_or_never() {}
                     self.update_context(&context).await;
                 },
@@ -133,8 +135,8 @@ impl ServiceController {
         self.health.set(Condition::ServicesProgrammed, condition);
     }
 
-    /// Reads the addresses of the node. A Service with such an address is not served here, except if the
-    /// address is on the link of kube-proxy.
+    /// Reads the addresses of the node. A Service with such an address is not served here, except
+    /// if the address is on the link of kube-proxy.
     async fn read_context(&self) -> Result<NodeContext, weir_netlink::Error> {
         let links = link::list(&self.netlink).await?;
         let ipvs = links.into_iter().find(|link| link.name == IPVS_LINK).map(|link| link.index);
@@ -151,8 +153,8 @@ fn read_failure(error: &weir_netlink::Error) -> String {
     format!("cannot read the node's addresses: {}", causes(error))
 }
 
-/// Starts the loop on a thread of its own. Writing many Services takes a while, and the overlay must not
-/// wait for it.
+/// Starts the loop on a thread of its own. Writing many Services takes a while, and the overlay
+/// must not wait for it.
 fn start(sync_loop: SyncLoop, published: watch::Receiver<Published>) -> Result<(), std::io::Error> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let run = move || runtime.block_on(sync_loop.run(published));

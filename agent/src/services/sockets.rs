@@ -1,9 +1,9 @@
 //! Closes UDP sockets of the node's processes that are connected to a removed backend.
 //!
-//! Such a socket has the backend's own address, and its process would not notice that the backend is
-//! removed. The socket is closed, so that the process connects again and gets another backend. Only
-//! sockets that Weir has connected to the backend are closed: the map of sockets has their cookies. TCP
-//! notices a removed backend by itself.
+//! Such a socket has the backend's own address, and its process would not notice that the backend
+//! is removed. The socket is closed, so that the process connects again and gets another backend.
+//! Only sockets that Weir has connected to the backend are closed: the map of sockets has their
+//! cookies. TCP notices a removed backend by itself.
 
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -28,8 +28,9 @@ pub struct Sockets {
 
 type SocketTable<A> = Table<SocketKey<A>, common::Socket<A>>;
 
-/// The backends that these operations take out of service. Each backend is in two lists of operations:
-/// when it stops serving, and when it is deleted. By then no process can be about to connect to it.
+/// The backends that these operations take out of service. Each backend is in two lists of
+/// operations: when it stops serving, and when it is deleted. By then no process can be about to
+/// connect to it.
 pub fn removed_backends(ops: &[Op]) -> HashSet<BackendId> {
     let of_op = |op: &Op| match op {
         Op::PutBackend(id, backend) if !backend.serving => Some(*id),
@@ -49,8 +50,8 @@ impl Sockets {
         Ok(Self { v4, v6, is_unsupported: false })
     }
 
-    /// Closes the sockets of these backends in the calling thread's network namespace. Returns the number
-    /// of closed sockets. Errors are only logged.
+    /// Closes the sockets of these backends in the calling thread's network namespace. Returns the
+    /// number of closed sockets. Errors are only logged.
     pub fn close(&mut self, removed: &HashSet<BackendId>) -> u64 {
         if removed.is_empty() || self.is_unsupported {
             return 0;
@@ -109,7 +110,8 @@ impl Sockets {
     }
 }
 
-/// Removes a socket from the map if it is connected to one of these backends. Returns whether it is.
+/// Removes a socket from the map if it is connected to one of these backends. Returns whether it
+/// is.
 fn take<A: Family>(
     table: &mut SocketTable<A>,
     address: A,

@@ -1,8 +1,8 @@
 //! The loop that keeps the maps in sync with the cluster.
 //!
-//! It starts at the first snapshot and adopts the contents of the maps. Changes are processed when a
-//! burst is over, and from time to time everything is compared ([`ResyncSchedule`]). The system calls
-//! block, so the loop needs a thread of its own.
+//! It starts at the first snapshot and adopts the contents of the maps. Changes are processed when
+//! a burst is over, and from time to time everything is compared ([`ResyncSchedule`]). The system
+//! calls block, so the loop needs a thread of its own.
 
 use std::collections::BTreeMap;
 use std::future::pending;
@@ -74,8 +74,8 @@ struct Running {
 }
 
 impl SyncLoop {
-    /// A loop for these pinned maps. It counts its operations in `health`. The receiver gets the status
-    /// of the Services.
+    /// A loop for these pinned maps. It counts its operations in `health`. The receiver gets the
+    /// status of the Services.
     pub fn new(
         config: SyncConfig,
         pins: Pins,
@@ -251,8 +251,8 @@ fn perform(
     }
 }
 
-/// The first id. It is random, so that it differs from the ids of an earlier agent: flows may still refer
-/// to those.
+/// The first id. It is random, so that it differs from the ids of an earlier agent: flows may still
+/// refer to those.
 fn seed() -> u32 {
     use std::hash::BuildHasher;
 

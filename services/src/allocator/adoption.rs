@@ -1,5 +1,6 @@
-//! Beginning with what an earlier allocator has left in the maps. Services that have not changed keep
-//! their ids and slots, so that flows, session affinity and the maps' entries stay as they are.
+//! Beginning with what an earlier allocator has left in the maps. Services that have not changed
+//! keep their ids and slots, so that flows, session affinity and the maps' entries stay as they
+//! are.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,8 +16,8 @@ use crate::tables::{Frontend, Range, Tables};
 use weir_model::{Family, ObjectName};
 
 impl Allocator {
-    /// An allocator for maps that have these contents. [`Allocator::end_adoption`] deletes the entries
-    /// that no Service has asked for by then.
+    /// An allocator for maps that have these contents. [`Allocator::end_adoption`] deletes the
+    /// entries that no Service has asked for by then.
     pub fn adopt(observed: Tables, capacity: Capacity, seed: u32, now: Instant) -> Self {
         let mut allocator = Self::new(capacity, seed);
         let Tables { frontends, backends } = observed;
@@ -48,8 +49,8 @@ impl Allocator {
         allocator
     }
 
-    /// Marks a range as in use. Returns false if a part of it was in use already: no allocator makes
-    /// such a range. Its free parts are then in quarantine, because a frontend leads there.
+    /// Marks a range as in use. Returns false if a part of it was in use already: no allocator
+    /// makes such a range. Its free parts are then in quarantine, because a frontend leads there.
     fn occupy(&mut self, range: Range, now: Instant) -> bool {
         let parts = self.slots.take_free_parts(range);
         let is_whole = parts == [range];
@@ -109,8 +110,8 @@ impl Allocator {
         allocation
     }
 
-    /// Ends adoption after every Service has been applied. The entries that are left belonged to other
-    /// Services and are deleted.
+    /// Ends adoption after every Service has been applied. The entries that are left belonged to
+    /// other Services and are deleted.
     pub fn end_adoption(&mut self, now: Instant) -> Vec<Op> {
         let Adopted { tables, service_ids, invalid } = std::mem::take(&mut self.adopted);
         service_ids.into_iter().for_each(|id| self.service_ids.release(id));

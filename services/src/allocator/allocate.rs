@@ -147,8 +147,8 @@ impl Allocator {
             let name = compiled.precedence.name();
             let keys = compiled.keys().filter(|key| of_family(key.ip) && self.owns(name, key));
             let wanted = keys.filter(|key| !old.tables.frontends.contains_key(key)).count();
-            // Frontends that the Service gives up are not counted: new ones are put before those are
-            // deleted.
+            // Frontends that the Service gives up are not counted: new ones are put before those
+            // are deleted.
             if used.frontends + wanted > self.capacity.frontends && wanted > 0 {
                 let (used, capacity) = (used.frontends, self.capacity.frontends);
                 return Err(Problem::Frontends { wanted, used, capacity });

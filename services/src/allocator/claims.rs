@@ -9,8 +9,8 @@ use crate::tables::FrontendKey;
 use weir_model::ObjectName;
 
 impl Allocator {
-    /// Makes a Service the owner of its frontends, except those that an older Service owns. Returns the
-    /// Services that lose a frontend.
+    /// Makes a Service the owner of its frontends, except those that an older Service owns. Returns
+    /// the Services that lose a frontend.
     pub(super) fn claim_frontends(&mut self, name: &ObjectName) -> BTreeSet<ObjectName> {
         let mut losers = BTreeSet::new();
         let Some(compiled) = self.wanted.get(name) else { return losers };

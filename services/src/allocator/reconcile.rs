@@ -38,8 +38,8 @@ impl Allocator {
         ops
     }
 
-    /// Ends the grace periods that have passed: deletes retired backends, frees quarantined slots, and
-    /// tries the Services again that did not fit. Returns the operations, in their order.
+    /// Ends the grace periods that have passed: deletes retired backends, frees quarantined slots,
+    /// and tries the Services again that did not fit. Returns the operations, in their order.
     pub fn expire(&mut self, now: Instant) -> Vec<Op> {
         let mut ops = Vec::new();
         while let Some((_, id, backend)) = self.retired.pop_front_if(|(until, ..)| *until <= now) {
@@ -89,8 +89,8 @@ impl Allocator {
         }
     }
 
-    /// Brings a Service's part of the maps to its desired state. Returns the frontends that the Service
-    /// has given up.
+    /// Brings a Service's part of the maps to its desired state. Returns the frontends that the
+    /// Service has given up.
     fn reconcile_service(
         &mut self,
         name: &ObjectName,
@@ -179,8 +179,8 @@ impl Allocator {
         given_up
     }
 
-    /// If enough slots are free, but not in one range, moves other Services out of a window. When the
-    /// window's slots are out of quarantine, [`Allocator::expire`] tries this Service again.
+    /// If enough slots are free, but not in one range, moves other Services out of a window. When
+    /// the window's slots are out of quarantine, [`Allocator::expire`] tries this Service again.
     fn make_room(&mut self, name: &ObjectName, problem: &Problem, now: Instant, ops: &mut Vec<Op>) {
         let Problem::Slots { wanted, free, .. } = *problem else { return };
         if self.window_for.is_some() || free < wanted {

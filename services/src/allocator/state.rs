@@ -14,8 +14,8 @@ use crate::slots::Slots;
 use crate::tables::{Backend, BackendId, FrontendKey, Range, Tables};
 use weir_model::{Family, ObjectName};
 
-/// How long slots and backends that no frontend leads to are kept. The data path handles a packet in
-/// far less time.
+/// How long slots and backends that no frontend leads to are kept. The data path handles a packet
+/// in far less time.
 pub const GRACE: Duration = Duration::from_secs(1);
 
 /// Gives Services their ids and slots, and returns the operations that change the maps.
@@ -45,8 +45,8 @@ pub struct Allocator {
 }
 
 impl Allocator {
-    /// An allocator for empty maps. Ids start after `seed`. Choose a seed far from the ids of an earlier
-    /// allocator: flows may still refer to those.
+    /// An allocator for empty maps. Ids start after `seed`. Choose a seed far from the ids of an
+    /// earlier allocator: flows may still refer to those.
     pub fn new(capacity: Capacity, seed: u32) -> Self {
         Self {
             capacity,

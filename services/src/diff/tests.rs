@@ -157,7 +157,9 @@ proptest! {
         let (before, mut after) = (now.clone(), now.clone());
         let ops = diff(&new, &old);
         after.apply_all(&ops);
-        let seen = |maps: &Maps, key: &FrontendKey| maps.frontends.get(key).map(|value| maps.backends_of(value));
+        let seen = |maps: &Maps, key: &FrontendKey| {
+            maps.frontends.get(key).map(|value| maps.backends_of(value))
+        };
         for op in &ops {
             now.apply(op);
             for key in before.frontends.keys().chain(after.frontends.keys()) {

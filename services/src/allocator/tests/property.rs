@@ -70,7 +70,8 @@ proptest! {
                     let mut ops = Vec::new();
                     for (number, compiled) in &wanted {
                         let name = name(&number.to_string());
-                        ops.extend(scene.allocator.apply(&name, Some(Arc::clone(compiled)), scene.now));
+                        let compiled = Some(Arc::clone(compiled));
+                        ops.extend(scene.allocator.apply(&name, compiled, scene.now));
                     }
                     ops.extend(scene.allocator.end_adoption(scene.now));
                     ops
@@ -85,7 +86,8 @@ proptest! {
                 }
                 scene.maps.apply(op);
                 for (_, value, set) in &found {
-                    prop_assert_eq!(scene.maps.backends_of(value), Some(set.clone()), "after {}", op);
+                    let backends = scene.maps.backends_of(value);
+                    prop_assert_eq!(backends, Some(set.clone()), "after {}", op);
                 }
             }
             prop_assert!(scene.maps.slots.len() <= slots as usize);
