@@ -12,6 +12,8 @@
 //! `UPDATE=1 cargo test -p weir-cluster --test golden` writes the `.tables` files anew. Read the
 //! changes before you commit them.
 
+#![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
