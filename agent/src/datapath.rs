@@ -25,11 +25,12 @@ use std::{
 use tokio::sync::watch;
 use tracing::{debug, info, warn};
 use weir_datapath::{
-    Hook, LogLevel, MapRoom, Pins, Program, attach, attach_sockets,
-    common::{Settings, map::Map},
+    Hook, LogLevel, MapRoom, Pins, Program, Upgrade, attach, attach_sockets,
+    common::{Config, map::Map},
     detach, detach_sockets, load_with_logs,
-    maps::SettingsMap,
+    maps::ConfigMap,
     mount_bpffs, netns_cookie,
+    upgrade::Completed,
 };
 use weir_netlink::Link;
 
@@ -74,12 +75,14 @@ pub struct Datapath {
     pins: Pins,
     run_dir: PathBuf,
     cgroup: Option<PathBuf>,
-    settings: Settings,
+    settings: Config,
     log_level: LogLevel,
     capacities: Vec<(Map, u32)>,
     rooms: Vec<MapRoom>,
     is_wanted: bool,
     loaded: Option<State>,
+    /// Nothing of an earlier release is attached or pinned.
+    is_upgraded: bool,
     /// Where programs for the cluster are.
     programs: HashSet<(u32, Hook)>,
     /// The kernel's numbers of the programs.
@@ -90,14 +93,14 @@ pub struct Datapath {
 impl Datapath {
     /// The data path that the options ask for. Touches nothing yet.
     pub fn new(options: &Options) -> Self {
-        let flags = if options.fast_path { Settings::FAST_PATH } else { 0 };
-        let settings = Settings {
+        let flags = if options.fast_path { Config::FAST_PATH } else { 0 };
+        let settings = Config {
             flags,
             masquerade_mark: options.masquerade_mark,
             reply_mark: options.reply_mark,
             reject_mark: options.reject_mark,
             udp_idle: UDP_IDLE_SECONDS,
-            ..Settings::default()
+            ..Config::default()
         };
         Self {
             pins: Pins::new(&options.pin_dir),
@@ -109,6 +112,7 @@ impl Datapath {
             rooms: Vec::new(),
             is_wanted: options.services,
             loaded: None,
+            is_upgraded: false,
             programs: HashSet::new(),
             numbers: Arc::default(),
             announce: watch::Sender::new(false),
@@ -173,10 +177,33 @@ impl Datapath {
             // Entries of maps before programs: these use them at once.
             let pods = plan::of_pods(&record::list(&self.run_dir)?, links);
             state.ensure_pods(&pods, links, &mut operations)?;
+            self.complete_upgrade(links, &mut operations)?;
             self.attach(&pods.places, &mut operations)?;
         }
         self.attach_overlay(&cluster, thorough, &mut operations)?;
         Ok(operations)
+    }
+
+    /// Replaces the programs that an earlier release has attached, and removes its pins. `links` are
+    /// all of the node's.
+    fn complete_upgrade(
+        &mut self,
+        links: &[Link],
+        operations: &mut Operations,
+    ) -> Result<(), Error> {
+        if self.is_upgraded {
+            return Ok(());
+        }
+        let upgrade = Upgrade::new(&self.pins);
+        if upgrade.is_pending()? {
+            let Completed { programs, entries, pins } =
+                upgrade.complete(links.iter().map(|link| link.index))?;
+            info!(programs, entries, pins, "took over from an earlier release");
+            *operations.entry("program_attach").or_default() += programs as u64;
+            *operations.entry("pin_remove").or_default() += pins as u64;
+        }
+        self.is_upgraded = true;
+        Ok(())
     }
 
     /// Whether it is to be there.
@@ -213,7 +240,7 @@ impl Datapath {
         }
         self.settings.netns_cookie = weir_datapath::common::halves(cookie.unwrap_or_default());
         self.settings.tunnel_port = surroundings.tunnel_port().into();
-        let mut map = SettingsMap::open(&self.pins)?;
+        let mut map = ConfigMap::open(&self.pins)?;
         if map.get()? != self.settings {
             map.set(self.settings)?;
         }
@@ -221,7 +248,7 @@ impl Datapath {
         info!(
             programs = loaded.programs.len(),
             pin_dir = %self.pins.folder().display(),
-            fast_path = self.settings.has(Settings::FAST_PATH),
+            fast_path = self.settings.has(Config::FAST_PATH),
             "loaded the eBPF programs"
         );
         self.loaded = Some(State::open(&self.pins)?);
@@ -292,7 +319,7 @@ impl Datapath {
     /// Takes away what an agent with other options has left. `links` are all of the node's.
     pub fn withdraw(&mut self, links: &[Link]) -> Result<Operations, Error> {
         let mut operations = Operations::new();
-        if !self.pins.exist() {
+        if !self.pins.exist_of_any_release() {
             return Ok(operations);
         }
         detach_sockets(&self.pins)?;

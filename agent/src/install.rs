@@ -10,13 +10,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use ipnetwork::IpNetwork;
 use serde_json::{Value, json};
-use weir_names::{CONFLIST, NETWORK, PLUGIN};
+pub use weir_node::PodNetwork;
+use weir_node::{
+    names::{CONFLIST, NETWORK, PLUGIN},
+    subnet_env,
+};
 
 use crate::options::Options;
-
-const SUBNET_ENV: &str = "subnet.env";
 
 /// A file that could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -33,19 +34,6 @@ fn error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
     move |source| Error { action, path, source }
 }
 
-/// What the node's pods get, as far as files tell it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PodNetwork {
-    /// The node's subnets.
-    pub subnets: Vec<IpNetwork>,
-    /// The cluster's pod networks.
-    pub networks: Vec<IpNetwork>,
-    /// MTU of pods in bytes.
-    pub mtu: u32,
-    /// Whether pod traffic that leaves the cluster is masqueraded.
-    pub ip_masq: bool,
-}
-
 /// Installs the plugin's program. Returns whether it had to be written.
 pub fn install_plugin(source: &Path, bin_dir: &Path) -> Result<bool, Error> {
     let content = fs::read(source).map_err(error("read", source))?;
@@ -55,32 +43,13 @@ pub fn install_plugin(source: &Path, bin_dir: &Path) -> Result<bool, Error> {
 
 /// Writes `subnet.env`. Returns whether it differed.
 pub fn write_subnet_env(run_dir: &Path, network: &PodNetwork) -> Result<bool, Error> {
-    replace(&run_dir.join(SUBNET_ENV), subnet_env(network).as_bytes(), 0o644)
+    replace(&subnet_env::path(run_dir), network.to_subnet_env().as_bytes(), 0o644)
 }
 
 /// Writes the CNI configuration. Returns whether it differed.
 pub fn write_conflist(options: &Options, network: &PodNetwork) -> Result<bool, Error> {
     let text = format!("{:#}\n", conflist(options, network));
     replace(&options.cni_conf_dir.join(CONFLIST), text.as_bytes(), 0o644)
-}
-
-fn subnet_env(network: &PodNetwork) -> String {
-    let PodNetwork { subnets, networks, mtu, ip_masq } = network;
-    let mut text = String::new();
-    for (key, cidrs) in [("NETWORK", networks), ("SUBNET", subnets)] {
-        for (prefix, ipv4) in [("WEIR_", true), ("WEIR_IPV6_", false)] {
-            let of_family: Vec<_> = cidrs
-                .iter()
-                .filter(|cidr| cidr.is_ipv4() == ipv4)
-                .map(IpNetwork::to_string)
-                .collect();
-            if !of_family.is_empty() {
-                text.push_str(&format!("{prefix}{key}={}\n", of_family.join(",")));
-            }
-        }
-    }
-    text.push_str(&format!("WEIR_MTU={mtu}\nWEIR_IPMASQ={ip_masq}\n"));
-    text
 }
 
 fn conflist(options: &Options, network: &PodNetwork) -> Value {
@@ -140,15 +109,6 @@ mod tests {
             mtu: 1450,
             ip_masq: true,
         }
-    }
-
-    #[test]
-    fn subnet_env_has_both_families() {
-        assert_eq!(
-            subnet_env(&network()),
-            "WEIR_NETWORK=10.244.0.0/16\nWEIR_IPV6_NETWORK=fd00::/48\nWEIR_SUBNET=10.244.1.0/24\n\
-             WEIR_IPV6_SUBNET=fd00:1::/64\nWEIR_MTU=1450\nWEIR_IPMASQ=true\n"
-        );
     }
 
     #[test]

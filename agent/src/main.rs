@@ -20,10 +20,10 @@ use weir_agent::{
     services::controller::ServiceController,
 };
 use weir_cluster::{
-        Published, Source,
-        directory::DirectorySource,
-        kube::{Connection, KubernetesSource},
-    };
+    Published, Source,
+    directory::DirectorySource,
+    kube::{Connection, KubernetesSource},
+};
 use weir_datapath::Pins;
 use weir_netlink::Netlink;
 
@@ -81,7 +81,10 @@ async fn main() -> Result<()> {
 }
 
 /// Who programs Services, if they are wanted.
-fn service_controller(options: &Options, health: &Arc<Health>) -> Result<Option<ServiceController>> {
+fn service_controller(
+    options: &Options,
+    health: &Arc<Health>,
+) -> Result<Option<ServiceController>> {
     if !options.services {
         return Ok(None);
     }

@@ -115,7 +115,7 @@ pub struct Options {
     pub pin_dir: PathBuf,
 
     /// Room of eBPF maps, in entries; can be given several times: services, slots, backends,
-    /// flows-tcp, flows-any, affinity, endpoints, cluster, fragments or sockets, as flows-tcp=131072.
+    /// flows-tcp, flows-datagram, affinity, endpoints, routes, fragments or sockets, as flows-tcp=131072.
     /// The default depends on the machine's memory, and maps that are there keep the room they have
     #[arg(long, env = "WEIR_MAP_CAPACITY", value_name = "NAME=ENTRIES", value_delimiter = ',')]
     pub map_capacity: Vec<Chosen>,

@@ -14,4 +14,4 @@ pub mod observe;
 pub mod peers;
 pub mod plan;
 
-pub use weir_names::ROUTE_PROTOCOL;
+pub use weir_node::names::ROUTE_PROTOCOL;

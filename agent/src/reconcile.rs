@@ -28,6 +28,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
 use tokio::sync::watch;
 use tracing::{debug, error, info, warn};
+use weir_cluster::Published;
 use weir_netlink::Netlink;
 
 use self::{
@@ -56,7 +57,6 @@ use crate::{
         peers::{Selection, select},
         plan::{Desired, enabled, plan},
     },
-
     underlay::{self, Uplink},
 };
 

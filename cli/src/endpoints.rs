@@ -1,4 +1,4 @@
-//! `weir endpoints`: the pods of this node, and whether everything of theirs is there.
+//! `weir endpoints`: the pods of this node, with their map entries and programs.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -7,17 +7,18 @@ use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 use weir_datapath::Hook;
+use weir_node::EndpointRecord;
 
 use crate::node::maps;
 use crate::node::programs::{self, Found, Pinned};
-use crate::node::records::{self, Record};
+use crate::node::records;
 use crate::options::Place;
-use crate::output::{Output, UNKNOWN, say, say_json, table};
+use crate::output::{Output, UNKNOWN, print_json, print_text, table};
 
 /// Options of `weir endpoints`.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// For people or for programs
+    /// Output format
     #[arg(short, long, value_enum, default_value = "text")]
     output: Output,
     #[command(flatten)]
@@ -35,32 +36,33 @@ pub(crate) struct Entry {
     ifindex: u32,
     mac: String,
     mtu: Option<u32>,
-    /// What the map says of its addresses; not where nothing is pinned.
+    /// Its entries in the map of pods; `None` if nothing is pinned.
     map_entry: Option<MapEntry>,
     from_pod: Option<Found>,
     to_pod: Option<Found>,
 }
 
-/// Whether the map of pods leads to a pod.
+/// Whether the map of pods has the right entries for a pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum MapEntry {
     /// All of its addresses lead to its interface.
     Present,
-    /// An address has none.
+    /// An address has no entry.
     Missing,
     /// An address leads to another interface.
     Elsewhere,
-    /// There is an entry and no record: a pod that is being made, or was not taken away in full.
+    /// The map has an entry and the node has no record: the pod is being added, or was not removed
+    /// completely.
     Unrecorded,
 }
 
-/// Shows them.
+/// Lists pods.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let entries = list(&options.place)?;
     match options.output {
-        Output::Json => say_json(&entries),
-        Output::Text => say(&show(&entries)),
+        Output::Json => print_json(&entries),
+        Output::Text => print_text(&show(&entries)),
     }
 }
 
@@ -103,14 +105,14 @@ fn list(place: &Place) -> Result<Vec<Entry>> {
 }
 
 fn of_record(
-    record: &Record,
+    record: &EndpointRecord,
     map_entry: Option<MapEntry>,
     [from_pod, to_pod]: [Option<Found>; 2],
 ) -> Entry {
     Entry {
         namespace: record.pod.namespace.clone(),
         name: record.pod.name.clone(),
-        container_id: Some(record.container_id.clone()),
+        container_id: Some(record.attachment.container_id.clone()),
         addresses: record.ips().collect(),
         interface: Some(record.host_interface.clone()),
         ifindex: record.host_ifindex,
@@ -122,8 +124,8 @@ fn of_record(
     }
 }
 
-/// Whether the map leads to the pod.
-pub(crate) fn in_map(record: &Record, map: &HashMap<IpAddr, (u32, [u8; 6])>) -> MapEntry {
+/// Compares the map with the record of a pod.
+pub(crate) fn in_map(record: &EndpointRecord, map: &HashMap<IpAddr, (u32, [u8; 6])>) -> MapEntry {
     let mut result = MapEntry::Present;
     for ip in record.ips() {
         match map.get(&ip) {

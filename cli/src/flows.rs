@@ -1,4 +1,4 @@
-//! `weir flows`: which flows the node has given a backend.
+//! `weir flows`: the flows to Services.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -7,35 +7,35 @@ use anyhow::{Result, bail};
 use clap::Args;
 use serde::Serialize;
 use weir_datapath::common::{Flow, V4};
-use weir_datapath::maps::SettingsMap;
+use weir_datapath::maps::ConfigMap;
 
-use crate::node::flows::{self, FlowOf};
+use crate::node::flows::{self, FlowRecord};
 use crate::node::maps::Programmed;
 use crate::node::names::{Name, Names};
 use crate::options::{AgentAddress, Place};
-use crate::output::{Output, UNKNOWN, count, say, say_json, table};
+use crate::output::{Output, UNKNOWN, count, print_json, print_text, table};
 use crate::protocol::Protocol;
 use crate::services::{NO_NAMES, at};
 
 /// Options of `weir flows`.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// Only those that this address has a part in: as the client, the Service or the backend
+    /// Show only flows with this address: of the client, the Service or the backend
     #[arg(long, value_name = "ADDRESS")]
     address: Option<IpAddr>,
-    /// Only those that this port has a part in
+    /// Show only flows with this port: of the client, the Service or the backend
     #[arg(long)]
     port: Option<u16>,
-    /// Only those of this protocol: tcp, udp or sctp
+    /// Show only flows of this protocol: tcp, udp or sctp
     #[arg(long)]
     protocol: Option<Protocol>,
-    /// Only those to this Service: NAMESPACE/NAME or one of its addresses
+    /// Show only flows to this Service: NAMESPACE/NAME or one of its addresses
     #[arg(long, value_name = "SERVICE")]
     service: Option<String>,
-    /// Show no more than so many
+    /// Show at most this number of flows
     #[arg(long, default_value_t = 100)]
     limit: usize,
-    /// For people or for programs
+    /// Output format
     #[arg(short, long, value_enum, default_value = "text")]
     output: Output,
     #[command(flatten)]
@@ -44,7 +44,7 @@ pub(crate) struct Options {
     agent: AgentAddress,
 }
 
-/// A flow with what is known of it.
+/// A flow, with the name of its Service.
 #[derive(Debug, Serialize)]
 struct Entry {
     protocol: Protocol,
@@ -52,39 +52,39 @@ struct Entry {
     client_port: u16,
     /// The source port that the backend sees.
     client_port_seen: u16,
-    /// Nothing if it is not known, or if it is a flow to a pod's own address.
+    /// `None` if it is unknown, or if the flow is to a pod's own address.
     service: Option<Name>,
     service_address: IpAddr,
     service_port: u16,
     backend: IpAddr,
     backend_port: u16,
-    /// Since a packet of it was last seen; up to some seconds late.
+    /// Time since its last packet; up to some seconds late.
     idle_seconds: u32,
     state: &'static str,
     masqueraded: bool,
 }
 
-/// What is printed for programs.
+/// The JSON output.
 #[derive(Debug, Serialize)]
 struct Listing {
     flows: Vec<Entry>,
-    /// So many match; there may be more than are listed.
+    /// Number of matching flows; can be more than are listed.
     matching: usize,
-    /// So many there are.
+    /// Number of all flows.
     total: usize,
-    /// Not all that match are listed.
+    /// Whether the limit leaves out matching flows.
     limited: bool,
 }
 
-/// Shows them.
+/// Lists flows.
 pub(crate) async fn run(options: &Options) -> Result<()> {
     let pins = options.place.pins();
     if !pins.exist() {
         bail!("no programs are pinned in {}: this node has no flows", pins.folder().display());
     }
-    let names = Names::ask(options.agent.health_address).await;
+    let names = Names::fetch(options.agent.health_address).await;
     let of_service = of_services(&Programmed::read(&pins)?, &names);
-    let udp_idle = SettingsMap::open(&pins)?.get()?.udp_idle;
+    let udp_idle = ConfigMap::open(&pins)?.get()?.udp_idle;
     let all = flows::list(&pins)?;
     let total = all.len();
     let mut wanted: Vec<_> = all
@@ -101,15 +101,15 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
         .collect();
     let listing = Listing { flows, matching, total, limited: matching > options.limit };
     match options.output {
-        Output::Json => say_json(&listing),
+        Output::Json => print_json(&listing),
         Output::Text => {
-            say(&show(&listing))?;
-            if names.are_known { Ok(()) } else { say(NO_NAMES) }
+            print_text(&show(&listing))?;
+            if names.are_known { Ok(()) } else { print_text(NO_NAMES) }
         }
     }
 }
 
-/// Names by the number that flows know a Service by.
+/// Names by the ID of a Service in flows.
 fn of_services(programmed: &Programmed, names: &Names) -> HashMap<u32, Name> {
     let named = programmed.frontends.iter().filter_map(|frontend| {
         let name = names.of(frontend.address, frontend.port, frontend.protocol)?;
@@ -118,7 +118,7 @@ fn of_services(programmed: &Programmed, names: &Names) -> HashMap<u32, Name> {
     named.collect()
 }
 
-fn is_wanted(options: &Options, flow: &FlowOf, name: Option<&Name>) -> bool {
+fn is_wanted(options: &Options, flow: &FlowRecord, name: Option<&Name>) -> bool {
     let ends = [flow.client, flow.frontend, flow.backend];
     let has_address = |wanted| ends.iter().any(|(address, _)| *address == wanted);
     let has_port = |wanted| ends.iter().any(|(_, port)| *port == wanted);
@@ -132,7 +132,7 @@ fn is_wanted(options: &Options, flow: &FlowOf, name: Option<&Name>) -> bool {
         && options.service.as_ref().is_none_or(is_service)
 }
 
-fn entry(flow: &FlowOf, now: u32, udp_idle: u32, name: Option<&Name>) -> Entry {
+fn entry(flow: &FlowRecord, now: u32, udp_idle: u32, name: Option<&Name>) -> Entry {
     let since = now.saturating_sub(flow.seen);
     Entry {
         protocol: flow.protocol,
@@ -150,7 +150,7 @@ fn entry(flow: &FlowOf, now: u32, udp_idle: u32, name: Option<&Name>) -> Entry {
     }
 }
 
-fn state(flow: &FlowOf, since: u32, udp_idle: u32) -> &'static str {
+fn state(flow: &FlowRecord, since: u32, udp_idle: u32) -> &'static str {
     if flow.protocol != Protocol::TCP {
         return if udp_idle != 0 && since > udp_idle { "expired" } else { "active" };
     }
@@ -183,7 +183,7 @@ fn show(listing: &Listing) -> String {
     text
 }
 
-/// Seconds of the kernel's clock that flows are dated by.
+/// The kernel's clock of the timestamps in flows, in seconds.
 pub(crate) fn now() -> u32 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     u32::try_from(time.tv_sec).unwrap_or(u32::MAX)

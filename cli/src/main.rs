@@ -1,7 +1,7 @@
 //! The `weir` binary: the operator's tool.
 //!
-//! `node` reads what is on the node; each command judges that and shows it. Everything works while
-//! the agent is down, except for what only the agent knows: names of Services.
+//! `node` reads the state of the node; each command evaluates and prints it. Everything works while the
+//! agent is down, except for the names of Services, which only the agent knows.
 
 mod cleanup;
 mod endpoints;
@@ -32,36 +32,36 @@ struct Cli {
 
 const EXIT_CODES: &str = "Exit codes:
   0  done; status: the node is healthy
-  1  it could not be done, or was asked for in a wrong way
+  1  the command failed or its arguments are invalid
   2  status: the node is not healthy";
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Say whether the node is as it should be, and what to do where it is not
+    /// Report whether the node is healthy, and how to fix each problem
     ///
-    /// The first line is "healthy", or what is wrong; tables of what there is follow. Exits with 2
-    /// if something is wrong.
+    /// The first line is "healthy" or the problem; tables of the state of the node follow. Exits with
+    /// 2 if there is a problem.
     Status(status::Options),
-    /// List the Services that this node serves, and where their flows go
+    /// List the Services that this node serves, and their backends
     Services(services::Options),
-    /// List the flows that were given a backend
+    /// List the flows to Services
     Flows(flows::Options),
     /// List the pods of this node
     Endpoints(endpoints::Options),
-    /// Say what would become of a packet that a pod sends
+    /// Show what would happen to a packet from a pod
     ///
-    /// The pod's program is run on a packet that is not sent. Afterwards the flow table and session
-    /// affinity are as before, unless a full table has forgotten its oldest entry for it; counters
-    /// have counted.
+    /// Runs the pod's program on a packet that is not sent. Afterwards the flow table and session
+    /// affinity are as before, unless a full table has evicted its oldest entry. Counters include
+    /// the packet.
     Trace(trace::Options),
-    /// Remove all that Weir has made on this node, or what kube-proxy or flannel have left
+    /// Remove everything of Weir's from this node, or what kube-proxy or flannel have left
     ///
-    /// Says what would go; with --yes it goes. Delete Weir's DaemonSet and drain the node first:
-    /// running pods lose their network, and an agent that still runs makes everything again. With
-    /// --kube-proxy or --flannel nothing of Weir's goes, and what belongs to the kubelet stays. A
-    /// second run finds nothing.
+    /// Lists what would be removed; --yes removes it. Delete Weir's DaemonSet and drain the node first:
+    /// running pods lose their network, and a running agent creates everything again. With
+    /// --kube-proxy or --flannel, nothing of Weir's and of the kubelet's is removed. A second run finds
+    /// nothing.
     Cleanup(cleanup::Options),
-    /// Print a shell's completion: weir completion bash > /etc/bash_completion.d/weir
+    /// Print the completion script of a shell: weir completion bash > /etc/bash_completion.d/weir
     Completion(manual::Completion),
     /// Write manual pages into a directory
     Man(manual::Man),
@@ -72,9 +72,9 @@ async fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // Nothing can be done if even that cannot be printed.
+            // If the message cannot be printed, it is lost.
             let _ = error.print();
-            // clap's own 2 stands for an unhealthy node here.
+            // clap would exit with 2, which means an unhealthy node here.
             return if error.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
         }
     };

@@ -1,5 +1,4 @@
-//! `weir completion` and `weir man`: made from the command line's own definition, so that they are
-//! never behind it.
+//! `weir completion` and `weir man`: generated from the definition of the command line.
 
 use std::fs;
 use std::io::{self, ErrorKind, Write};
@@ -19,11 +18,11 @@ pub(crate) struct Completion {
 /// Options of `weir man`.
 #[derive(Debug, Args)]
 pub(crate) struct Man {
-    /// Where the pages are written, a file for each command
+    /// Directory for the pages, with a file for each command
     dir: PathBuf,
 }
 
-/// Prints a shell's completion.
+/// Prints the completion script of a shell.
 pub(crate) fn complete(mut command: Command, options: &Completion) -> Result<()> {
     let mut script = Vec::new();
     let name = command.get_name().to_owned();

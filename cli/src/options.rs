@@ -1,5 +1,5 @@
-//! Options that several commands have. They are the agent's, with its names, variables and defaults,
-//! so that the tool looks where the agent works, also in the agent's own container.
+//! Options of several commands. Their names, variables and defaults are those of the agent, so that the
+//! tool finds the agent's files, also in the container of the agent.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -7,16 +7,16 @@ use std::path::PathBuf;
 use clap::Args;
 use weir_datapath::Pins;
 
-/// Where things are on a node.
+/// Names and paths of Weir's things on a node.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Place {
     /// The bridge of the pods
     #[arg(long, env = "WEIR_BRIDGE", value_name = "NAME", default_value = "weir0")]
     pub(crate) bridge: String,
-    /// Where the plugin is installed
+    /// Directory of CNI plugins
     #[arg(long, env = "WEIR_CNI_BIN_DIR", value_name = "DIR", default_value = "/opt/cni/bin")]
     pub(crate) cni_bin_dir: PathBuf,
-    /// Where the CNI configuration is
+    /// Directory of CNI configurations
     #[arg(long, env = "WEIR_CNI_CONF_DIR", value_name = "DIR", default_value = "/etc/cni/net.d")]
     pub(crate) cni_conf_dir: PathBuf,
     /// Directory of endpoint records and subnet.env
@@ -36,16 +36,16 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// What is pinned.
+    /// The pin directory.
     pub(crate) fn pins(&self) -> Pins {
         Pins::new(&self.pin_dir)
     }
 }
 
-/// Where the agent answers.
+/// The address of the agent.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct AgentAddress {
-    /// Where the agent serves /healthz and what it knows
+    /// Address of the HTTP server of the agent
     #[arg(
         long,
         env = "WEIR_HEALTH_ADDRESS",

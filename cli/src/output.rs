@@ -1,4 +1,4 @@
-//! What is printed: tables for people, JSON for programs.
+//! Output: tables for people, JSON for programs.
 
 use std::io::{self, ErrorKind, Write};
 
@@ -7,19 +7,19 @@ use clap::ValueEnum;
 use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
 
-/// For whom it is printed.
+/// The output format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Output {
-    /// For people
+    /// Tables and text for people
     Text,
-    /// For programs; the names of fields stay what they are
+    /// JSON for programs, with stable keys
     Json,
 }
 
-/// What stands where nothing is known.
+/// Stands for an unknown value.
 pub(crate) const UNKNOWN: &str = "-";
 
-/// A table with a head, without lines: easy to read, and easy to cut with other tools.
+/// A table with a header and without lines, which other tools can cut.
 pub(crate) fn table(
     head: &[&str],
     rows: impl IntoIterator<Item = impl IntoIterator<Item = String>>,
@@ -36,22 +36,22 @@ pub(crate) fn table(
     table.trim_fmt()
 }
 
-/// Prints a line, or several.
+/// Prints a text and a newline.
 ///
-/// Whoever reads may stop at any time, as `head` does; that is no error.
-pub(crate) fn say(text: &str) -> Result<()> {
+/// A closed pipe is not an error: the reader may be `head`.
+pub(crate) fn print_text(text: &str) -> Result<()> {
     match writeln!(io::stdout().lock(), "{text}") {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         result => result.context("write to standard output"),
     }
 }
 
-/// Prints a value for programs.
-pub(crate) fn say_json(value: &impl Serialize) -> Result<()> {
-    say(&serde_json::to_string_pretty(value).context("write JSON")?)
+/// Prints a value as JSON.
+pub(crate) fn print_json(value: &impl Serialize) -> Result<()> {
+    print_text(&serde_json::to_string_pretty(value).context("write JSON")?)
 }
 
-/// A number with its noun, which takes an s if there are several.
+/// A number with its noun, in the plural unless the number is 1.
 pub(crate) fn count(number: usize, noun: &str) -> String {
     let s = if number == 1 { "" } else { "s" };
     format!("{number} {noun}{s}")

@@ -1,4 +1,4 @@
-//! Protocols as people write them.
+//! Transport protocols on the command line and in output.
 
 use std::fmt;
 use std::str::FromStr;
@@ -34,7 +34,7 @@ impl FromStr for Protocol {
         let known = Self::NAMES.iter().find(|(_, name)| text.eq_ignore_ascii_case(name));
         known
             .map(|(protocol, _)| *protocol)
-            .ok_or_else(|| format!("{text:?} is none of tcp, udp and sctp"))
+            .ok_or_else(|| format!("{text:?} must be tcp, udp or sctp"))
     }
 }
 

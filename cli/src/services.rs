@@ -1,4 +1,4 @@
-//! `weir services`: which Services the node serves, and where their flows go.
+//! `weir services`: the Services that the node serves, and their backends.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -8,22 +8,22 @@ use clap::Args;
 use serde::Serialize;
 use weir_datapath::common::{Algorithm, Backend, Service};
 
-use crate::node::flows::{self, FlowOf};
+use crate::node::flows::{self, FlowRecord};
 use crate::node::maps::{self, BackendId, Frontend, Programmed};
 use crate::node::names::{Name, Names};
 use crate::options::{AgentAddress, Place};
-use crate::output::{Output, UNKNOWN, count, say, say_json, table};
+use crate::output::{Output, UNKNOWN, count, print_json, print_text, table};
 use crate::protocol::Protocol;
 
 /// Options of `weir services`.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// Only this Service: NAMESPACE/NAME or one of its addresses; its backends are shown, too
+    /// Show only this Service, with its backends: NAMESPACE/NAME or one of its addresses
     service: Option<String>,
-    /// Show the backends of all
+    /// Show the backends of all Services
     #[arg(long)]
     backends: bool,
-    /// For people or for programs
+    /// Output format
     #[arg(short, long, value_enum, default_value = "text")]
     output: Output,
     #[command(flatten)]
@@ -32,22 +32,22 @@ pub(crate) struct Options {
     agent: AgentAddress,
 }
 
-/// A frontend with what is known of it.
+/// A frontend, with its name and backends.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Entry {
-    /// Nothing if the agent does not tell names.
+    /// `None` if the agent does not respond.
     service: Option<Name>,
     address: IpAddr,
     port: u16,
     protocol: Protocol,
-    /// The number that flows know it by.
+    /// Its ID, which flows contain.
     id: u32,
     algorithm: &'static str,
-    /// How long a client keeps its backend after its last new flow; 0 is not at all.
+    /// How long a client keeps its backend after its last new flow, in seconds; 0 without affinity.
     affinity_seconds: u32,
     /// New flows go to backends of this node only.
     local_only: bool,
-    /// What becomes of a new flow without a backend.
+    /// What happens to a new flow without a backend.
     if_empty: &'static str,
     flows: usize,
     backends: Vec<BackendEntry>,
@@ -58,16 +58,16 @@ pub(crate) struct Entry {
 struct BackendEntry {
     address: IpAddr,
     port: u16,
-    /// It may get new flows of this frontend.
+    /// Whether it can get new flows of this frontend.
     in_set: bool,
-    /// Flows that it has go on.
+    /// Whether its existing flows continue.
     serving: bool,
-    /// It is a pod of this node.
+    /// Whether it is a pod of this node.
     local: bool,
     flows: usize,
 }
 
-/// Shows them.
+/// Lists Services.
 pub(crate) async fn run(options: &Options) -> Result<()> {
     let pins = options.place.pins();
     if !pins.exist() {
@@ -76,7 +76,7 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
             pins.folder().display()
         );
     }
-    let names = Names::ask(options.agent.health_address).await;
+    let names = Names::fetch(options.agent.health_address).await;
     let programmed = Programmed::read(&pins)?;
     let local = maps::endpoints(&pins)?;
     let flows = flows::list(&pins)?;
@@ -89,18 +89,18 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
         bail!("this node serves no Service {service}");
     }
     match options.output {
-        Output::Json => say_json(&entries),
+        Output::Json => print_json(&entries),
         Output::Text => {
-            say(&show(&entries, options.backends || options.service.is_some()))?;
-            if names.are_known { Ok(()) } else { say(NO_NAMES) }
+            print_text(&show(&entries, options.backends || options.service.is_some()))?;
+            if names.are_known { Ok(()) } else { print_text(NO_NAMES) }
         }
     }
 }
 
-/// Said where names are missing.
-pub(crate) const NO_NAMES: &str = "\nThe agent does not answer: names of Services are not known.";
+/// The note below tables without names.
+pub(crate) const NO_NAMES: &str = "\nThe agent does not answer: names of Services are unknown.";
 
-/// Which frontends are asked for.
+/// The frontends to be shown.
 enum Wanted<'a> {
     All,
     Named(&'a str),
@@ -117,7 +117,7 @@ impl<'a> Wanted<'a> {
         if names.are_known {
             Ok(Self::Named(text))
         } else {
-            bail!("the agent does not answer, so names are not known: ask by the Service's address")
+            bail!("the agent does not answer, so names are unknown: use an address of the Service")
         }
     }
 
@@ -133,7 +133,7 @@ impl<'a> Wanted<'a> {
 fn compile(
     programmed: &Programmed,
     names: &Names,
-    flows: &[FlowOf],
+    flows: &[FlowRecord],
     is_local: impl Fn(&IpAddr) -> bool,
     wanted: &Wanted<'_>,
 ) -> Vec<Entry> {
@@ -141,7 +141,7 @@ fn compile(
     for flow in flows {
         *by_backend.entry((flow.service, flow.backend_id)).or_default() += 1;
     }
-    // Those that have flows and get no new ones are in no slot.
+    // A backend that has flows and gets no new ones is in no slot.
     let mut with_flows: HashMap<(u32, bool), Vec<BackendId>> = HashMap::new();
     for (service, backend) in by_backend.keys() {
         with_flows.entry((*service, backend.0)).or_default().push(*backend);
@@ -153,7 +153,7 @@ fn compile(
         if !wanted.includes(frontend, name) {
             continue;
         }
-        let mut ids: Vec<_> = programmed.chosen_from(frontend).collect();
+        let mut ids: Vec<_> = programmed.eligible_backends(frontend).collect();
         ids.sort_unstable();
         ids.dedup();
         let in_set = ids.len();
@@ -254,6 +254,6 @@ fn summary(entry: &Entry) -> String {
 fn state(backend: &BackendEntry) -> String {
     let set = if backend.in_set { "in set" } else { "not in set" };
     let serving = if backend.serving { "serving" } else { "not serving" };
-    let place = if backend.local { "local" } else { "elsewhere" };
-    format!("{serving}, {set}, {place}")
+    let location = if backend.local { "local" } else { "elsewhere" };
+    format!("{serving}, {set}, {location}")
 }

@@ -1,4 +1,4 @@
-//! Running another program of the node.
+//! Running other programs of the node.
 
 use std::io::ErrorKind;
 use std::process::Stdio;
@@ -10,15 +10,15 @@ use tokio::process::Command;
 use tokio::time::timeout;
 
 /// A listing of a hundred thousand rules takes seconds.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIME_LIMIT: Duration = Duration::from_secs(30);
 
-/// Runs a program with `input` as its standard input; what it prints, or nothing where there is no
-/// such program.
+/// Runs a program with `input` as its standard input. Returns its output, or `None` if the program is
+/// not installed.
 pub(crate) async fn run(program: &str, arguments: &[&str], input: &str) -> Result<Option<String>> {
     let what = || format!("run {program} {}", arguments.join(" "));
     let child = Command::new(program)
         .args(arguments)
-        // Its messages are looked at.
+        // Callers read its messages.
         .env("LC_ALL", "C")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -34,14 +34,14 @@ pub(crate) async fn run(program: &str, arguments: &[&str], input: &str) -> Resul
     let finish = async {
         let write = async {
             if let Some(mut stdin) = stdin {
-                // If it ends without having read everything, it says why on its way out.
+                // If it ends without reading everything, its standard error says why.
                 let _unread = stdin.write_all(input.as_bytes()).await;
             }
         };
         tokio::join!(write, child.wait_with_output()).1
     };
-    let Ok(output) = timeout(PATIENCE, finish).await else {
-        bail!("{} did not end within {PATIENCE:?}", what());
+    let Ok(output) = timeout(TIME_LIMIT, finish).await else {
+        bail!("{} did not end within {TIME_LIMIT:?}", what());
     };
     let output = output.with_context(what)?;
     if !output.status.success() {

@@ -12,7 +12,7 @@ use weir_model::{Node, NodeUid, UNDERLAY_ANNOTATION, ZONE_LABEL};
 /// The type of address in `status.addresses` that other nodes reach a node by.
 pub(crate) const INTERNAL_IP: &str = "InternalIP";
 /// The type of condition in `status.conditions` that keeps pods off a node.
-pub(crate) const NETWORK_UNAVAILABLE: &str = "NetworkUnavailable";
+pub const NETWORK_UNAVAILABLE: &str = "NetworkUnavailable";
 
 /// What the network needs of a Node object, as it is written there.
 #[derive(Debug, Default)]
@@ -68,7 +68,7 @@ enum Fault {
 }
 
 /// Whether a condition says that the node has no network. `Unknown` does not keep pods off.
-pub(crate) fn says_unavailable(kind: &str, status: &str) -> bool {
+pub fn says_unavailable(kind: &str, status: &str) -> bool {
     kind == NETWORK_UNAVAILABLE && status == "True"
 }
 

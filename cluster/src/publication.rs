@@ -7,7 +7,11 @@ use weir_model::Snapshot;
 
 /// Publishes how the source is doing and, if there is one, a snapshot; what is the same as before
 /// wakes nobody.
-pub(crate) fn publish(publisher: &Publisher, snapshot: Option<Arc<Snapshot>>, status: SourceStatus) {
+pub(crate) fn publish(
+    publisher: &Publisher,
+    snapshot: Option<Arc<Snapshot>>,
+    status: SourceStatus,
+) {
     publisher.send_if_modified(|published| {
         let new_snapshot = snapshot.is_some() && published.snapshot != snapshot;
         if new_snapshot {

@@ -1,6 +1,6 @@
 //! `ADD`: gives a container its interface.
 //!
-//! Everything that is made is noted in [`Made`]; on an error it is undone in reverse.
+//! [`Made`] records each change; on an error, the changes are undone in reverse order.
 
 use std::{collections::HashSet, net::IpAddr, path::Path};
 
@@ -10,27 +10,27 @@ use weir_netlink::{
     link::{self, LinkChange},
     veth::{self, VethSpec},
 };
+use weir_node::{Attachment, EndpointRecord, PodIdentity, endpoint::LAYOUT};
 
 use crate::{
     Error,
-    attachment::Attachment,
     attributes::RouteAttributes,
     boot,
     config::NetworkConfig,
-    invocation::{Arguments, PodIdentity},
+    invocation::Arguments,
     mtu, node,
     output::{AddResult, Interface},
     pod::{self, Assignment},
     programs::{EndpointMaps, PodEndpoint, Programs},
     range::RangeSet,
-    record::{Claim, EndpointRecord, LAYOUT, Records},
+    record::{Claim, Records},
     store::Store,
 };
 
-/// What the kernel keeps of an alias (`IFALIASZ` is 256 with the closing zero).
+/// Longest alias of a link in bytes (`IFALIASZ` is 256 with the terminating zero).
 const ALIAS_MAX: usize = 255;
 
-/// An `ADD`, checked.
+/// A validated `ADD`.
 pub(crate) struct Add<'a> {
     pub(crate) config: &'a NetworkConfig,
     pub(crate) attachment: &'a Attachment,
@@ -38,17 +38,17 @@ pub(crate) struct Add<'a> {
     pub(crate) arguments: &'a Arguments,
 }
 
-/// What has been made so far.
+/// The changes made so far.
 #[derive(Debug, Default)]
 struct Made {
     ips: Vec<IpAddr>,
     has_veth: bool,
-    /// Index of the host's end, once entries of maps may lead there.
+    /// Index of the host interface, once map entries may refer to it.
     endpoint: Option<u32>,
 }
 
 impl Add<'_> {
-    /// Does it, or leaves things as they were.
+    /// Adds the attachment, or undoes its changes on an error.
     pub(crate) async fn run(&self) -> Result<AddResult, Error> {
         let config = self.config;
         let sets = config.ipam.range_sets()?;
@@ -71,17 +71,17 @@ impl Add<'_> {
         }
     }
 
-    /// The addresses that are asked for, each of which must be in a range set, and two never in
-    /// the same.
+    /// The requested addresses by range set. Each must be in a range set, and no two in the same.
     fn requested(&self, sets: &[RangeSet]) -> Result<Vec<Option<IpAddr>>, Error> {
         let mut requested = vec![None; sets.len()];
         for ip in self.arguments.ips.iter().chain(&self.config.runtime.ips).copied() {
             let set = sets.iter().position(|set| set.range_of(ip).is_some());
             let slot = set.and_then(|index| requested.get_mut(index));
             let slot =
-                slot.ok_or(Error::Requested { ip, problem: "is in no range, or a gateway" })?;
+                slot.ok_or(Error::Requested { ip, problem: "is a gateway or outside all ranges" })?;
             if slot.is_some_and(|other| other != ip) {
-                let problem = "is the second from one range set, which gives one address";
+                let problem =
+                    "is the second of one range set, and a pod gets one address from each";
                 return Err(Error::Requested { ip, problem });
             }
             *slot = Some(ip);
@@ -113,11 +113,11 @@ impl Add<'_> {
 /// An error while undoing must not hide the cause, so it is only logged.
 fn report(outcome: Result<(), Error>) {
     if let Err(error) = outcome {
-        warn!(%error, details = error.details(), "could not undo all of a failed ADD; DEL will");
+        warn!(%error, details = error.details(), "could not undo all changes of a failed ADD; DEL will");
     }
 }
 
-/// An `ADD` with everything that was found out before the first change.
+/// An `ADD` with everything that was read before the first change.
 struct Parts<'a> {
     add: &'a Add<'a>,
     sets: &'a [RangeSet],
@@ -145,8 +145,8 @@ impl Parts<'_> {
         made.has_veth = true;
         let port = self.find_port(host).await?;
         if let Some(mut programs) = programs {
-            // Before any end is up: the pod's first packet finds its Services, and the kernel need not
-            // stop a device to give it filters.
+            // While both ends are down: the pod's first packet reaches Services, and the kernel need not
+            // stop a device to attach filters.
             programs.attach(port.index)?;
             made.endpoint = Some(port.index);
             let ips = assigned.iter().map(|assignment| assignment.network.ip()).collect();
@@ -183,7 +183,7 @@ impl Parts<'_> {
         {
             let links = link::list(host).await?;
             let names: HashSet<String> = links.into_iter().map(|link| link.name).collect();
-            boot::release_of_earlier_boot(&locked, &boot_id, &names)?;
+            boot::release_invalid(&locked, &boot_id, &names)?;
         }
         let mut assigned = Vec::new();
         for (index, (set, requested)) in self.sets.iter().zip(self.requested).enumerate() {
@@ -196,7 +196,7 @@ impl Parts<'_> {
             };
             let Some((ip, range)) = found else {
                 return Err(match *requested {
-                    Some(ip) => Error::Requested { ip, problem: "is reserved already" },
+                    Some(ip) => Error::Requested { ip, problem: "is already reserved" },
                     None => Error::Exhausted { ranges: set.to_string(), size: set.size() },
                 });
             };
@@ -235,7 +235,7 @@ impl Parts<'_> {
         };
         match veth::create(host, &spec).await {
             Err(error) if error.is_already_there() => {
-                // One of the two names is taken; which one tells what happened.
+                // One of the two names is taken: find out which one.
                 if link::find(inside, &attachment.ifname).await?.is_some() {
                     return Err(Error::InterfaceTaken { ifname: attachment.ifname.clone() });
                 }
@@ -249,16 +249,16 @@ impl Parts<'_> {
         }
     }
 
-    /// The host's end as the kernel has made it.
+    /// The host interface as the kernel created it.
     async fn find_port(&self, host: &Netlink) -> Result<Link, Error> {
         let name = self.add.attachment.host_interface();
         link::find(host, &name).await?.ok_or_else(|| Error::Difference {
             subject: format!("host interface {name}"),
-            difference: "it was deleted at once".to_owned(),
+            difference: "it was deleted during ADD".to_owned(),
         })
     }
 
-    /// Makes the host's end an active port that is known by its pod. It has no carrier yet.
+    /// Brings the host interface up, with the pod's name as its alias. It has no carrier yet.
     async fn start_port(&self, host: &Netlink, port: &Link, mac: MacAddr) -> Result<(), Error> {
         let Add { config, attachment, arguments, .. } = self.add;
         let change = LinkChange {
@@ -291,7 +291,7 @@ impl Parts<'_> {
             mac: mac.to_string(),
             addresses: assigned.iter().map(|assignment| assignment.network).collect(),
             mtu: self.mtu,
-            pod: arguments.pod.clone().into(),
+            pod: arguments.pod.clone(),
             port_mappings: config.runtime.port_mappings.clone(),
         }
     }
@@ -301,7 +301,7 @@ impl Parts<'_> {
             warn!(
                 host_port = mapping.host_port,
                 protocol = ?mapping.protocol,
-                "hostPort is recorded but not served yet: the node's port does not lead to the pod"
+                "hostPort is recorded but not implemented yet: the node's port does not lead to the pod"
             );
         }
     }
@@ -353,7 +353,7 @@ pub(crate) fn open_inside(netns: &Netns) -> Result<Netlink, Error> {
     Netlink::open_in(netns).map_err(Error::Namespace)
 }
 
-/// What people see in `ip link` at the host's end: the pod, or the container if nobody named one.
+/// The alias of the host interface: the pod, or the container if the runtime named no pod.
 fn alias(pod: &PodIdentity, attachment: &Attachment) -> String {
     let mut alias = match (&pod.namespace, &pod.name) {
         (Some(namespace), Some(name)) => format!("{namespace}/{name}"),

@@ -1,4 +1,4 @@
-//! Routes as the specification writes them, in configurations and in results.
+//! Routes in configurations and results, in the format of the specification.
 
 use std::net::IpAddr;
 
@@ -8,7 +8,7 @@ use weir_netlink::route::{Route, TABLE_MAIN};
 
 use crate::Error;
 
-/// A route of the pod. `mtu`, `advmss`, `priority`, `table` and `scope` are 1.1.0's.
+/// A route of the pod. Version 1.1.0 added `mtu`, `advmss`, `priority`, `table` and `scope`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RouteAttributes {
     /// Destination.
@@ -22,7 +22,7 @@ pub struct RouteAttributes {
     /// Largest TCP segment that is advertised, in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub advmss: Option<u32>,
-    /// Metric; lower wins.
+    /// Metric; the lowest is preferred.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub priority: Option<u32>,
     /// Routing table; absent means main.
@@ -34,7 +34,7 @@ pub struct RouteAttributes {
 }
 
 impl RouteAttributes {
-    /// The route to everything, of one family.
+    /// The default route of a family.
     pub(crate) fn default_via(gateway: IpAddr) -> Self {
         let unspecified = match gateway {
             IpAddr::V4(_) => IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED),
@@ -52,7 +52,7 @@ impl RouteAttributes {
         }
     }
 
-    /// Whether it leads everywhere.
+    /// Whether this is a default route.
     pub(crate) fn is_default(&self) -> bool {
         self.dst.prefix() == 0 && self.table.is_none_or(|table| table == TABLE_MAIN)
     }
@@ -60,7 +60,7 @@ impl RouteAttributes {
     /// Checks the values; `key` is the route's path in the configuration.
     pub(crate) fn check(&self, key: &str) -> Result<(), Error> {
         if self.gw.is_some_and(|gateway| gateway.is_ipv4() != self.dst.is_ipv4()) {
-            let problem = format!("it is not of the same family as dst {}", self.dst);
+            let problem = format!("its family differs from that of dst {}", self.dst);
             return Err(Error::config(format!("{key}.gw"), problem));
         }
         Ok(())

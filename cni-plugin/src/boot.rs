@@ -1,4 +1,5 @@
-//! After a reboot no container is left, but the store still holds its address.
+//! Reservations of an earlier boot. After a reboot no container is left, but the store still has their
+//! addresses.
 
 use std::{
     collections::HashSet,
@@ -15,23 +16,23 @@ use crate::{
 
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
-/// The id of this boot; a container runtime's file system may lack it, then nothing is cleared.
+/// The ID of this boot. `None` if the file cannot be read; then no reservation is released.
 pub(crate) fn current_id() -> Option<String> {
     fs::read_to_string(BOOT_ID).ok().map(|id| id.trim().to_owned())
 }
 
-/// Releases what containers of an earlier boot held.
+/// Releases the addresses of containers of an earlier boot.
 ///
-/// A store that has never seen a boot id is only marked: host-local may have filled it in this
-/// boot. `host_interfaces` are the names of the links that exist: a reservation stays if its pod's
-/// veth lives, or if it was written since the boot.
-pub(crate) fn release_of_earlier_boot(
+/// A store without a boot ID only gets one: host-local may have filled it in this boot.
+/// `host_interfaces` are the names of the existing links. A reservation stays if its pod's veth
+/// exists, or if it was written since the boot.
+pub(crate) fn release_invalid(
     store: &LockedStore<'_>,
     boot_id: &str,
     host_interfaces: &HashSet<String>,
 ) -> Result<(), Error> {
     if store.boot_id().is_some() {
-        for reservation in of_earlier_boot(store.reservations()?, host_interfaces) {
+        for reservation in invalid_reservations(store.reservations()?, host_interfaces) {
             info!(ip = %reservation.ip, "released the address of a container of an earlier boot");
             store.discard(reservation.ip)?;
         }
@@ -39,7 +40,7 @@ pub(crate) fn release_of_earlier_boot(
     store.set_boot_id(boot_id)
 }
 
-/// Whether the store was last used in another boot, so that [`release_of_earlier_boot`] is due.
+/// Whether the store was last used in another boot, so that [`release_invalid`] is due.
 pub(crate) fn is_from_earlier_boot(store: &Store) -> bool {
     match (store.boot_id(), current_id()) {
         (Some(known), Some(current)) => known != current,
@@ -47,14 +48,14 @@ pub(crate) fn is_from_earlier_boot(store: &Store) -> bool {
     }
 }
 
-/// Those reservations that a reboot made void.
-pub(crate) fn of_earlier_boot(
+/// The reservations that a reboot invalidated.
+pub(crate) fn invalid_reservations(
     reservations: Vec<Reservation>,
     host_interfaces: &HashSet<String>,
 ) -> impl Iterator<Item = Reservation> + '_ {
     let booted = boot_time();
-    let is_void = move |found: &Reservation| is_of_earlier_boot(found, booted, host_interfaces);
-    reservations.into_iter().filter(is_void)
+    let is_invalid = move |found: &Reservation| is_of_earlier_boot(found, booted, host_interfaces);
+    reservations.into_iter().filter(is_invalid)
 }
 
 fn is_of_earlier_boot(
@@ -62,7 +63,7 @@ fn is_of_earlier_boot(
     booted: Option<SystemTime>,
     host_interfaces: &HashSet<String>,
 ) -> bool {
-    let lives = reservation
+    let has_interface = reservation
         .owner
         .as_ref()
         .is_some_and(|owner| host_interfaces.contains(&owner.host_interface()));
@@ -70,10 +71,10 @@ fn is_of_earlier_boot(
         (Some(since), Some(booted)) => since < booted,
         _ => false,
     };
-    is_older && !lives
+    is_older && !has_interface
 }
 
-/// When the kernel started, by the wall clock of now (`btime` of `/proc/stat`).
+/// When the kernel started, by the current wall clock (`btime` of `/proc/stat`).
 fn boot_time() -> Option<SystemTime> {
     let stat = fs::read_to_string("/proc/stat").ok()?;
     let seconds = stat.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()?;
@@ -82,8 +83,9 @@ fn boot_time() -> Option<SystemTime> {
 
 #[cfg(test)]
 mod tests {
+    use weir_node::Attachment;
+
     use super::*;
-    use crate::attachment::Attachment;
 
     fn reservation(age: i64) -> Reservation {
         let booted = boot_time().unwrap();
@@ -94,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_older_than_the_boot_and_has_no_interface_is_released() {
+    fn a_reservation_older_than_the_boot_without_an_interface_is_released() {
         let booted = boot_time();
         let none = HashSet::new();
         let alive = HashSet::from([reservation(0).owner.unwrap().host_interface()]);

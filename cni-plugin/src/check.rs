@@ -1,4 +1,4 @@
-//! `CHECK`: compares the kernel with what `ADD` reported, and names the first difference.
+//! `CHECK`: compares the kernel with the result of `ADD`, and reports the first difference.
 
 use std::path::{Path, PathBuf};
 
@@ -6,11 +6,11 @@ use ipnetwork::IpNetwork;
 use serde::Deserialize;
 use serde_json::Value;
 use weir_netlink::{Link, MacAddr, Netlink, Netns, address, fdb, link, route};
+use weir_node::Attachment;
 
 use crate::{
     Error,
     add::open_inside,
-    attachment::Attachment,
     attributes::RouteAttributes,
     config::NetworkConfig,
     node::{gateways, missing_gateways},
@@ -19,7 +19,7 @@ use crate::{
     store::Store,
 };
 
-/// The previous result, as far as it is compared.
+/// The part of the previous result that is compared.
 #[derive(Debug, Deserialize)]
 struct Previous {
     #[serde(default)]
@@ -44,7 +44,7 @@ struct PreviousIp {
     interface: Option<usize>,
 }
 
-/// Succeeds if all is as `ADD` left it.
+/// Succeeds if everything is as `ADD` left it.
 pub(crate) async fn check(
     config: &NetworkConfig,
     attachment: &Attachment,
@@ -121,7 +121,7 @@ async fn check_host(
     let subject = format!("bridge {}", config.bridge);
     let bridge = find(host, &config.bridge, &subject).await?;
     if let Some(expected) = on_host(&bridge.name) {
-        // The bridge's own MTU follows the node's; pods have theirs.
+        // The MTU of the bridge follows the node's and may differ from that of pods.
         compare(&bridge, &PreviousInterface { mtu: None, ..expected.clone() }, &subject)?;
     }
     let sets = config.ipam.range_sets()?;
@@ -136,10 +136,13 @@ async fn check_host(
         compare(&port, expected, &subject)?;
     }
     if port.controller != Some(bridge.index) {
-        return Err(differs(&subject, format!("it is no port of {}", config.bridge)));
+        return Err(differs(&subject, format!("it is not a port of {}", config.bridge)));
     }
     if port.hairpin != Some(config.hairpin) {
-        return Err(differs(&subject, "its hairpin mode is not the configuration's".to_owned()));
+        return Err(differs(
+            &subject,
+            "its hairpin mode differs from the configuration".to_owned(),
+        ));
     }
     let Some(record) = Records::new(&config.run_dir).find(attachment) else {
         return Err(differs(&subject, "its endpoint record is gone".to_owned()));
@@ -152,7 +155,10 @@ async fn check_host(
         return Err(differs(&subject, format!("the static FDB entry for {} is gone", record.mac)));
     }
     let Ok(mac) = record.mac.parse::<MacAddr>() else {
-        return Err(differs(&subject, format!("its record has the address {:?}", record.mac)));
+        return Err(differs(
+            &subject,
+            format!("its record has the invalid MAC address {:?}", record.mac),
+        ));
     };
     let netns = port.peer_netns;
     let endpoint = PodEndpoint { port: port.index, mac, netns, ips: record.ips().collect() };
@@ -171,7 +177,7 @@ fn check_reservations(
     for ip in &previous.ips {
         if !store.is_owned_by(ip.address.ip(), attachment) {
             let subject = format!("reservation of {}", ip.address.ip());
-            return Err(differs(&subject, "it is not this container's".to_owned()));
+            return Err(differs(&subject, "it does not belong to this container".to_owned()));
         }
     }
     Ok(())
@@ -192,7 +198,7 @@ fn compare(link: &Link, expected: &PreviousInterface, subject: &str) -> Result<(
     if let (Some(mac), Some(found)) = (mac, link.mac)
         && mac != found
     {
-        return Err(differs(subject, format!("its hardware address is {found}, not {mac}")));
+        return Err(differs(subject, format!("its MAC address is {found}, not {mac}")));
     }
     Ok(())
 }

@@ -1,46 +1,46 @@
 //! The network configuration on standard input.
 //!
-//! Decoding has two steps with an error code each: the bytes must be a JSON object (6), and the
-//! keys that the plugin knows must have values that make sense (7). Unknown keys are left alone, as
-//! the specification wants.
+//! Decoding has two steps with an error code each: the input must be a JSON object (6), and the keys
+//! that the plugin knows must have valid values (7). Unknown keys are ignored, as the specification
+//! requires.
 
 mod address_management;
+mod null;
 mod runtime;
 
 use std::path::PathBuf;
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use weir_netlink::MacAddr;
+use weir_node::{Attachment, endpoint::PortMapping};
 
-pub use self::runtime::{PortMapping, Protocol};
-use self::{address_management::RawIpam, runtime::RawRuntime};
+use self::{address_management::RawIpam, null::null_is_default, runtime::RawRuntime};
 use crate::{
     Error,
-    attachment::Attachment,
     attributes::RouteAttributes,
     invocation::{check_identifier, check_interface_name, parse_mac},
     range::RangeSet,
     version::SpecVersion,
 };
 
-/// Bridges and pods take MTUs from here (RFC 791's minimum) …
+/// Smallest MTU of bridges and pods (RFC 791).
 const MTU_MIN: u32 = 68;
-/// … to here, what an IPv4 packet can be.
+/// Largest MTU: the largest IPv4 packet.
 const MTU_MAX: u32 = 65_535;
-/// IPv6 works on no link with a smaller MTU (RFC 8200, section 5).
+/// Smallest MTU of a link with IPv6 (RFC 8200, section 5).
 const MTU_MIN_IPV6: u32 = 1280;
 
 /// A configuration in which every value has been checked.
 #[derive(Debug, Clone)]
 pub struct NetworkConfig {
-    /// The version that the caller wants its answer in.
+    /// The version of the result.
     pub version: SpecVersion,
     /// Name of the network.
     pub name: String,
     /// Name of the bridge.
     pub bridge: String,
-    /// MTU in bytes; `None` means what the overlay or the uplink leaves.
+    /// MTU in bytes; `None` means that of the overlay or the uplink.
     pub mtu: Option<u32>,
     /// Whether a pod may reach itself through the bridge.
     pub hairpin: bool,
@@ -50,30 +50,30 @@ pub struct NetworkConfig {
     pub routes: Vec<RouteAttributes>,
     /// The addresses.
     pub ipam: IpamConfig,
-    /// Name resolution, passed on into the result.
+    /// DNS settings, which are copied to the result.
     pub dns: Dns,
-    /// What the runtime wants for this container.
+    /// What the runtime requests for this container.
     pub runtime: RuntimeConfig,
     /// Directory of the endpoint records and of the overlay's `subnet.env`.
     pub run_dir: PathBuf,
     /// Directory of the pinned eBPF programs and maps.
     pub pin_dir: PathBuf,
-    /// How much is logged.
+    /// The log level.
     pub log_level: tracing::Level,
-    /// Whether ADD waits for the agent's `subnet.env`: without it the overlay is not there yet.
+    /// Whether ADD requires the agent's `subnet.env`, which exists when the overlay is ready.
     pub wait_for_agent: bool,
     /// Whether DEL waits until the kernel has freed a link's memory.
     pub wait_for_removal: bool,
-    /// What ADD answered, on CHECK and DEL; its shape is checked by CHECK.
+    /// The result of ADD, on CHECK and DEL. CHECK validates it.
     pub previous: Option<Value>,
     /// On GC: the attachments that exist.
     pub valid_attachments: Option<Vec<Attachment>>,
 }
 
-/// Where addresses come from.
+/// The address management (IPAM).
 #[derive(Debug, Clone)]
 pub struct IpamConfig {
-    /// Directory that holds a store for each network.
+    /// Directory with a store for each network.
     pub data_dir: PathBuf,
     raw: RawIpam,
     extra_ranges: Vec<Vec<address_management::RawRange>>,
@@ -82,7 +82,8 @@ pub struct IpamConfig {
 impl IpamConfig {
     /// The range sets, those that the runtime adds (`ipRanges`) first.
     ///
-    /// Checked when asked for: a `DEL` needs none and must work even if they were edited since.
+    /// Validated here and not by `check`: a `DEL` needs no range, and must work even if the ranges
+    /// have become invalid.
     pub fn range_sets(&self) -> Result<Vec<RangeSet>, Error> {
         address_management::range_sets(&self.raw, &self.extra_ranges)
     }
@@ -91,15 +92,15 @@ impl IpamConfig {
 /// What the runtime passes in `runtimeConfig` for the capabilities, and callers in `args.cni`.
 #[derive(Debug, Clone, Default)]
 pub struct RuntimeConfig {
-    /// Addresses that are asked for.
+    /// The requested addresses.
     pub ips: Vec<std::net::IpAddr>,
-    /// The hardware address that is asked for.
+    /// The requested MAC address.
     pub mac: Option<MacAddr>,
-    /// Ports of the node that shall lead to the pod.
+    /// The requested port mappings.
     pub port_mappings: Vec<PortMapping>,
 }
 
-/// Name resolution, as the specification has it in configurations and results.
+/// DNS settings of configurations and results, in the format of the specification.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Dns {
@@ -113,7 +114,7 @@ pub struct Dns {
     options: Vec<String>,
 }
 
-/// The configuration as it is written.
+/// The unchecked configuration.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct RawConfig {
@@ -139,23 +140,14 @@ struct RawConfig {
     valid_attachments: Option<Vec<Attachment>>,
 }
 
-/// `args`, where the conventions put what is asked for by hand.
+/// `args`, with the requests of a user, by the conventions of CNI.
 #[derive(Debug, Default, Deserialize)]
 struct RawArguments {
     #[serde(default, deserialize_with = "null_is_default")]
     cni: RawRuntime,
 }
 
-/// Go programs write an empty list or object as `null`.
-fn null_is_default<'de, T, D>(deserializer: D) -> Result<T, D::Error>
-where
-    T: Default + Deserialize<'de>,
-    D: Deserializer<'de>,
-{
-    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
-}
-
-/// The first step: a JSON object, of which only the version is looked at.
+/// The first step: a JSON object of which only the version is read.
 #[derive(Debug, Clone)]
 pub struct Document(Map<String, Value>);
 
@@ -165,7 +157,7 @@ impl Document {
         serde_json::from_slice(bytes).map(Self).map_err(Error::Decode)
     }
 
-    /// `cniVersion`; one that is missing is not supported either (it means 0.1.0).
+    /// `cniVersion`. A missing one means 0.1.0, which is not supported.
     pub fn version(&self) -> Result<SpecVersion, Error> {
         match self.0.get("cniVersion") {
             None => Err(Error::Version { found: String::new() }),
@@ -219,7 +211,7 @@ impl NetworkConfig {
     }
 }
 
-/// `runtimeConfig` wins over `args.cni`: it is the later word.
+/// `runtimeConfig` takes precedence over `args.cni`.
 fn runtime_config(runtime: &RawRuntime, args: &RawRuntime) -> Result<RuntimeConfig, Error> {
     let mac = match (&runtime.mac, &args.mac) {
         (Some(mac), _) => Some(("runtimeConfig.mac", mac)),
@@ -237,7 +229,7 @@ fn runtime_config(runtime: &RawRuntime, args: &RawRuntime) -> Result<RuntimeConf
     Ok(RuntimeConfig { ips, mac, port_mappings: runtime.port_mappings()? })
 }
 
-/// Checks the MTU that pods of some family shall have.
+/// Checks that the MTU suffices for IPv6.
 pub(crate) fn check_mtu_for_ipv6(mtu: u32) -> Result<(), String> {
     if mtu < MTU_MIN_IPV6 {
         return Err(format!("{mtu} is too small for IPv6, which needs {MTU_MIN_IPV6}"));
@@ -257,7 +249,7 @@ fn log_level(text: Option<&str>) -> Result<tracing::Level, Error> {
         return Ok(tracing::Level::INFO);
     };
     text.parse().map_err(|_| {
-        let problem = format!("{text:?} is none of error, warn, info, debug and trace");
+        let problem = format!("{text:?} must be error, warn, info, debug or trace");
         Error::config("logLevel", problem)
     })
 }

@@ -1,17 +1,16 @@
-//! `DEL`: takes a container's interface away, and everything that belongs to it.
+//! `DEL`: removes a container's interface and everything that belongs to it.
 //!
-//! Nothing that is gone already is an error, and an error in one step does not keep the next from
-//! being taken.
+//! A missing part is not an error. An error in one step does not prevent the next steps.
 
 use std::{net::IpAddr, path::Path};
 
 use tracing::{debug, info};
 use weir_netlink::{Netlink, Netns, link, removal};
+use weir_node::Attachment;
 
 use crate::{
     Error,
     add::open_inside,
-    attachment::Attachment,
     config::NetworkConfig,
     programs::EndpointMaps,
     record::Records,
@@ -42,8 +41,8 @@ pub(crate) async fn del(
     {
         errors.extend(maps.remove(&ips, port).err());
     }
-    // The interface is gone before its address can be handed out again; the record stays to the
-    // last, so that a DEL that is killed can be repeated.
+    // The interface is gone before its address can be assigned again. The record is removed last, so
+    // that a DEL that was killed can be repeated.
     if errors.is_empty() {
         errors.extend(release(config, &records, attachment).err());
     }
@@ -54,9 +53,9 @@ pub(crate) async fn del(
     Error::collect(errors)
 }
 
-/// What the eBPF maps may know of an attachment: the index of the host's end, and the addresses of
-/// its record, or without one all that the store has. Nothing of one that has neither record nor
-/// link: its entries lead nowhere, and whoever gets its addresses overwrites them.
+/// What the eBPF maps may have of an attachment: the index of the host interface, and the addresses
+/// of its record, or without a record its addresses in the store. `None` without a record and a link:
+/// such entries lead to no interface, and the next owner of the addresses overwrites them.
 async fn endpoint(
     host: &Netlink,
     config: &NetworkConfig,
@@ -75,11 +74,11 @@ async fn endpoint(
     Ok(Some((port.index, owned.map(|found| found.ip).collect())))
 }
 
-/// Deletes the host's end of the pair and so the other.
+/// Deletes the host interface, and with it its peer.
 ///
-/// If it does not exist although the store has an address for the container, then the plugin that
-/// was here before Weir has made the container's interface, and that is what is deleted. An
-/// interface without a reservation is not ours to touch: an `ADD` that found one there has failed.
+/// If it does not exist although the store has an address for the container, the plugin that the
+/// node had before Weir has made the container's interface. Then that interface is deleted. An
+/// interface without a reservation is left alone: an `ADD` that found it has failed.
 async fn remove_interface(
     host: &Netlink,
     config: &NetworkConfig,
@@ -97,16 +96,16 @@ async fn remove_interface(
     let Some(netns) = netns.and_then(|path| Netns::open(path).ok()) else { return Ok(false) };
     match open_inside(&netns) {
         Ok(inside) => delete(&inside, config, &attachment.ifname).await,
-        // What is left of a namespace that went away cannot be entered, and holds nothing.
+        // The remains of a deleted namespace cannot be entered and contain nothing.
         Err(error) => {
-            debug!(%error, details = error.details(), "there is no container namespace to clean");
+            debug!(%error, details = error.details(), "the namespace of the container cannot be entered");
             Ok(false)
         }
     }
 }
 
-/// Deletes a link and returns when it is gone; what the kernel does after that is waited for only
-/// where init would not reap the process that does.
+/// Deletes a link and returns when it is gone. `waitForRemoval` also waits until the kernel has freed
+/// its memory, for containers whose init would not reap the waiting child.
 async fn delete(netlink: &Netlink, config: &NetworkConfig, name: &str) -> Result<bool, Error> {
     let was_there = if config.wait_for_removal {
         link::delete(netlink, name).await?
@@ -116,7 +115,7 @@ async fn delete(netlink: &Netlink, config: &NetworkConfig, name: &str) -> Result
     Ok(was_there)
 }
 
-/// Frees the attachment's addresses: those of its record, or without one all that the store has.
+/// Releases the addresses of the attachment: those of its record, or without one those in the store.
 fn release(
     config: &NetworkConfig,
     records: &Records,

@@ -1,46 +1,44 @@
-//! Everything that can go wrong, and the one place that knows the specification's error codes.
+//! The plugin's errors and their codes in the specification.
 
 use std::{io, net::IpAddr, path::PathBuf, time::Duration};
 
 use ipnetwork::IpNetwork;
 
-use crate::{invocation::Command, version::SpecVersion};
-
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// `cniVersion` is missing or not one that the plugin answers in.
+    /// `cniVersion` is missing or not supported.
     #[error("cniVersion {found:?} is not supported; use one of 0.3.0, 0.3.1, 0.4.0, 1.0.0, 1.1.0")]
     Version {
         /// What the configuration says.
         found: String,
     },
-    /// The verb came with a later version than the configuration's.
+    /// The specification has the verb only since a later version than the configuration's.
     #[error("{command} needs cniVersion {since} or later, and the configuration says {found}")]
     CommandTooNew {
         /// The verb.
-        command: Command,
+        command: &'static str,
         /// The configuration's version.
-        found: SpecVersion,
+        found: &'static str,
         /// The first version that has the verb.
-        since: SpecVersion,
+        since: &'static str,
     },
-    /// An environment variable is missing or wrong.
+    /// An environment variable is missing or invalid.
     #[error("environment variable {variable} {problem}")]
     Environment {
         /// Its name.
         variable: &'static str,
-        /// What is wrong with it.
+        /// Why it is invalid.
         problem: String,
     },
     /// A file could not be read or written.
     #[error("cannot {action} {}", path.display())]
     File {
-        /// What was tried.
+        /// The operation.
         action: &'static str,
-        /// On which file.
+        /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system call.
         #[source]
         source: io::Error,
     },
@@ -65,12 +63,12 @@ pub enum Error {
     /// Standard input is not JSON in UTF-8.
     #[error("the configuration on standard input is not a JSON object")]
     Decode(#[source] serde_json::Error),
-    /// The configuration has a wrong value.
+    /// The configuration has an invalid value.
     #[error("configuration key {key}: {problem}")]
     Config {
         /// Its path, for example `ipam.ranges[0][0].subnet`.
         key: String,
-        /// What is wrong with it.
+        /// Why it is invalid.
         problem: String,
     },
     /// Another process holds the address store's lock.
@@ -78,17 +76,17 @@ pub enum Error {
     Locked {
         /// The lock file.
         path: PathBuf,
-        /// How long it was waited for.
+        /// How long the plugin waited.
         limit: Duration,
     },
     /// The agent has not prepared the node since it booted.
     #[error(
-        "weir-agent has not prepared this node yet: {} is missing; if it stays so, see the \
-         agent's log and its /readyz",
+        "weir-agent has not prepared this node yet: {} is missing; if this persists, see \
+         the log of the agent and its /readyz",
         path.display()
     )]
     AgentNotReady {
-        /// The file that it writes when the overlay is there.
+        /// The file that the agent writes when the overlay is ready.
         path: PathBuf,
     },
     /// `STATUS`: an `ADD` would fail.
@@ -110,7 +108,7 @@ pub enum Error {
         /// Its interface.
         ifname: String,
     },
-    /// The container has an interface of this name that is not ours.
+    /// The container has an interface of this name that Weir did not make.
     #[error("the container's network namespace already has an interface {ifname}")]
     InterfaceTaken {
         /// Its name.
@@ -124,7 +122,7 @@ pub enum Error {
         /// How many addresses they have.
         size: u128,
     },
-    /// An address that the caller asked for cannot be had.
+    /// A requested address is not available.
     #[error("requested address {ip} {problem}")]
     Requested {
         /// The address.
@@ -135,12 +133,12 @@ pub enum Error {
     /// The bridge serves another subnet than the configuration's.
     #[error(
         "bridge {bridge} has address {found}, not {wanted}: the node's pod CIDR changed; \
-         drain the node and delete the link {bridge} to go over to the new one"
+         drain the node and delete the link {bridge} to switch to the new one"
     )]
     OtherSubnet {
         /// The bridge.
         bridge: String,
-        /// An address it has.
+        /// An address of the bridge.
         found: IpNetwork,
         /// The gateway address that the configuration wants.
         wanted: IpNetwork,
@@ -148,9 +146,9 @@ pub enum Error {
     /// `CHECK`: the kernel is not as the previous result says.
     #[error("{subject} is not as ADD left it: {difference}")]
     Difference {
-        /// What was looked at.
+        /// The object that was compared.
         subject: String,
-        /// What differs.
+        /// The difference.
         difference: String,
     },
     /// eBPF programs are pinned that this version cannot attach.
@@ -162,21 +160,21 @@ pub enum Error {
     Programs {
         /// The pin directory.
         path: PathBuf,
-        /// What was tried, if anything there is known at all.
+        /// The cause; `None` if nothing in the directory is known.
         source: Option<weir_datapath::Error>,
     },
     /// The pinned programs or maps could not be used for a pod.
     #[error("cannot {action}")]
     Datapath {
-        /// What was tried.
+        /// The operation.
         action: &'static str,
-        /// Why it failed.
+        /// The cause.
         source: weir_datapath::Error,
     },
     /// The bridge has no port for another pod.
     #[error(
-        "bridge {bridge} has as many ports as the kernel lets a bridge have (1,023): let the \
-         kubelet take fewer pods on this node (--max-pods)"
+        "bridge {bridge} has 1,023 ports, the maximum of the kernel: lower the \
+         number of pods on this node (--max-pods of the kubelet)"
     )]
     BridgeFull {
         /// The bridge.
@@ -243,7 +241,7 @@ impl Error {
         move |source| Self::File { action, path, source }
     }
 
-    /// One error for all that a teardown met, or none.
+    /// One error for all errors of a teardown, or `Ok` without any.
     pub(crate) fn collect(errors: Vec<Self>) -> Result<(), Self> {
         let mut errors = errors;
         match errors.len() {
@@ -273,7 +271,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_chain_of_causes_is_told_without_repeating_it() {
+    fn the_chain_of_causes_is_in_the_details_only() {
         let denied = io::Error::from_raw_os_error(13);
         let error = Error::file("write", "/var/lib/cni/x")(denied);
         assert_eq!(error.to_string(), "cannot write /var/lib/cni/x");
@@ -282,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn a_teardown_with_several_failures_tells_all_of_them() {
+    fn a_teardown_with_several_failures_reports_all_of_them() {
         let errors = vec![
             Error::file("remove", "/a")(io::Error::from_raw_os_error(13)),
             Error::HostNamespace,

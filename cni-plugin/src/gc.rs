@@ -1,4 +1,4 @@
-//! `GC`: removes what belongs to no attachment that the runtime still knows.
+//! `GC`: removes everything that belongs to no valid attachment of the runtime.
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -7,31 +7,31 @@ use std::{
 
 use tracing::info;
 use weir_netlink::{Netlink, link};
+use weir_node::{Attachment, is_host_interface};
 
 use crate::{
     Error,
-    attachment::{Attachment, is_host_interface},
     config::NetworkConfig,
     programs::EndpointMaps,
     record::{Claims, Records},
     store::Store,
 };
 
-/// No ADD takes as long as this; a claim that is older was left by one that was killed.
+/// No ADD takes this long. An older claim is that of an ADD that was killed.
 const CLAIM_AGE: Duration = Duration::from_secs(600);
 
-/// Removes the veths, addresses and records of this network whose attachment is not valid any
-/// more. Other networks' and everybody else's stay, and so does what an `ADD` under way has made:
-/// the runtime's list may be older than it.
+/// Removes the veths, addresses and records of this network whose attachment is no longer valid.
+/// Those of other networks and of running `ADD`s stay: the runtime's list may be older than such an
+/// `ADD`.
 pub(crate) async fn gc(config: &NetworkConfig) -> Result<(), Error> {
     let key = "cni.dev/valid-attachments";
-    // An absent list must not be taken for an empty one: it would remove every pod's network.
+    // A missing list must not be treated as empty: that would remove the network of every pod.
     let valid = config.valid_attachments.as_ref();
     let valid = valid.ok_or_else(|| Error::config(key, "it is missing"))?;
     let records = Records::new(&config.run_dir);
-    let Claims { under_way, abandoned } = records.claims(CLAIM_AGE)?;
+    let Claims { running, abandoned } = records.claims(CLAIM_AGE)?;
     let mut keep: HashSet<String> = valid.iter().map(Attachment::host_interface).collect();
-    keep.extend(under_way);
+    keep.extend(running);
     let collection = Collection {
         config,
         host: Netlink::open()?,
@@ -46,7 +46,7 @@ pub(crate) async fn gc(config: &NetworkConfig) -> Result<(), Error> {
     }
     errors.extend(collection.discard_broken().err());
     errors.extend(collection.remove_orphans(&abandoned).await.err());
-    // All links of pods that are gone are gone by now.
+    // The links of all invalid attachments are deleted now.
     if let Some(mut maps) = EndpointMaps::find(&config.pin_dir) {
         errors.extend(maps.remove_stale(&collection.host).await.err());
     }
@@ -63,7 +63,7 @@ struct Collection<'a> {
 }
 
 impl Collection<'_> {
-    /// The attachments of this network that something is left of.
+    /// The invalid attachments of this network that have a record or an address.
     fn stale(&self) -> Result<BTreeSet<Attachment>, Error> {
         let records = self.records.list()?.into_iter();
         let of_network = records.filter(|record| record.network == self.config.name);
@@ -74,8 +74,8 @@ impl Collection<'_> {
         Ok(known)
     }
 
-    /// The store is locked for the release only: the kernel takes its time to delete a link, and
-    /// pods are waiting for addresses.
+    /// Locks the store only for the release: the kernel needs milliseconds to delete a link, and
+    /// pods wait for addresses.
     async fn remove(&self, attachment: &Attachment) -> Result<(), Error> {
         link::delete(&self.host, &attachment.host_interface()).await?;
         if let Some(locked) = self.store.lock_existing()? {
@@ -86,20 +86,20 @@ impl Collection<'_> {
         Ok(())
     }
 
-    /// Frees addresses whose files name nobody.
+    /// Releases addresses whose files name no owner.
     fn discard_broken(&self) -> Result<(), Error> {
         let Some(locked) = self.store.lock_existing()? else { return Ok(()) };
         let mut errors = Vec::from_iter(locked.unstage().err());
         for reservation in locked.reservations()? {
             if reservation.owner.is_none() {
-                info!(ip = %reservation.ip, "discarded a reservation that names nobody");
+                info!(ip = %reservation.ip, "discarded a reservation without an owner");
                 errors.extend(locked.discard(reservation.ip).err());
             }
         }
         Error::collect(errors)
     }
 
-    /// Removes ports of the bridge that have Weir's kind of name and no record, and claims of ADDs
+    /// Removes ports of the bridge that have a name of Weir's and no record, and the claims of ADDs
     /// that were killed.
     async fn remove_orphans(&self, abandoned: &HashSet<String>) -> Result<(), Error> {
         let recorded: HashSet<String> =
@@ -107,7 +107,7 @@ impl Collection<'_> {
         let is_known = |name: &String| self.keep.contains(name) || recorded.contains(name);
         for name in abandoned {
             self.records.remove_claim(name)?;
-            // An ADD for an attachment that exists has claimed it in vain.
+            // Otherwise the killed ADD was for an attachment that exists.
             if !is_known(name) {
                 link::delete(&self.host, name).await?;
             }

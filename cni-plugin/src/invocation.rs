@@ -1,25 +1,26 @@
-//! The call's parameters: the environment variables of the specification.
+//! The parameters of a call: the environment variables of the specification.
 
 use std::{collections::BTreeMap, fmt, net::IpAddr, path::PathBuf};
 
 use weir_netlink::MacAddr;
+use weir_node::{Attachment, PodIdentity};
 
-use crate::{Error, attachment::Attachment, version::SpecVersion};
+use crate::{Error, version::SpecVersion};
 
 /// A verb.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Command {
-    /// Gives a container an interface.
+    /// Adds an interface to a container.
     Add,
-    /// Takes it away.
+    /// Removes it.
     Del,
-    /// Compares it with what ADD reported.
+    /// Compares it with the result of ADD.
     Check,
-    /// Removes all that belongs to no valid attachment.
+    /// Removes everything that belongs to no valid attachment.
     Gc,
-    /// Tells whether ADD would work.
+    /// Reports whether ADD would succeed.
     Status,
-    /// Tells the versions that are understood.
+    /// Reports the supported versions.
     Version,
 }
 
@@ -27,7 +28,8 @@ impl Command {
     const ALL: [Self; 6] =
         [Self::Add, Self::Del, Self::Check, Self::Gc, Self::Status, Self::Version];
 
-    const fn as_str(self) -> &'static str {
+    /// The value of `CNI_COMMAND`.
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Add => "ADD",
             Self::Del => "DEL",
@@ -54,29 +56,18 @@ impl fmt::Display for Command {
     }
 }
 
-/// The pod that a container belongs to, as kubelet's runtimes tell it in `CNI_ARGS`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct PodIdentity {
-    /// `K8S_POD_NAMESPACE`.
-    pub namespace: Option<String>,
-    /// `K8S_POD_NAME`.
-    pub name: Option<String>,
-    /// `K8S_POD_UID`.
-    pub uid: Option<String>,
-}
-
-/// `CNI_ARGS`, checked.
+/// The checked `CNI_ARGS`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Arguments {
-    /// `IP`: addresses that the caller asks for.
+    /// `IP`: the requested addresses.
     pub ips: Vec<IpAddr>,
-    /// `MAC`: the hardware address that the caller asks for.
+    /// `MAC`: the requested MAC address.
     pub mac: Option<MacAddr>,
-    /// The pod.
+    /// `K8S_POD_NAMESPACE`, `K8S_POD_NAME` and `K8S_POD_UID`.
     pub pod: PodIdentity,
 }
 
-/// A checked set of environment variables.
+/// The environment variables of a call.
 #[derive(Debug, Clone)]
 pub struct Environment {
     /// A value that is not UTF-8 is `None`.
@@ -93,13 +84,13 @@ impl Environment {
         Self { variables: named.collect() }
     }
 
-    /// Variables given one by one.
+    /// The given variables.
     pub fn of(variables: &[(&str, &str)]) -> Self {
         let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), Some((*value).to_owned()));
         Self { variables: variables.iter().map(owned).collect() }
     }
 
-    /// A variable's value; empty counts as not set.
+    /// The value of a variable; an empty one counts as not set.
     fn get(&self, variable: &'static str) -> Result<Option<&str>, Error> {
         match self.variables.get(variable) {
             None => Ok(None),
@@ -117,7 +108,7 @@ impl Environment {
         let found = self.require("CNI_COMMAND")?;
         Command::ALL.into_iter().find(|command| command.as_str() == found).ok_or_else(|| {
             let problem =
-                format!("is {found:?}; known are ADD, DEL, CHECK, GC, STATUS and VERSION");
+                format!("is {found:?}; it must be ADD, DEL, CHECK, GC, STATUS or VERSION");
             Error::environment("CNI_COMMAND", problem)
         })
     }
@@ -133,12 +124,12 @@ impl Environment {
         Ok(Attachment { container_id: container_id.to_owned(), ifname: ifname.to_owned() })
     }
 
-    /// `CNI_NETNS`, which `ADD` and `CHECK` must have.
+    /// `CNI_NETNS`, which `ADD` and `CHECK` require.
     pub fn netns(&self) -> Result<PathBuf, Error> {
         self.require("CNI_NETNS").map(PathBuf::from)
     }
 
-    /// `CNI_NETNS` if it is set: `DEL` works without.
+    /// `CNI_NETNS` if it is set: `DEL` works without it.
     pub fn optional_netns(&self) -> Result<Option<PathBuf>, Error> {
         Ok(self.get("CNI_NETNS")?.map(PathBuf::from))
     }
@@ -146,7 +137,7 @@ impl Environment {
     /// `CNI_ARGS`: `KEY=value` pairs between semicolons. An unknown key is an error unless
     /// `IgnoreUnknown` is set, as in the reference plugins.
     pub fn arguments(&self) -> Result<Arguments, Error> {
-        let wrong = |problem: String| Error::environment("CNI_ARGS", problem);
+        let invalid = |problem: String| Error::environment("CNI_ARGS", problem);
         let mut arguments = Arguments::default();
         let mut ignore_unknown = false;
         let mut unknown = Vec::new();
@@ -154,7 +145,7 @@ impl Environment {
         for pair in pairs.map(str::trim).filter(|pair| !pair.is_empty()) {
             let (key, value) = pair
                 .split_once('=')
-                .ok_or_else(|| wrong(format!("has {pair:?}, which is no KEY=value")))?;
+                .ok_or_else(|| invalid(format!("has {pair:?}, which is not KEY=value")))?;
             let pod = &mut arguments.pod;
             match key {
                 "IgnoreUnknown" => {
@@ -162,15 +153,15 @@ impl Environment {
                 }
                 "IP" => {
                     for part in value.split(',').map(str::trim) {
-                        let ip = part
-                            .parse()
-                            .map_err(|_| wrong(format!("has IP={part}, which is no address")))?;
+                        let ip = part.parse().map_err(|_| {
+                            invalid(format!("has IP={part}, which is not an IP address"))
+                        })?;
                         arguments.ips.push(ip);
                     }
                 }
                 "MAC" => {
                     let mac =
-                        parse_mac(value).map_err(|problem| wrong(format!("MAC: {problem}")))?;
+                        parse_mac(value).map_err(|problem| invalid(format!("MAC: {problem}")))?;
                     arguments.mac = Some(mac);
                 }
                 "K8S_POD_NAMESPACE" => pod.namespace = Some(value.to_owned()),
@@ -183,11 +174,11 @@ impl Environment {
         if unknown.is_empty() || ignore_unknown {
             return Ok(arguments);
         }
-        Err(wrong(format!("has unknown keys {unknown:?}, and no IgnoreUnknown=1")))
+        Err(invalid(format!("has unknown keys {unknown:?} and not IgnoreUnknown=1")))
     }
 }
 
-/// A hardware address for a pod's interface: it must be one that a single station can have.
+/// Parses the MAC address of a pod's interface, which must be a unicast address.
 pub(crate) fn parse_mac(text: &str) -> Result<MacAddr, String> {
     match text.parse::<MacAddr>() {
         Ok(mac) if mac.is_unicast() => Ok(mac),
@@ -196,24 +187,26 @@ pub(crate) fn parse_mac(text: &str) -> Result<MacAddr, String> {
     }
 }
 
-/// The specification's rule for container IDs and network names.
+/// Checks a container ID or network name by the rule of the specification.
 pub(crate) fn check_identifier(text: &str) -> Result<(), String> {
     let mut bytes = text.bytes();
     let starts_well = bytes.next().is_some_and(|byte| byte.is_ascii_alphanumeric());
     if starts_well && bytes.all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte)) {
         return Ok(());
     }
-    Err(format!("is {text:?}; it must start with a letter or digit and hold only those and _ . -"))
+    Err(format!(
+        "is {text:?}; it must start with a letter or digit and have only letters, digits, _ . and -"
+    ))
 }
 
-/// Linux' rule for interface names.
+/// Checks an interface name by the rule of Linux.
 pub(crate) fn check_interface_name(text: &str) -> Result<(), String> {
     if text.len() > 15 {
         return Err(format!("is {text:?}, longer than the 15 bytes of an interface name"));
     }
     let forbidden = |c: char| c.is_whitespace() || c.is_control() || c == '/' || c == ':';
     if text.is_empty() || text == "." || text == ".." || text.contains(forbidden) {
-        return Err(format!("is {text:?}, which is no interface name"));
+        return Err(format!("is {text:?}, which is not an interface name"));
     }
     Ok(())
 }
@@ -248,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_values_name_their_variable() {
+    fn an_invalid_value_is_an_error_that_names_its_variable() {
         for (variable, value) in [
             ("CNI_CONTAINERID", ""),
             ("CNI_CONTAINERID", "../../etc"),

@@ -7,48 +7,48 @@ use std::{
 };
 
 use dlmalloc::GlobalDlmalloc;
-use weir_cni::{answer, invocation::Environment};
+use weir_cni::invocation::Environment;
 
-/// musl's own asks the kernel for each buffer of a netlink message and gives it back, some eighty system
-/// calls of an ADD.
+/// musl's allocator requests each buffer of a netlink message from the kernel and returns it, which costs
+/// an ADD some eighty system calls.
 #[global_allocator]
 static ALLOCATOR: GlobalDlmalloc = GlobalDlmalloc;
 
 const HELP: &str = "\
 weir-cni: the CNI plugin of Weir (bridge, veth and host-local addresses)
 
-It is called by a container runtime, with its parameters in CNI_* environment variables and its
-configuration on standard input (https://www.cni.dev/docs/spec/). To see it work:
+A container runtime calls it, with parameters in CNI_* environment variables and the configuration on
+standard input (https://www.cni.dev/docs/spec/). Example:
 
   echo '{}' | CNI_COMMAND=VERSION weir-cni
 
 Options:
-  -h, --help      this text
-  -V, --version   the version of the plugin
+  -h, --help      print this help
+  -V, --version   print the version of the plugin
 
 Environment:
-  WEIR_CNI_LOG    error, warn, info, debug or trace: what goes to standard error
+  WEIR_CNI_LOG    level of messages on standard error: error, warn, info, debug or trace
 ";
 
 fn main() -> ExitCode {
     if let Some(option) = std::env::args().nth(1) {
-        return explain(&option);
+        return print_option(&option);
     }
-    let answer = answer(&Environment::of_process(), io::stdin().lock());
-    if let Some(document) = &answer.document
+    let response = weir_cni::run(&Environment::of_process(), io::stdin().lock());
+    if let Some(document) = &response.document
         && print(&format!("{document:#}\n")).is_err()
     {
         return ExitCode::FAILURE;
     }
-    if answer.succeeded { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if response.succeeded { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn explain(option: &str) -> ExitCode {
+fn print_option(option: &str) -> ExitCode {
     let text = match option {
         "-h" | "--help" => HELP.to_owned(),
         "-V" | "--version" => format!("weir-cni {}\n", env!("CARGO_PKG_VERSION")),
         _ => {
-            // Nothing more can be done if standard error is closed, too.
+            // If standard error is closed too, the message is lost.
             let _ = writeln!(io::stderr(), "unknown option {option:?}; see weir-cni --help");
             return ExitCode::FAILURE;
         }

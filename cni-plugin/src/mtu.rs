@@ -1,9 +1,10 @@
-//! The MTU of pods where the configuration leaves it open.
+//! The MTU of pods.
 
 use std::{fs, io::ErrorKind, path::Path};
 
 use tracing::debug;
 use weir_netlink::{Netlink, link, route};
+use weir_node::subnet_env;
 
 use crate::{
     Error,
@@ -11,23 +12,23 @@ use crate::{
     range::RangeSet,
 };
 
-/// Ethernet's, for a node without a default route.
+/// The MTU of Ethernet, for a node without a default route.
 const FALLBACK: u32 = 1500;
 
-/// The MTU for pods in bytes: the configuration's, else what the agent wrote for its overlay, else
-/// the uplink's. If the agent is to be waited for, it is an error that it has written nothing yet.
+/// The MTU of pods in bytes: that of the configuration, else that of the agent's `subnet.env`, else
+/// that of the uplink. With `waitForAgent`, a missing `subnet.env` is an error.
 pub(crate) async fn resolve(
     netlink: &Netlink,
     config: &NetworkConfig,
     sets: &[RangeSet],
 ) -> Result<u32, Error> {
-    let subnet_env = config.run_dir.join("subnet.env");
+    let path = subnet_env::path(&config.run_dir);
     let (key, mtu) = if let Some(mtu) = config.mtu {
         ("mtu".to_owned(), mtu)
-    } else if let Some(mtu) = of_overlay(&subnet_env)? {
-        (format!("{}: WEIR_MTU", subnet_env.display()), mtu)
+    } else if let Some(mtu) = of_overlay(&path)? {
+        (format!("{}: WEIR_MTU", path.display()), mtu)
     } else if config.wait_for_agent {
-        return Err(Error::AgentNotReady { path: subnet_env });
+        return Err(Error::AgentNotReady { path });
     } else {
         ("mtu of the uplink".to_owned(), of_uplink(netlink).await?.unwrap_or(FALLBACK))
     };
@@ -38,23 +39,22 @@ pub(crate) async fn resolve(
     Ok(mtu)
 }
 
-/// `WEIR_MTU` of the agent's `subnet.env`, if there is one.
+/// `WEIR_MTU` of the agent's `subnet.env`, if the file exists.
 fn of_overlay(path: &Path) -> Result<Option<u32>, Error> {
     let content = match fs::read_to_string(path) {
         Ok(content) => content,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(Error::file("read", path)(error)),
     };
-    let Some(text) = content.lines().find_map(|line| line.trim().strip_prefix("WEIR_MTU=")) else {
-        return Ok(None);
-    };
-    let wrong = |problem| Error::config(format!("{}: WEIR_MTU", path.display()), problem);
-    let mtu = text.parse().map_err(|_| wrong(format!("{text:?} is no number")))?;
-    check_mtu(mtu).map_err(wrong)?;
-    Ok(Some(mtu))
+    let invalid = |problem| Error::config(format!("{}: WEIR_MTU", path.display()), problem);
+    let mtu = subnet_env::read_mtu(&content).map_err(|error| invalid(error.to_string()))?;
+    if let Some(mtu) = mtu {
+        check_mtu(mtu).map_err(invalid)?;
+    }
+    Ok(mtu)
 }
 
-/// The MTU of the link that the default route leaves by; IPv4's if both families have one.
+/// The MTU of the link of the default route; that of IPv4 is preferred.
 async fn of_uplink(netlink: &Netlink) -> Result<Option<u32>, Error> {
     let routes = route::list(netlink, route::TABLE_MAIN).await?;
     let default = routes
@@ -79,11 +79,11 @@ mod tests {
     }
 
     #[test]
-    fn the_agents_file_is_read_and_a_wrong_value_is_named() {
+    fn an_invalid_mtu_of_the_agent_is_an_error_that_names_the_key() {
         assert_eq!(of("WEIR_NETWORK=10.244.0.0/16\nWEIR_MTU=1450\n").unwrap(), Some(1450));
         assert_eq!(of("WEIR_NETWORK=10.244.0.0/16\n").unwrap(), None);
-        for wrong in ["WEIR_MTU=", "WEIR_MTU=abc", "WEIR_MTU=1", "WEIR_MTU=99999999999"] {
-            let error = of(wrong).unwrap_err();
+        for invalid in ["WEIR_MTU=", "WEIR_MTU=abc", "WEIR_MTU=1", "WEIR_MTU=99999999999"] {
+            let error = of(invalid).unwrap_err();
             assert_eq!(error.code(), 7);
             assert!(error.to_string().contains("WEIR_MTU"), "{error}");
         }

@@ -1,4 +1,4 @@
-//! The host's side: the bridge with the gateway addresses, and the kernel parameters it needs.
+//! The host's side: the bridge with the gateway addresses, and the kernel parameters that it needs.
 
 use ipnetwork::IpNetwork;
 use tracing::{info, warn};
@@ -13,7 +13,7 @@ use crate::{Error, config::NetworkConfig, pod::mac_for, range::RangeSet};
 const FORWARDING_V4: &str = "net/ipv4/ip_forward";
 const FORWARDING_V6: &str = "net/ipv6/conf/all/forwarding";
 
-/// Makes sure of the bridge and returns it. Calls for the same bridge may race.
+/// Ensures that the bridge exists and returns it. Calls for the same bridge may race.
 pub(crate) async fn ensure_bridge(
     netlink: &Netlink,
     config: &NetworkConfig,
@@ -24,7 +24,7 @@ pub(crate) async fn ensure_bridge(
     let spec = BridgeSpec { name: config.bridge.clone(), mac: mac_of_bridge(&wanted), mtu };
     let bridge = bridge::ensure(netlink, &spec).await?;
     let missing = missing_gateways(netlink, &bridge, &wanted).await?;
-    // Parameters first: they decide how an IPv6 address starts.
+    // Parameters first: they control duplicate address detection.
     let has_ipv6 = wanted.iter().any(IpNetwork::is_ipv6);
     ensure_parameters(&bridge.name, has_ipv6)?;
     for gateway in missing {
@@ -34,8 +34,8 @@ pub(crate) async fn ensure_bridge(
     Ok(bridge)
 }
 
-/// The gateway addresses that the bridge lacks. That it has addresses of a family and none of them
-/// is a wanted gateway means that it serves another subnet: an error.
+/// The gateway addresses that the bridge lacks. It is an error if the bridge has addresses of a family
+/// and none of them is a gateway of the configuration: the bridge serves another subnet.
 pub(crate) async fn missing_gateways(
     netlink: &Netlink,
     bridge: &Link,
@@ -74,8 +74,8 @@ fn first_of(networks: &[IpNetwork], ipv4: bool) -> Option<IpNetwork> {
     networks.iter().copied().find(|network| network.is_ipv4() == ipv4)
 }
 
-/// Callers that race to create the bridge must agree on its address, so it follows from the
-/// configuration.
+/// The address is derived from the configuration, so that calls that race to create the bridge agree
+/// on it.
 fn mac_of_bridge(gateways: &[IpNetwork]) -> MacAddr {
     let first = first_of(gateways, true).or_else(|| first_of(gateways, false));
     mac_for(first.map_or(std::net::Ipv4Addr::UNSPECIFIED.into(), |network| network.ip()))
@@ -83,7 +83,7 @@ fn mac_of_bridge(gateways: &[IpNetwork]) -> MacAddr {
 
 fn ensure_parameters(bridge: &str, has_ipv6: bool) -> Result<(), Error> {
     set(FORWARDING_V4, "1")?;
-    // Pods of one bridge reach a Service through their gateway: no reason to send them elsewhere.
+    // Pods of one bridge reach a Service through their gateway, and need no redirects.
     set(&format!("net/ipv4/conf/{bridge}/send_redirects"), "0")?;
     let v6 = format!("net/ipv6/conf/{bridge}");
     match sysctl::ensure(&format!("{v6}/accept_ra"), "0") {
@@ -91,7 +91,7 @@ fn ensure_parameters(bridge: &str, has_ipv6: bool) -> Result<(), Error> {
         Err(error) if error.is_not_found() && !has_ipv6 => return Ok(()),
         outcome => outcome?,
     };
-    // A bridge has its link-local address to itself, too.
+    // No other host can have the link-local address of the bridge.
     set(&format!("{v6}/accept_dad"), "0")?;
     if has_ipv6 {
         set(&format!("{v6}/disable_ipv6"), "0")?;
@@ -100,9 +100,9 @@ fn ensure_parameters(bridge: &str, has_ipv6: bool) -> Result<(), Error> {
     Ok(())
 }
 
-/// Turns on IPv6 forwarding without cutting the node off: a forwarding node ignores router
-/// advertisements on links with `accept_ra` 1, and would lose its default route if it came from
-/// one. With 2 the link goes on as before.
+/// Turns on IPv6 forwarding and keeps the default route. A forwarding node ignores router
+/// advertisements on links with `accept_ra` 1, and would lose a default route that came from one. With
+/// `accept_ra` 2 the link accepts them as before.
 fn ensure_ipv6_forwarding() -> Result<(), Error> {
     if sysctl::read(FORWARDING_V6)? == "1" {
         return Ok(());
@@ -111,9 +111,12 @@ fn ensure_ipv6_forwarding() -> Result<(), Error> {
         let key = format!("net/ipv6/conf/{interface}/accept_ra");
         if sysctl::read(&key).is_ok_and(|value| value == "1") {
             match sysctl::ensure(&key, "2") {
-                Ok(_) => info!(interface, "keeps router advertisements while forwarding IPv6"),
+                Ok(_) => info!(
+                    interface,
+                    "set accept_ra to 2: router advertisements are accepted while IPv6 is forwarded"
+                ),
                 Err(error) => {
-                    warn!(interface, %error, "may lose routes that came by advertisement");
+                    warn!(interface, %error, "routes from router advertisements may be lost");
                 }
             }
         }

@@ -1,4 +1,4 @@
-//! The one JSON document on standard output, in the shape of the caller's version.
+//! The JSON document on standard output, in the format of the caller's version.
 
 use std::path::PathBuf;
 
@@ -13,10 +13,10 @@ use crate::{
 /// The position of the pod's interface in a result's `interfaces`.
 const POD_INTERFACE: usize = 2;
 
-/// What `ADD` made.
+/// The result of `ADD`.
 #[derive(Debug, Clone)]
 pub(crate) struct AddResult {
-    /// The bridge, the host's end, the pod's end.
+    /// The bridge, the host interface, the pod's interface.
     pub(crate) interfaces: [Interface; 3],
     pub(crate) ips: Vec<Assignment>,
     pub(crate) routes: Vec<RouteAttributes>,
@@ -83,7 +83,7 @@ fn ip_to_json(assignment: &Assignment, version: SpecVersion) -> Value {
 
 fn route_to_json(route: &RouteAttributes, version: SpecVersion) -> Value {
     if version >= SpecVersion::V1_1_0 {
-        // A route of plain values is always serializable.
+        // A route can always be serialized.
         return serde_json::to_value(route).unwrap_or_default();
     }
     let mut object = Map::new();
@@ -107,7 +107,7 @@ pub(crate) fn error_to_json(error: &Error, version: SpecVersion) -> Value {
     object.into()
 }
 
-/// The answer to `VERSION`.
+/// The result of `VERSION`.
 pub(crate) fn version_to_json(version: SpecVersion) -> Value {
     let supported = SpecVersion::ALL.map(SpecVersion::as_str);
     json!({ "cniVersion": version.as_str(), "supportedVersions": supported })

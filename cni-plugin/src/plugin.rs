@@ -1,4 +1,4 @@
-//! One call, from its parameters to its answer.
+//! One call, from its parameters to its response.
 
 use std::io::{self, Read};
 
@@ -21,24 +21,24 @@ use crate::{
 /// A GC's list of attachments for the largest node is a tenth of this.
 const INPUT_MAX: u64 = 4 << 20;
 
-/// What the caller gets.
+/// The response to the caller.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Answer {
+pub struct Response {
     /// The document for standard output, if there is one.
     pub document: Option<Value>,
     /// Whether the call succeeded: the exit status.
     pub succeeded: bool,
 }
 
-/// Serves one call. `input` is standard input; it is read to its end, or to 4 MiB.
-pub fn answer(environment: &Environment, input: impl Read) -> Answer {
-    // Until the configuration has told its version, errors are in the newest shape.
+/// Serves one call. `input` is standard input, which is read to its end or to 4 MiB.
+pub fn run(environment: &Environment, input: impl Read) -> Response {
+    // Until the version of the configuration is known, errors have the newest format.
     let mut version = SpecVersion::LATEST;
     match serve(environment, input, &mut version) {
-        Ok(document) => Answer { document, succeeded: true },
+        Ok(document) => Response { document, succeeded: true },
         Err(error) => {
             tracing::error!(%error, details = error.details(), "failed");
-            Answer { document: Some(error_to_json(&error, version)), succeeded: false }
+            Response { document: Some(error_to_json(&error, version)), succeeded: false }
         }
     }
 }
@@ -51,14 +51,18 @@ fn serve(
     let command = environment.command()?;
     let document = read(input).and_then(|bytes| Document::decode(&bytes));
     if command == Command::Version {
-        // Whatever came in: the caller wants to know what it may send.
-        let asked = document.and_then(|document| document.version());
-        return Ok(Some(version_to_json(asked.unwrap_or(SpecVersion::LATEST))));
+        // VERSION succeeds with any input: the caller asks which versions it may use.
+        let requested = document.and_then(|document| document.version());
+        return Ok(Some(version_to_json(requested.unwrap_or(SpecVersion::LATEST))));
     }
     let document = document?;
     *version = document.version()?;
     if *version < command.since() {
-        return Err(Error::CommandTooNew { command, found: *version, since: command.since() });
+        return Err(Error::CommandTooNew {
+            command: command.as_str(),
+            found: version.as_str(),
+            since: command.since().as_str(),
+        });
     }
     let config = document.check()?;
     log_to_stderr(config.log_level);
@@ -66,10 +70,10 @@ fn serve(
         .enable_all()
         .build()
         .map_err(Error::Runtime)?;
-    runtime.block_on(run(command, environment, &config))
+    runtime.block_on(run_command(command, environment, &config))
 }
 
-async fn run(
+async fn run_command(
     command: Command,
     environment: &Environment,
     config: &NetworkConfig,
@@ -106,8 +110,8 @@ fn read(input: impl Read) -> Result<Vec<u8>, Error> {
     Ok(bytes)
 }
 
-/// Sends log lines to standard error, which runtimes keep. `WEIR_CNI_LOG` wins over the
-/// configuration; a level that does not exist is ignored.
+/// Sends log lines to standard error, which runtimes keep. `WEIR_CNI_LOG` takes precedence over
+/// the configuration; an unknown level is ignored.
 fn log_to_stderr(level: Level) {
     let of_variable = std::env::var("WEIR_CNI_LOG").ok().and_then(|text| text.parse().ok());
     // Fails only if a test has set a subscriber before.

@@ -12,7 +12,7 @@ use weir_netlink::{
 
 use crate::{Error, attributes::RouteAttributes, config::NetworkConfig};
 
-/// An address that was given to the pod.
+/// An address of the pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Assignment {
     /// The address with its subnet's prefix length.
@@ -21,10 +21,10 @@ pub(crate) struct Assignment {
     pub(crate) gateway: IpAddr,
 }
 
-/// The hardware address that belongs to an IP address: `0a:58` and its last four bytes.
+/// The MAC address for an IP address: `0a:58` and the last four bytes of the IP address.
 ///
-/// It follows from the address so that whoever takes over an address takes over its hardware
-/// address: nobody on the bridge is left with a stale neighbour entry.
+/// The next pod with an IP address has the same MAC address, so that no neighbour entry on the bridge
+/// becomes stale.
 pub(crate) fn mac_for(ip: IpAddr) -> MacAddr {
     let [a, b, c, d] = match ip {
         IpAddr::V4(ip) => ip.octets(),
@@ -36,15 +36,15 @@ pub(crate) fn mac_for(ip: IpAddr) -> MacAddr {
     MacAddr::new([0x0a, 0x58, a, b, c, d])
 }
 
-/// The pod's routes: the configured ones of the families that it has an address of, each with its
-/// gateway, and the default routes that are wanted and not among them.
+/// The pod's routes: those of the configuration for the families of the pod's addresses, each with its
+/// gateway, and the default routes that the configuration wants and does not list.
 pub(crate) fn routes(config: &NetworkConfig, assigned: &[Assignment]) -> Vec<RouteAttributes> {
     let mut routes = Vec::new();
     for route in &config.routes {
         if gateway_for(route.dst, assigned).is_some() {
             routes.push(route.clone());
         } else {
-            warn!(dst = %route.dst, "left out a route: the pod has no address of its family");
+            warn!(dst = %route.dst, "skipped a route: the pod has no address of its family");
         }
     }
     if config.default_gateway {
@@ -69,8 +69,8 @@ pub(crate) fn gateway_for(destination: IpNetwork, assigned: &[Assignment]) -> Op
         .map(|assignment| assignment.gateway)
 }
 
-/// Configures the pod's interface, given by its name and its index, which exists and is down. When this
-/// returns it passes packets.
+/// Configures the pod's interface, given by its name and its index. It must exist and be down. When
+/// this returns, the interface passes packets.
 pub(crate) async fn configure(
     netns: &Netns,
     netlink: &Netlink,
@@ -89,15 +89,15 @@ pub(crate) async fn configure(
     for attributes in routes {
         let gateway = gateway_for(attributes.dst, assigned);
         if !route::add(netlink, &attributes.on_link(index, gateway)).await? {
-            // A pod's first network has its default route; a second one does not take it away.
-            warn!(dst = %attributes.dst, "the pod has a route there already; it stays");
+            // The default route of a pod's first network stays when a second network is added.
+            warn!(dst = %attributes.dst, "kept the route that the pod already has to this destination");
         }
     }
     Ok(())
 }
 
-/// IPv6 on, and without duplicate address detection for the link-local address, which derives from
-/// a hardware address that only this pod has.
+/// Enables IPv6, without duplicate address detection for the link-local address: it is derived from a
+/// MAC address that only this pod has.
 fn prepare_ipv6(ifname: &str) -> Result<(), Error> {
     for (parameter, value) in [("disable_ipv6", "0"), ("accept_dad", "0")] {
         sysctl::ensure(&format!("net/ipv6/conf/{ifname}/{parameter}"), value)?;

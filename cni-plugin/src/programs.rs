@@ -1,7 +1,7 @@
-//! The eBPF programs that the agent pins: the plugin attaches them, so that a pod has its Services
-//! from its first packet on, and tells them where the pod is.
+//! The eBPF programs that the agent pins. The plugin attaches them and adds the pod to their maps, so
+//! that the pod reaches Services from its first packet on.
 //!
-//! Nothing is loaded here. Without pinned programs pods get plain bridge networking.
+//! The plugin loads no program. Without pinned programs, pods get plain bridge networking.
 
 use std::{fs, io::ErrorKind, net::IpAddr, path::Path};
 
@@ -19,7 +19,7 @@ use crate::Error;
 /// The folders that the agent makes before it pins anything.
 const FOLDERS: [&str; 3] = ["links", "maps", "programs"];
 
-/// What the agent has pinned, as far as a pod needs it.
+/// The pinned programs and maps that a pod needs.
 #[derive(Debug)]
 pub(crate) struct Programs {
     attached: [Program; 2],
@@ -27,9 +27,9 @@ pub(crate) struct Programs {
 }
 
 impl Programs {
-    /// Opens what is pinned; nothing, if nothing is.
+    /// Opens the pinned programs and maps; `None` if nothing is pinned.
     ///
-    /// What is there and cannot be used is an error: a pod without the programs would have no
+    /// Pinned programs that cannot be used are an error: a pod without them could not reach
     /// Services.
     pub(crate) fn open(pin_dir: &Path) -> Result<Option<Self>, Error> {
         let pins = Pins::new(pin_dir);
@@ -48,27 +48,26 @@ impl Programs {
         open().map(Some).map_err(unusable(pin_dir))
     }
 
-    /// Attaches the programs to the host's end of a pod's veth, in the calling thread's network
-    /// namespace.
+    /// Attaches the programs to a host interface, in the calling thread's network namespace.
     pub(crate) fn attach(&self, port: u32) -> Result<(), Error> {
         attach_all(port, &self.attached).map_err(refused("attach the eBPF programs"))?;
         Ok(())
     }
 
-    /// Tells the programs where a pod's addresses lead.
+    /// Adds a pod's addresses to the maps.
     pub(crate) fn add_endpoint(&mut self, endpoint: &PodEndpoint) -> Result<(), Error> {
         self.endpoints.add(endpoint).map_err(refused("add the pod to the eBPF maps"))
     }
 }
 
-/// Where a pod's addresses lead.
+/// A pod in the maps.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PodEndpoint {
-    /// Index of the host's end of its veth.
+    /// Index of its host interface.
     pub(crate) port: u32,
-    /// Its hardware address.
+    /// Its MAC address.
     pub(crate) mac: MacAddr,
-    /// The node's number of its network namespace, if it has one.
+    /// The ID of its network namespace on the node, if it has one.
     pub(crate) netns: Option<u32>,
     /// Its addresses.
     pub(crate) ips: Vec<IpAddr>,
@@ -81,7 +80,7 @@ impl PodEndpoint {
     }
 }
 
-/// The maps that say where pods are.
+/// The maps of this node's pods.
 #[derive(Debug)]
 pub(crate) struct EndpointMaps {
     v4: Endpoints<V4>,
@@ -89,15 +88,15 @@ pub(crate) struct EndpointMaps {
 }
 
 impl EndpointMaps {
-    /// Opens the maps to take pods away; nothing, if they are not there. What cannot be used must
-    /// not keep a pod from being deleted: the agent removes what is stale, too.
+    /// Opens the maps to remove pods; `None` if they do not exist. Maps that cannot be used must not
+    /// prevent the deletion of a pod: the agent also removes stale entries.
     pub(crate) fn find(pin_dir: &Path) -> Option<Self> {
         match Self::open(&Pins::new(pin_dir)) {
             Ok(maps) => Some(maps),
             Err(error) if error.is_not_found() => None,
             Err(error) => {
                 let error = Error::from(error);
-                warn!(%error, details = error.details(), "left the eBPF maps as they are");
+                warn!(%error, details = error.details(), "cannot use the eBPF maps; their entries stay");
                 None
             }
         }
@@ -123,8 +122,7 @@ impl EndpointMaps {
         }
     }
 
-    /// Removes the entries of these addresses that lead to `port`. One that leads elsewhere belongs
-    /// to another pod.
+    /// Removes the entries of these addresses that lead to `port`. Other entries belong to other pods.
     pub(crate) fn remove(&mut self, ips: &[IpAddr], port: u32) -> Result<(), Error> {
         for ip in ips {
             let found = self.get(*ip)?;
@@ -138,9 +136,9 @@ impl EndpointMaps {
         Ok(())
     }
 
-    /// Removes the entries that lead to a link that is not there any more.
+    /// Removes the entries that lead to a link that does not exist.
     pub(crate) async fn remove_stale(&mut self, host: &Netlink) -> Result<(), Error> {
-        // Before the links: an entry that comes later has a link that comes later.
+        // Read before the links: the link of an entry in this list exists before the list of links is read.
         let (v4, v6) = (self.v4.entries()?, self.v6.entries()?);
         let links = link::list(host).await?;
         let is_stale = |found: &Endpoint| links.iter().all(|link| link.index != found.ifindex);
@@ -156,30 +154,32 @@ fn remove_where<A: Family>(
 ) -> Result<(), Error> {
     for (ip, _) in entries.iter().filter(|(_, found)| is_stale(found)) {
         map.remove(ip)?;
-        info!(%ip, "removed the eBPF entry of a pod that is gone");
+        info!(%ip, "removed the eBPF map entry of a deleted pod");
     }
     Ok(())
 }
 
-/// What of the programs is not as `ADD` left it, if anything.
+/// The first difference between the programs and maps and what `ADD` left, if any.
 pub(crate) fn difference(pin_dir: &Path, endpoint: &PodEndpoint) -> Result<Option<String>, Error> {
     let Some(programs) = Programs::open(pin_dir)? else { return Ok(None) };
     for hook in Hook::POD {
-        // A newer one may be pinned that the agent is about to put in its place.
+        // Another ID is fine: the agent may be about to replace the program by a newer pinned one.
         if list(endpoint.port, hook)?.is_none() {
             return Ok(Some(format!("the eBPF program {} is not attached", hook.program())));
         }
     }
     for ip in &endpoint.ips {
         if programs.endpoints.get(*ip)? != Some(endpoint.value()) {
-            return Ok(Some(format!("the eBPF entry for {ip} is gone or another's")));
+            return Ok(Some(format!(
+                "the eBPF map entry for {ip} is gone or leads to another interface"
+            )));
         }
     }
     Ok(None)
 }
 
-/// An agent that is about to load its programs for the first time has made its folders. Anything
-/// else is not what this version knows.
+/// Whether the pin directory has only the folders of an agent that is about to load its programs for
+/// the first time. Other content is unknown to this version.
 fn ensure_nothing_unknown(pin_dir: &Path) -> Result<(), Error> {
     let entries = match fs::read_dir(pin_dir) {
         Ok(entries) => entries,

@@ -1,8 +1,8 @@
-//! Ranges of addresses, and the order in which they are handed out.
+//! Ranges of addresses, and the order in which they are assigned.
 //!
-//! Pure: which addresses are taken is the store's business. The rules are host-local's: never the
-//! network's own address, never the IPv4 broadcast address, never a gateway; a freed address comes
-//! back last.
+//! Pure: the store knows which addresses are reserved. The rules are those of host-local: the network
+//! address, the IPv4 broadcast address and gateways are never assigned, and a released address is
+//! assigned again after all others.
 
 use std::{
     fmt,
@@ -23,7 +23,7 @@ pub struct Range {
 }
 
 impl Range {
-    /// A range as it is configured. `key` is the configuration's path to it, for errors.
+    /// A range of the configuration. `key` is its path in the configuration, for errors.
     pub fn new(
         key: &str,
         subnet: IpNetwork,
@@ -31,15 +31,16 @@ impl Range {
         end: Option<IpAddr>,
         gateway: Option<IpAddr>,
     ) -> Result<Self, Error> {
-        let wrong = |field: &str, problem: String| Error::config(format!("{key}.{field}"), problem);
+        let invalid =
+            |field: &str, problem: String| Error::config(format!("{key}.{field}"), problem);
         if subnet.ip() != subnet.network() {
             let network = subnet.network();
             let problem = format!("{subnet} has host bits set; its network is {network}");
-            return Err(wrong("subnet", problem));
+            return Err(invalid("subnet", problem));
         }
         let host_bits = bits(subnet.ip()) - u32::from(subnet.prefix());
         if host_bits < 2 {
-            return Err(wrong("subnet", format!("{subnet} has no room for a gateway and a pod")));
+            return Err(invalid("subnet", format!("{subnet} has no room for a gateway and a pod")));
         }
         let network = number(subnet.ip());
         let highest = network | u128::MAX.checked_shr(128 - host_bits).unwrap_or(0);
@@ -48,10 +49,10 @@ impl Range {
         let host_address = |field, ip: Option<IpAddr>, otherwise| match ip {
             None => Ok(otherwise),
             Some(ip) if !subnet.contains(ip) => {
-                Err(wrong(field, format!("{ip} is not in subnet {subnet}")))
+                Err(invalid(field, format!("{ip} is not in subnet {subnet}")))
             }
             Some(ip) if number(ip) == network || number(ip) > usable => {
-                Err(wrong(field, format!("{ip} is no host address of {subnet}")))
+                Err(invalid(field, format!("{ip} is not a host address of {subnet}")))
             }
             Some(ip) => Ok(number(ip)),
         };
@@ -59,13 +60,13 @@ impl Range {
         let last = host_address("rangeEnd", end, usable)?;
         let gateway = host_address("gateway", gateway, network + 1)?;
         if first > last {
-            return Err(wrong("rangeEnd", "it is below rangeStart".to_owned()));
+            return Err(invalid("rangeEnd", "it is below rangeStart".to_owned()));
         }
         let gateway = address(subnet, gateway);
         Ok(Self { subnet, gateway, first, last })
     }
 
-    /// The subnet it is part of.
+    /// The subnet of the range.
     pub const fn subnet(&self) -> IpNetwork {
         self.subnet
     }
@@ -75,7 +76,7 @@ impl Range {
         self.gateway
     }
 
-    /// The gateway's address with the subnet's prefix length, as the bridge carries it.
+    /// The gateway's address with the subnet's prefix length, for the bridge.
     pub fn gateway_network(&self) -> IpNetwork {
         with_prefix(self.gateway, self.subnet)
     }
@@ -85,7 +86,7 @@ impl Range {
         self.subnet.contains(ip) && (self.first..=self.last).contains(&number(ip))
     }
 
-    /// An address of the range with the subnet's prefix length, as a pod carries it.
+    /// An address of the range with the subnet's prefix length, for a pod.
     pub fn network_of(&self, ip: IpAddr) -> IpNetwork {
         with_prefix(ip, self.subnet)
     }
@@ -108,7 +109,7 @@ impl fmt::Display for Range {
     }
 }
 
-/// Ranges that are one to the allocator: a pod gets one address from each set.
+/// Ranges that the allocator treats as one: a pod gets one address from each set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RangeSet(Vec<Range>);
 
@@ -116,7 +117,7 @@ impl RangeSet {
     /// A set of ranges of one family that do not overlap.
     pub fn new(key: &str, ranges: Vec<Range>) -> Result<Self, Error> {
         let Some(first) = ranges.first() else {
-            return Err(Error::config(key, "it holds no range"));
+            return Err(Error::config(key, "it has no range"));
         };
         if ranges.iter().any(|range| range.subnet.is_ipv4() != first.subnet.is_ipv4()) {
             return Err(Error::config(key, "it mixes IPv4 and IPv6; give each a range set"));
@@ -130,12 +131,12 @@ impl RangeSet {
         &self.0
     }
 
-    /// Whether the sets are IPv4's.
+    /// Whether the ranges are IPv4.
     pub fn is_ipv4(&self) -> bool {
         self.0.first().is_some_and(|range| range.subnet.is_ipv4())
     }
 
-    /// The range that an address may be handed out from. Gateways are in none.
+    /// The range from which an address may be assigned; `None` for a gateway.
     pub fn range_of(&self, ip: IpAddr) -> Option<&Range> {
         self.0.iter().find(|range| range.contains(ip)).filter(|_| !self.is_gateway(ip))
     }
@@ -144,7 +145,7 @@ impl RangeSet {
         self.0.iter().any(|range| range.gateway == ip)
     }
 
-    /// How many addresses can be handed out.
+    /// The number of addresses that can be assigned.
     pub fn size(&self) -> u128 {
         let gateways = |range: &&Range| self.0.iter().any(|other| other.contains(range.gateway));
         let size = self.0.iter().fold(0_u128, |sum, range| sum.saturating_add(range.size()));
@@ -156,14 +157,14 @@ impl RangeSet {
         size.saturating_sub(reserved.len() as u128)
     }
 
-    /// Every address that can be handed out, once, starting behind `last` (or at the beginning).
+    /// Every address that can be assigned, once, starting after `last` (or at the beginning).
     pub fn candidates(&self, last: Option<IpAddr>) -> impl Iterator<Item = (IpAddr, &Range)> {
         let start = last.and_then(|ip| {
             self.0.iter().position(|range| range.contains(ip)).map(|index| (index, number(ip)))
         });
         let (index, behind) = start.unwrap_or((0, u128::MAX));
         let count = self.0.len();
-        // The rest of the range that holds `last`, the other ranges, and that range's beginning.
+        // The rest of the range that contains `last`, the other ranges, and the beginning of that range.
         let pieces = (0..=count).filter_map(move |turn| {
             let range = self.0.get((index + turn) % count)?;
             let (from, to) = match (start, turn) {
@@ -254,26 +255,26 @@ mod tests {
     #[test]
     fn a_whole_subnet_leaves_out_network_broadcast_and_gateway() {
         let set = set(&["10.1.2.0/29"]);
-        let handed_out: Vec<_> = set.candidates(None).map(|(ip, _)| ip.to_string()).collect();
-        assert_eq!(handed_out, ["10.1.2.2", "10.1.2.3", "10.1.2.4", "10.1.2.5", "10.1.2.6"]);
+        let assigned: Vec<_> = set.candidates(None).map(|(ip, _)| ip.to_string()).collect();
+        assert_eq!(assigned, ["10.1.2.2", "10.1.2.3", "10.1.2.4", "10.1.2.5", "10.1.2.6"]);
         assert_eq!(set.size(), 5);
     }
 
     #[test]
     fn the_highest_ipv6_address_is_a_host_address() {
         let set = set(&["fd00::/126"]);
-        let handed_out: Vec<_> = set.candidates(None).map(|(ip, _)| ip.to_string()).collect();
-        assert_eq!(handed_out, ["fd00::2", "fd00::3"]);
+        let assigned: Vec<_> = set.candidates(None).map(|(ip, _)| ip.to_string()).collect();
+        assert_eq!(assigned, ["fd00::2", "fd00::3"]);
     }
 
     #[test]
     fn the_address_behind_the_last_one_comes_first_and_the_last_one_last() {
         let set = set(&["10.1.2.0/29", "10.1.3.0/29"]);
         let last = "10.1.3.3".parse().unwrap();
-        let handed_out: Vec<_> = set.candidates(Some(last)).map(|(ip, _)| ip.to_string()).collect();
-        assert_eq!(handed_out.first().map(String::as_str), Some("10.1.3.4"));
-        assert_eq!(handed_out.last().map(String::as_str), Some("10.1.3.3"));
-        assert_eq!(handed_out.len(), 10);
+        let assigned: Vec<_> = set.candidates(Some(last)).map(|(ip, _)| ip.to_string()).collect();
+        assert_eq!(assigned.first().map(String::as_str), Some("10.1.3.4"));
+        assert_eq!(assigned.last().map(String::as_str), Some("10.1.3.3"));
+        assert_eq!(assigned.len(), 10);
     }
 
     #[test]
@@ -353,11 +354,11 @@ mod tests {
                 let offset = pick.index(usize::try_from(range.size()).unwrap());
                 address(subnet, range.first + offset as u128)
             });
-            let handed_out: Vec<IpAddr> = set.candidates(last).map(|(ip, _)| ip).collect();
-            let distinct: HashSet<_> = handed_out.iter().collect();
-            prop_assert_eq!(distinct.len(), handed_out.len());
-            prop_assert_eq!(handed_out.len() as u128, set.size());
-            for ip in &handed_out {
+            let assigned: Vec<IpAddr> = set.candidates(last).map(|(ip, _)| ip).collect();
+            let distinct: HashSet<_> = assigned.iter().collect();
+            prop_assert_eq!(distinct.len(), assigned.len());
+            prop_assert_eq!(assigned.len() as u128, set.size());
+            for ip in &assigned {
                 prop_assert!(range.contains(*ip));
                 prop_assert_ne!(*ip, gateway);
                 prop_assert_ne!(*ip, subnet.network());
@@ -366,11 +367,11 @@ mod tests {
         }
 
         #[test]
-        fn a_freed_address_is_handed_out_after_all_that_are_free(
+        fn a_freed_address_is_assigned_after_all_that_are_free(
             range in any_range(),
             steps in 1_usize..200,
         ) {
-            // One pod comes and goes: each time the next address of the circle, none twice in a row.
+            // One pod is added and deleted: each time the next address in order, never the same twice in a row.
             let set = RangeSet::new("set", vec![range]).unwrap();
             let size = usize::try_from(set.size()).unwrap();
             prop_assume!(size > 0);

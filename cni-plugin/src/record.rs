@@ -1,132 +1,61 @@
-//! The endpoint record: what the agent, `weir` and `CHECK` may know of a pod's interface.
+//! Claims of attachments, and the endpoint records that they become.
 //!
-//! A record is a JSON file named after the host's interface. `ADD` first claims the attachment by
-//! creating `<interface>.pending`, which fails if it is there, and as its last step writes the
-//! record into that file and renames it to `<interface>.json`. So a `.json` file is always whole,
-//! and of two `ADD`s for one attachment only one gets past the claim.
+//! `ADD` first claims the attachment: it creates `<host interface>.pending`, which fails if the file
+//! exists. Its last step writes the record into that file and renames it to `<host interface>.json`.
+//! So a `.json` file is always complete, and of two `ADD`s for one attachment only one gets past the
+//! claim.
 
 use std::{
     collections::HashSet,
     fs::{self, OpenOptions},
     io::ErrorKind,
-    net::IpAddr,
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
 
-use ipnetwork::IpNetwork;
-use serde::{Deserialize, Serialize};
+use weir_node::{
+    Attachment, EndpointRecord,
+    endpoint::{self, ReadError},
+};
 
-use crate::{Error, attachment::Attachment, config::PortMapping, invocation::PodIdentity};
+use crate::Error;
 
-/// The layout below. A reader that finds a greater one knows less than the writer.
-pub const LAYOUT: u32 = 1;
-
-/// A pod's interface.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct EndpointRecord {
-    /// [`LAYOUT`] of the writer.
-    pub version: u32,
-    /// Name of the network.
-    pub network: String,
-    /// Container and interface.
-    #[serde(flatten)]
-    pub attachment: Attachment,
-    /// Path of the pod's network namespace.
-    pub netns: PathBuf,
-    /// The veth's end on the host.
-    pub host_interface: String,
-    /// Its index.
-    pub host_ifindex: u32,
-    /// The bridge it is a port of.
-    pub bridge: String,
-    /// Hardware address of the pod's interface.
-    pub mac: String,
-    /// The pod's addresses with the prefix length of their subnet.
-    pub addresses: Vec<IpNetwork>,
-    /// MTU of the pod's interface, in bytes.
-    pub mtu: u32,
-    /// The pod, as far as the runtime named it.
-    pub pod: PodRecord,
-    /// Ports of the node that lead to the pod.
-    pub port_mappings: Vec<PortMapping>,
-}
-
-impl EndpointRecord {
-    /// The pod's addresses, without prefix lengths.
-    pub fn ips(&self) -> impl Iterator<Item = IpAddr> + '_ {
-        self.addresses.iter().map(IpNetwork::ip)
-    }
-}
-
-/// A pod's identity, as far as the runtime tells it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PodRecord {
-    /// Its namespace.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub namespace: Option<String>,
-    /// Its name.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
-    /// Its UID.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub uid: Option<String>,
-}
-
-impl From<PodIdentity> for PodRecord {
-    fn from(PodIdentity { namespace, name, uid }: PodIdentity) -> Self {
-        Self { namespace, name, uid }
-    }
-}
-
-/// The directory of the endpoint records.
+/// The endpoint records and claims below a run directory.
 #[derive(Debug, Clone)]
-pub struct Records {
-    directory: PathBuf,
+pub(crate) struct Records {
+    run_dir: PathBuf,
 }
 
 impl Records {
     /// The records below a run directory. Touches nothing.
-    pub fn new(run_dir: &Path) -> Self {
-        Self { directory: run_dir.join("endpoints") }
+    pub(crate) fn new(run_dir: &Path) -> Self {
+        Self { run_dir: run_dir.to_owned() }
     }
 
-    /// The record of an attachment; `None` if there is none that is whole and understood.
-    pub fn find(&self, attachment: &Attachment) -> Option<EndpointRecord> {
+    /// The record of an attachment; `None` without a complete and valid record.
+    pub(crate) fn find(&self, attachment: &Attachment) -> Option<EndpointRecord> {
         let content = fs::read(self.complete(attachment)).ok()?;
         let record: EndpointRecord = serde_json::from_slice(&content).ok()?;
         (record.attachment == *attachment).then_some(record)
     }
 
-    /// All records that are whole and understood.
-    pub fn list(&self) -> Result<Vec<EndpointRecord>, Error> {
-        let mut records = Vec::new();
-        for path in self.paths("json")? {
-            let content = match fs::read(&path) {
-                Ok(content) => content,
-                // Removed since the directory was listed.
-                Err(error) if error.kind() == ErrorKind::NotFound => continue,
-                Err(error) => return Err(Error::file("read", path)(error)),
-            };
-            records.extend(serde_json::from_slice::<EndpointRecord>(&content).ok());
-        }
-        Ok(records)
+    /// All records that are complete and valid.
+    pub(crate) fn list(&self) -> Result<Vec<EndpointRecord>, Error> {
+        Ok(endpoint::list(&self.run_dir).map_err(read_failed)?.records)
     }
 
-    /// The host interfaces of all claims, by whether their `ADD` has been under way for longer
-    /// than `age`: then it was killed.
+    /// The host interfaces of all claims. A claim older than `age` is abandoned: its `ADD` was
+    /// killed.
     pub(crate) fn claims(&self, age: Duration) -> Result<Claims, Error> {
         let now = SystemTime::now();
         let mut claims = Claims::default();
-        for path in self.paths("pending")? {
+        for path in endpoint::list_files(&self.run_dir, "pending").map_err(read_failed)? {
             let since = fs::metadata(&path).and_then(|metadata| metadata.modified()).ok();
-            // Without a time, or with one in the future, it counts as young: it is left alone.
+            // A claim without a time, or with one in the future, counts as running.
             let elapsed = since.and_then(|since| now.duration_since(since).ok());
             let is_abandoned = elapsed.is_some_and(|elapsed| elapsed > age);
             if let Some(name) = path.file_stem().and_then(|stem| stem.to_str()) {
-                let names =
-                    if is_abandoned { &mut claims.abandoned } else { &mut claims.under_way };
+                let names = if is_abandoned { &mut claims.abandoned } else { &mut claims.running };
                 names.insert(name.to_owned());
             }
         }
@@ -135,7 +64,8 @@ impl Records {
 
     /// Claims an attachment for an `ADD`; it must not have a record or another claim.
     pub(crate) fn claim(&self, attachment: &Attachment) -> Result<Claim, Error> {
-        fs::create_dir_all(&self.directory).map_err(Error::file("create", &self.directory))?;
+        let directory = endpoint::directory(&self.run_dir);
+        fs::create_dir_all(&directory).map_err(Error::file("create", directory))?;
         let already = || Error::AlreadyAdded {
             container_id: attachment.container_id.clone(),
             ifname: attachment.ifname.clone(),
@@ -154,48 +84,40 @@ impl Records {
         Ok(claim)
     }
 
-    /// Removes all that is recorded of an attachment. What is gone already is no error.
+    /// Removes the record and the claim of an attachment. Missing files are not an error.
     pub(crate) fn remove(&self, attachment: &Attachment) -> Result<(), Error> {
-        // The record goes last: as long as it is there, DEL knows what to remove.
+        // The record goes last: as long as it exists, DEL knows what to remove.
         remove_if_there(&self.pending(attachment))?;
         remove_if_there(&self.complete(attachment))
     }
 
     /// Removes a claim by the name of the host's interface; a record of that name stays.
     pub(crate) fn remove_claim(&self, host_interface: &str) -> Result<(), Error> {
-        remove_if_there(&self.directory.join(host_interface).with_extension("pending"))
+        remove_if_there(&self.file(host_interface, "pending"))
     }
 
     fn complete(&self, attachment: &Attachment) -> PathBuf {
-        attachment.record_stem(&self.directory).with_extension("json")
+        self.file(&attachment.host_interface(), "json")
     }
 
     fn pending(&self, attachment: &Attachment) -> PathBuf {
-        attachment.record_stem(&self.directory).with_extension("pending")
+        self.file(&attachment.host_interface(), "pending")
     }
 
-    fn paths(&self, extension: &str) -> Result<Vec<PathBuf>, Error> {
-        let entries = match fs::read_dir(&self.directory) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(Error::file("read", &self.directory)(error)),
-        };
-        let mut paths = Vec::new();
-        for entry in entries {
-            let path = entry.map_err(Error::file("read", &self.directory))?.path();
-            if path.extension().is_some_and(|found| found == extension) {
-                paths.push(path);
-            }
-        }
-        Ok(paths)
+    fn file(&self, host_interface: &str, extension: &str) -> PathBuf {
+        endpoint::directory(&self.run_dir).join(host_interface).with_extension(extension)
     }
+}
+
+fn read_failed(ReadError { path, source }: ReadError) -> Error {
+    Error::File { action: "read", path, source }
 }
 
 /// The host interfaces of attachments that are claimed.
 #[derive(Debug, Default)]
 pub(crate) struct Claims {
     /// Their `ADD` may still be running.
-    pub(crate) under_way: HashSet<String>,
+    pub(crate) running: HashSet<String>,
     /// Their `ADD` was killed.
     pub(crate) abandoned: HashSet<String>,
 }
@@ -209,7 +131,7 @@ pub(crate) struct Claim {
 }
 
 impl Claim {
-    /// Turns the claim into the record.
+    /// Replaces the claim by the record.
     pub(crate) fn complete(&self, record: &EndpointRecord) -> Result<(), Error> {
         let content = serde_json::to_vec(record)
             .map_err(|error| Error::file("write", &self.pending)(error.into()))?;
@@ -217,7 +139,7 @@ impl Claim {
         fs::rename(&self.pending, &self.complete).map_err(Error::file("write", &self.complete))
     }
 
-    /// Gives the claim up.
+    /// Removes the claim.
     pub(crate) fn withdraw(&self) -> Result<(), Error> {
         remove_if_there(&self.pending)
     }
@@ -234,6 +156,8 @@ fn remove_if_there(path: &Path) -> Result<(), Error> {
 
 #[cfg(test)]
 mod tests {
+    use weir_node::{PodIdentity, endpoint::LAYOUT};
+
     use super::*;
 
     fn attachment() -> Attachment {
@@ -252,13 +176,13 @@ mod tests {
             mac: "0a:58:0a:f4:01:02".into(),
             addresses: vec!["10.244.1.2/24".parse().unwrap()],
             mtu: 1450,
-            pod: PodRecord { name: Some("web".into()), ..PodRecord::default() },
+            pod: PodIdentity { name: Some("web".into()), ..PodIdentity::default() },
             port_mappings: Vec::new(),
         }
     }
 
     #[test]
-    fn a_claim_keeps_others_away_until_it_is_withdrawn() {
+    fn a_claim_excludes_others_until_it_is_withdrawn() {
         let run_dir = tempfile::tempdir().unwrap();
         let records = Records::new(run_dir.path());
         let claim = records.claim(&attachment()).unwrap();
@@ -269,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_completed_claim_is_the_record_and_keeps_others_away() {
+    fn a_completed_claim_is_the_record_and_excludes_others() {
         let run_dir = tempfile::tempdir().unwrap();
         let records = Records::new(run_dir.path());
         records.claim(&attachment()).unwrap().complete(&record()).unwrap();
@@ -282,24 +206,12 @@ mod tests {
     }
 
     #[test]
-    fn broken_and_foreign_files_are_no_records() {
-        let run_dir = tempfile::tempdir().unwrap();
-        let records = Records::new(run_dir.path());
-        let directory = run_dir.path().join("endpoints");
-        fs::create_dir_all(&directory).unwrap();
-        fs::write(directory.join("weir0000000000.json"), b"{").unwrap();
-        fs::write(directory.join("README"), b"x").unwrap();
-        assert!(records.list().unwrap().is_empty());
-        assert!(Records::new(Path::new("/nonexistent")).list().unwrap().is_empty());
-    }
-
-    #[test]
     fn a_young_claim_is_not_abandoned() {
         let run_dir = tempfile::tempdir().unwrap();
         let records = Records::new(run_dir.path());
         let _claim = records.claim(&attachment()).unwrap();
         let claims = records.claims(Duration::from_secs(600)).unwrap();
         assert!(claims.abandoned.is_empty());
-        assert_eq!(claims.under_way, HashSet::from([attachment().host_interface()]));
+        assert_eq!(claims.running, HashSet::from([attachment().host_interface()]));
     }
 }

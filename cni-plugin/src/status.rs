@@ -1,4 +1,4 @@
-//! `STATUS`: whether an `ADD` would work now.
+//! `STATUS`: whether an `ADD` would succeed now.
 
 use std::{collections::HashSet, net::IpAddr};
 
@@ -14,7 +14,7 @@ use crate::{
     store::Store,
 };
 
-/// Succeeds if an `ADD` can be served; the error says what keeps it from that.
+/// Succeeds if an `ADD` can be served; the error says why not.
 pub(crate) async fn status(config: &NetworkConfig) -> Result<(), Error> {
     let sets = config.ipam.range_sets()?;
     ready(config, &sets).await.map_err(|error| {
@@ -30,7 +30,7 @@ async fn ready(config: &NetworkConfig, sets: &[RangeSet]) -> Result<(), Error> {
     Programs::open(&config.pin_dir)?;
     let host = Netlink::open()?;
     mtu::resolve(&host, config, sets).await?;
-    // A bridge that is not there yet is made by the first ADD.
+    // The first ADD creates a missing bridge.
     if let Some(bridge) = link::find(&host, &config.bridge).await? {
         check_bridge(&host, &bridge, sets).await?;
     }
@@ -38,14 +38,14 @@ async fn ready(config: &NetworkConfig, sets: &[RangeSet]) -> Result<(), Error> {
     check_free(&taken, sets)
 }
 
-/// The addresses that an `ADD` would find taken.
+/// The addresses that are not free for an `ADD`.
 async fn taken(host: &Netlink, store: &Store) -> Result<HashSet<IpAddr>, Error> {
     let reservations = store.reservations()?;
     let mut taken: HashSet<IpAddr> = reservations.iter().map(|found| found.ip).collect();
     if boot::is_from_earlier_boot(store) {
         let names = link::list(host).await?.into_iter().map(|link| link.name).collect();
-        for void in boot::of_earlier_boot(reservations, &names) {
-            taken.remove(&void.ip);
+        for invalid in boot::invalid_reservations(reservations, &names) {
+            taken.remove(&invalid.ip);
         }
     }
     Ok(taken)
@@ -53,7 +53,7 @@ async fn taken(host: &Netlink, store: &Store) -> Result<HashSet<IpAddr>, Error> 
 
 async fn check_bridge(host: &Netlink, bridge: &Link, sets: &[RangeSet]) -> Result<(), Error> {
     if bridge.kind != Some(LinkKind::Bridge) {
-        let difference = "it is no bridge".to_owned();
+        let difference = "it is not a bridge".to_owned();
         return Err(Error::Difference { subject: format!("link {}", bridge.name), difference });
     }
     missing_gateways(host, bridge, &gateways(sets)).await.map(|_| ())

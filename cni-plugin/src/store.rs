@@ -1,13 +1,14 @@
-//! The addresses that are taken, in host-local's format, so that either plugin can take over from
-//! the other.
+//! The address store: reserved addresses in the format of host-local, so that either plugin can follow
+//! the other on a node.
 //!
-//! A store is a directory: a file per address that holds `containerID\r\nifname`, a
-//! `last_reserved_ip.N` for each range set, and a `lock`. Weir adds `boot_id`.
+//! A store is a directory: a file per address with `containerID\r\nifname`, a `last_reserved_ip.N` for
+//! each range set, and a `lock`. Weir adds `boot_id`.
 //!
-//! Crash safety: a reservation appears by one rename, so it is complete or absent after a kill at
-//! any instant. `last_reserved_ip.N` is written in place: half of it is nothing but another order. The file that is renamed has one fixed name, is only written under the lock, and is
-//! overwritten by the next writer. Nothing is synced to disk: after a power failure no container is
-//! left, and the changed boot id clears the store.
+//! Crash safety: a reservation is created by one rename, so it is complete or absent whenever the plugin
+//! is killed. `last_reserved_ip.N` is written in place: an incomplete one only changes the order. The
+//! renamed file has one fixed name, is only written under the lock, and is overwritten by the next
+//! writer. Nothing is synced to disk: after a power failure no container is left, and the changed boot
+//! ID clears the store.
 
 mod lock;
 
@@ -22,14 +23,15 @@ use std::{
 };
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
+use weir_node::Attachment;
 
 use self::lock::Lock;
-use crate::{Error, attachment::Attachment};
+use crate::Error;
 
-/// Where a reservation is written before it is renamed to its address.
+/// The file of a reservation before it is renamed to its address.
 const STAGING: &str = ".reserving";
 const LOCK: &str = "lock";
-/// Of files that others may read.
+/// Mode of files that others may read.
 const MODE: u32 = 0o644;
 const BOOT_ID: &str = "boot_id";
 const LAST_RESERVED: &str = "last_reserved_ip.";
@@ -40,21 +42,21 @@ pub(crate) struct Store {
     directory: PathBuf,
 }
 
-/// The store, while no other process changes it.
+/// The store while no other process can change it.
 #[derive(Debug)]
 pub(crate) struct LockedStore<'a> {
     store: &'a Store,
     _lock: Lock,
 }
 
-/// One address that is taken.
+/// A reserved address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Reservation {
     /// The address.
     pub(crate) ip: IpAddr,
-    /// Who has it; `None` if the file is empty, broken or no file.
+    /// Its owner; `None` if the file is empty or invalid, or not a regular file.
     pub(crate) owner: Option<Attachment>,
-    /// When it was written, if the file system tells.
+    /// When it was written, if the file system knows.
     pub(crate) since: Option<SystemTime>,
 }
 
@@ -64,7 +66,7 @@ impl Store {
         Self { directory: data_dir.join(network) }
     }
 
-    /// Creates what is missing of the directory and waits for the lock.
+    /// Creates the directory if necessary, and waits for the lock.
     pub(crate) fn lock(&self) -> Result<LockedStore<'_>, Error> {
         fs::create_dir_all(&self.directory).map_err(Error::file("create", &self.directory))?;
         Ok(LockedStore { store: self, _lock: Lock::acquire(&self.directory.join(LOCK))? })
@@ -79,7 +81,7 @@ impl Store {
         }
     }
 
-    /// All addresses that are taken. Without the lock it is a glance: good enough to report.
+    /// All reserved addresses. Without the lock, the list may be outdated at once.
     pub(crate) fn reservations(&self) -> Result<Vec<Reservation>, Error> {
         let entries = match fs::read_dir(&self.directory) {
             Ok(entries) => entries,
@@ -101,7 +103,7 @@ impl Store {
         Ok(reservations)
     }
 
-    /// The id of the boot in which it was last cleared; `None` if it never was.
+    /// The ID of the boot in which the store was last cleared; `None` if it never was.
     pub(crate) fn boot_id(&self) -> Option<String> {
         fs::read_to_string(self.directory.join(BOOT_ID)).ok()
     }
@@ -129,7 +131,7 @@ impl Deref for LockedStore<'_> {
 }
 
 impl LockedStore<'_> {
-    /// Gives the first of `candidates` that is free to `owner` and remembers it as the set's last.
+    /// Reserves the first free address of `candidates` for `owner`, and writes it as the last of the set.
     pub(crate) fn reserve_first<T>(
         &self,
         owner: &Attachment,
@@ -147,12 +149,12 @@ impl LockedStore<'_> {
         Ok(None)
     }
 
-    /// The address that the set handed out last; a broken file is none.
+    /// The last reserved address of the set; `None` if the file is invalid.
     pub(crate) fn last_reserved(&self, set: usize) -> Option<IpAddr> {
         fs::read_to_string(self.store.last_reserved_path(set)).ok()?.trim().parse().ok()
     }
 
-    /// Frees an address if the attachment has it.
+    /// Releases an address if the attachment has it.
     pub(crate) fn release(&self, ip: IpAddr, owner: &Attachment) -> Result<bool, Error> {
         if !self.store.is_owned_by(ip, owner) {
             return Ok(false);
@@ -161,7 +163,7 @@ impl LockedStore<'_> {
         Ok(true)
     }
 
-    /// Frees all addresses of an attachment, and what a killed reservation left.
+    /// Releases all addresses of an attachment, and removes the file of a killed reservation.
     pub(crate) fn release_all(&self, owner: &Attachment) -> Result<Vec<IpAddr>, Error> {
         self.unstage()?;
         let mut released = Vec::new();
@@ -174,7 +176,7 @@ impl LockedStore<'_> {
         Ok(released)
     }
 
-    /// Frees an address, whoever has it. An empty directory of its name goes too.
+    /// Releases an address of any owner. Also removes an empty directory of that name.
     pub(crate) fn discard(&self, ip: IpAddr) -> Result<(), Error> {
         let path = self.store.path_of(ip);
         let outcome = match fs::remove_file(&path) {
@@ -192,8 +194,8 @@ impl LockedStore<'_> {
         self.replace(&path, boot_id.as_bytes())
     }
 
-    /// In place: whoever renames a file over another waits until ext4 has begun to write it to the disk.
-    /// A kill in the middle leaves a wrong address, and with it nothing but another order.
+    /// Written in place: a rename over an existing file waits until ext4 has begun to write it to disk. An
+    /// incomplete write leaves an invalid address, which only changes the order.
     fn remember_last(&self, set: usize, ip: IpAddr) -> Result<(), Error> {
         let path = self.store.last_reserved_path(set);
         let text = ip.to_string();
@@ -211,7 +213,7 @@ impl LockedStore<'_> {
         self.write_staging(format!("{}\r\n{}", owner.container_id, owner.ifname).as_bytes())
     }
 
-    /// Renames the staged reservation to an address, unless that is taken.
+    /// Renames the staged reservation to an address, unless the address is reserved.
     fn publish(&self, ip: IpAddr) -> Result<bool, Error> {
         let path = self.store.path_of(ip);
         match renameat_with(CWD, self.staging(), CWD, &path, RenameFlags::NOREPLACE) {
@@ -221,7 +223,7 @@ impl LockedStore<'_> {
         }
     }
 
-    /// Removes what a killed reservation left.
+    /// Removes the file of a killed reservation.
     pub(crate) fn unstage(&self) -> Result<(), Error> {
         let path = self.staging();
         match fs::remove_file(&path) {
@@ -230,7 +232,7 @@ impl LockedStore<'_> {
         }
     }
 
-    /// Replaces a file's content in one step.
+    /// Replaces the content of a file atomically.
     fn replace(&self, path: &Path, content: &[u8]) -> Result<(), Error> {
         self.write_staging(content)?;
         fs::rename(self.staging(), path).map_err(Error::file("write", path))
@@ -255,7 +257,7 @@ impl LockedStore<'_> {
 
 fn read_owner(path: &Path) -> Option<Attachment> {
     let content = fs::read_to_string(path).ok()?;
-    // Early host-local versions wrote the container ID alone; theirs belongs to its first interface.
+    // Early versions of host-local wrote only the container ID, for the first interface.
     let (container_id, ifname) = content.split_once("\r\n").unwrap_or((&content, "eth0"));
     let container_id = container_id.trim();
     if container_id.is_empty() {

@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use crate::Error;
 
-/// A version that the plugin answers in. Later versions are greater.
+/// A version that the plugin supports. Later versions are greater.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SpecVersion {
     /// 0.3.0: the first with several addresses and interfaces in a result.
@@ -13,7 +13,7 @@ pub enum SpecVersion {
     V0_3_1,
     /// 0.4.0: adds CHECK.
     V0_4_0,
-    /// 1.0.0: a result's addresses no longer name their IP version.
+    /// 1.0.0: addresses of a result no longer name their IP version.
     V1_0_0,
     /// 1.1.0: adds GC, STATUS and more attributes of interfaces and routes.
     V1_1_0,

@@ -1,9 +1,11 @@
-//! Many entries of a map in one system call.
+//! Writing many entries of a map in one system call.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use aya::Pod;
+
+use crate::syscall::bpf;
 
 /// `BPF_MAP_UPDATE_BATCH` of `linux/bpf.h`: 5.6 and later.
 const UPDATE: libc::c_long = 26;
@@ -22,8 +24,8 @@ struct Arguments {
     flags: u64,
 }
 
-/// Sets the entries of a map that is not one of each CPU, in their order. After an error, tells how
-/// many were set before it.
+/// Sets entries in order. The map must not be per CPU. An error comes with the number of entries that
+/// were set before it.
 pub(crate) fn update<K: Pod, V: Pod>(
     map: BorrowedFd<'_>,
     keys: &[K],
@@ -40,17 +42,8 @@ pub(crate) fn update<K: Pod, V: Pod>(
     };
     // SAFETY: the kernel reads as many keys and values as there are, each of the length that the map
     // has, which `load` has compared with that of these types; it writes to `arguments` only.
-    let outcome = unsafe {
-        libc::syscall(
-            libc::SYS_bpf,
-            UPDATE,
-            (&raw mut arguments).cast::<libc::c_void>(),
-            size_of::<Arguments>(),
-        )
-    };
-    if outcome == 0 {
-        return Ok(());
+    match unsafe { bpf(UPDATE, &mut arguments) } {
+        Ok(_) => Ok(()),
+        Err(error) => Err(((arguments.count as usize).min(wanted), error)),
     }
-    let error = io::Error::last_os_error();
-    Err(((arguments.count as usize).min(wanted), error))
 }

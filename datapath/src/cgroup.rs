@@ -9,7 +9,7 @@ use aya::programs::{CgroupSockAddr, CgroupSockAddrAttachType};
 
 use crate::{Error, Pins};
 
-/// Programs for sockets, by the name they have in the object and are pinned under.
+/// Programs for sockets, by their names in the object.
 pub const SOCKET_PROGRAMS: &[&str] = &[
     "connect4",
     "connect6",
@@ -21,13 +21,13 @@ pub const SOCKET_PROGRAMS: &[&str] = &[
     "getpeername6",
 ];
 
-/// Attaches the pinned programs to a cgroup (of version 2), and so to the processes in it and below.
+/// Attaches the pinned programs to a cgroup (of version 2), and so to all processes in it and below it.
 ///
-/// The links are pinned in place of those that were there: new programs run before the old ones
-/// stop, and running twice does the same as once.
+/// The new links are pinned in place of the old ones, also of an earlier release. For a moment both
+/// programs run, which has the same effect as one.
 ///
 /// # Errors
-/// When `cgroup` is no cgroup of version 2.
+/// When `cgroup` is not a cgroup of version 2.
 pub fn attach_sockets(pins: &Pins, cgroup: &Path) -> Result<(), Error> {
     let folder = File::open(cgroup).map_err(Error::file("open", cgroup))?;
     for name in SOCKET_PROGRAMS {
@@ -44,7 +44,7 @@ pub fn attach_sockets(pins: &Pins, cgroup: &Path) -> Result<(), Error> {
         };
         let Some(kind) = attach_type(name) else { continue };
         let mut program = CgroupSockAddr::from_pin(&path, kind).map_err(failed("open"))?;
-        // A link never excludes others; the flag that says so is refused.
+        // The kernel accepts no flags for links: several can always be attached.
         let id = program.attach(&folder, CgroupAttachMode::Single).map_err(failed("attach"))?;
         let link: CgroupSockAddrLink = program.take_link(id).map_err(failed("attach"))?;
         replace_link(pins, name, link)?;
@@ -52,13 +52,13 @@ pub fn attach_sockets(pins: &Pins, cgroup: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// Takes the programs away from the sockets.
+/// Detaches the programs from the sockets.
 ///
 /// # Errors
 /// When a link cannot be removed.
 pub fn detach_sockets(pins: &Pins) -> Result<(), Error> {
     for name in SOCKET_PROGRAMS {
-        crate::load::remove(&pins.link(name))?;
+        crate::pin_file::remove(&pins.link(name))?;
     }
     Ok(())
 }
@@ -67,11 +67,11 @@ fn replace_link(pins: &Pins, name: &str, link: CgroupSockAddrLink) -> Result<(),
     let path = pins.link(name);
     let failed = |source| Error::Link { action: "pin", path: path.clone(), source };
     let link: FdLink = link.try_into().map_err(failed)?;
-    let beside = path.with_file_name(format!("{name}_new"));
-    crate::load::remove(&beside)?;
+    let beside = crate::pin_file::beside(&path);
+    crate::pin_file::remove(&beside)?;
     let _kept: PinnedLink =
         link.pin(&beside).map_err(|source| Error::Pin { path: beside.clone(), source })?;
-    // The last reference to the old link goes with its pin.
+    // The pin is the last reference to the old link.
     std::fs::rename(&beside, &path).map_err(Error::file("replace", &path))
 }
 

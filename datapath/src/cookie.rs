@@ -1,4 +1,4 @@
-//! The identity of a network namespace, as programs at sockets see it.
+//! The cookie of a network namespace, by which programs at sockets know it.
 
 use std::io;
 use std::os::fd::AsRawFd;
@@ -8,11 +8,11 @@ use rustix::net::{AddressFamily, SocketType, socket};
 
 use crate::Error;
 
-/// The cookie of the calling thread's network namespace; nothing on kernels before 5.14, which do
-/// not tell. Programs that are told 0 take the namespace that the machine has started with.
+/// The cookie of the calling thread's network namespace; `None` on kernels before 5.14, which do not
+/// have the socket option. With 0, programs use the initial network namespace of the machine.
 ///
 /// # Errors
-/// When no socket can be made.
+/// When a socket cannot be created.
 pub fn netns_cookie() -> Result<Option<u64>, Error> {
     const SO_NETNS_COOKIE: i32 = 71;
     let socket = socket(AddressFamily::UNIX, SocketType::DGRAM, None)

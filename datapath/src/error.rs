@@ -1,4 +1,4 @@
-//! What went wrong.
+//! Errors.
 
 use std::io;
 use std::path::PathBuf;
@@ -14,14 +14,14 @@ pub enum Error {
     /// A file or folder of the BPF file system.
     #[error("{action} {}", path.display())]
     File {
-        /// What was to be done with it.
+        /// What failed.
         action: &'static str,
         /// Which.
         path: PathBuf,
         /// Why it failed.
         source: io::Error,
     },
-    /// The folder for pins is on another kind of file system.
+    /// The folder for pins is on a file system of another type.
     #[error("{} is not on a BPF file system", path.display())]
     NoBpffs {
         /// The folder.
@@ -30,20 +30,20 @@ pub enum Error {
     /// The object with all programs and maps was not accepted.
     #[error("load the eBPF object")]
     Object(#[source] Box<aya::EbpfError>),
-    /// A pinned map is not as this version needs it.
+    /// A pinned map has another layout than this release expects.
     #[error("map {} has {found}, where {wanted} is needed", path.display())]
     Layout {
         /// The pin.
         path: PathBuf,
-        /// What it has.
+        /// Its layout.
         found: String,
-        /// What was expected.
+        /// The expected layout.
         wanted: String,
     },
-    /// The kernel did not accept a program, or a pin is no such program.
+    /// The kernel has not accepted a program, or the pin is of something else.
     #[error("{action} program {name}")]
     Program {
-        /// What was to be done with it.
+        /// What failed.
         action: &'static str,
         /// Which.
         name: String,
@@ -61,7 +61,7 @@ pub enum Error {
     /// The link of a program to a cgroup.
     #[error("{action} link {}", path.display())]
     Link {
-        /// What was to be done with it.
+        /// What failed.
         action: &'static str,
         /// Its pin.
         path: PathBuf,
@@ -71,7 +71,7 @@ pub enum Error {
     /// A map.
     #[error("{action} map {name}")]
     Map {
-        /// What was to be done with it.
+        /// What failed.
         action: &'static str,
         /// Which.
         name: &'static str,
@@ -88,18 +88,18 @@ pub enum Error {
         /// Why it failed.
         source: io::Error,
     },
-    /// Another program has the place that Weir uses.
-    #[error("device {ifindex} has {found} where Weir's {wanted} belongs")]
+    /// A filter of another tool has the priority and handle of Weir's.
+    #[error("device {ifindex} has the filter {found} in the place of Weir's {wanted}")]
     Foreign {
         /// The index of the device.
         ifindex: u32,
-        /// The name of the filter that is there.
+        /// The name of the found filter.
         found: String,
         /// The name of Weir's.
         wanted: String,
     },
-    /// The identity of the network namespace.
-    #[error("ask for the network namespace's cookie")]
+    /// The cookie of the network namespace.
+    #[error("get the network namespace's cookie")]
     Cookie(#[source] io::Error),
 }
 
@@ -112,7 +112,7 @@ impl Error {
         move |source| Self::File { action, path, source }
     }
 
-    /// A map has no room for another entry.
+    /// Whether a map has no room for another entry.
     #[must_use]
     pub fn is_full(&self) -> bool {
         matches!(
@@ -121,7 +121,7 @@ impl Error {
         )
     }
 
-    /// What is to be opened, or the device, is not there.
+    /// Whether the pin or the device does not exist.
     #[must_use]
     pub fn is_not_found(&self) -> bool {
         matches!(self.errno(), Some(rustix::io::Errno::NOENT | rustix::io::Errno::NODEV))

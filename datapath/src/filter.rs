@@ -1,8 +1,8 @@
 //! Programs at network devices.
 //!
-//! A program is attached as a filter of the device's `clsact` queueing discipline, under a priority
-//! and a handle that nobody else is likely to use, because a request with the same numbers replaces
-//! whatever is there. The name of what is there is looked at first.
+//! A program is attached as a filter of the device's `clsact` queueing discipline. A request with the
+//! priority and handle of an existing filter replaces it, so Weir uses numbers that other tools are
+//! unlikely to use, and checks the name of an existing filter first.
 
 use std::io;
 
@@ -14,103 +14,37 @@ use rtnetlink::packet_route::tc::{
 use rustix::io::Errno;
 
 use crate::request::{self, Change};
-use crate::{Error, Program};
+use crate::{Error, Hook, Program};
 
-/// Weir's place among a device's filters: "weir" as a handle.
-const HANDLE: u32 = 0x7765_6972;
-/// The place behind it, of programs for the outside: an uplink can have one of the overlay's too.
-const OUTER_HANDLE: u32 = HANDLE + 1;
 /// The priority of Weir's filters.
 pub const PRIORITY: u16 = 0x5765;
 /// Packets of every protocol.
 const ETH_P_ALL: u16 = 3;
-
-/// A place of a device where one of Weir's programs belongs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Hook {
-    /// What a pod sends: the host's end of its veth receives it.
-    FromPod,
-    /// What a pod gets: the host's end of its veth sends it.
-    ToPod,
-    /// What other nodes send: the tunnel's device receives it.
-    FromOverlay,
-    /// What comes from outside of the node: an uplink receives it.
-    FromUplink,
-    /// What leaves the node: an uplink sends it.
-    ToUplink,
-}
-
-impl Hook {
-    /// Every hook.
-    pub const ALL: [Self; 5] =
-        [Self::FromPod, Self::ToPod, Self::FromOverlay, Self::FromUplink, Self::ToUplink];
-
-    /// Both hooks of a pod's veth.
-    pub const POD: [Self; 2] = [Self::FromPod, Self::ToPod];
-
-    /// Every hook of a device that is no pod's.
-    pub const NODE: [Self; 3] = [Self::FromOverlay, Self::FromUplink, Self::ToUplink];
-
-    /// Both hooks of an uplink.
-    pub const UPLINK: [Self; 2] = [Self::FromUplink, Self::ToUplink];
-
-    /// The name of the program.
-    #[must_use]
-    pub const fn program(self) -> &'static str {
-        match self {
-            Self::FromPod => "from_pod",
-            Self::ToPod => "to_pod",
-            Self::FromOverlay => "from_overlay",
-            Self::FromUplink => "from_uplink",
-            Self::ToUplink => "to_uplink",
-        }
-    }
-
-    /// What the filter is called, so that everybody can see whose it is.
-    fn filter(self) -> String {
-        format!("weir/{}", self.program())
-    }
-
-    const fn parent(self) -> TcHandle {
-        let minor = match self {
-            Self::FromPod | Self::FromOverlay | Self::FromUplink => TcHandle::MIN_INGRESS,
-            Self::ToPod | Self::ToUplink => TcHandle::MIN_EGRESS,
-        };
-        TcHandle { major: u16::MAX, minor }
-    }
-
-    const fn handle(self) -> u32 {
-        match self {
-            Self::FromPod | Self::ToPod | Self::FromOverlay => HANDLE,
-            Self::FromUplink | Self::ToUplink => OUTER_HANDLE,
-        }
-    }
-}
 
 /// A filter that is one of Weir's programs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attached {
     /// The device.
     pub ifindex: u32,
-    /// The kernel's number of the program.
+    /// The ID of the program.
     pub program: u32,
 }
 
-/// Attaches a program to a device, or replaces the one that is attached, in one request: no packet
-/// passes without. Tells whether there was something to do.
+/// Attaches a program to a device, or replaces the attached one atomically: every packet meets one of
+/// them. Returns whether anything was changed.
 ///
 /// # Errors
-/// When there is no such device ([`Error::is_not_found`]), or another tool's filter is in Weir's
-/// place.
+/// When there is no such device ([`Error::is_not_found`]), or another tool's filter has Weir's
+/// priority and handle.
 pub fn attach(ifindex: u32, program: &Program) -> Result<bool, Error> {
     attach_all(ifindex, std::slice::from_ref(program))
 }
 
-/// The same for several at once: a device that has just been made has them after one exchange with the
-/// kernel. Tells whether there was something to do for any.
+/// Attaches several programs with one exchange with the kernel, if the device has none yet. Returns
+/// whether anything was changed.
 ///
 /// # Errors
-/// As [`attach`]; the others may be attached then.
+/// As for [`attach`]. The other programs may be attached then.
 pub fn attach_all(ifindex: u32, programs: &[Program]) -> Result<bool, Error> {
     let mut changes = vec![new_clsact(ifindex)?];
     for program in programs {
@@ -137,7 +71,7 @@ pub fn attach_all(ifindex: u32, programs: &[Program]) -> Result<bool, Error> {
     Ok(changed)
 }
 
-/// Replaces what is in Weir's place, if it is Weir's.
+/// Replaces the filter with Weir's numbers, if it is Weir's.
 fn replace(ifindex: u32, program: &Program) -> Result<bool, Error> {
     let hook = program.hook();
     match find(ifindex, hook)? {
@@ -152,7 +86,7 @@ fn replace(ifindex: u32, program: &Program) -> Result<bool, Error> {
     Ok(true)
 }
 
-/// Puts a program in Weir's place; with `NLM_F_EXCL` only if nothing is there.
+/// The request to set the filter with Weir's numbers; with `NLM_F_EXCL` only if there is none.
 fn set(ifindex: u32, program: &Program, flags: u16) -> Result<Change, Error> {
     let hook = program.hook();
     let mut message = address(ifindex, hook)?;
@@ -169,7 +103,7 @@ fn set(ifindex: u32, program: &Program, flags: u16) -> Result<Change, Error> {
     Ok(Change { message, flags: NLM_F_CREATE | flags })
 }
 
-/// Which of Weir's programs is at a hook of a device.
+/// The program of Weir at a hook of a device.
 ///
 /// # Errors
 /// When there is no such device.
@@ -178,7 +112,7 @@ pub fn list(ifindex: u32, hook: Hook) -> Result<Option<Attached>, Error> {
     Ok(found.map(|found| Attached { ifindex, program: found.program }))
 }
 
-/// Takes Weir's program away from a hook of a device, if it is there; tells whether it was.
+/// Detaches Weir's program from a hook of a device. Returns whether it was attached.
 ///
 /// # Errors
 /// When the kernel refuses.
@@ -193,7 +127,7 @@ pub fn detach(ifindex: u32, hook: Hook) -> Result<bool, Error> {
     Ok(true)
 }
 
-/// The filter in Weir's place.
+/// The filter with Weir's priority and handle.
 struct Found {
     name: String,
     program: u32,
@@ -234,7 +168,7 @@ fn read(message: TcMessage) -> Found {
     found
 }
 
-/// Adds the discipline whose filters programs are, unless there is one.
+/// The request to add the `clsact` discipline, unless there is one.
 fn new_clsact(ifindex: u32) -> Result<Change, Error> {
     let mut message = TcMessage::default();
     message.header.index = index(ifindex)?;
@@ -245,7 +179,7 @@ fn new_clsact(ifindex: u32) -> Result<Change, Error> {
     Ok(Change { message, flags: NLM_F_CREATE | NLM_F_EXCL })
 }
 
-/// Weir's place at a hook of a device.
+/// The address of Weir's filter at a hook of a device.
 fn address(ifindex: u32, hook: Hook) -> Result<TcMessage, Error> {
     let mut message = TcMessage::default();
     message.header.index = index(ifindex)?;

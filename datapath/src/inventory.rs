@@ -1,18 +1,18 @@
-//! Which programs are pinned, and which of them run at sockets.
+//! The programs that are pinned, and those that are attached to sockets.
 
 use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::{CgroupSockAddr, SchedClassifier};
 
 use crate::{Error, Pins, SOCKET_PROGRAMS, TC_PROGRAMS};
 
-/// A program that belongs to sockets.
+/// A program for sockets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AtSockets {
     /// Its name.
     pub name: &'static str,
-    /// The kernel's number of the one that is pinned; none where the kernel has no such program.
+    /// The ID of the pinned program; `None` where the kernel does not support it.
     pub pinned: Option<u32>,
-    /// The kernel's number of the one that runs.
+    /// The ID of the attached program.
     pub attached: Option<u32>,
 }
 
@@ -27,7 +27,7 @@ pub fn list_sockets(pins: &Pins) -> Result<Vec<AtSockets>, Error> {
     SOCKET_PROGRAMS.iter().map(one).collect()
 }
 
-/// The kernel's numbers of the pinned programs for devices, by name.
+/// The IDs of the pinned programs for devices, by name.
 ///
 /// # Errors
 /// When a pin cannot be looked at.

@@ -1,10 +1,10 @@
-//! Reading a map in large pieces.
+//! Reading a map in batches.
 //!
-//! A map of a hundred thousand entries is two calls for each of them with the iterators that aya
-//! has, and some dozens with `BPF_MAP_LOOKUP_BATCH` (Linux 5.6).
+//! aya's iterators make two system calls per entry. `BPF_MAP_LOOKUP_BATCH` (Linux 5.6) reads a
+//! hundred thousand entries with some dozens of calls.
 
 use std::io;
-use std::mem::{MaybeUninit, size_of};
+use std::mem::size_of;
 use std::os::fd::{AsFd, AsRawFd};
 use std::ptr;
 
@@ -12,15 +12,18 @@ use aya::Pod;
 use aya::maps::MapData;
 use rustix::io::Errno;
 
-const BPF_MAP_LOOKUP_BATCH: libc::c_int = 24;
-/// How many entries are asked for at first.
+use crate::maps::layout::Layout;
+use crate::syscall::bpf;
+
+const BPF_MAP_LOOKUP_BATCH: libc::c_long = 24;
+/// The size of the first batch, in entries.
 const ENTRIES: u32 = 4096;
-/// A bucket of a hash table has to fit as a whole, and no bucket is so large.
+/// A bucket of a hash table must fit into a batch, and no bucket is larger than this.
 const MOST: u32 = 1 << 20;
-/// `ENOTSUPP`, which the kernel has for itself: no batches of this kind of map.
+/// `ENOTSUPP`, an error number internal to the kernel: this type of map has no batches.
 const NOT_SUPPORTED: i32 = 524;
 
-/// The part of `union bpf_attr` that the call takes.
+/// The part of `union bpf_attr` that the command takes.
 #[repr(C)]
 struct Request {
     in_batch: u64,
@@ -33,28 +36,55 @@ struct Request {
     flags: u64,
 }
 
-/// Where the kernel goes on: it writes four bytes for hash tables and arrays, whose key has four.
+/// Where the next batch begins. The kernel writes four bytes for hash tables and arrays.
 type Position = u32;
 
-/// Every entry of a hash table or an array, or nothing if the kernel has no batches of it.
+/// Every entry of a hash table or an array, or `None` if the kernel cannot read it in batches.
 ///
-/// `K` and `V` must be as long as the map's keys and values, which opening it has checked.
+/// `K` and `V` must be as long as the map's keys and values, which opening the map has checked.
 pub(crate) fn entries<K: Pod, V: Pod>(map: &MapData) -> io::Result<Option<Vec<(K, V)>>> {
-    let mut all = Vec::new();
-    let mut piece = Piece::new(ENTRIES);
+    let layout = Layout { key: size_of::<K>(), value: size_of::<V>() };
+    let Some(bytes) = bytes(map, layout)? else { return Ok(None) };
+    let entry = |(key, value): (&[u8], &[u8])| {
+        // SAFETY: each is as long as its type, and any bytes are a `Pod`.
+        unsafe {
+            (key.as_ptr().cast::<K>().read_unaligned(), value.as_ptr().cast::<V>().read_unaligned())
+        }
+    };
+    Ok(Some(bytes.iter().map(entry).collect()))
+}
+
+/// Keys and values, one after the other.
+pub(crate) struct Bytes {
+    layout: Layout,
+    keys: Vec<u8>,
+    values: Vec<u8>,
+}
+
+impl Bytes {
+    /// Each key with its value.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.keys.chunks_exact(self.layout.key).zip(self.values.chunks_exact(self.layout.value))
+    }
+}
+
+/// As [`entries`], for a map whose layout is known only when the program runs.
+pub(crate) fn bytes(map: &MapData, layout: Layout) -> io::Result<Option<Bytes>> {
+    let mut all = Bytes { layout, keys: Vec::new(), values: Vec::new() };
+    let mut batch = Batch::new(layout, ENTRIES);
     let mut position: Option<Position> = None;
     loop {
         let mut next: Position = 0;
-        let outcome = piece.read(map, position.as_ref(), &mut next);
+        let outcome = batch.read(map, position.as_ref(), &mut next);
         match outcome {
             Ok(()) => {}
             Err(error) => match Errno::from_io_error(&error) {
                 Some(Errno::NOENT) => {
-                    all.extend(piece.entries());
+                    batch.append_to(&mut all);
                     return Ok(Some(all));
                 }
-                Some(Errno::NOSPC) if piece.room < MOST => {
-                    piece = Piece::new(piece.room * 2);
+                Some(Errno::NOSPC) if batch.room < MOST => {
+                    batch = Batch::new(layout, batch.room * 2);
                     continue;
                 }
                 Some(Errno::INVAL) if position.is_none() => return Ok(None),
@@ -62,26 +92,25 @@ pub(crate) fn entries<K: Pod, V: Pod>(map: &MapData) -> io::Result<Option<Vec<(K
                 _ => return Err(error),
             },
         }
-        all.extend(piece.entries());
+        batch.append_to(&mut all);
         position = Some(next);
     }
 }
 
 /// Room for some entries.
-struct Piece<K, V> {
+struct Batch {
+    layout: Layout,
     room: u32,
     filled: usize,
-    keys: Vec<MaybeUninit<K>>,
-    values: Vec<MaybeUninit<V>>,
+    keys: Vec<u8>,
+    values: Vec<u8>,
 }
 
-impl<K: Pod, V: Pod> Piece<K, V> {
-    fn new(room: u32) -> Self {
+impl Batch {
+    fn new(layout: Layout, room: u32) -> Self {
         let length = room as usize;
-        let (mut keys, mut values) = (Vec::new(), Vec::new());
-        keys.resize_with(length, MaybeUninit::uninit);
-        values.resize_with(length, MaybeUninit::uninit);
-        Self { room, filled: 0, keys, values }
+        let (keys, values) = (vec![0; length * layout.key], vec![0; length * layout.value]);
+        Self { layout, room, filled: 0, keys, values }
     }
 
     fn read(
@@ -103,26 +132,16 @@ impl<K: Pod, V: Pod> Piece<K, V> {
             flags: 0,
         };
         // SAFETY: the kernel writes at most `count` keys and values, which have room for as many,
-        // and a position; it reads a position. All of it lives until the call is over.
-        let result = unsafe {
-            libc::syscall(
-                libc::SYS_bpf,
-                BPF_MAP_LOOKUP_BATCH,
-                ptr::from_mut(&mut request),
-                size_of::<Request>(),
-            )
-        };
-        let error = io::Error::last_os_error();
-        let ended = result == 0 || Errno::from_io_error(&error) == Some(Errno::NOENT);
-        self.filled = if ended { request.count.min(self.room) as usize } else { 0 };
-        if result == 0 { Ok(()) } else { Err(error) }
+        // and a position; it reads a position. All of them live until the call returns.
+        let outcome = unsafe { bpf(BPF_MAP_LOOKUP_BATCH, &mut request) };
+        let ended = outcome.as_ref().err().and_then(Errno::from_io_error) == Some(Errno::NOENT);
+        let has_entries = outcome.is_ok() || ended;
+        self.filled = if has_entries { request.count.min(self.room) as usize } else { 0 };
+        outcome.map(|_| ())
     }
 
-    fn entries(&self) -> impl Iterator<Item = (K, V)> + '_ {
-        // SAFETY: so many were written, and any bytes are a `Pod`.
-        let entry = |(key, value): (&MaybeUninit<K>, &MaybeUninit<V>)| unsafe {
-            (key.assume_init(), value.assume_init())
-        };
-        self.keys.iter().zip(&self.values).take(self.filled).map(entry)
+    fn append_to(&self, all: &mut Bytes) {
+        all.keys.extend(self.keys.iter().take(self.filled * self.layout.key));
+        all.values.extend(self.values.iter().take(self.filled * self.layout.value));
     }
 }

@@ -3,22 +3,25 @@
 use std::fs;
 use std::path::Path;
 
+use aya::maps::MapData;
 use aya::programs::{CgroupSockAddr, Program as Any, ProgramType, SchedClassifier};
 use aya::sys::{BpfHelper, is_helper_supported};
 use aya::{Ebpf, EbpfLoader};
 use tracing::{debug, warn};
 use weir_ebpf_common::map::{self, Map};
 
+use crate::maps::layout::{Layout, data};
 use crate::object::{OBJECT, TC_PROGRAMS};
-use crate::{Error, LogLevel, Logs, Pins, SOCKET_PROGRAMS};
+use crate::pin_file::{beside, remove};
+use crate::{Error, LogLevel, Logs, Pins, SOCKET_PROGRAMS, Upgrade};
 
-/// How many entries maps have room for, where it is not the default of
-/// [`weir_ebpf_common::map::capacity`]. A map that is pinned keeps the room that it has.
+/// How many entries maps have room for, where it differs from
+/// [`weir_ebpf_common::map::capacity`]. A map that is already pinned keeps its room.
 #[derive(Clone, Debug, Default)]
 pub struct Capacities(Vec<(Map, u32)>);
 
 impl Capacities {
-    /// Gives a map room for so many entries.
+    /// Sets the room of a map.
     #[must_use]
     pub fn with(mut self, map: Map, entries: u32) -> Self {
         self.0.push((map, entries));
@@ -26,21 +29,23 @@ impl Capacities {
     }
 }
 
-/// What was loaded.
+/// The result of loading.
 #[derive(Clone, Debug)]
 pub struct Loaded {
-    /// Each program.
+    /// The programs.
     pub programs: Vec<Verified>,
     /// The maps that they use, also those that were pinned before.
     pub maps: Vec<MapRoom>,
+    /// Entries that were copied from maps of an earlier release.
+    pub copied: usize,
 }
 
-/// A map with the room that it has.
+/// A map and the room that it has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MapRoom {
-    /// Which.
+    /// The map.
     pub map: Map,
-    /// So many entries.
+    /// Its room, in entries.
     pub entries: u32,
 }
 
@@ -49,28 +54,29 @@ pub struct MapRoom {
 pub struct Verified {
     /// Its name.
     pub name: &'static str,
-    /// The kernel's number of it.
+    /// Its ID in the kernel.
     pub id: u32,
-    /// How many instructions the verifier looked at (5.16 and later), which must stay below a
+    /// How many instructions the verifier has processed (Linux 5.16 and later). The limit is a
     /// million.
     pub instructions: Option<u32>,
 }
 
-/// Loads all programs against the pinned maps, makes the maps that are missing, and pins the
-/// programs in place of those that were pinned before.
+/// Loads all programs against the pinned maps, creates the maps that are missing, and pins the
+/// programs in place of those that were pinned before. Takes over the maps of an earlier release.
 ///
-/// Where older programs are attached they stay so until they are replaced
-/// ([`crate::attach`], [`crate::attach_sockets`]); both use the same maps.
+/// Older programs stay attached until they are replaced ([`crate::attach`],
+/// [`crate::attach_sockets`]). Both use the same maps, except after a change of a map's layout: see
+/// [`Upgrade`], and call [`Upgrade::complete`] when all programs are replaced.
 ///
 /// # Errors
-/// When a program is not accepted, or a pinned map has another layout. Nothing that was pinned
-/// before has changed then.
+/// When a program is not accepted, or a pinned map has another layout. What was pinned before has not
+/// changed then.
 pub fn load(pins: &Pins, capacities: &Capacities) -> Result<Loaded, Error> {
     load_with_logs(pins, capacities, LogLevel::Off).map(|(loaded, _)| loaded)
 }
 
-/// The same, with programs that write about packets up to `level`. What they write is lost when the
-/// one who has loaded them does not read it.
+/// As [`load`], with programs that log packets up to `level`. Lines are lost unless the caller reads
+/// them.
 ///
 /// # Errors
 /// As for [`load`].
@@ -79,7 +85,21 @@ pub fn load_with_logs(
     capacities: &Capacities,
     level: LogLevel,
 ) -> Result<(Loaded, Option<Logs>), Error> {
+    load_over(&Upgrade::new(pins), capacities, level)
+}
+
+/// As [`load_with_logs`], over the pins of a particular earlier release.
+///
+/// # Errors
+/// As for [`load`].
+pub fn load_over(
+    upgrade: &Upgrade<'_>,
+    capacities: &Capacities,
+    level: LogLevel,
+) -> Result<(Loaded, Option<Logs>), Error> {
+    let pins = upgrade.pins();
     pins.create()?;
+    upgrade.keep_maps()?;
     let mut object = open(pins, capacities, level)?;
     let maps = check_maps(&object, pins)?;
     let mut programs = Vec::new();
@@ -89,22 +109,24 @@ pub fn load_with_logs(
                 debug!(name, id = verified.id, instructions = verified.instructions, "verified");
                 programs.push(verified);
             }
-            // Older kernels lack some of them, and the node works without.
+            // Older kernels do not support some of them, and the node works without.
             Err(error) if is_optional(name) => {
                 warn!(
                     name,
                     error = &error as &dyn std::error::Error,
-                    "this kernel has no such program"
+                    "this kernel does not support a program"
                 );
             }
             Err(error) => return Err(error),
         }
     }
-    for verified in &programs {
+    let copied = upgrade.copy_all()?;
+    // The first is the one that the plugin looks for: it finds all of them or none.
+    for verified in programs.iter().rev() {
         pin(&mut object, pins, verified.name)?;
     }
     let logs = if level == LogLevel::Off { None } else { Logs::of(&mut object) };
-    Ok((Loaded { programs, maps }, logs))
+    Ok((Loaded { programs, maps, copied }, logs))
 }
 
 fn is_optional(name: &str) -> bool {
@@ -121,7 +143,7 @@ fn open(pins: &Pins, capacities: &Capacities, level: LogLevel) -> Result<Ebpf, E
     let level_number = level.number();
     loader.override_global(aya_log::LEVEL, &level_number, true);
     if level == LogLevel::Off {
-        // The least that a ring can have: a page.
+        // The smallest ring: a page.
         loader.map_max_entries("AYA_LOGS", 4096);
     }
     for (map, entries) in &capacities.0 {
@@ -130,23 +152,25 @@ fn open(pins: &Pins, capacities: &Capacities, level: LogLevel) -> Result<Ebpf, E
     loader.load(OBJECT).map_err(|error| Error::Object(Box::new(error)))
 }
 
-/// Whether programs at sockets can choose the error that a process gets. Where they cannot they
-/// make do without.
+/// Whether programs at sockets can choose the error that a process gets (`bpf_set_retval`, Linux
+/// 5.18). Without it they use the nearest error that they can cause.
 fn has_set_retval() -> bool {
     let kind = ProgramType::CgroupSockAddr;
     is_helper_supported(kind, BpfHelper::BPF_FUNC_set_retval).unwrap_or_else(|error| {
-        warn!(error = &error as &dyn std::error::Error, "cannot ask for bpf_set_retval");
+        warn!(error = &error as &dyn std::error::Error, "cannot probe for bpf_set_retval");
         false
     })
 }
 
-/// A map that was pinned before is used as it is found, so it has to be right.
+/// A map that was pinned before is used as it is, so its layout must be right.
 fn check_maps(object: &Ebpf, pins: &Pins) -> Result<Vec<MapRoom>, Error> {
-    let mut sized = Vec::new();
+    let mut rooms = Vec::new();
     for (name, map) in object.maps() {
         let Some(known) = map::ALL.iter().find(|known| known.name == name) else { continue };
-        let wanted = crate::maps::sizes(*known);
-        let (found, entries) = crate::maps::found_sizes(map, known.name)?;
+        let failed =
+            |source| Error::Map { action: "look at", name: known.name, source: Box::new(source) };
+        let info = data(map).and_then(MapData::info).map_err(failed)?;
+        let (wanted, found) = (Layout::expected(*known), Layout::found(&info));
         if wanted != found {
             return Err(Error::Layout {
                 path: pins.map(*known),
@@ -154,9 +178,9 @@ fn check_maps(object: &Ebpf, pins: &Pins) -> Result<Vec<MapRoom>, Error> {
                 wanted: wanted.to_string(),
             });
         }
-        sized.push(MapRoom { map: *known, entries });
+        rooms.push(MapRoom { map: *known, entries: info.max_entries() });
     }
-    Ok(sized)
+    Ok(rooms)
 }
 
 fn load_program(object: &mut Ebpf, name: &'static str) -> Result<Verified, Error> {
@@ -176,11 +200,11 @@ fn load_program(object: &mut Ebpf, name: &'static str) -> Result<Verified, Error
     Ok(Verified { name, id: info.id(), instructions: info.verified_instruction_count() })
 }
 
-/// Pins beside, then renames: whoever opens the pin gets the old program or the new one.
+/// Pins under another name, then renames: whoever opens the pin gets the old program or the new one.
 fn pin(object: &mut Ebpf, pins: &Pins, name: &str) -> Result<(), Error> {
     let Some(program) = object.program_mut(name) else { return Ok(()) };
     let path = pins.program(name);
-    let beside = path.with_file_name(format!("{name}_new"));
+    let beside = beside(&path);
     remove(&beside)?;
     pin_program(program, &beside)?;
     fs::rename(&beside, &path).map_err(Error::file("replace", &path))
@@ -188,13 +212,4 @@ fn pin(object: &mut Ebpf, pins: &Pins, name: &str) -> Result<(), Error> {
 
 fn pin_program(program: &mut Any, path: &Path) -> Result<(), Error> {
     program.pin(path).map_err(|source| Error::Pin { path: path.to_owned(), source })
-}
-
-pub(crate) fn remove(path: &Path) -> Result<(), Error> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(Error::file("remove", path)(error))
-        }
-        _ => Ok(()),
-    }
 }

@@ -1,27 +1,27 @@
-//! What programs write about packets, handed on to the log of who loaded them.
+//! The programs' log lines about packets.
 
 use aya::Ebpf;
 use aya_log::EbpfLogger;
 use log::{Level, Log, Metadata, Record};
 use weir_ebpf_common::Reason;
 
-/// How much programs write. Each level has those before it. What is not asked for costs nothing: the
-/// kernel leaves it out of the program.
+/// What programs log. Each level includes those before it. A level that is off costs nothing: the
+/// verifier removes its code from the program.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LogLevel {
     /// Nothing.
     #[default]
     Off,
-    /// Packets that were dropped.
+    /// Dropped packets.
     Dropped,
-    /// Packets that were refused.
+    /// Rejected packets.
     Refused,
-    /// Flows to Services that began.
+    /// New flows to Services.
     Opened,
 }
 
 impl LogLevel {
-    /// The number that programs compare theirs with.
+    /// The number that programs compare the level of a line with.
     pub(crate) fn number(self) -> u8 {
         match self {
             Self::Off => 0,
@@ -32,7 +32,7 @@ impl LogLevel {
     }
 }
 
-/// Lines that programs have written.
+/// The lines that programs have logged.
 pub struct Logs(EbpfLogger<Handed>);
 
 impl std::fmt::Debug for Logs {
@@ -42,18 +42,18 @@ impl std::fmt::Debug for Logs {
 }
 
 impl Logs {
-    /// Nothing if the programs cannot write.
+    /// `None` if the programs do not log.
     pub(crate) fn of(object: &mut Ebpf) -> Option<Self> {
         EbpfLogger::init_with_logger(object, Handed).ok().map(Self)
     }
 
-    /// Hands on what there is.
+    /// Passes the lines that are there to `tracing`.
     pub fn hand_on(&mut self) {
         self.0.flush();
     }
 }
 
-/// Gives lines to `tracing`.
+/// Passes lines to `tracing`.
 struct Handed;
 
 impl Log for Handed {
@@ -67,7 +67,7 @@ impl Log for Handed {
         match record.level() {
             Level::Error | Level::Warn => tracing::warn!(reason, packet, "dropped a packet"),
             Level::Info => tracing::info!(reason, packet, "refused a packet"),
-            // Who asks for it wants to see it, whatever else is logged.
+            // Whoever asks for these lines wants to see them at the default level.
             Level::Debug | Level::Trace => tracing::info!(reason, packet, "opened a flow"),
         }
     }
@@ -75,7 +75,7 @@ impl Log for Handed {
     fn flush(&self) {}
 }
 
-/// A line begins with the number of a reason.
+/// Splits a line into the name of its reason, by the number that it begins with, and the packet.
 fn named(line: &str) -> (&str, &str) {
     let (number, packet) = line.split_once(' ').unwrap_or(("", line));
     let reason = number.parse().ok().and_then(|number: usize| Reason::ALL.get(number));

@@ -1,14 +1,15 @@
 //! Opening a pinned program with two system calls.
 //!
-//! `aya` asks the kernel for everything that it may know or lack before it hands out the first program:
-//! some twenty calls, among them programs to verify, which a plugin that runs for two milliseconds would
-//! make for every pod.
+//! aya probes the kernel's features before it opens the first program: some twenty calls, among them
+//! programs to verify. The plugin runs for two milliseconds per pod and does without them.
 
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+
+use crate::syscall::bpf;
 
 /// Commands of `bpf` (linux/bpf.h).
 const OBJ_GET: libc::c_long = 7;
@@ -26,13 +27,13 @@ struct Get {
 
 /// The arguments of `OBJ_GET_INFO_BY_FD`.
 #[repr(C)]
-struct Look {
+struct InfoByFd {
     fd: u32,
     length: u32,
     info: u64,
 }
 
-/// The beginning of what the kernel tells of a program.
+/// The beginning of `struct bpf_prog_info`.
 #[derive(Default)]
 #[repr(C)]
 struct Info {
@@ -43,7 +44,7 @@ struct Info {
 const INFO_LENGTH: u32 = 8;
 const _: () = assert!(size_of::<Info>() == INFO_LENGTH as usize);
 
-/// Opens a pinned program for network devices; gives its descriptor and the kernel's number of it.
+/// Opens a pinned program for network devices. Returns its descriptor and the kernel's ID of it.
 pub(crate) fn open(path: &Path) -> io::Result<(OwnedFd, u32)> {
     let name = CString::new(path.as_os_str().as_bytes())?;
     let mut get = Get { path: name.as_ptr().expose_provenance() as u64, fd: 0, flags: 0 };
@@ -52,37 +53,20 @@ pub(crate) fn open(path: &Path) -> io::Result<(OwnedFd, u32)> {
     // SAFETY: the kernel has just given it to this process, and nobody else knows it.
     let fd = unsafe { OwnedFd::from_raw_fd(fd) };
     let mut info = Info::default();
-    let mut look = Look {
+    let mut request = InfoByFd {
         fd: fd.as_raw_fd().cast_unsigned(),
         length: INFO_LENGTH,
         info: (&raw mut info).expose_provenance() as u64,
     };
     // SAFETY: the kernel writes as many bytes as it is told there are.
-    unsafe { bpf(OBJ_GET_INFO_BY_FD, &mut look) }?;
-    // Of a map the kernel tells its type and number in the same place: a hash map would pass for a
-    // program of type 1, and no type of map that is pinned here for one of type 3.
+    unsafe { bpf(OBJ_GET_INFO_BY_FD, &mut request) }?;
+    // `struct bpf_map_info` has the type and ID of a map in the same place. None of the maps that are
+    // pinned here is of type 3.
     if info.kind != SCHED_CLS {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "no program for network devices"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "not a program for network devices",
+        ));
     }
     Ok((fd, info.id))
-}
-
-/// Calls the kernel.
-///
-/// # Safety
-/// Whatever the arguments point to has to be there for the kernel, in the way that the command wants.
-unsafe fn bpf<T>(command: libc::c_long, arguments: &mut T) -> io::Result<RawFd> {
-    // SAFETY: the caller's promise; the arguments are as long as the kernel is told.
-    let outcome = unsafe {
-        libc::syscall(
-            libc::SYS_bpf,
-            command,
-            std::ptr::from_mut(arguments).cast::<libc::c_void>(),
-            size_of::<T>(),
-        )
-    };
-    match RawFd::try_from(outcome) {
-        Ok(value) if value >= 0 => Ok(value),
-        _ => Err(io::Error::last_os_error()),
-    }
 }

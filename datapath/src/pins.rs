@@ -1,27 +1,27 @@
-//! Where programs, maps and links are pinned.
+//! The pins of programs, maps and links.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::statfs;
 use rustix::mount::{MountFlags, mount};
-use weir_ebpf_common::map::Map;
+use weir_ebpf_common::map::{Map, PROGRAMS};
 
 use crate::Error;
 
-/// Tells a BPF file system from others.
+/// The magic number of a BPF file system (`BPF_FS_MAGIC` of linux/magic.h).
 const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
 
-/// A folder of a BPF file system that holds everything of one node.
+/// The folder of a BPF file system that holds the pins of one node.
 ///
-/// Names in it have no dots, which BPF file systems refuse.
+/// Names in it have no dots, because BPF file systems refuse them.
 #[derive(Clone, Debug)]
 pub struct Pins {
     folder: PathBuf,
 }
 
 impl Pins {
-    /// What is, or will be, pinned in `folder`.
+    /// The pins in `folder`.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
         Self { folder: folder.into() }
     }
@@ -32,28 +32,29 @@ impl Pins {
         &self.folder
     }
 
-    /// Where a map of this layout is.
+    /// The pin of a map with this layout.
     #[must_use]
     pub fn map(&self, map: Map) -> PathBuf {
         self.folder.join("maps").join(format!("{}-{}", map.name, map.layout))
     }
 
-    /// Where a program is.
+    /// The pin of a program of this release.
     #[must_use]
     pub fn program(&self, name: &str) -> PathBuf {
-        self.folder.join("programs").join(name)
+        self.folder.join("programs").join(format!("{name}-{PROGRAMS}"))
     }
 
-    /// Where the link of a program to a cgroup is.
+    /// The pin of a program's link to a cgroup. It is the same in every release, so that a new link
+    /// replaces the old one.
     #[must_use]
     pub fn link(&self, name: &str) -> PathBuf {
         self.folder.join("links").join(name)
     }
 
-    /// Makes the folders.
+    /// Creates the folders.
     ///
     /// # Errors
-    /// When they are not on a BPF file system.
+    /// When the folder is not on a BPF file system.
     pub fn create(&self) -> Result<(), Error> {
         for part in ["maps", "programs", "links"] {
             let folder = self.folder.join(part);
@@ -70,10 +71,16 @@ impl Pins {
         }
     }
 
-    /// Whether anything is pinned that the CNI plugin and the tool could use.
+    /// Whether programs of this release are pinned, which the CNI plugin and the `weir` command need.
     #[must_use]
     pub fn exist(&self) -> bool {
         self.program(crate::Hook::FromPod.program()).exists()
+    }
+
+    /// Whether programs of any release are pinned.
+    #[must_use]
+    pub fn exist_of_any_release(&self) -> bool {
+        fs::read_dir(self.folder.join("programs")).is_ok_and(|mut found| found.next().is_some())
     }
 
     /// Removes everything. Programs that are attached to a device stay attached.
@@ -90,10 +97,10 @@ impl Pins {
     }
 }
 
-/// Mounts a BPF file system at `path`, unless one is there. Tells whether it did.
+/// Mounts a BPF file system at `path`, unless one is there. Returns whether it did.
 ///
 /// # Errors
-/// Without the right to mount.
+/// When the caller may not mount.
 pub fn mount_bpffs(path: &Path) -> Result<bool, Error> {
     fs::create_dir_all(path).map_err(Error::file("create", path))?;
     let found = statfs(path).map_err(|errno| Error::file("look at", path)(errno.into()))?;

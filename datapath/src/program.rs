@@ -1,4 +1,4 @@
-//! A program that is pinned and can be attached to devices.
+//! Pinned programs that can be attached to devices.
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::PathBuf;
@@ -20,7 +20,7 @@ impl Program {
     /// Opens the pinned program for a hook.
     ///
     /// # Errors
-    /// When it is not pinned ([`Error::is_not_found`]), or the caller has not the right.
+    /// When it is not pinned ([`Error::is_not_found`]), or the caller lacks the privilege.
     pub fn open(pins: &Pins, hook: Hook) -> Result<Self, Error> {
         let path = pins.program(hook.program());
         let (fd, id) = pinned::open(&path).map_err(|error| Error::Program {
@@ -31,19 +31,19 @@ impl Program {
         Ok(Self { fd, path, hook, id })
     }
 
-    /// Where it belongs.
+    /// The hook that it is for.
     #[must_use]
     pub fn hook(&self) -> Hook {
         self.hook
     }
 
-    /// The kernel's number of it.
+    /// Its ID in the kernel.
     #[must_use]
     pub fn id(&self) -> u32 {
         self.id
     }
 
-    /// What can run it on a packet of one's own.
+    /// The program as aya can run it on a packet (`BPF_PROG_TEST_RUN`).
     pub(crate) fn runner(&self) -> Result<SchedClassifier, Error> {
         SchedClassifier::from_pin(&self.path).map_err(|source| Error::Program {
             action: "open",
@@ -52,7 +52,7 @@ impl Program {
         })
     }
 
-    /// Its descriptor, for as long as it is borrowed.
+    /// Its descriptor, which is valid as long as `self`.
     pub(crate) fn raw_fd(&self) -> RawFd {
         self.fd.as_raw_fd()
     }

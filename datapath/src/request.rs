@@ -1,6 +1,6 @@
-//! Requests over route netlink, answered before the call returns.
+//! Synchronous requests over route netlink.
 //!
-//! The plugin makes three of them for a pod, in one datagram: a socket and a loop are all that takes.
+//! The plugin makes three of them per pod, in one datagram. A socket and a loop suffice.
 
 use std::io;
 
@@ -11,23 +11,23 @@ use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::sys::protocols::NETLINK_ROUTE;
 use rtnetlink::sys::{Socket, SocketAddr};
 
-/// More than the kernel puts into a datagram of a list.
+/// The largest datagram: the kernel's are smaller.
 const DATAGRAM: usize = 64 << 10;
 
-/// A change that is asked for.
+/// A request for a change.
 pub(crate) struct Change {
     pub(crate) message: RouteNetlinkMessage,
-    /// Beside those that every request has.
+    /// Flags in addition to those of every request.
     pub(crate) flags: u16,
 }
 
-/// Asks for a change and waits until it has happened.
+/// Requests a change and waits for its result.
 pub(crate) fn change(message: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
     change_all(vec![Change { message, flags }])?.into_iter().collect()
 }
 
-/// Asks for changes, which the kernel makes one after the other whether the ones before failed or not,
-/// and waits until the last has happened; gives how each ended.
+/// Requests several changes and waits for all results. The kernel makes them in order, and goes on
+/// after one that fails.
 pub(crate) fn change_all(changes: Vec<Change>) -> io::Result<Vec<io::Result<()>>> {
     let mut requests = Vec::new();
     let count = changes.len();
@@ -44,7 +44,7 @@ pub(crate) fn change_all(changes: Vec<Change>) -> io::Result<Vec<io::Result<()>>
     Ok(outcomes)
 }
 
-/// Asks for a list.
+/// Requests a list.
 pub(crate) fn dump(message: RouteNetlinkMessage) -> io::Result<Vec<RouteNetlinkMessage>> {
     let mut answers = Vec::new();
     exchange(&request(message, NLM_F_DUMP, 1), |answer| {
@@ -70,7 +70,7 @@ fn request(message: RouteNetlinkMessage, flags: u16, number: u32) -> Vec<u8> {
     bytes
 }
 
-/// Sends requests, and hands over what comes until `is_complete` says that nothing more will.
+/// Sends requests, and passes each reply to `is_complete` until it returns true.
 fn exchange(
     requests: &[u8],
     mut is_complete: impl FnMut(NetlinkPayload<RouteNetlinkMessage>) -> io::Result<bool>,

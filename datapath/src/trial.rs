@@ -1,46 +1,45 @@
-//! Running a pinned program on a packet that nobody sent.
+//! Running a pinned program on a made-up packet.
 //!
-//! The kernel runs the program as it would for a packet that the device receives, and hands back
-//! what became of it (`BPF_PROG_TEST_RUN`). The packet goes nowhere. What the program writes into
-//! maps is written.
+//! The kernel runs the program as for a packet that the device receives, and returns the packet and
+//! the verdict (`BPF_PROG_TEST_RUN`). The packet is not sent. The program's changes to maps are real.
 
 use aya::programs::{TestRun, TestRunOptions};
 
 use crate::{Error, Program};
 
-/// What the program told the kernel to do.
+/// The verdict of the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// It goes on through the kernel's stack (`TC_ACT_UNSPEC`).
+    /// The packet goes on through the kernel's stack (`TC_ACT_UNSPEC`).
     Stack,
-    /// It is dropped (`TC_ACT_SHOT`).
+    /// The packet is dropped (`TC_ACT_SHOT`).
     Drop,
-    /// It goes past the stack to another device (`TC_ACT_REDIRECT`).
+    /// The packet bypasses the stack to another device (`TC_ACT_REDIRECT`).
     Redirect,
-    /// Something else.
+    /// Another verdict.
     Other(i32),
 }
 
-/// What became of a packet.
+/// The result for a packet.
 #[derive(Clone, Debug)]
 pub struct Trial {
-    /// Where it goes.
+    /// The verdict.
     pub action: Action,
-    /// What it is like then, from its Ethernet header on.
+    /// The packet afterwards, from its Ethernet header on.
     pub packet: Vec<u8>,
     /// Its mark.
     pub mark: u32,
 }
 
-/// Length of `struct __sk_buff`, and where some of its fields are.
+/// The length of `struct __sk_buff`, and the offsets of some of its fields.
 const CONTEXT: usize = 192;
 const MARK: usize = 8;
 const IFINDEX: usize = 40;
-/// More than the program could make of any packet.
+/// Room for the packet afterwards: more than any program produces.
 const ROOM: usize = 4096;
 
 impl Program {
-    /// What becomes of a packet that the device receives, from its Ethernet header on.
+    /// Runs the program on a packet, from its Ethernet header on, as if the device had received it.
     ///
     /// Call it in the device's network namespace.
     ///

@@ -245,7 +245,7 @@ impl Debug for Port {
     }
 }
 
-/// A hardware address.
+/// A MAC address.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(C, align(2))]
 pub struct Mac(pub [u8; 6]);

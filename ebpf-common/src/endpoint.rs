@@ -9,7 +9,7 @@ use crate::unpadded::unpadded;
 pub struct Endpoint {
     /// The index of the host's end of its veth.
     pub ifindex: u32,
-    /// The hardware address of its own end.
+    /// The MAC address of its own end.
     pub mac: Mac,
     /// Its network namespace, see [`Endpoint::netns`].
     pub netns: u16,

@@ -1,7 +1,7 @@
 //! The flow table: which backend a flow of packets was given.
 //!
 //! A flow has two entries. The forward one is found by what the client sends and says where it
-//! goes; the reverse one is found by what the backend answers and says what the client must see.
+//! goes; the reverse one is found by what the backend sends and says what the client must see.
 //! Each holds all that is needed to make the other anew, because the table forgets single entries.
 //! Which of the two it is stands in the entry and not in its key, so that one look at the table
 //! tells whether a packet needs anything.
@@ -47,19 +47,19 @@ pub struct Flow<A> {
     pub port: Port,
     /// Forward: the source port that the backend sees. Reverse: the client's own port, the new
     /// destination port. They differ when two flows of a client would look the same to a backend.
-    pub client_port: Port,
+    pub nat_port: Port,
     /// The backend's id.
     pub backend: u32,
     /// The Service's id.
     pub service: u32,
     /// Forward, TCP: the sequence number that opened the connection; a SYN with another one opens a
     /// new connection.
-    pub opening: u32,
+    pub syn_seq: u32,
     /// When a packet was last seen, in seconds of the kernel's monotonic clock; up to some seconds
     /// late for TCP.
-    pub seen: u32,
+    pub last_seen: u32,
     /// In which of the kernel's ticks (see the programs) the other entry was last looked for.
-    pub checked: u32,
+    pub last_checked_tick: u32,
     /// A set of the constants below.
     pub flags: u32,
 }
@@ -74,7 +74,7 @@ impl<A> Flow<A> {
     /// It is the reverse entry.
     pub const REVERSE: u32 = 1 << 3;
     /// Both ends are pods, and the client is at the device that it was opened from: its packets may
-    /// go past the stack.
+    /// bypass the stack.
     pub const FAST: u32 = 1 << 4;
 
     /// Which entry it is.
@@ -86,10 +86,10 @@ impl<A> Flow<A> {
 }
 
 impl<A: Address> FlowKey<A> {
-    /// The same tuple the other way round: the key of the answers to packets that go untranslated.
+    /// The same tuple the other way round: the key of the replies to packets that go untranslated.
     #[inline(always)]
     #[must_use]
-    pub fn answer(&self) -> Self {
+    pub fn reply(&self) -> Self {
         Self {
             source: self.destination,
             destination: self.source,
@@ -110,7 +110,7 @@ impl<A: Address> Flow<A> {
             source: self.address,
             destination: key.source,
             source_port: self.port,
-            destination_port: self.client_port,
+            destination_port: self.nat_port,
             protocol: key.protocol,
             reserved: [0; 3],
         }
@@ -123,7 +123,7 @@ impl<A: Address> Flow<A> {
         FlowKey {
             source: key.destination,
             destination: self.address,
-            source_port: self.client_port,
+            source_port: self.nat_port,
             destination_port: self.port,
             protocol: key.protocol,
             reserved: [0; 3],
@@ -133,13 +133,13 @@ impl<A: Address> Flow<A> {
     /// The other entry of the flow that has this entry at `key`, in either direction.
     #[inline(always)]
     #[must_use]
-    pub fn twin(&self, key: &FlowKey<A>) -> Self {
-        let (address, port, client_port) = if self.is_reverse() {
+    pub fn peer_entry(&self, key: &FlowKey<A>) -> Self {
+        let (address, port, nat_port) = if self.is_reverse() {
             (key.source, key.source_port, key.destination_port)
         } else {
             (key.destination, key.destination_port, key.source_port)
         };
-        Self { address, port, client_port, flags: self.flags ^ Self::REVERSE, ..*self }
+        Self { address, port, nat_port, flags: self.flags ^ Self::REVERSE, ..*self }
     }
 }
 
@@ -176,12 +176,12 @@ mod tests {
         let flow = Flow {
             address: V4::new([10, 244, 2, 7]),
             port: Port::new(5353),
-            client_port: Port::new(50_000),
+            nat_port: Port::new(50_000),
             backend: 7,
             service: 3,
-            opening: 1,
-            seen: 9,
-            checked: 4,
+            syn_seq: 1,
+            last_seen: 9,
+            last_checked_tick: 4,
             flags: Flow::<V4>::MASQUERADED,
         };
         (key, flow)
@@ -190,9 +190,9 @@ mod tests {
     #[test]
     fn either_entry_of_a_flow_restores_the_other() {
         let (key, flow) = forward();
-        let (reverse_key, reverse) = (flow.reverse_key(&key), flow.twin(&key));
+        let (reverse_key, reverse) = (flow.reverse_key(&key), flow.peer_entry(&key));
         assert_eq!(reverse.forward_key(&reverse_key), key);
-        assert_eq!(reverse.twin(&reverse_key), flow);
+        assert_eq!(reverse.peer_entry(&reverse_key), flow);
     }
 
     #[test]
@@ -211,14 +211,14 @@ mod tests {
     }
 
     #[test]
-    fn the_answer_to_a_direct_packet_has_the_key_of_a_reverse_entry() {
+    fn the_reply_to_a_direct_packet_has_the_key_of_a_reverse_entry() {
         let (key, flow) = forward();
         let direct = FlowKey {
             destination: flow.address,
             destination_port: flow.port,
-            source_port: flow.client_port,
+            source_port: flow.nat_port,
             ..key
         };
-        assert_eq!(direct.answer(), flow.reverse_key(&key));
+        assert_eq!(direct.reply(), flow.reverse_key(&key));
     }
 }

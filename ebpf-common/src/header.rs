@@ -48,7 +48,7 @@ pub struct Ip<A> {
     pub fragment: u32,
 }
 
-/// Reads an IPv4 header; nothing if it is none.
+/// Reads an IPv4 header; nothing if it is not one.
 #[inline(always)]
 #[must_use]
 pub fn ipv4(words: &[u32; 5]) -> Option<Ip<V4>> {
@@ -69,7 +69,7 @@ pub fn ipv4(words: &[u32; 5]) -> Option<Ip<V4>> {
     })
 }
 
-/// Reads an IPv6 header, not its extensions; nothing if it is none.
+/// Reads an IPv6 header, not its extensions; nothing if it is not one.
 #[inline(always)]
 #[must_use]
 pub fn ipv6(words: &[u32; 10]) -> Option<Ip<V6>> {

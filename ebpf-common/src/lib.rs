@@ -14,9 +14,10 @@
 
 mod address;
 mod affinity;
-pub mod answer;
+
 mod checksum;
-mod cluster;
+mod config;
+
 mod endpoint;
 mod flow;
 mod fragment;
@@ -25,21 +26,23 @@ pub mod map;
 #[cfg(feature = "user")]
 mod pod;
 mod reason;
+pub mod reject;
+mod route;
 mod service;
-mod settings;
+
 mod socket;
 mod unpadded;
 
 pub use address::{Address, Mac, Port, V4, V6};
 pub use affinity::{Affinity, AffinityKey};
 pub use checksum::{add, corrected, finish};
-pub use cluster::{Route, RouteKind};
+pub use config::{Config, halves};
 pub use endpoint::Endpoint;
 pub use flow::{Direction, Flow, FlowKey, ephemeral_port};
 pub use fragment::{Fragment, FragmentKey, Hook};
 pub use reason::Reason;
+pub use route::{Route, RouteKind};
 pub use service::{Algorithm, Backend, Scope, Service, ServiceKey, choose_slot};
-pub use settings::{Settings, halves};
 pub use socket::{Socket, SocketKey};
 
 /// IP protocol numbers of what a Service can have.

@@ -1,14 +1,15 @@
-//! The maps: the contract between programs and daemons, and between versions of both.
+//! The maps: the contract between programs and daemons, and between releases of both.
 //!
-//! A map is pinned under its name and the version of its layout. A version that needs another
-//! layout makes a new map beside the old one and carries over what it can.
+//! A map is pinned under its name and the version of its layout. A release that needs another name
+//! or layout raises the version. It takes over what an earlier release has pinned under the old one:
+//! see the module `upgrade` of the crate `weir-datapath`, which lists the old names and layouts.
 
 /// A map of the object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Map {
-    /// Its name in the object; the kernel shows it, and keeps 15 characters.
+    /// Its name in the object, and in the kernel, which keeps 15 characters.
     pub name: &'static str,
-    /// Counted up with every change of its keys, values or type.
+    /// Raised with every change of its name, keys, values or type.
     pub layout: u8,
 }
 
@@ -32,15 +33,15 @@ maps! {
     BACKENDS_V4 = 1;
     /// The same for IPv6.
     BACKENDS_V6 = 1;
-    /// LRU: [`crate::FlowKey`] to [`crate::Flow`], apart from other protocols, which anybody can
-    /// open flows of at will.
+    /// LRU: [`crate::FlowKey`] to [`crate::Flow`] of TCP. Datagrams have a map of their own, because
+    /// anybody can open any number of their flows.
     FLOWS_TCP_V4 = 2;
     /// The same for IPv6.
     FLOWS_TCP_V6 = 2;
     /// LRU: [`crate::FlowKey`] to [`crate::Flow`] of UDP and SCTP.
-    FLOWS_ANY_V4 = 2;
+    FLOWS_DGRAM_V4 = 3;
     /// The same for IPv6.
-    FLOWS_ANY_V6 = 2;
+    FLOWS_DGRAM_V6 = 3;
     /// LRU: [`crate::AffinityKey`] to [`crate::Affinity`].
     AFFINITY_V4 = 1;
     /// The same for IPv6.
@@ -50,9 +51,9 @@ maps! {
     /// The same for IPv6.
     ENDPOINTS_V6 = 1;
     /// Longest prefix: an address to [`crate::Route`].
-    CLUSTER_V4 = 1;
+    ROUTES_V4 = 2;
     /// The same for IPv6.
-    CLUSTER_V6 = 1;
+    ROUTES_V6 = 2;
     /// LRU: [`crate::FragmentKey`] to [`crate::Fragment`].
     FRAGMENTS_V4 = 1;
     /// The same for IPv6.
@@ -63,11 +64,18 @@ maps! {
     SOCKETS_V6 = 1;
     /// Array per CPU: [`crate::Reason`] to packets.
     COUNTERS = 1;
-    /// Array of one: [`crate::Settings`].
-    SETTINGS = 1;
+    /// Array of one: [`crate::Config`].
+    CONFIG = 2;
 }
 
-/// How many entries a map has room for, unless settings say otherwise.
+/// The version that the pins of programs have in their names.
+///
+/// Raised together with the layout of any map. A plugin or tool of another release then does not find
+/// the programs, and cannot mix them with maps that it does not know. Version 1 was pinned without a
+/// version in its names.
+pub const PROGRAMS: u8 = 2;
+
+/// How many entries a map has room for, unless options say otherwise.
 pub mod capacity {
     /// Frontends of a family.
     pub const SERVICES: u32 = 65_536;
@@ -82,7 +90,7 @@ pub mod capacity {
     /// Pods of a node.
     pub const ENDPOINTS: u32 = 4_096;
     /// Prefixes of the cluster.
-    pub const CLUSTER: u32 = 16_384;
+    pub const ROUTES: u32 = 16_384;
     /// Datagrams that are under way in fragments.
     pub const FRAGMENTS: u32 = 8_192;
     /// Sockets of the node's processes; a socket has two entries for each Service.
@@ -102,5 +110,15 @@ mod tests {
         for map in ALL {
             assert!(map.name.len() <= 15, "{}", map.name);
         }
+    }
+
+    /// When this fails: raise [`PROGRAMS`], tell `upgrade` in `weir-datapath` what to do with the old
+    /// map, and write the new number here.
+    #[test]
+    fn a_map_with_another_name_or_layout_needs_another_version_of_the_programs() {
+        // FNV-1a.
+        let byte = |hash: u32, byte: u8| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
+        let map = |hash, map: &Map| byte(map.name.bytes().fold(hash, byte), map.layout);
+        assert_eq!((PROGRAMS, ALL.iter().fold(0x811c_9dc5, map)), (2, 2_758_978_891));
     }
 }

@@ -3,8 +3,8 @@
 use aya::Pod;
 
 use crate::{
-    Address, Affinity, AffinityKey, Backend, Endpoint, Flow, FlowKey, Fragment, FragmentKey, Route,
-    Service, ServiceKey, Settings, Socket, SocketKey, V4, V6,
+    Address, Affinity, AffinityKey, Backend, Config, Endpoint, Flow, FlowKey, Fragment,
+    FragmentKey, Route, Service, ServiceKey, Socket, SocketKey, V4, V6,
 };
 
 macro_rules! pod {
@@ -19,7 +19,7 @@ macro_rules! pod {
 }
 
 pod! {
-    V4, V6, Affinity, Endpoint, Fragment, Service, Settings,
+    V4, V6, Affinity, Endpoint, Fragment, Service, Config,
     AffinityKey<A>, Backend<A>, Flow<A>, FlowKey<A>, FragmentKey<A>, Route<A>, ServiceKey<A>,
     Socket<A>, SocketKey<A>,
 }

@@ -34,7 +34,7 @@ impl<A: Address> ServiceKey<A> {
 
     /// The key of everything else that is sent to an address.
     #[inline(always)]
-    pub fn rest_of(address: A, scope: Scope) -> Self {
+    pub fn unknown_port_guard(address: A, scope: Scope) -> Self {
         Self { address, port: Port::ANY, protocol: 0, scope: scope as u8 }
     }
 }
@@ -45,7 +45,8 @@ impl<A: Address> ServiceKey<A> {
 pub enum Scope {
     /// A pod or a process of this node.
     Internal = 0,
-    /// Outside of the node, by an uplink.
+    /// Outside of the node, by an uplink. No frontend is written for it yet: programs at uplinks use
+    /// [`Scope::Internal`].
     External = 1,
 }
 

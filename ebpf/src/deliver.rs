@@ -1,57 +1,67 @@
-//! Where a packet goes after its translation: by the stack, or past it.
+//! Where a packet goes after its translation: by the stack, or bypassing it.
 //!
-//! Past it goes a packet whose source and destination are pods, so that either both directions of a
-//! flow do or none: conntrack never sees half of one. Fragments go by the stack, which can put them
-//! in order, and so does what the next device would find too large, because only the stack tells
-//! the sender.
+//! A packet whose source and destination are pods bypasses the stack, so that either both directions
+//! of a flow do or neither does: conntrack never sees half of one. Fragments go by the stack, which
+//! can put them in order, and so does what the next device would find too large, because only the
+//! stack tells the sender.
 
-use weir_ebpf_common::header::{ETHERNET, Part};
-use weir_ebpf_common::{Endpoint, Flow, Reason, Route, RouteKind, Settings};
+use weir_ebpf_common::header::ETHERNET;
+use weir_ebpf_common::{Config, Endpoint, Flow, Reason, Route, RouteKind};
 
 use crate::family::Family;
-use crate::maps;
-use crate::packet::Packet;
-use crate::skb::{Refused, Skb};
-use crate::verdict::Verdict;
+use crate::flow;
+use crate::maps::{self, FlowEntry};
+use crate::skb::Skb;
+use crate::verdict::{Stop, Verdict};
+use crate::view::View;
 
-/// Whether a pod's packet may go past the stack, if its destination is a pod too.
+/// Whether a pod's packet may bypass the stack, if its destination is a pod too.
 #[inline(always)]
-pub(crate) fn may_be_fast<A: Family>(skb: Skb, settings: &Settings, packet: &Packet<A>) -> bool {
-    settings.has(Settings::FAST_PATH)
-        && packet.part == Part::Whole
-        && maps::is_of_pod(&packet.key.source, skb.ifindex())
+pub(crate) fn may_be_fast<A: Family, V: View<A>>(skb: Skb, config: &Config, view: &V) -> bool {
+    config.has(Config::FAST_PATH)
+        && view.is_whole()
+        && maps::is_of_pod(&view.key().source, skb.ifindex())
 }
 
-/// [`Flow::FAST`] if both ends of a flow from this device are pods.
+/// Whether a flow's packet bypasses the stack. That was settled when the flow was opened
+/// ([`Flow::FAST`]), for both directions.
 #[inline(always)]
-pub(crate) fn fast_flag<A: Family>(source: &A, destination: &A, ifindex: u32) -> u32 {
-    let fast = maps::is_of_pod(source, ifindex) && maps::is_pod(destination);
-    if fast { Flow::<A>::FAST } else { 0 }
+pub(crate) fn is_fast<A: Family, V: View<A>>(config: &Config, view: &V, flow: &Flow<A>) -> bool {
+    config.has(Config::FAST_PATH) && view.is_whole() && flow.flags & Flow::<A>::FAST != 0
 }
 
-/// To a pod of this node, past the stack.
+/// A reply to a pod of this node, bypassing the stack: it is translated here because it does not pass
+/// `to_pod`.
 #[inline(always)]
-pub(crate) fn to_local_pod(skb: Skb, endpoint: &Endpoint) -> Result<Verdict, Refused> {
-    skb.store(0, &endpoint.mac)?;
-    Ok(into_pod(skb, endpoint))
+pub(crate) fn reply<A: Family, V: View<A>>(
+    skb: Skb,
+    view: &V,
+    endpoint: &Endpoint,
+    (entry, flow): (&FlowEntry<A>, &Flow<A>),
+) -> Result<Verdict, Stop> {
+    flow::track(view, entry, flow, Flow::<A>::BACKEND_CLOSED);
+    if view.set_mac(skb, endpoint.mac).is_err() {
+        return V::rewrite_failed();
+    }
+    let verdict = into_pod(skb, endpoint);
+    V::rewritten(view.reverse_nat(skb, flow), verdict)
 }
 
-/// The same of a packet that has the pod's hardware address.
+/// To a pod of this node, bypassing the stack. The packet has the pod's MAC address.
 #[inline(always)]
 pub(crate) fn into_pod(skb: Skb, endpoint: &Endpoint) -> Verdict {
-    // The kernel has seen it with the gateway's hardware address, and older ones would drop it for
-    // that.
-    skb.address_to_host();
+    // The kernel has seen it with the gateway's MAC address, and older ones would drop it for that.
+    skb.set_packet_host();
     Verdict::pod(endpoint.ifindex)
 }
 
-/// To a pod of another node past the stack, if it is one.
+/// To a pod of another node bypassing the stack, or by the stack if it is not one.
 #[inline(always)]
 pub(crate) fn to_remote_pod<A: Family>(skb: Skb, headers: u32, destination: &A) -> Verdict {
     remote_pod(skb, headers, destination).unwrap_or(Verdict::NEXT)
 }
 
-/// The same; nothing if it is none. `headers` is the length of all headers from IP on.
+/// The same; nothing if it is not one. `headers` is the length of all headers from IP on.
 #[inline(always)]
 pub(crate) fn remote_pod<A: Family>(skb: Skb, headers: u32, destination: &A) -> Option<Verdict> {
     match maps::route(destination) {

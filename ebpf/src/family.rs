@@ -2,14 +2,14 @@
 
 use aya_log_ebpf::macro_support::{Argument, IpFormatter};
 use weir_ebpf_common::header::{self, ETHERNET, Ip};
-use weir_ebpf_common::{Address, V4, V6, answer, corrected};
+use weir_ebpf_common::{Address, V4, V6, corrected, reject};
 
 use crate::maps::Mapped;
-use crate::skb::{Checksum, Head, Refused, Skb, difference};
+use crate::skb::{Checksum, Head, HelperFailed, Skb, difference};
 
 /// The checksum of TCP or UDP, which covers the addresses as well.
 #[derive(Clone, Copy)]
-pub(crate) struct Covering {
+pub(crate) struct L4Checksum {
     /// Where it is.
     pub(crate) offset: u32,
     /// 0 means that there is none.
@@ -34,31 +34,31 @@ pub(crate) trait Family: Mapped {
     /// The protocol of errors about packets.
     const ICMP: u8;
 
-    /// Reads a header, without extensions; nothing if it is none.
+    /// Reads a header, without extensions; nothing if it is not one.
     fn header(skb: Skb, offset: u32) -> Option<Ip<Self>>;
 
-    /// Addresses and protocol of a header that is plain: without options or extensions, and of no
+    /// Addresses and protocol of an ordinary header: without options or extensions, and of no
     /// fragment.
-    fn plain(head: Head) -> Option<(Self, Self, u8)>;
+    fn inline_header(head: Head) -> Option<(Self, Self, u8)>;
 
-    /// The first half of [`Family::replace`] of a plain header: what needs no helper.
-    fn replace_in_place(head: Head, offset: u32, change: (&Self, &Self));
+    /// The first half of [`Family::replace`] of an ordinary header: what needs no helper.
+    fn replace_inline(head: Head, offset: u32, change: (&Self, &Self));
 
     /// The other half, after everything else that is done in place.
-    fn finish_in_place(
+    fn finish_inline(
         skb: Skb,
         offset: u32,
         change: (&Self, &Self),
-        covering: Covering,
-    ) -> Result<(), Refused>;
+        checksum: L4Checksum,
+    ) -> Result<(), HelperFailed>;
 
     /// Replaces an address of the header, and corrects all checksums for it.
     fn replace(
         skb: Skb,
         offset: u32,
         change: (&Self, &Self),
-        covering: Option<Covering>,
-    ) -> Result<(), Refused>;
+        checksum: Option<L4Checksum>,
+    ) -> Result<(), HelperFailed>;
 
     /// Replaces an address of a header at `header` that an ICMP error quotes; `field` is where it
     /// is in a packet. The error's own checksum is at `checksum`.
@@ -68,10 +68,10 @@ pub(crate) trait Family: Mapped {
         field: u32,
         change: (&Self, &Self),
         checksum: u32,
-    ) -> Result<(), Refused>;
+    ) -> Result<(), HelperFailed>;
 
     /// How an ICMP checksum at `offset` depends on the packet's addresses.
-    fn covering(offset: u32) -> Option<Covering>;
+    fn icmp_checksum(offset: u32) -> Option<L4Checksum>;
 
     /// Whether an ICMP message of this type is an error that quotes a packet.
     fn is_error(kind: u8) -> bool;
@@ -83,10 +83,10 @@ pub(crate) trait Family: Mapped {
         destination: &Self,
         protocol: u8,
         payload: u16,
-    ) -> Result<(), Refused>;
+    ) -> Result<(), HelperFailed>;
 
     /// The header of an ICMP error about this packet, which quotes its header and eight bytes.
-    fn unreachable(skb: Skb, source: &Self, destination: &Self) -> Result<[u32; 2], Refused>;
+    fn unreachable(skb: Skb, source: &Self, destination: &Self) -> Result<[u32; 2], HelperFailed>;
 }
 
 impl Family for V4 {
@@ -101,7 +101,7 @@ impl Family for V4 {
     const SOURCE: u32 = ETHERNET + 12;
     const DESTINATION: u32 = ETHERNET + 16;
     const HEADER: u32 = header::IPV4;
-    const ICMP: u8 = answer::icmp::<Self>();
+    const ICMP: u8 = reject::icmp::<Self>();
 
     #[inline(always)]
     fn header(skb: Skb, offset: u32) -> Option<Ip<Self>> {
@@ -109,28 +109,28 @@ impl Family for V4 {
     }
 
     #[inline(always)]
-    fn plain(head: Head) -> Option<(Self, Self, u8)> {
+    fn inline_header(head: Head) -> Option<(Self, Self, u8)> {
         // Version 4 and five words; "don't fragment" at most.
-        let is_plain = head.load::<u8>(ETHERNET) == 0x45
+        let is_ordinary = head.load::<u8>(ETHERNET) == 0x45
             && head.load::<u16>(ETHERNET + 6) & !0x4000_u16.to_be() == 0;
         let protocol = head.load(ETHERNET + 9);
-        is_plain.then(|| (head.load(Self::SOURCE), head.load(Self::DESTINATION), protocol))
+        is_ordinary.then(|| (head.load(Self::SOURCE), head.load(Self::DESTINATION), protocol))
     }
 
     #[inline(always)]
-    fn replace_in_place(head: Head, offset: u32, (from, to): (&Self, &Self)) {
+    fn replace_inline(head: Head, offset: u32, (from, to): (&Self, &Self)) {
         const CHECKSUM: u32 = ETHERNET + 10;
         head.store(CHECKSUM, corrected(head.load(CHECKSUM), from.words()[0], to.words()[0]));
         head.store(offset, *to);
     }
 
     #[inline(always)]
-    fn finish_in_place(
+    fn finish_inline(
         skb: Skb,
         _offset: u32,
         (from, to): (&Self, &Self),
-        Covering { offset, optional }: Covering,
-    ) -> Result<(), Refused> {
+        L4Checksum { offset, optional }: L4Checksum,
+    ) -> Result<(), HelperFailed> {
         skb.correct(offset, (from.words()[0], to.words()[0], 4), Checksum::Pseudo, optional)
     }
 
@@ -139,10 +139,10 @@ impl Family for V4 {
         skb: Skb,
         offset: u32,
         (from, to): (&Self, &Self),
-        covering: Option<Covering>,
-    ) -> Result<(), Refused> {
+        checksum: Option<L4Checksum>,
+    ) -> Result<(), HelperFailed> {
         let (old, new) = (from.words()[0], to.words()[0]);
-        if let Some(Covering { offset, optional }) = covering {
+        if let Some(L4Checksum { offset, optional }) = checksum {
             skb.correct(offset, (old, new, 4), Checksum::Pseudo, optional)?;
         }
         // The changes of the address and of the header's checksum cancel in a checksum of both.
@@ -157,14 +157,14 @@ impl Family for V4 {
         field: u32,
         (from, to): (&Self, &Self),
         _checksum: u32,
-    ) -> Result<(), Refused> {
+    ) -> Result<(), HelperFailed> {
         // The quoted header's checksum cancels the change in the error's.
         skb.correct_header(header + 10, from.words()[0], to.words()[0])?;
         skb.store(header + field - ETHERNET, to)
     }
 
     #[inline(always)]
-    fn covering(_offset: u32) -> Option<Covering> {
+    fn icmp_checksum(_offset: u32) -> Option<L4Checksum> {
         None
     }
 
@@ -181,16 +181,16 @@ impl Family for V4 {
         destination: &Self,
         protocol: u8,
         payload: u16,
-    ) -> Result<(), Refused> {
+    ) -> Result<(), HelperFailed> {
         let words =
-            answer::ipv4_header(source.words()[0], destination.words()[0], protocol, payload);
+            reject::ipv4_header(source.words()[0], destination.words()[0], protocol, payload);
         skb.store(ETHERNET, &words)
     }
 
     #[inline(always)]
-    fn unreachable(skb: Skb, source: &Self, destination: &Self) -> Result<[u32; 2], Refused> {
+    fn unreachable(skb: Skb, source: &Self, destination: &Self) -> Result<[u32; 2], HelperFailed> {
         let quoted: [u32; 7] = skb.load(ETHERNET)?;
-        Ok(answer::unreachable(source, destination, &quoted))
+        Ok(reject::unreachable(source, destination, &quoted))
     }
 }
 
@@ -206,7 +206,7 @@ impl Family for V6 {
     const SOURCE: u32 = ETHERNET + 8;
     const DESTINATION: u32 = ETHERNET + 24;
     const HEADER: u32 = header::IPV6;
-    const ICMP: u8 = answer::icmp::<Self>();
+    const ICMP: u8 = reject::icmp::<Self>();
 
     #[inline(always)]
     fn header(skb: Skb, offset: u32) -> Option<Ip<Self>> {
@@ -214,23 +214,23 @@ impl Family for V6 {
     }
 
     #[inline(always)]
-    fn plain(head: Head) -> Option<(Self, Self, u8)> {
-        let is_plain = head.load::<u8>(ETHERNET) >> 4 == 6;
+    fn inline_header(head: Head) -> Option<(Self, Self, u8)> {
+        let is_ordinary = head.load::<u8>(ETHERNET) >> 4 == 6;
         let protocol = head.load(ETHERNET + 6);
-        is_plain.then(|| (head.load(Self::SOURCE), head.load(Self::DESTINATION), protocol))
+        is_ordinary.then(|| (head.load(Self::SOURCE), head.load(Self::DESTINATION), protocol))
     }
 
     #[inline(always)]
-    fn replace_in_place(_head: Head, _offset: u32, _change: (&Self, &Self)) {}
+    fn replace_inline(_head: Head, _offset: u32, _change: (&Self, &Self)) {}
 
     #[inline(always)]
-    fn finish_in_place(
+    fn finish_inline(
         skb: Skb,
         offset: u32,
         change: (&Self, &Self),
-        covering: Covering,
-    ) -> Result<(), Refused> {
-        Self::replace(skb, offset, change, Some(covering))
+        checksum: L4Checksum,
+    ) -> Result<(), HelperFailed> {
+        Self::replace(skb, offset, change, Some(checksum))
     }
 
     #[inline(always)]
@@ -238,9 +238,9 @@ impl Family for V6 {
         skb: Skb,
         offset: u32,
         (from, to): (&Self, &Self),
-        covering: Option<Covering>,
-    ) -> Result<(), Refused> {
-        if let Some(Covering { offset, optional }) = covering {
+        checksum: Option<L4Checksum>,
+    ) -> Result<(), HelperFailed> {
+        if let Some(L4Checksum { offset, optional }) = checksum {
             let change = difference(from, to);
             skb.correct(offset, (0, change, 0), Checksum::Pseudo, optional)?;
         }
@@ -257,15 +257,15 @@ impl Family for V6 {
         field: u32,
         (from, to): (&Self, &Self),
         checksum: u32,
-    ) -> Result<(), Refused> {
+    ) -> Result<(), HelperFailed> {
         let change = difference(from, to);
         skb.correct(checksum, (0, change, 0), Checksum::Plain, false)?;
         skb.store(header + field - ETHERNET, to)
     }
 
     #[inline(always)]
-    fn covering(offset: u32) -> Option<Covering> {
-        Some(Covering { offset, optional: false })
+    fn icmp_checksum(offset: u32) -> Option<L4Checksum> {
+        Some(L4Checksum { offset, optional: false })
     }
 
     #[inline(always)]
@@ -280,14 +280,14 @@ impl Family for V6 {
         destination: &Self,
         protocol: u8,
         payload: u16,
-    ) -> Result<(), Refused> {
-        let words = answer::ipv6_header(source.words(), destination.words(), protocol, payload);
+    ) -> Result<(), HelperFailed> {
+        let words = reject::ipv6_header(source.words(), destination.words(), protocol, payload);
         skb.store(ETHERNET, &words)
     }
 
     #[inline(always)]
-    fn unreachable(skb: Skb, source: &Self, destination: &Self) -> Result<[u32; 2], Refused> {
+    fn unreachable(skb: Skb, source: &Self, destination: &Self) -> Result<[u32; 2], HelperFailed> {
         let quoted: [u32; 12] = skb.load(ETHERNET)?;
-        Ok(answer::unreachable(source, destination, &quoted))
+        Ok(reject::unreachable(source, destination, &quoted))
     }
 }

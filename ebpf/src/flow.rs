@@ -1,13 +1,14 @@
 //! The flow table.
 
+use core::borrow::Borrow;
+
 use weir_ebpf_common::header::TcpFlags;
 use weir_ebpf_common::{Backend, Flow, FlowKey, Reason, ephemeral_port, protocol};
 
-use crate::deliver;
 use crate::family::Family;
 use crate::maps::{self, FlowEntry};
-use crate::packet::Packet;
 use crate::skb::Skb;
+use crate::view::View;
 
 /// The id of neither a backend nor a Service: the flow is a direct one.
 const DIRECT: u32 = 0;
@@ -16,50 +17,79 @@ const TRIES: u32 = 8;
 /// After so many seconds without a packet a flow without connection gives its ports away.
 const IDLE: u32 = 120;
 
-/// Finds the flow that a client's packet belongs to; tells whether there is one that goes on.
-#[inline(never)]
-pub(crate) fn of_client<A: Family>(packet: &Packet<A>, flow: &mut Flow<A>) -> bool {
-    let Some(entry) = maps::flow(&packet.key) else { return false };
-    *flow = entry.get();
+/// The flow that a client's packet belongs to, if there is one that goes on.
+#[inline(always)]
+pub(crate) fn of_client<'a, A: Family, V: View<A>>(
+    view: &V,
+    slot: &'a mut V::Slot,
+) -> Option<V::Held<'a>> {
+    let entry = maps::flow(view.key())?;
+    let held = V::hold(slot, entry.get());
+    let flow = held.borrow();
     if flow.is_reverse() {
-        return false;
+        return None;
     }
-    let ended = if packet.key.protocol == protocol::TCP {
-        packet.tcp.opens() && flow.opening != packet.sequence
-    } else {
-        !goes_on(&entry, flow)
-    };
-    if ended {
-        if packet.key.protocol != protocol::TCP && !is_served(flow) {
-            maps::count(Reason::FlowMoved);
-        }
-        remove(&packet.key, flow);
-        return false;
+    if !goes_on(view, &entry, flow) {
+        end(view, flow);
+        return None;
     }
-    close(&entry, packet.tcp, Flow::<A>::CLIENT_CLOSED);
-    keep(&entry, &packet.key, flow);
-    true
+    track(view, &entry, flow, Flow::<A>::CLIENT_CLOSED);
+    Some(held)
 }
 
-/// Finds the flow that a backend's packet belongs to; tells whether there is one.
-#[inline(never)]
-pub(crate) fn of_backend<A: Family>(packet: &Packet<A>, flow: &mut Flow<A>) -> bool {
-    if packet.key.protocol == protocol::TCP && packet.tcp.opens() {
-        return false;
+/// The flow that a backend's packet belongs to, if there is one, and its entry.
+#[inline(always)]
+pub(crate) fn of_backend<'a, A: Family, V: View<A>>(
+    view: &V,
+    slot: &'a mut V::Slot,
+) -> Option<(FlowEntry<A>, V::Held<'a>)> {
+    let entry = maps::flow(view.key())?;
+    let held = V::hold(slot, entry.get());
+    (held.borrow().is_reverse() && !view.tcp().opens()).then_some((entry, held))
+}
+
+/// Whether a flow goes on with this packet of its client. If it has no connection, its packet is seen.
+#[inline(always)]
+pub(crate) fn goes_on<A: Family, V: View<A>>(
+    view: &V,
+    entry: &FlowEntry<A>,
+    flow: &Flow<A>,
+) -> bool {
+    if view.is_tcp() {
+        return !view.tcp().opens() || flow.syn_seq == view.sequence();
     }
-    let Some(entry) = maps::flow(&packet.key) else { return false };
-    *flow = entry.get();
-    if !flow.is_reverse() {
-        return false;
+    let now = maps::now();
+    let goes_on = !is_idle(flow, now) && is_served(flow);
+    if goes_on {
+        entry.see(now);
     }
-    close(&entry, packet.tcp, Flow::<A>::BACKEND_CLOSED);
-    keep(&entry, &packet.key, flow);
-    true
+    goes_on
+}
+
+/// Removes the entries of a flow that does not go on.
+#[inline(always)]
+pub(crate) fn end<A: Family, V: View<A>>(view: &V, ended: &Flow<A>) {
+    if !view.is_tcp() && !is_served(ended) {
+        maps::count(Reason::FlowMoved);
+    }
+    remove(view.key(), ended);
+}
+
+/// Looks after the entry of a flow that a packet of this `side` belongs to.
+#[inline(always)]
+pub(crate) fn track<A: Family, V: View<A>>(
+    view: &V,
+    entry: &FlowEntry<A>,
+    flow: &Flow<A>,
+    side: u32,
+) {
+    close(entry, view.tcp(), side);
+    keep(entry, view.key(), flow);
 }
 
 /// Stores a new flow. If another CPU was faster with a packet of the same, that one counts.
 ///
-/// The answers' key comes first: when another flow that still lives has it, the backend has to see
+/// The replies' key comes first: when another flow that still lives has it, the backend has to see
 /// another source port.
 #[inline(never)]
 pub(crate) fn open<A: Family>(
@@ -68,8 +98,8 @@ pub(crate) fn open<A: Family>(
     flow: &mut Flow<A>,
 ) -> Result<(), Reason> {
     // One after the other and not one within the other: older kernels (6.1) add up more stack.
-    if is_connected(skb, key, flow) || !claim_answers(key, flow) {
-        claim_other_answers(key, flow)?;
+    if is_connected(skb, key, flow) || !claim_replies(key, flow) {
+        claim_other_replies(key, flow)?;
     }
     if !maps::add_flow(key, flow) {
         if let Some(first) = maps::flow(key) {
@@ -93,17 +123,17 @@ pub(crate) fn open<A: Family>(
 /// Stores a new flow if nothing is in its way; tells whether it did.
 #[inline(never)]
 pub(crate) fn store<A: Family>(key: &FlowKey<A>, flow: &Flow<A>) -> bool {
-    let answers = flow.reverse_key(key);
-    if !maps::add_flow(&answers, &flow.twin(key)) {
+    let replies = flow.reverse_key(key);
+    if !maps::add_flow(&replies, &flow.peer_entry(key)) {
         return false;
     }
     if !maps::add_flow(key, flow) {
-        maps::remove_flow(&answers);
+        maps::remove_flow(&replies);
         return false;
     }
     // The table forgets first what nobody has looked up. (Not by `restore`: the stack of older kernels,
     // 6.1 among them, has no room for one more call.)
-    let _ = maps::flow(&answers);
+    let _ = maps::flow(&replies);
     maps::count(Reason::FlowOpened);
     true
 }
@@ -116,14 +146,14 @@ pub(crate) fn renew<A: Family>(key: &FlowKey<A>, ended: &Flow<A>, flow: &Flow<A>
     if !is_same(ended, flow) || ended.backend != flow.backend || ended.service != flow.service {
         return false;
     }
-    let twin = flow.twin(key);
-    let Some(answers) = maps::flow(&flow.reverse_key(key)) else { return false };
-    if !is_same(&answers.get(), &twin) {
+    let peer = flow.peer_entry(key);
+    let Some(replies) = maps::flow(&flow.reverse_key(key)) else { return false };
+    if !is_same(&replies.get(), &peer) {
         return false;
     }
     // Looked up again: what was found before the choice may have become the entry of another flow.
     let Some(entry) = maps::flow(key) else { return false };
-    answers.renew(&twin);
+    replies.renew(&peer);
     entry.renew(flow);
     maps::count(Reason::FlowOpened);
     true
@@ -150,22 +180,22 @@ pub(crate) fn is_connected<A: Family>(skb: Skb, key: &FlowKey<A>, flow: &Flow<A>
     skb.has_connection((flow.address, flow.port), (key.source, key.source_port), netns)
 }
 
-/// Takes the key of the answers for a flow; tells whether it has it. If not, a flow that still lives has.
+/// Takes the key of the replies for a flow; tells whether it has it. If not, a flow that still lives has.
 #[inline(never)]
-fn claim_answers<A: Family>(key: &FlowKey<A>, flow: &Flow<A>) -> bool {
-    let twin = flow.twin(key);
-    let answers = flow.reverse_key(key);
-    if let Some(found) = maps::flow(&answers) {
+fn claim_replies<A: Family>(key: &FlowKey<A>, flow: &Flow<A>) -> bool {
+    let peer = flow.peer_entry(key);
+    let replies = flow.reverse_key(key);
+    if let Some(found) = maps::flow(&replies) {
         let found = found.get();
-        if is_same(&found, &twin) {
+        if is_same(&found, &peer) {
             return true;
         }
-        if !found.is_reverse() || is_live(&answers, &found) {
+        if !found.is_reverse() || is_live(&replies, &found) {
             return false;
         }
-        maps::remove_flow(&answers);
+        maps::remove_flow(&replies);
     }
-    if !maps::add_flow(&answers, &twin) {
+    if !maps::add_flow(&replies, &peer) {
         maps::count(Reason::FlowNotStored);
     }
     true
@@ -173,17 +203,17 @@ fn claim_answers<A: Family>(key: &FlowKey<A>, flow: &Flow<A>) -> bool {
 
 /// Takes a key for a flow whose own source port is taken.
 #[inline(never)]
-fn claim_other_answers<A: Family>(key: &FlowKey<A>, flow: &mut Flow<A>) -> Result<(), Reason> {
+fn claim_other_replies<A: Family>(key: &FlowKey<A>, flow: &mut Flow<A>) -> Result<(), Reason> {
     if key.protocol == protocol::SCTP {
         // Its checksum covers the ports, and cannot be corrected.
         return Err(Reason::DroppedCollision);
     }
-    let twin = flow.twin(key);
-    let mut answers = flow.reverse_key(key);
+    let peer = flow.peer_entry(key);
+    let mut replies = flow.reverse_key(key);
     for _ in 0..TRIES {
-        answers.destination_port = ephemeral_port(maps::random());
-        if maps::add_flow(&answers, &twin) {
-            flow.client_port = answers.destination_port;
+        replies.destination_port = ephemeral_port(maps::random());
+        if maps::add_flow(&replies, &peer) {
+            flow.nat_port = replies.destination_port;
             maps::count(Reason::PortRemapped);
             return Ok(());
         }
@@ -191,42 +221,42 @@ fn claim_other_answers<A: Family>(key: &FlowKey<A>, flow: &mut Flow<A>) -> Resul
     Err(Reason::DroppedCollision)
 }
 
-/// Whether something would rewrite the answers to a packet that goes untranslated.
+/// Whether something would rewrite the replies to a packet that goes untranslated.
 #[inline(always)]
-pub(crate) fn has_answers<A: Family>(key: &FlowKey<A>) -> bool {
-    maps::flow(&key.answer()).is_some()
+pub(crate) fn has_replies<A: Family>(key: &FlowKey<A>) -> bool {
+    maps::flow(&key.reply()).is_some()
 }
 
-/// Looks at what would rewrite the answers to a packet that goes untranslated: the leftover of a
-/// flow with the same ports is removed. One that still lives makes a flow of the packet too, with
-/// another source port; tells whether it did.
+/// Looks at what would rewrite the replies to a packet that goes untranslated: the leftover of a
+/// flow with the same ports is removed. One that still lives makes a flow of the packet too, which
+/// needs another source port; tells whether it did.
 #[inline(never)]
-pub(crate) fn clear_answers<A: Family>(
-    packet: &Packet<A>,
+pub(crate) fn clear_replies<A: Family>(
+    (packet, sequence): (&FlowKey<A>, u32),
     ifindex: u32,
     flow: &mut Flow<A>,
-) -> Result<bool, Reason> {
-    let key = packet.key.answer();
-    let Some(entry) = maps::flow(&key) else { return Ok(false) };
+) -> bool {
+    let key = packet.reply();
+    let Some(entry) = maps::flow(&key) else { return false };
     let found = entry.get();
     if !found.is_reverse() {
-        return Ok(false);
+        return false;
     }
     if !is_live(&key, &found) {
         maps::remove_flow(&key);
         maps::count(Reason::StaleFlowRemoved);
-        return Ok(false);
+        return false;
     }
-    flow.address = packet.key.destination;
-    flow.port = packet.key.destination_port;
-    flow.client_port = packet.key.source_port;
+    flow.address = packet.destination;
+    flow.port = packet.destination_port;
+    flow.nat_port = packet.source_port;
     flow.backend = DIRECT;
     flow.service = DIRECT;
-    flow.opening = packet.sequence;
-    flow.seen = maps::now();
-    flow.checked = maps::tick().wrapping_sub(1);
-    flow.flags = deliver::fast_flag(&packet.key.source, &packet.key.destination, ifindex);
-    Ok(true)
+    flow.syn_seq = sequence;
+    flow.last_seen = maps::now();
+    flow.last_checked_tick = maps::tick().wrapping_sub(1);
+    flow.flags = fast_flag(&packet.source, &packet.destination, ifindex);
+    true
 }
 
 /// Whether a flow has packets yet: its other entry leads back to this one, and it is not closed or
@@ -235,14 +265,21 @@ pub(crate) fn clear_answers<A: Family>(
 fn is_live<A: Family>(key: &FlowKey<A>, reverse: &Flow<A>) -> bool {
     let Some(forward) = maps::flow(&reverse.forward_key(key)) else { return false };
     let forward = forward.get();
-    if !is_same(&forward, &reverse.twin(key)) {
+    if !is_same(&forward, &reverse.peer_entry(key)) {
         return false;
     }
     if key.protocol == protocol::TCP {
         let closed = Flow::<A>::CLIENT_CLOSED | Flow::<A>::BACKEND_CLOSED;
         return (forward.flags | reverse.flags) & closed != closed;
     }
-    maps::now().wrapping_sub(forward.seen) < IDLE
+    maps::now().wrapping_sub(forward.last_seen) < IDLE
+}
+
+/// [`Flow::FAST`] if both ends of a flow from this device are pods.
+#[inline(always)]
+pub(crate) fn fast_flag<A: Family>(source: &A, destination: &A, ifindex: u32) -> u32 {
+    let fast = maps::is_of_pod(source, ifindex) && maps::is_pod(destination);
+    if fast { Flow::<A>::FAST } else { 0 }
 }
 
 /// Whether two entries translate alike.
@@ -250,7 +287,7 @@ fn is_live<A: Family>(key: &FlowKey<A>, reverse: &Flow<A>) -> bool {
 fn is_same<A: Family>(a: &Flow<A>, b: &Flow<A>) -> bool {
     a.address.is(&b.address)
         && a.port == b.port
-        && a.client_port == b.client_port
+        && a.nat_port == b.nat_port
         && a.is_reverse() == b.is_reverse()
 }
 
@@ -258,7 +295,7 @@ fn is_same<A: Family>(a: &Flow<A>, b: &Flow<A>) -> bool {
 #[inline(never)]
 fn remove_reverse<A: Family>(key: &FlowKey<A>, flow: &Flow<A>) {
     let reverse = flow.reverse_key(key);
-    if maps::flow(&reverse).is_some_and(|found| is_same(&found.get(), &flow.twin(key))) {
+    if maps::flow(&reverse).is_some_and(|found| is_same(&found.get(), &flow.peer_entry(key))) {
         maps::remove_flow(&reverse);
     }
 }
@@ -266,8 +303,8 @@ fn remove_reverse<A: Family>(key: &FlowKey<A>, flow: &Flow<A>) {
 /// Whether a flow without connection was idle for so long that its next packet begins another one.
 #[inline(always)]
 fn is_idle<A: Family>(flow: &Flow<A>, now: u32) -> bool {
-    let idle = maps::settings().map_or(0, |settings| settings.udp_idle);
-    idle != 0 && now.wrapping_sub(flow.seen) > idle
+    let idle = maps::config().map_or(0, |config| config.udp_idle);
+    idle != 0 && now.wrapping_sub(flow.last_seen) > idle
 }
 
 /// Whether a flow's backend may keep it.
@@ -278,20 +315,9 @@ fn is_served<A: Family>(flow: &Flow<A>) -> bool {
             .is_some_and(|backend| backend.flags & Backend::<A>::SERVING != 0)
 }
 
-/// Whether a flow without connection goes on; if it does, its packet is seen.
-#[inline(always)]
-pub(crate) fn goes_on<A: Family>(entry: &FlowEntry<A>, flow: &Flow<A>) -> bool {
-    let now = maps::now();
-    let goes_on = !is_idle(flow, now) && is_served(flow);
-    if goes_on {
-        entry.see(now);
-    }
-    goes_on
-}
-
 /// Notes that a side has closed its connection.
 #[inline(always)]
-pub(crate) fn close<A: Family>(entry: &FlowEntry<A>, tcp: TcpFlags, side: u32) {
+fn close<A: Family>(entry: &FlowEntry<A>, tcp: TcpFlags, side: u32) {
     if tcp.resets() {
         entry.set(Flow::<A>::CLIENT_CLOSED | Flow::<A>::BACKEND_CLOSED);
     } else if tcp.closes() {
@@ -304,9 +330,9 @@ pub(crate) fn close<A: Family>(entry: &FlowEntry<A>, tcp: TcpFlags, side: u32) {
 /// what nobody has looked up while so many other flows began as it has room for, which takes longer
 /// than a tick.
 #[inline(always)]
-pub(crate) fn keep<A: Family>(entry: &FlowEntry<A>, key: &FlowKey<A>, flow: &Flow<A>) {
+fn keep<A: Family>(entry: &FlowEntry<A>, key: &FlowKey<A>, flow: &Flow<A>) {
     let tick = maps::tick();
-    if flow.checked != tick {
+    if flow.last_checked_tick != tick {
         entry.check(tick, maps::now());
         restore(key, flow);
     }
@@ -314,8 +340,8 @@ pub(crate) fn keep<A: Family>(entry: &FlowEntry<A>, key: &FlowKey<A>, flow: &Flo
 
 #[inline(never)]
 fn restore<A: Family>(key: &FlowKey<A>, flow: &Flow<A>) {
-    let twin = if flow.is_reverse() { flow.forward_key(key) } else { flow.reverse_key(key) };
-    if maps::flow(&twin).is_none() && maps::add_flow(&twin, &flow.twin(key)) {
+    let peer = if flow.is_reverse() { flow.forward_key(key) } else { flow.reverse_key(key) };
+    if maps::flow(&peer).is_none() && maps::add_flow(&peer, &flow.peer_entry(key)) {
         maps::count(Reason::FlowRestored);
     }
 }

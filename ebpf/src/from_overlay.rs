@@ -1,43 +1,57 @@
 //! What other nodes send to pods of this one.
 
-use weir_ebpf_common::header::Part;
-use weir_ebpf_common::{Direction, Reason, RouteKind, Settings};
+use core::borrow::Borrow;
 
-use crate::family::Family;
-use crate::maps::Scratch;
+use weir_ebpf_common::{Config, Direction};
+
+use crate::program::Program;
+use crate::scratch::HasScratch;
 use crate::skb::Skb;
-use crate::verdict::Verdict;
-use crate::{deliver, flow, icmp, maps, report, translate};
+use crate::verdict::{Stop, Verdict};
+use crate::view::View;
+use crate::{deliver, flow, maps};
 
-#[inline(always)]
-pub(crate) fn run<A: Family>(skb: Skb) -> Verdict {
-    decide::<A>(skb).unwrap_or_else(|reason| {
-        report::note::<A>(reason);
-        Verdict::drop(reason)
-    })
-}
+pub(crate) struct FromOverlay;
 
-#[inline(always)]
-fn decide<A: Family>(skb: Skb) -> Result<Verdict, Reason> {
-    let fast = maps::settings().is_some_and(|settings| settings.has(Settings::FAST_PATH));
-    let Some(Scratch { packet, flow, quoted }) = maps::scratch::<A>() else {
-        return Ok(Verdict::NEXT);
-    };
-    if !fast || !packet.read(skb)? || packet.part != Part::Whole {
-        return Ok(Verdict::NEXT);
+impl Program for FromOverlay {
+    const INLINE: bool = true;
+
+    #[inline(always)]
+    fn decide<A: HasScratch, V: View<A>>(skb: Skb) -> Result<Verdict, Stop> {
+        let Some(config) = maps::config() else { return Ok(Verdict::NEXT) };
+        if !config.has(Config::FAST_PATH) {
+            return Ok(Verdict::NEXT);
+        }
+        let Some((mut view, mut slot)) = V::new(skb) else { return V::not_shown() };
+        if !view.read(skb)? {
+            return Ok(Verdict::NEXT);
+        }
+        if !view.is_whole() {
+            return Ok(Verdict::NEXT);
+        }
+        let Some(endpoint) = maps::endpoint(&view.key().destination) else {
+            return Ok(Verdict::NEXT);
+        };
+        if view.has_ports()
+            && let Some((entry, held)) = flow::of_backend(&view, &mut slot)
+        {
+            // The reply goes as the flow was opened.
+            let flow = held.borrow();
+            return if deliver::is_fast(config, &view, flow) {
+                deliver::reply(skb, &view, endpoint, (&entry, flow))
+            } else {
+                Ok(Verdict::NEXT)
+            };
+        }
+        // A node's own address as source came by the tunnel only because the route back does: the flow
+        // began in the stack.
+        if !maps::is_remote_pod(&view.key().source) {
+            return Ok(Verdict::NEXT);
+        }
+        if !view.has_ports() {
+            view.nat_icmp_error(skb, Direction::Reverse, &mut slot)?;
+        }
+        let changed = view.set_mac(skb, endpoint.mac);
+        V::rewritten(changed, deliver::into_pod(skb, endpoint))
     }
-    let Some(endpoint) = maps::endpoint(&packet.key.destination) else { return Ok(Verdict::NEXT) };
-    // A node's own address as source came by the tunnel only because the route back does: the flow
-    // began in the stack.
-    let from_pod =
-        maps::route(&packet.key.source).is_some_and(|route| route.is(RouteKind::RemotePods));
-    if !from_pod {
-        return Ok(Verdict::NEXT);
-    }
-    if !packet.has_ports() {
-        icmp::translate(skb, packet, Direction::Reverse, (flow, quoted))?;
-    } else if flow::of_backend(packet, flow) {
-        translate::to_client(skb, packet, flow).map_err(|_| Reason::DroppedRewrite)?;
-    }
-    deliver::to_local_pod(skb, &endpoint).map_err(|_| Reason::DroppedRewrite)
 }

@@ -1,156 +1,218 @@
 //! What a pod sends.
 
-use weir_ebpf_common::{Direction, Flow, Hook, Reason, Service, Settings};
+use core::borrow::{Borrow, BorrowMut};
 
-use crate::family::Family;
-use crate::icmp::Quoted;
-use crate::maps::Scratch;
-use crate::packet::Packet;
+use weir_ebpf_common::{Config, Direction, Flow, Hook, Reason, Scope, Service};
+
+use crate::maps::{self, FlowEntry};
+use crate::program::Program;
+use crate::scratch::HasScratch;
 use crate::skb::Skb;
-use crate::verdict::Verdict;
-use crate::{deliver, flow, icmp, maps, reject, report, service, translate};
+use crate::verdict::{Stop, Verdict};
+use crate::view::View;
+use crate::{deliver, flow, report, service};
 
-#[inline(always)]
-pub(crate) fn run<A: Family>(skb: Skb) -> Verdict {
-    decide::<A>(skb).unwrap_or_else(|reason| {
-        report::note::<A>(reason);
-        Verdict::drop(reason)
-    })
-}
+pub(crate) struct FromPod;
 
-#[inline(always)]
-fn decide<A: Family>(skb: Skb) -> Result<Verdict, Reason> {
-    let Some(settings) = maps::settings() else { return Ok(Verdict::NEXT) };
-    let Some(Scratch { packet, flow, quoted }) = maps::scratch::<A>() else {
-        return Ok(Verdict::NEXT);
-    };
-    if !packet.read(skb)? {
-        return Ok(Verdict::NEXT);
-    }
-    if !packet.has_ports() {
-        return other(skb, settings, packet, (flow, quoted));
-    }
-    if !packet.recall_ports(Hook::FromPod) {
-        return if service::has_address(&packet.key) {
-            Err(Reason::DroppedFragment)
-        } else {
-            Ok(Verdict::NEXT)
-        };
-    }
-    if flow::of_client(packet, flow) {
-        return to_backend(skb, settings, packet, flow);
-    }
-    // A pod's address is no Service's.
-    if let Some(endpoint) = maps::endpoint(&packet.key.destination) {
-        if packet.may_open() && flow::clear_answers(packet, skb.ifindex(), flow)? {
-            flow::open(skb, &packet.key, flow)?;
-            return to_backend(skb, settings, packet, flow);
-        }
-        if !deliver::may_be_fast(skb, settings, packet) {
+impl Program for FromPod {
+    const INLINE: bool = true;
+
+    #[inline(always)]
+    fn decide<A: HasScratch, V: View<A>>(skb: Skb) -> Result<Verdict, Stop> {
+        let Some(config) = maps::config() else { return Ok(Verdict::NEXT) };
+        let Some((mut view, mut slot)) = V::new(skb) else { return V::not_shown() };
+        if !view.read(skb)? {
             return Ok(Verdict::NEXT);
         }
-        // The other pod's `to_pod` will not see it.
-        if flow::of_backend(packet, flow) {
-            translate::to_client(skb, packet, flow).map_err(|_| Reason::DroppedRewrite)?;
+        let (view, slot) = (&mut view, &mut slot);
+        if !view.has_ports() {
+            return without_ports(skb, config, view, slot);
         }
-        return deliver::to_local_pod(skb, &endpoint).map_err(|_| Reason::DroppedRewrite);
-    }
-    if let Some(service) = service::of(&packet.key) {
-        if service.count == 0 {
-            return if service.has(Service::DROP_IF_EMPTY) {
-                Err(Reason::DroppedLocalPolicy)
+        if !view.recall_ports(Hook::FromPod) {
+            return if service::has_address(view.key(), Scope::Internal) {
+                Err(Reason::DroppedFragment.into())
             } else {
-                reject::reject(skb, packet, Reason::RejectedNoBackend)
+                Ok(Verdict::NEXT)
             };
         }
-        let seen = (packet.sequence, skb.ifindex());
-        service::choose(&packet.key, seen, &service, flow)?;
-        flow::open(skb, &packet.key, flow)?;
-        report::note::<A>(Reason::FlowOpened);
-        return to_backend(skb, settings, packet, flow);
-    }
-    if packet.may_open() {
-        if service::has_address(&packet.key) {
-            return reject::reject(skb, packet, Reason::RejectedNoPort);
+        let mut ended = None;
+        if let Some(entry) = maps::flow(view.key()) {
+            let held = V::hold(slot, entry.get());
+            let flow: &Flow<A> = held.borrow();
+            if flow.is_reverse() {
+                if !view.tcp().opens() {
+                    return reply(skb, config, view, (&entry, flow));
+                }
+                V::rare()?;
+            } else if flow::goes_on(view, &entry, flow) {
+                flow::track(view, &entry, flow, Flow::<A>::CLIENT_CLOSED);
+                return to_backend(skb, config, view, flow);
+            } else {
+                ended = Some(view.end(flow)?);
+            }
         }
-        if flow::clear_answers(packet, skb.ifindex(), flow)? {
-            flow::open(skb, &packet.key, flow)?;
-            return to_backend(skb, settings, packet, flow);
-        }
+        without_flow(skb, config, view, slot, ended.as_ref())
     }
-    if deliver::may_be_fast(skb, settings, packet) {
-        return Ok(deliver::to_remote_pod(skb, packet.headers(), &packet.key.destination));
-    }
-    Ok(Verdict::NEXT)
 }
 
+/// To the backend of its flow.
 #[inline(always)]
-fn to_backend<A: Family>(
+fn to_backend<A: HasScratch, V: View<A>>(
     skb: Skb,
-    settings: &Settings,
-    packet: &Packet<A>,
+    config: &Config,
+    view: &V,
     flow: &Flow<A>,
-) -> Result<Verdict, Reason> {
-    packet.remember_ports(Hook::FromPod);
-    translate::to_backend(skb, packet, flow).map_err(|_| Reason::DroppedRewrite)?;
-    onward(skb, settings, packet, flow)
+) -> Result<Verdict, Stop> {
+    view.remember_ports(Hook::FromPod);
+    let fast = deliver::is_fast(config, view, flow);
+    let verdict = onward(skb, config, view, (flow, fast))?;
+    V::rewritten(view.dnat(skb, flow), verdict)
 }
 
-/// The way of a packet that goes to a flow's backend now.
+/// The way of a packet to its flow's backend, bypassing the stack if it is `fast`.
 #[inline(always)]
-fn onward<A: Family>(
+fn onward<A: HasScratch, V: View<A>>(
     skb: Skb,
-    settings: &Settings,
-    packet: &Packet<A>,
-    flow: &Flow<A>,
-) -> Result<Verdict, Reason> {
-    let hairpin = flow.address.is(&packet.key.source);
+    config: &Config,
+    view: &V,
+    (flow, fast): (&Flow<A>, bool),
+) -> Result<Verdict, Stop> {
+    let hairpin = flow.address.is(&view.key().source);
     if hairpin || flow.flags & Flow::<A>::MASQUERADED != 0 {
         if hairpin {
             maps::count(Reason::Hairpin);
         }
-        skb.mark(settings.masquerade_mark);
+        skb.mark(config.masquerade_mark);
         return Ok(Verdict::NEXT);
     }
-    let fast = deliver::may_be_fast(skb, settings, packet);
     let Some(endpoint) = maps::endpoint(&flow.address) else {
         return Ok(if fast {
-            deliver::to_remote_pod(skb, packet.headers(), &flow.address)
+            deliver::to_remote_pod(skb, view.headers(), &flow.address)
         } else {
             Verdict::NEXT
         });
     };
-    if fast {
-        return deliver::to_local_pod(skb, &endpoint).map_err(|_| Reason::DroppedRewrite);
+    // The pod's frame is for the gateway. By the stack, to a pod of this node, it is bridged instead, as
+    // the reply will be: conntrack sees both directions or none.
+    let changed = view.set_mac(skb, endpoint.mac);
+    V::rewritten(changed, if fast { deliver::into_pod(skb, endpoint) } else { Verdict::NEXT })
+}
+
+/// What the backend of a flow sends. By the stack it is translated where it reaches the client.
+#[inline(always)]
+fn reply<A: HasScratch, V: View<A>>(
+    skb: Skb,
+    config: &Config,
+    view: &V,
+    (entry, flow): (&FlowEntry<A>, &Flow<A>),
+) -> Result<Verdict, Stop> {
+    if !deliver::is_fast(config, view, flow) {
+        return Ok(Verdict::NEXT);
     }
-    // The pod's frame is for the gateway. To a pod of this node it is bridged instead, as the
-    // answer will be: conntrack sees both directions or none.
-    skb.store(0, &endpoint.mac).map_err(|_| Reason::DroppedRewrite)?;
-    Ok(Verdict::NEXT)
+    let Some(endpoint) = maps::endpoint(&view.key().destination) else {
+        return Ok(Verdict::NEXT);
+    };
+    deliver::reply(skb, view, endpoint, (entry, flow))
+}
+
+/// What belongs to no flow that goes on: it opens one, or no Service has to do with it.
+#[inline(always)]
+fn without_flow<A: HasScratch, V: View<A>>(
+    skb: Skb,
+    config: &Config,
+    view: &V,
+    slot: &mut V::Slot,
+    ended: Option<&V::Ended>,
+) -> Result<Verdict, Stop> {
+    let (key, may_open) = (view.key(), view.may_open());
+    // A client that uses its ports again mostly means the same Service.
+    let mut service = if ended.is_some() { service::of(key, Scope::Internal) } else { None };
+    if ended.is_some() && service.is_none() {
+        V::rare()?;
+    }
+    let endpoint = if service.is_none() { maps::endpoint(&key.destination) } else { None };
+    if endpoint.is_none() && service.is_none() {
+        // In the middle of a connection, the address of a pod elsewhere is no Service's.
+        if !may_open
+            && deliver::may_be_fast(skb, config, view)
+            && let Some(verdict) = deliver::remote_pod(skb, view.headers(), &key.destination)
+        {
+            return Ok(verdict);
+        }
+        service = service::of(key, Scope::Internal);
+    }
+    let mut new = V::blank(slot);
+    let flow: &mut Flow<A> = new.borrow_mut();
+    let opens = if let Some(service) = service {
+        // Also in the middle of a connection: the table has forgotten its flow.
+        if service.count == 0 {
+            V::rare()?;
+            return if service.has(Service::DROP_IF_EMPTY) {
+                Err(Reason::DroppedLocalPolicy.into())
+            } else {
+                view.reject(skb, Reason::RejectedNoBackend)
+            };
+        }
+        if report::is_on() {
+            V::rare()?;
+        }
+        service::choose(key, (view.sequence(), skb.ifindex()), service, flow)?;
+        true
+    } else if !may_open {
+        false
+    } else {
+        // A local pod's address is no Service's.
+        if endpoint.is_none() && service::has_address(key, Scope::Internal) {
+            return view.reject(skb, Reason::RejectedNoPort);
+        }
+        if flow::has_replies(key) {
+            V::rare()?;
+            flow::clear_replies((key, view.sequence()), skb.ifindex(), flow)
+        } else {
+            false
+        }
+    };
+    if opens {
+        view.open(skb, flow, ended)?;
+        if service.is_some() {
+            report::note::<A>(Reason::FlowOpened);
+        }
+        return to_backend(skb, config, view, flow);
+    }
+    if !deliver::may_be_fast(skb, config, view) {
+        return Ok(Verdict::NEXT);
+    }
+    let Some(endpoint) = endpoint else {
+        return Ok(deliver::to_remote_pod(skb, view.headers(), &key.destination));
+    };
+    let changed = view.set_mac(skb, endpoint.mac);
+    V::rewritten(changed, deliver::into_pod(skb, endpoint))
 }
 
 /// A packet of a protocol that no Service has.
 #[inline(always)]
-fn other<A: Family>(
+fn without_ports<A: HasScratch, V: View<A>>(
     skb: Skb,
-    settings: &Settings,
-    packet: &Packet<A>,
-    (flow, quoted): (&mut Flow<A>, &mut Quoted<A>),
-) -> Result<Verdict, Reason> {
-    if icmp::translate(skb, packet, Direction::Forward, (flow, quoted))? {
-        return onward(skb, settings, packet, flow);
+    config: &Config,
+    view: &mut V,
+    slot: &mut V::Slot,
+) -> Result<Verdict, Stop> {
+    if let Some(held) = view.nat_icmp_error(skb, Direction::Forward, slot)? {
+        let fast = deliver::may_be_fast(skb, config, view);
+        return onward(skb, config, view, (held.borrow(), fast));
     }
-    let endpoint = maps::endpoint(&packet.key.destination);
-    if endpoint.is_none() && service::has_address(&packet.key) {
-        // Nobody answers to a ping of a Service.
-        return reject::reject(skb, packet, Reason::RejectedNoPort);
+    let endpoint = maps::endpoint(&view.key().destination);
+    if endpoint.is_none() && service::has_address(view.key(), Scope::Internal) {
+        // Nothing replies to a ping of a Service.
+        return view.reject(skb, Reason::RejectedNoPort);
     }
-    if !deliver::may_be_fast(skb, settings, packet) {
+    if !deliver::may_be_fast(skb, config, view) {
         return Ok(Verdict::NEXT);
     }
     let Some(endpoint) = endpoint else {
-        return Ok(deliver::to_remote_pod(skb, packet.headers(), &packet.key.destination));
+        return Ok(deliver::to_remote_pod(skb, view.headers(), &view.key().destination));
     };
-    icmp::translate(skb, packet, Direction::Reverse, (flow, quoted))?;
-    deliver::to_local_pod(skb, &endpoint).map_err(|_| Reason::DroppedRewrite)
+    view.nat_icmp_error(skb, Direction::Reverse, slot)?;
+    let changed = view.set_mac(skb, endpoint.mac);
+    V::rewritten(changed, deliver::into_pod(skb, endpoint))
 }

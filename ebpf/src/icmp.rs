@@ -1,6 +1,6 @@
 //! ICMP errors about packets of a flow, which quote what somebody else has sent.
 //!
-//! An error is translated like an answer to the packet it quotes: its flow is found by the quoted
+//! An error is translated like an reply to the packet it quotes: its flow is found by the quoted
 //! tuple the other way round. The quoted address and port become those that the receiver knows, and
 //! so does the error's own if it is the flow's other end; a router's stays. A quoted checksum of TCP
 //! or UDP stays too: nobody can check it, because most of the packet is not quoted.
@@ -11,14 +11,14 @@ use weir_ebpf_common::{Direction, Flow, FlowKey, Port, Reason};
 use crate::family::Family;
 use crate::maps;
 use crate::packet::{Packet, has_ports};
-use crate::skb::{Checksum, Refused, Skb};
+use crate::skb::{Checksum, HelperFailed, Skb};
 
 /// Length of the header before the quotation.
 const ERROR: u32 = 8;
 
 /// The quoted packet.
 pub(crate) struct Quoted<A> {
-    /// The key of its answers.
+    /// The key of its replies.
     key: FlowKey<A>,
     /// Where its IP header is.
     header: u32,
@@ -29,7 +29,7 @@ pub(crate) struct Quoted<A> {
 /// Translates an error on its way to a backend (forward) or to a client (reverse). Tells whether it
 /// was one about a flow, and which.
 #[inline(never)]
-pub(crate) fn translate<A: Family>(
+pub(crate) fn nat_error<A: Family>(
     skb: Skb,
     packet: &Packet<A>,
     direction: Direction,
@@ -56,7 +56,7 @@ pub(crate) fn translate<A: Family>(
 }
 
 impl<A: Family> Quoted<A> {
-    /// Reads what an error quotes; false if it is no packet that a flow can have.
+    /// Reads what an error quotes; false if it is not a packet that a flow can have.
     #[inline(never)]
     fn read(&mut self, skb: Skb, packet: &Packet<A>) -> bool {
         self.header = packet.transport + ERROR;
@@ -83,30 +83,35 @@ fn rewrite<A: Family>(
     packet: &Packet<A>,
     quoted: &Quoted<A>,
     flow: &Flow<A>,
-) -> Result<(), Refused> {
+) -> Result<(), HelperFailed> {
     let Quoted { key, header, ports } = quoted;
     let checksum = packet.transport + 2;
     if !flow.is_reverse() {
         // The client quotes what the Service has sent to it.
         A::replace_quoted(skb, *header, A::SOURCE, (&key.destination, &flow.address), checksum)?;
         port(skb, *ports, (key.destination_port, flow.port), checksum)?;
-        port(skb, *ports + 2, (key.source_port, flow.client_port), checksum)?;
+        port(skb, *ports + 2, (key.source_port, flow.nat_port), checksum)?;
         let outer = &packet.key.destination;
-        return A::replace(skb, A::DESTINATION, (outer, &flow.address), A::covering(checksum));
+        return A::replace(skb, A::DESTINATION, (outer, &flow.address), A::icmp_checksum(checksum));
     }
     // The backend, or somebody before it, quotes what the client has sent to the backend.
     A::replace_quoted(skb, *header, A::DESTINATION, (&key.source, &flow.address), checksum)?;
     port(skb, *ports + 2, (key.source_port, flow.port), checksum)?;
-    port(skb, *ports, (key.destination_port, flow.client_port), checksum)?;
+    port(skb, *ports, (key.destination_port, flow.nat_port), checksum)?;
     if packet.key.source.is(&key.source) {
         let outer = &packet.key.source;
-        A::replace(skb, A::SOURCE, (outer, &flow.address), A::covering(checksum))?;
+        A::replace(skb, A::SOURCE, (outer, &flow.address), A::icmp_checksum(checksum))?;
     }
     Ok(())
 }
 
 #[inline(always)]
-fn port(skb: Skb, offset: u32, (old, new): (Port, Port), checksum: u32) -> Result<(), Refused> {
+fn port(
+    skb: Skb,
+    offset: u32,
+    (old, new): (Port, Port),
+    checksum: u32,
+) -> Result<(), HelperFailed> {
     if old == new {
         return Ok(());
     }

@@ -1,7 +1,10 @@
 //! The maps, and the only code that touches what is in them.
 //!
-//! A value is copied out at once: entries of the LRU maps can be taken for another key at any time.
+//! A value of an LRU map is copied out at once: its entry can be taken for another key at any time.
 
+#![expect(clippy::cast_possible_truncation, reason = "of what counts up, the low bits are kept")]
+
+use aya_ebpf::Global;
 use aya_ebpf::bindings::{BPF_ANY, BPF_F_NO_PREALLOC, BPF_NOEXIST};
 use aya_ebpf::helpers::generated::{bpf_get_prandom_u32, bpf_jiffies64, bpf_ktime_get_ns};
 use aya_ebpf::macros::map;
@@ -9,39 +12,26 @@ use aya_ebpf::maps::lpm_trie::{Key, LpmTrie};
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray};
 use weir_ebpf_common::map::capacity;
 use weir_ebpf_common::{
-    Address, Affinity, AffinityKey, Backend, Endpoint, Flow, FlowKey, Fragment, FragmentKey,
-    Reason, Route, RouteKind, Service, ServiceKey, Settings, Socket, SocketKey, V4, V6,
+    Address, Affinity, AffinityKey, Backend, Config, Endpoint, Flow, FlowKey, Fragment,
+    FragmentKey, Reason, Route, RouteKind, Service, ServiceKey, Socket, SocketKey, V4, V6,
 };
-
-use crate::icmp::Quoted;
-use crate::packet::Packet;
 
 #[map]
 static SLOTS: Array<u32> = Array::with_max_entries(capacity::SLOTS, 0);
 #[map]
 static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(capacity::COUNTERS, 0);
 #[map]
-static SETTINGS: Array<Settings> = Array::with_max_entries(1, 0);
-
-/// What a program works with. It lies in a map of each CPU because the stack is too small for it;
-/// programs of one CPU run one after the other.
-#[repr(C)]
-pub(crate) struct Scratch<A> {
-    pub(crate) packet: Packet<A>,
-    pub(crate) flow: Flow<A>,
-    pub(crate) quoted: Quoted<A>,
-}
+static CONFIG: Array<Config> = Array::with_max_entries(1, 0);
 
 /// The maps of an address family.
 pub(crate) struct Maps<A: 'static> {
-    scratch: &'static PerCpuArray<Scratch<A>>,
     services: &'static HashMap<ServiceKey<A>, Service>,
     backends: &'static HashMap<u32, Backend<A>>,
     flows_tcp: &'static LruHashMap<FlowKey<A>, Flow<A>>,
-    flows_any: &'static LruHashMap<FlowKey<A>, Flow<A>>,
+    flows_dgram: &'static LruHashMap<FlowKey<A>, Flow<A>>,
     affinity: &'static LruHashMap<AffinityKey<A>, Affinity>,
     endpoints: &'static HashMap<A, Endpoint>,
-    cluster: &'static LpmTrie<A, Route<A>>,
+    routes: &'static LpmTrie<A, Route<A>>,
     fragments: &'static LruHashMap<FragmentKey<A>, Fragment>,
     sockets: &'static LruHashMap<SocketKey<A>, Socket<A>>,
 }
@@ -53,13 +43,9 @@ pub(crate) trait Mapped: Address {
 
 macro_rules! maps_of {
     (
-        $address:ty: $services:ident, $backends:ident, $flows_tcp:ident, $flows_any:ident,
-        $affinity:ident, $endpoints:ident, $cluster:ident, $fragments:ident, $sockets:ident,
-        $scratch:ident
+        $address:ty: $services:ident, $backends:ident, $flows_tcp:ident, $flows_dgram:ident,
+        $affinity:ident, $endpoints:ident, $routes:ident, $fragments:ident, $sockets:ident
     ) => {
-        // Not pinned: each version of the programs has its own.
-        #[map]
-        static $scratch: PerCpuArray<Scratch<$address>> = PerCpuArray::with_max_entries(1, 0);
         // Without preallocation an entry that is replaced stays as it is while somebody reads it.
         #[map]
         static $services: HashMap<ServiceKey<$address>, Service> =
@@ -71,7 +57,7 @@ macro_rules! maps_of {
         static $flows_tcp: LruHashMap<FlowKey<$address>, Flow<$address>> =
             LruHashMap::with_max_entries(capacity::FLOWS, 0);
         #[map]
-        static $flows_any: LruHashMap<FlowKey<$address>, Flow<$address>> =
+        static $flows_dgram: LruHashMap<FlowKey<$address>, Flow<$address>> =
             LruHashMap::with_max_entries(capacity::FLOWS, 0);
         #[map]
         static $affinity: LruHashMap<AffinityKey<$address>, Affinity> =
@@ -80,8 +66,8 @@ macro_rules! maps_of {
         static $endpoints: HashMap<$address, Endpoint> =
             HashMap::with_max_entries(capacity::ENDPOINTS, BPF_F_NO_PREALLOC);
         #[map]
-        static $cluster: LpmTrie<$address, Route<$address>> =
-            LpmTrie::with_max_entries(capacity::CLUSTER, 0);
+        static $routes: LpmTrie<$address, Route<$address>> =
+            LpmTrie::with_max_entries(capacity::ROUTES, 0);
         #[map]
         static $fragments: LruHashMap<FragmentKey<$address>, Fragment> =
             LruHashMap::with_max_entries(capacity::FRAGMENTS, 0);
@@ -91,14 +77,13 @@ macro_rules! maps_of {
 
         impl Mapped for $address {
             const MAPS: Maps<Self> = Maps {
-                scratch: &$scratch,
                 services: &$services,
                 backends: &$backends,
                 flows_tcp: &$flows_tcp,
-                flows_any: &$flows_any,
+                flows_dgram: &$flows_dgram,
                 affinity: &$affinity,
                 endpoints: &$endpoints,
-                cluster: &$cluster,
+                routes: &$routes,
                 fragments: &$fragments,
                 sockets: &$sockets,
             };
@@ -107,20 +92,18 @@ macro_rules! maps_of {
 }
 
 maps_of!(
-    V4: SERVICES_V4, BACKENDS_V4, FLOWS_TCP_V4, FLOWS_ANY_V4,
-    AFFINITY_V4, ENDPOINTS_V4, CLUSTER_V4, FRAGMENTS_V4, SOCKETS_V4,
-    SCRATCH_V4
+    V4: SERVICES_V4, BACKENDS_V4, FLOWS_TCP_V4, FLOWS_DGRAM_V4,
+    AFFINITY_V4, ENDPOINTS_V4, ROUTES_V4, FRAGMENTS_V4, SOCKETS_V4
 );
 maps_of!(
-    V6: SERVICES_V6, BACKENDS_V6, FLOWS_TCP_V6, FLOWS_ANY_V6,
-    AFFINITY_V6, ENDPOINTS_V6, CLUSTER_V6, FRAGMENTS_V6, SOCKETS_V6,
-    SCRATCH_V6
+    V6: SERVICES_V6, BACKENDS_V6, FLOWS_TCP_V6, FLOWS_DGRAM_V6,
+    AFFINITY_V6, ENDPOINTS_V6, ROUTES_V6, FRAGMENTS_V6, SOCKETS_V6
 );
 
 #[inline(always)]
-pub(crate) fn service<A: Mapped>(key: &ServiceKey<A>) -> Option<Service> {
+pub(crate) fn service<A: Mapped>(key: &ServiceKey<A>) -> Option<&'static Service> {
     // SAFETY: the map is not preallocated: an entry is not reused while this program runs.
-    unsafe { A::MAPS.services.get(key) }.copied()
+    unsafe { A::MAPS.services.get(key) }
 }
 
 #[inline(always)]
@@ -135,9 +118,9 @@ pub(crate) fn backend<A: Mapped>(id: u32) -> Option<Backend<A>> {
 }
 
 #[inline(always)]
-pub(crate) fn endpoint<A: Mapped>(address: &A) -> Option<Endpoint> {
+pub(crate) fn endpoint<A: Mapped>(address: &A) -> Option<&'static Endpoint> {
     // SAFETY: the map is not preallocated: an entry is not reused while this program runs.
-    unsafe { A::MAPS.endpoints.get(address) }.copied()
+    unsafe { A::MAPS.endpoints.get(address) }
 }
 
 /// Whether the address is that of the pod at this device.
@@ -149,25 +132,23 @@ pub(crate) fn is_of_pod<A: Mapped>(address: &A, ifindex: u32) -> bool {
 /// Whether the address is that of a pod, here or on another node.
 #[inline(always)]
 pub(crate) fn is_pod<A: Mapped>(address: &A) -> bool {
-    endpoint(address).is_some()
-        || route(address).is_some_and(|route| route.is(RouteKind::RemotePods))
+    endpoint(address).is_some() || is_remote_pod(address)
+}
+
+/// Whether the address is that of a pod on another node.
+#[inline(always)]
+pub(crate) fn is_remote_pod<A: Mapped>(address: &A) -> bool {
+    route(address).is_some_and(|route| route.is(RouteKind::RemotePods))
 }
 
 #[inline(always)]
 pub(crate) fn route<A: Mapped>(address: &A) -> Option<&'static Route<A>> {
-    A::MAPS.cluster.get(Key::new(A::BITS, *address))
+    A::MAPS.routes.get(Key::new(A::BITS, *address))
 }
 
 #[inline(always)]
-pub(crate) fn settings() -> Option<&'static Settings> {
-    SETTINGS.get(0)
-}
-
-/// This CPU's memory to work with. A program takes it once at a time.
-#[inline(always)]
-pub(crate) fn scratch<A: Mapped>() -> Option<&'static mut Scratch<A>> {
-    // SAFETY: it is this CPU's own, zero or what an earlier run wrote, and each run takes it once.
-    A::MAPS.scratch.get_ptr_mut(0).map(|scratch| unsafe { &mut *scratch })
+pub(crate) fn config() -> Option<&'static Config> {
+    CONFIG.get(0)
 }
 
 /// Counts a packet.
@@ -190,24 +171,24 @@ impl<A: Mapped> FlowEntry<A> {
         unsafe { *self.0 }
     }
 
-    /// Says that a packet was seen, without making the line dirty for every packet.
+    /// Says that a packet was seen, without making the cache line dirty for every packet.
     #[inline(always)]
     pub(crate) fn see(&self, now: u32) {
         // SAFETY: as above; a concurrent write of another CPU writes the same.
         unsafe {
-            if (*self.0).seen != now {
-                (*self.0).seen = now;
+            if (*self.0).last_seen != now {
+                (*self.0).last_seen = now;
             }
         }
     }
 
-    /// Says when its twin was looked for, and when a packet was seen.
+    /// Says when its peer entry was looked for, and when a packet was seen.
     #[inline(always)]
     pub(crate) fn check(&self, tick: u32, now: u32) {
         // SAFETY: as above; a concurrent write of another CPU writes the same or a time close to it.
         unsafe {
-            (*self.0).checked = tick;
-            (*self.0).seen = now;
+            (*self.0).last_checked_tick = tick;
+            (*self.0).last_seen = now;
         }
     }
 
@@ -216,9 +197,9 @@ impl<A: Mapped> FlowEntry<A> {
     pub(crate) fn renew(&self, flow: &Flow<A>) {
         // SAFETY: as above; what another CPU reads meanwhile is of the one flow or of the other.
         unsafe {
-            (*self.0).opening = flow.opening;
-            (*self.0).seen = flow.seen;
-            (*self.0).checked = flow.checked;
+            (*self.0).syn_seq = flow.syn_seq;
+            (*self.0).last_seen = flow.last_seen;
+            (*self.0).last_checked_tick = flow.last_checked_tick;
             (*self.0).flags = flow.flags;
         }
     }
@@ -240,7 +221,7 @@ fn flows<A: Mapped>(key: &FlowKey<A>) -> &'static LruHashMap<FlowKey<A>, Flow<A>
     if key.protocol == weir_ebpf_common::protocol::TCP {
         A::MAPS.flows_tcp
     } else {
-        A::MAPS.flows_any
+        A::MAPS.flows_dgram
     }
 }
 
@@ -296,8 +277,17 @@ pub(crate) fn set_socket<A: Mapped>(key: &SocketKey<A>, value: &Socket<A>) {
     let _ = A::MAPS.sockets.insert(key, value, BPF_ANY.into());
 }
 
+/// What [`random`] gives each time, or 0. Only a test that compares decisions sets it when it loads the
+/// programs; for the kernel it is a constant.
+#[unsafe(no_mangle)]
+static FIXED_RANDOM: Global<u32> = Global::new(0);
+
 #[inline(always)]
 pub(crate) fn random() -> u32 {
+    let fixed = FIXED_RANDOM.load();
+    if fixed != 0 {
+        return fixed;
+    }
     // SAFETY: no memory is passed.
     unsafe { bpf_get_prandom_u32() }
 }

@@ -1,13 +1,12 @@
 //! What a packet's headers say.
 
 use weir_ebpf_common::header::{self, ETHERNET, Part, TcpFlags};
-use weir_ebpf_common::{FlowKey, Fragment, FragmentKey, Hook, Port, Reason, protocol};
+use weir_ebpf_common::{FlowKey, Port, Reason, protocol};
 
-use crate::family::{Covering, Family};
-use crate::maps;
+use crate::family::{Family, L4Checksum};
 use crate::skb::Skb;
 
-/// As many extensions of an IPv6 header are looked behind; the standard has each but one at most
+/// So many extensions of an IPv6 header are skipped; the standard has each but one at most
 /// once.
 const EXTENSIONS: u32 = 5;
 
@@ -30,7 +29,7 @@ pub(crate) struct Packet<A> {
 }
 
 impl<A: Family> Packet<A> {
-    /// Reads the headers; false if it is no IP packet.
+    /// Reads the headers; false if it is not an IP packet.
     #[inline(never)]
     pub(crate) fn read(&mut self, skb: Skb) -> Result<bool, Reason> {
         let Some(ip) = A::header(skb, ETHERNET) else { return Ok(false) };
@@ -111,55 +110,13 @@ impl<A: Family> Packet<A> {
         has_ports(self.key.protocol)
     }
 
-    /// Whether it may be the first packet of a flow.
-    #[inline(always)]
-    pub(crate) fn may_open(&self) -> bool {
-        self.key.protocol != protocol::TCP || self.tcp.opens()
-    }
-
-    #[inline(always)]
-    fn fragment_key(&self, hook: Hook) -> FragmentKey<A> {
-        FragmentKey {
-            source: self.key.source,
-            destination: self.key.destination,
-            id: self.fragment,
-            protocol: self.key.protocol,
-            hook: hook as u8,
-            reserved: [0; 2],
-        }
-    }
-
-    /// Remembers the ports of a first fragment for the later ones.
-    #[inline(always)]
-    pub(crate) fn remember_ports(&self, hook: Hook) {
-        if self.part == Part::First {
-            let (source_port, destination_port) = (self.key.source_port, self.key.destination_port);
-            maps::add_fragment(
-                &self.fragment_key(hook),
-                Fragment { source_port, destination_port },
-            );
-        }
-    }
-
-    /// Gives a later fragment the ports of the first; tells whether it has ports now.
-    #[inline(always)]
-    pub(crate) fn recall_ports(&mut self, hook: Hook) -> bool {
-        if self.part != Part::Later {
-            return true;
-        }
-        let Some(ports) = maps::fragment(&self.fragment_key(hook)) else { return false };
-        self.key.source_port = ports.source_port;
-        self.key.destination_port = ports.destination_port;
-        true
-    }
-
     /// The checksum that covers addresses and ports, if this packet holds it.
     #[inline(always)]
-    pub(crate) fn covering(&self) -> Option<Covering> {
+    pub(crate) fn l4_checksum(&self) -> Option<L4Checksum> {
         match (self.part, self.key.protocol) {
             (Part::Later, _) => None,
-            (_, protocol::TCP) => Some(Covering { offset: self.transport + 16, optional: false }),
-            (_, protocol::UDP) => Some(Covering { offset: self.transport + 6, optional: true }),
+            (_, protocol::TCP) => Some(L4Checksum { offset: self.transport + 16, optional: false }),
+            (_, protocol::UDP) => Some(L4Checksum { offset: self.transport + 6, optional: true }),
             _ => None,
         }
     }

@@ -1,4 +1,4 @@
-//! Log lines about packets, for who has asked for them.
+//! Log lines about packets, for whoever has asked for them.
 //!
 //! Who loads the programs says up to which level they write (`AYA_LOG_LEVEL`); to the kernel that is
 //! a constant, and what is not asked for is no part of the program that runs. What happens to a
@@ -10,8 +10,7 @@ use aya_log_ebpf::macro_support::{Level, level_enabled};
 use aya_log_ebpf::{debug, info, warn};
 use weir_ebpf_common::Reason;
 
-use crate::family::Family;
-use crate::maps::{self, Scratch};
+use crate::scratch::{HasScratch, Scratch, scratch};
 use crate::skb::Skb;
 
 /// Whether anything is written.
@@ -22,25 +21,25 @@ pub(crate) fn is_on() -> bool {
 
 /// Notes what becomes of the packet.
 #[inline(always)]
-pub(crate) fn note<A: Family>(reason: Reason) {
+pub(crate) fn note<A: HasScratch>(reason: Reason) {
     if is_on()
-        && let Some(scratch) = maps::scratch::<A>()
+        && let Some(Scratch { packet, .. }) = scratch::<A>()
     {
-        scratch.packet.noted = reason as u32 + 1;
+        packet.noted = reason as u32 + 1;
     }
 }
 
 /// Writes what was noted.
 #[inline(always)]
-pub(crate) fn write<A: Family>(skb: Skb) {
+pub(crate) fn write<A: HasScratch>(skb: Skb) {
     if is_on() {
         write_noted::<A>(skb);
     }
 }
 
 #[inline(never)]
-fn write_noted<A: Family>(skb: Skb) {
-    let Some(Scratch { packet, flow, .. }) = maps::scratch::<A>() else { return };
+fn write_noted<A: HasScratch>(skb: Skb) {
+    let Some(Scratch { packet, flow, .. }) = scratch::<A>() else { return };
     let (key, noted) = (&packet.key, packet.noted);
     let Some(number) = noted.checked_sub(1) else { return };
     packet.noted = 0;

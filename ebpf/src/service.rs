@@ -6,23 +6,19 @@ use weir_ebpf_common::{
 };
 
 use crate::family::Family;
-use crate::{deliver, maps};
+use crate::{flow, maps};
 
-/// The Service that a packet is for.
+/// The Service that a packet from this `scope` is for.
 #[inline(always)]
-pub(crate) fn of<A: Family>(key: &FlowKey<A>) -> Option<Service> {
-    maps::service(&ServiceKey::new(
-        key.destination,
-        key.destination_port,
-        key.protocol,
-        Scope::Internal,
-    ))
+pub(crate) fn of<A: Family>(key: &FlowKey<A>, scope: Scope) -> Option<&'static Service> {
+    let FlowKey { destination, destination_port, protocol, .. } = *key;
+    maps::service(&ServiceKey::new(destination, destination_port, protocol, scope))
 }
 
-/// Whether the destination is a Service's address.
+/// Whether the destination is a Service's address for packets from this `scope`.
 #[inline(always)]
-pub(crate) fn has_address<A: Family>(key: &FlowKey<A>) -> bool {
-    maps::service(&ServiceKey::rest_of(key.destination, Scope::Internal)).is_some()
+pub(crate) fn has_address<A: Family>(key: &FlowKey<A>, scope: Scope) -> bool {
+    maps::service(&ServiceKey::unknown_port_guard(key.destination, scope)).is_some()
 }
 
 /// Makes a flow of the packet with this key and sequence number, which is not stored yet.
@@ -40,13 +36,13 @@ pub(crate) fn choose<A: Family>(
     }
     flow.address = backend.address;
     flow.port = backend.port;
-    flow.client_port = key.source_port;
+    flow.nat_port = key.source_port;
     flow.backend = id;
     flow.service = service.id;
-    flow.opening = sequence;
-    flow.seen = now;
-    flow.checked = maps::tick().wrapping_sub(1);
-    flow.flags = deliver::fast_flag(&key.source, &flow.address, ifindex);
+    flow.syn_seq = sequence;
+    flow.last_seen = now;
+    flow.last_checked_tick = maps::tick().wrapping_sub(1);
+    flow.flags = flow::fast_flag(&key.source, &flow.address, ifindex);
     if service.has(Service::MASQUERADE) {
         flow.flags |= Flow::<A>::MASQUERADED;
     }

@@ -1,6 +1,12 @@
 //! The packet, and the kernel's helpers that read and change it. Offsets count from the Ethernet
 //! header.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "helpers take sizes and give numbers of 32 bits in wider types"
+)]
+
 use core::mem::{MaybeUninit, size_of};
 use core::ptr;
 
@@ -17,9 +23,9 @@ use aya_ebpf::helpers::generated::{
 use aya_ebpf::programs::TcContext;
 use weir_ebpf_common::{Address, Port};
 
-/// The kernel refused to read or change a packet.
+/// A helper of the kernel could not read or change a packet.
 #[derive(Clone, Copy)]
-pub(crate) struct Refused;
+pub(crate) struct HelperFailed;
 
 /// How a checksum field is to be kept right.
 #[derive(Clone, Copy)]
@@ -82,9 +88,16 @@ impl Skb {
     pub(crate) fn head(self, length: u32) -> Option<Head> {
         // SAFETY: the context is valid for as long as the program runs.
         let data = Self::field(unsafe { &raw const (*self.0).data }) as usize;
-        // SAFETY: as above.
+        let head = Head(data as *mut u8);
+        if self.reaches(head, length) { Some(head) } else { None }
+    }
+
+    /// Whether so many bytes lie in one piece, from the head on.
+    #[inline(always)]
+    pub(crate) fn reaches(self, head: Head, length: u32) -> bool {
+        // SAFETY: the context is valid for as long as the program runs.
         let end = Self::field(unsafe { &raw const (*self.0).data_end }) as usize;
-        if data + length as usize > end { None } else { Some(Head(data as *mut u8)) }
+        head.0 as usize + length as usize <= end
     }
 
     /// Sets bits of the mark, and leaves the others to whom they belong.
@@ -98,7 +111,7 @@ impl Skb {
 
     /// Copies bytes out of the packet. `T` is integers or arrays of them.
     #[inline(always)]
-    pub(crate) fn load<T: Copy>(self, offset: u32) -> Result<T, Refused> {
+    pub(crate) fn load<T: Copy>(self, offset: u32) -> Result<T, HelperFailed> {
         let mut value = MaybeUninit::<T>::uninit();
         // SAFETY: the helper writes as many bytes as the value has, or says that it did not.
         let result = unsafe {
@@ -110,23 +123,27 @@ impl Skb {
             )
         };
         // SAFETY: it was written, and any bytes are a `T`.
-        if result == 0 { Ok(unsafe { value.assume_init() }) } else { Err(Refused) }
+        if result == 0 { Ok(unsafe { value.assume_init() }) } else { Err(HelperFailed) }
     }
 
     /// Copies bytes into the packet. No checksum is changed.
     #[inline(always)]
-    pub(crate) fn store<T: Copy>(self, offset: u32, value: &T) -> Result<(), Refused> {
+    pub(crate) fn store<T: Copy>(self, offset: u32, value: &T) -> Result<(), HelperFailed> {
         self.store_with(offset, value, 0)
     }
 
     /// Copies bytes into the packet whose checksum fields do not cancel the change.
     #[inline(always)]
-    pub(crate) fn store_recomputing<T: Copy>(self, offset: u32, value: &T) -> Result<(), Refused> {
+    pub(crate) fn store_recomputing<T: Copy>(
+        self,
+        offset: u32,
+        value: &T,
+    ) -> Result<(), HelperFailed> {
         self.store_with(offset, value, BPF_F_RECOMPUTE_CSUM.into())
     }
 
     #[inline(always)]
-    fn store_with<T: Copy>(self, offset: u32, value: &T, flags: u64) -> Result<(), Refused> {
+    fn store_with<T: Copy>(self, offset: u32, value: &T, flags: u64) -> Result<(), HelperFailed> {
         // SAFETY: the helper reads as many bytes as the value has.
         let result = unsafe {
             bpf_skb_store_bytes(
@@ -142,7 +159,12 @@ impl Skb {
 
     /// Corrects the IPv4 header's checksum at `offset` for a changed word.
     #[inline(always)]
-    pub(crate) fn correct_header(self, offset: u32, from: u32, to: u32) -> Result<(), Refused> {
+    pub(crate) fn correct_header(
+        self,
+        offset: u32,
+        from: u32,
+        to: u32,
+    ) -> Result<(), HelperFailed> {
         // SAFETY: the helper checks the offset.
         done(unsafe { bpf_l3_csum_replace(self.0.cast(), offset, from.into(), to.into(), 4) })
     }
@@ -158,7 +180,7 @@ impl Skb {
         (from, to, size): (u32, u32, u64),
         kind: Checksum,
         optional: bool,
-    ) -> Result<(), Refused> {
+    ) -> Result<(), HelperFailed> {
         let mangled = if optional { u64::from(BPF_F_MARK_MANGLED_0) } else { 0 };
         let flags = kind as u64 | mangled | size;
         // SAFETY: the helper checks the offset.
@@ -167,21 +189,21 @@ impl Skb {
 
     /// Cuts or lengthens the packet.
     #[inline(always)]
-    pub(crate) fn cut(self, length: u32) -> Result<(), Refused> {
+    pub(crate) fn cut(self, length: u32) -> Result<(), HelperFailed> {
         // SAFETY: no memory is passed; the helper checks the length.
         done(unsafe { bpf_skb_change_tail(self.0, length, 0) })
     }
 
     /// Makes room between the Ethernet header and what follows.
     #[inline(always)]
-    pub(crate) fn make_room(self, length: u32) -> Result<(), Refused> {
+    pub(crate) fn make_room(self, length: u32) -> Result<(), HelperFailed> {
         // SAFETY: no memory is passed; the helper checks the length.
         done(unsafe { bpf_skb_adjust_room(self.0, length as i32, BPF_ADJ_ROOM_MAC, 0) })
     }
 
     /// Makes the kernel take the packet as one for the device's own address.
     #[inline(always)]
-    pub(crate) fn address_to_host(self) {
+    pub(crate) fn set_packet_host(self) {
         // SAFETY: no memory is passed. It fails for no packet that this program sees.
         let _ = unsafe { bpf_skb_change_type(self.0, 0) };
     }
@@ -290,6 +312,6 @@ pub(crate) fn redirect_neigh<A: Address>(ifindex: u32, next_hop: &A) -> i32 {
 }
 
 #[inline(always)]
-fn done(result: i64) -> Result<(), Refused> {
-    if result == 0 { Ok(()) } else { Err(Refused) }
+fn done(result: i64) -> Result<(), HelperFailed> {
+    if result == 0 { Ok(()) } else { Err(HelperFailed) }
 }

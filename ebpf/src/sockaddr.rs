@@ -1,5 +1,10 @@
 //! The address that a process hands to the kernel, or gets from it.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "the context holds ports and protocols in wider fields"
+)]
+
 use core::ptr;
 
 use aya_ebpf::bindings::bpf_sock_addr;

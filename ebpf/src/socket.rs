@@ -118,14 +118,15 @@ fn translate<A: Loopback, F: Form<A>>(call: SockAddr, sticky: bool) -> Outcome {
     let (address, port) = (F::read(call), call.port());
     let found = maps::service(&ServiceKey::new(address, port, call.protocol(), Scope::Internal));
     let Some(service) = found else {
-        let known = maps::service(&ServiceKey::rest_of(address, Scope::Internal)).is_some();
+        let known =
+            maps::service(&ServiceKey::unknown_port_guard(address, Scope::Internal)).is_some();
         return if known { Outcome::Refused } else { Outcome::Untouched };
     };
     if service.count == 0 {
         return Outcome::Refused;
     }
     let forward = key(call, address, port, Direction::Forward);
-    let Some((id, backend)) = backend(&forward, &service, sticky) else {
+    let Some((id, backend)) = backend(&forward, service, sticky) else {
         return Outcome::Refused;
     };
     let mut value = Socket {
@@ -165,8 +166,8 @@ fn backend<A: Loopback>(
 /// Whether the process is one of the node. Those of pods are translated at their veth.
 #[inline(always)]
 fn is_node(call: SockAddr) -> bool {
-    let Some(settings) = maps::settings() else { return false };
-    let told = settings.netns_cookie;
+    let Some(config) = maps::config() else { return false };
+    let told = config.netns_cookie;
     let node = if told == [0; 2] { SockAddr::initial_netns_cookie() } else { told };
     call.netns_cookie() == node
 }

@@ -1,123 +1,121 @@
 //! Clients outside of the cluster that reach cluster IPs by this node: what they send is translated
-//! where it comes in by an uplink, and what they are answered where it goes out again.
+//! where it comes in by an uplink, and the replies where they go out again.
 //!
 //! Between, the node's stack forwards it and gives it an address of the node, by a mark, so that
-//! answers come back this way. Most of what passes an uplink is none of this: the tunnel's own
+//! replies come back this way. Most of what passes an uplink is nothing of this: the tunnel's own
 //! packets are let go at once, and the rest after a look at the flow table and one at the Services.
 
-use weir_ebpf_common::{Direction, Flow, Hook, Reason, Service, Settings};
+use core::borrow::{Borrow, BorrowMut};
 
-use crate::family::Family;
-use crate::maps::{self, Scratch};
-use crate::packet::Packet;
+use weir_ebpf_common::{Config, Direction, Flow, Hook, Reason, Scope, Service};
+
+use crate::program::Program;
+use crate::scratch::HasScratch;
 use crate::skb::Skb;
-use crate::verdict::Verdict;
-use crate::{flow, icmp, plain, report, service, translate};
+use crate::verdict::{Stop, Verdict};
+use crate::view::View;
+use crate::to_pod::reverse_nat;
+use crate::{flow, inline, maps, report, service};
+
+/// Frontends are written for this scope only, and clients outside of the node share them.
+const SCOPE: Scope = Scope::Internal;
 
 /// What comes in.
-#[inline(always)]
-pub(crate) fn incoming<A: Family>(skb: Skb) -> Verdict {
-    decide_incoming::<A>(skb).unwrap_or_else(|reason| {
-        report::note::<A>(reason);
-        Verdict::drop(reason)
-    })
-}
+pub(crate) struct FromUplink;
 
-/// What goes out.
-#[inline(always)]
-pub(crate) fn outgoing<A: Family>(skb: Skb) -> Verdict {
-    decide_outgoing::<A>(skb).unwrap_or_else(|reason| {
-        report::note::<A>(reason);
-        Verdict::drop(reason)
-    })
-}
+impl Program for FromUplink {
+    const INLINE: bool = false;
 
-#[inline(always)]
-fn decide_incoming<A: Family>(skb: Skb) -> Result<Verdict, Reason> {
-    let Some(settings) = maps::settings() else { return Ok(Verdict::NEXT) };
-    if plain::is_to_port::<A>(skb, settings.tunnel_port) {
-        return Ok(Verdict::NEXT);
-    }
-    let Some(Scratch { packet, flow, quoted }) = maps::scratch::<A>() else {
-        return Ok(Verdict::NEXT);
-    };
-    // What is malformed is not for this program to judge: it is none of a pod.
-    if !packet.read(skb).unwrap_or(false) {
-        return Ok(Verdict::NEXT);
-    }
-    if !packet.has_ports() {
-        if icmp::translate(skb, packet, Direction::Forward, (flow, quoted))? {
-            skb.mark(settings.masquerade_mark);
+    #[inline(always)]
+    fn decide<A: HasScratch, V: View<A>>(skb: Skb) -> Result<Verdict, Stop> {
+        let Some(config) = maps::config() else { return Ok(Verdict::NEXT) };
+        let Some((mut view, mut slot)) = read::<A, V>(skb, config) else {
+            return Ok(Verdict::NEXT);
+        };
+        let (view, slot) = (&mut view, &mut slot);
+        if !view.has_ports() {
+            if view.nat_icmp_error(skb, Direction::Forward, slot)?.is_some() {
+                skb.mark(config.masquerade_mark);
+            }
+            return Ok(Verdict::NEXT);
         }
-        return Ok(Verdict::NEXT);
-    }
-    if !packet.recall_ports(Hook::FromUplink) {
-        let is_service = service::has_address(&packet.key);
-        return if is_service { Err(Reason::DroppedFragment) } else { Ok(Verdict::NEXT) };
-    }
-    if !flow::of_client(packet, flow) {
-        let Some(service) = service::of(&packet.key) else {
-            if packet.may_open() && service::has_address(&packet.key) {
-                return Ok(rejected(skb, settings, Reason::RejectedNoPort));
+        if !view.recall_ports(Hook::FromUplink) {
+            let is_service = service::has_address(view.key(), SCOPE);
+            return if is_service {
+                Err(Reason::DroppedFragment.into())
+            } else {
+                Ok(Verdict::NEXT)
+            };
+        }
+        if let Some(held) = flow::of_client(view, slot) {
+            return to_backend(skb, config, view, held.borrow());
+        }
+        let Some(service) = service::of(view.key(), SCOPE) else {
+            if view.may_open() && service::has_address(view.key(), SCOPE) {
+                return Ok(reject(skb, config, Reason::RejectedNoPort));
             }
             return Ok(Verdict::NEXT);
         };
         if service.count == 0 {
             return if service.has(Service::DROP_IF_EMPTY) {
-                Err(Reason::DroppedLocalPolicy)
+                Err(Reason::DroppedLocalPolicy.into())
             } else {
-                Ok(rejected(skb, settings, Reason::RejectedNoBackend))
+                Ok(reject(skb, config, Reason::RejectedNoBackend))
             };
         }
-        open(skb, packet, &service, flow)?;
+        let mut new = V::blank(slot);
+        let flow: &mut Flow<A> = new.borrow_mut();
+        service::choose(view.key(), (view.sequence(), skb.ifindex()), service, flow)?;
+        flow.flags |= Flow::<A>::MASQUERADED;
+        view.open(skb, flow, None)?;
+        report::note::<A>(Reason::FlowOpened);
+        to_backend(skb, config, view, flow)
     }
-    packet.remember_ports(Hook::FromUplink);
-    translate::to_backend(skb, packet, flow).map_err(|_| Reason::DroppedRewrite)?;
-    skb.mark(settings.masquerade_mark);
-    Ok(Verdict::NEXT)
+}
+
+/// What goes out.
+pub(crate) struct ToUplink;
+
+impl Program for ToUplink {
+    const INLINE: bool = false;
+
+    #[inline(always)]
+    fn decide<A: HasScratch, V: View<A>>(skb: Skb) -> Result<Verdict, Stop> {
+        let Some(config) = maps::config() else { return Ok(Verdict::NEXT) };
+        let Some((mut view, mut slot)) = read::<A, V>(skb, config) else {
+            return Ok(Verdict::NEXT);
+        };
+        reverse_nat(skb, &mut view, &mut slot, Hook::ToUplink)
+    }
+}
+
+/// Reads a packet that is not the tunnel's. A malformed one is not for these programs to judge: it is not
+/// a pod's.
+#[inline(always)]
+fn read<A: HasScratch, V: View<A>>(skb: Skb, config: &Config) -> Option<(V, V::Slot)> {
+    if inline::is_to_port::<A>(skb, config.tunnel_port) {
+        return None;
+    }
+    let (mut view, slot) = V::new(skb)?;
+    view.read(skb).unwrap_or(false).then_some((view, slot))
 }
 
 #[inline(always)]
-fn open<A: Family>(
+fn to_backend<A: HasScratch, V: View<A>>(
     skb: Skb,
-    packet: &Packet<A>,
-    service: &Service,
-    flow: &mut Flow<A>,
-) -> Result<(), Reason> {
-    service::choose(&packet.key, (packet.sequence, skb.ifindex()), service, flow)?;
-    flow.flags |= Flow::<A>::MASQUERADED;
-    flow::open(skb, &packet.key, flow)?;
-    report::note::<A>(Reason::FlowOpened);
-    Ok(())
+    config: &Config,
+    view: &V,
+    flow: &Flow<A>,
+) -> Result<Verdict, Stop> {
+    view.remember_ports(Hook::FromUplink);
+    skb.mark(config.masquerade_mark);
+    V::rewritten(view.dnat(skb, flow), Verdict::NEXT)
 }
 
-/// The kernel is asked to reject it: from a device without a peer no answer can be handed back.
+/// The kernel is asked to reject it: from a device without a peer no packet can be handed back.
 #[inline(always)]
-fn rejected(skb: Skb, settings: &Settings, reason: Reason) -> Verdict {
+fn reject(skb: Skb, config: &Config, reason: Reason) -> Verdict {
     maps::count(reason);
-    skb.mark(settings.reject_mark);
+    skb.mark(config.reject_mark);
     Verdict::NEXT
-}
-
-#[inline(always)]
-fn decide_outgoing<A: Family>(skb: Skb) -> Result<Verdict, Reason> {
-    let Some(settings) = maps::settings() else { return Ok(Verdict::NEXT) };
-    if plain::is_to_port::<A>(skb, settings.tunnel_port) {
-        return Ok(Verdict::NEXT);
-    }
-    let Some(Scratch { packet, flow, quoted }) = maps::scratch::<A>() else {
-        return Ok(Verdict::NEXT);
-    };
-    if !packet.read(skb).unwrap_or(false) {
-        return Ok(Verdict::NEXT);
-    }
-    if !packet.has_ports() {
-        icmp::translate(skb, packet, Direction::Reverse, (flow, quoted))?;
-        return Ok(Verdict::NEXT);
-    }
-    if packet.recall_ports(Hook::ToUplink) && flow::of_backend(packet, flow) {
-        packet.remember_ports(Hook::ToUplink);
-        translate::to_client(skb, packet, flow).map_err(|_| Reason::DroppedRewrite)?;
-    }
-    Ok(Verdict::NEXT)
 }

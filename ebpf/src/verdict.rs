@@ -3,11 +3,10 @@
 use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC};
 use weir_ebpf_common::{Address, Reason};
 
-use crate::skb::Refused;
 use crate::{maps, skb};
 
 /// What the kernel is told to do with a packet. Made here only, so that this file is the table of
-/// all that can become of one. (It is no enum that is turned into an action later: the compiler
+/// all that can become of one. (It is not an enum that is turned into an action later: the compiler
 /// would move what only some variants have through uninitialised bytes of the stack, which kernels
 /// before 6.3 refuse to read.)
 #[derive(Clone, Copy)]
@@ -15,7 +14,7 @@ use crate::{maps, skb};
 pub(crate) struct Verdict(i32);
 
 impl Verdict {
-    /// Not a verdict and none of the kernel's actions: the short way says nothing.
+    /// Not a verdict, and not one of the kernel's actions: the inline view has decided nothing.
     pub(crate) const NONE: i32 = i32::MIN;
 
     /// It goes on through the kernel, changed or not: to the next program of the device, then as if
@@ -48,15 +47,18 @@ impl Verdict {
     }
 }
 
-/// What becomes of a packet that was to be changed first.
-pub(crate) trait OrDrop {
-    /// The verdict, or a drop if the packet could not be changed.
-    fn unless_refused(self, verdict: Verdict) -> Verdict;
+/// Why a decision ended without a verdict.
+#[derive(Clone, Copy)]
+pub(crate) enum Stop {
+    /// The packet is dropped.
+    Drop(Reason),
+    /// The inline view cannot decide, see [`crate::view`].
+    NeedsFullView,
 }
 
-impl OrDrop for Result<(), Refused> {
+impl From<Reason> for Stop {
     #[inline(always)]
-    fn unless_refused(self, verdict: Verdict) -> Verdict {
-        if self.is_ok() { verdict } else { Verdict::drop(Reason::DroppedRewrite) }
+    fn from(reason: Reason) -> Self {
+        Self::Drop(reason)
     }
 }

@@ -19,7 +19,7 @@ use crate::{
 pub struct BridgeSpec {
     /// Interface name.
     pub name: String,
-    /// Hardware address. An explicit one stays; without one a bridge takes the lowest of its
+    /// MAC address. An explicit one stays; without one a bridge takes the lowest of its
     /// ports' and changes it as they come and go, which breaks every neighbour entry for it.
     pub mac: MacAddr,
     /// MTU in bytes.
@@ -29,7 +29,7 @@ pub struct BridgeSpec {
 /// Makes sure that the bridge is there and up, and returns it.
 ///
 /// Callers may race: all of them get the bridge that one of them created. An existing bridge keeps
-/// its hardware address and MTU. A link of that name and of another kind is an error
+/// its MAC address and MTU. A link of that name and of another kind is an error
 /// ([`Error::is_other_kind`]) and stays as it is.
 pub async fn ensure(netlink: &Netlink, spec: &BridgeSpec) -> Result<Link, Error> {
     if let Some(found) = link::find(netlink, &spec.name).await? {

@@ -1,4 +1,4 @@
-//! One netlink socket in one network namespace, and the three shapes of a request on it.
+//! One netlink socket in one network namespace, and the three kinds of requests on it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -29,7 +29,7 @@ const DUMP_TRIES: usize = 5;
 /// `NLM_F_DUMP_INTR` of `linux/netlink.h`: the dumped table changed while it was read.
 const DUMP_INTERRUPTED: u16 = 0x10;
 
-/// A netlink socket, bound for life to the network namespace it was opened in.
+/// A netlink socket. It stays in the network namespace in which it was opened.
 #[derive(Debug, Clone)]
 pub struct Netlink {
     handle: Handle,
@@ -46,7 +46,7 @@ impl Netlink {
         // Strict checking makes the kernel honour the filters of dump requests.
         let (mut connection, handle, _) = rtnetlink::new_connection_with_strict_check()
             .map_err(|error| Error::new("open a netlink socket", error))?;
-        // An answer that ended can so be told from a driver that died.
+        // A response that ended can be distinguished from a driver that died.
         connection.set_forward_ack(true);
         connection.set_forward_done(true);
         tokio::spawn(connection);
@@ -54,13 +54,13 @@ impl Netlink {
         Ok(Self { handle, netns, time_limit: TIME_LIMIT })
     }
 
-    /// Opens a socket in another network namespace; the calling thread is back in its own when
-    /// this returns.
+    /// Opens a socket in another network namespace. The calling thread is back in its own namespace
+    /// when this returns.
     pub fn open_in(netns: &Netns) -> Result<Self, Error> {
         netns.run(Self::open)?
     }
 
-    /// Runs `check` now and after every one of `changes` until it gives a value.
+    /// Runs `check` now and after each of `changes` until it returns a value.
     pub(crate) async fn wait_for_change<T>(
         &self,
         mut changes: impl Stream<Item = ()> + Unpin,
@@ -140,7 +140,7 @@ impl Netlink {
         self.within_limit(outcome).map(|_| ()).map_err(|cause| Error::new(step(), cause))
     }
 
-    /// Sends a request that the kernel answers with one object.
+    /// Sends a request to which the kernel responds with one object.
     pub(crate) async fn get(
         &self,
         request: RouteNetlinkMessage,
@@ -148,14 +148,14 @@ impl Netlink {
     ) -> Result<RouteNetlinkMessage, Error> {
         let outcome = timeout(self.time_limit, self.round_trip(request, 0)).await;
         self.within_limit(outcome)
-            .and_then(|answer| {
-                answer.objects.into_iter().next().ok_or(Cause::Malformed("an object"))
+            .and_then(|response| {
+                response.objects.into_iter().next().ok_or(Cause::Malformed("an object"))
             })
             .map_err(|cause| Error::new(step(), cause))
     }
 
-    /// Reads a table. A table that changes meanwhile is read again, so that the answer is one
-    /// state that it had.
+    /// Reads a table. A table that changes meanwhile is read again, so that the result is a
+    /// consistent snapshot.
     pub(crate) async fn dump(
         &self,
         request: RouteNetlinkMessage,
@@ -165,35 +165,39 @@ impl Netlink {
         let mut objects = Vec::new();
         for _ in 0..DUMP_TRIES {
             let outcome = timeout(self.time_limit, self.round_trip(request.clone(), flags)).await;
-            let answer = self.within_limit(outcome).map_err(|cause| Error::new(step(), cause))?;
-            objects = answer.objects;
-            if !answer.interrupted {
+            let response = self.within_limit(outcome).map_err(|cause| Error::new(step(), cause))?;
+            objects = response.objects;
+            if !response.interrupted {
                 break;
             }
         }
         Ok(objects)
     }
 
-    async fn round_trip(&self, request: RouteNetlinkMessage, flags: u16) -> Result<Answer, Cause> {
+    async fn round_trip(
+        &self,
+        request: RouteNetlinkMessage,
+        flags: u16,
+    ) -> Result<Response, Cause> {
         let mut message = NetlinkMessage::from(request);
         message.header.flags = NLM_F_REQUEST | flags;
-        let mut responses = self.handle.clone().request(message).map_err(|_| Cause::Closed)?;
-        let mut answer = Answer::default();
-        while let Some(response) = responses.next().await {
-            answer.interrupted |= response.header.flags & DUMP_INTERRUPTED != 0;
-            match response.payload {
+        let mut messages = self.handle.clone().request(message).map_err(|_| Cause::Closed)?;
+        let mut response = Response::default();
+        while let Some(message) = messages.next().await {
+            response.interrupted |= message.header.flags & DUMP_INTERRUPTED != 0;
+            match message.payload {
                 NetlinkPayload::Error(error) if error.code.is_some() => {
                     return Err(Cause::Kernel(error.to_io()));
                 }
-                NetlinkPayload::Error(_) | NetlinkPayload::Done(_) => answer.is_complete = true,
+                NetlinkPayload::Error(_) | NetlinkPayload::Done(_) => response.is_complete = true,
                 NetlinkPayload::InnerMessage(object) => {
-                    answer.is_complete |= flags & (NLM_F_DUMP | NLM_F_ACK) == 0;
-                    answer.objects.push(object);
+                    response.is_complete |= flags & (NLM_F_DUMP | NLM_F_ACK) == 0;
+                    response.objects.push(object);
                 }
                 _ => {}
             }
         }
-        if answer.is_complete { Ok(answer) } else { Err(Cause::Closed) }
+        if response.is_complete { Ok(response) } else { Err(Cause::Closed) }
     }
 
     fn within_limit<T>(
@@ -204,9 +208,9 @@ impl Netlink {
     }
 }
 
-/// What came back for one request.
+/// The response to one request.
 #[derive(Default)]
-struct Answer {
+struct Response {
     objects: Vec<RouteNetlinkMessage>,
     /// The acknowledgement, the one object or the end of the dump came.
     is_complete: bool,

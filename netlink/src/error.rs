@@ -1,4 +1,4 @@
-//! What went wrong, on which step, and what a caller may ask about it.
+//! The error of every verb: the step that failed, the cause, and predicates for callers.
 
 use std::{io, time::Duration};
 
@@ -19,17 +19,17 @@ pub struct Error {
 /// Why a step failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Cause {
-    /// The kernel answered with an error number, or a system call did.
+    /// The kernel returned an error number, or a system call did.
     #[error(transparent)]
     Kernel(#[from] io::Error),
-    /// No answer within the time limit.
-    #[error("the kernel did not answer within {0:?}")]
+    /// The kernel did not respond within the time limit.
+    #[error("the kernel did not respond within {0:?}")]
     TimedOut(Duration),
-    /// The socket's driver ended before the answer came.
+    /// The task that drives the socket ended before the response came.
     #[error("the netlink socket was closed")]
     Closed,
-    /// A message without an attribute that it must have, or an answer of another type.
-    #[error("the kernel's answer lacks {0}")]
+    /// A required attribute is missing, or the response has another type.
+    #[error("the kernel's response lacks {0}")]
     Malformed(&'static str),
     /// A link of that name exists and is of another kind.
     #[error("it exists and is a {found} link, not a {wanted} link")]
@@ -75,17 +75,17 @@ impl Error {
         matches!(self.errno(), Some(Errno::EXIST))
     }
 
-    /// The bridge has as many ports as the kernel lets a bridge have.
+    /// The bridge has as many ports as the kernel allows.
     pub fn is_bridge_full(&self) -> bool {
         matches!(self.errno(), Some(Errno::XFULL))
     }
 
-    /// The kernel did not answer in time; a later try may succeed.
+    /// The kernel did not respond in time; a later try may succeed.
     pub fn is_timeout(&self) -> bool {
         matches!(self.cause, Cause::TimedOut(_))
     }
 
-    /// The kernel has no support for what was asked for (a module or an option is missing).
+    /// The kernel does not support the request (a module or an option is missing).
     pub fn is_unsupported(&self) -> bool {
         matches!(self.errno(), Some(Errno::OPNOTSUPP | Errno::AFNOSUPPORT | Errno::PROTONOSUPPORT))
     }

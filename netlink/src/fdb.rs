@@ -1,5 +1,5 @@
-//! Forwarding database entries: which bridge port a hardware address is behind, and which tunnel
-//! endpoint a VXLAN device sends it to.
+//! Forwarding database entries: which bridge port a MAC address is behind, and which VTEP
+//! a VXLAN device sends it to.
 
 use std::net::IpAddr;
 
@@ -20,15 +20,16 @@ use crate::{Error, MacAddr, Netlink, neigh::link_layer_address};
 pub struct TunnelEntry {
     /// Index of the VXLAN device.
     pub link: u32,
-    /// Hardware address of the remote VTEP's device.
+    /// MAC address of the remote VTEP's device.
     pub mac: MacAddr,
     /// Underlay address of the remote VTEP.
     pub remote: IpAddr,
 }
 
-/// Makes sure that a bridge sends frames for `mac` to this port, for ever: `static` keeps the entry
-/// from ageing out, `sticky` from moving to another port that sends with this address (kernel 4.20;
-/// `bridge fdb replace MAC dev PORT master static sticky`). It goes with the port.
+/// Makes sure that a bridge always sends frames for `mac` to this port. `static` keeps the entry
+/// from ageing out. `sticky` keeps it from moving to another port that sends with this address
+/// (kernel 4.20; `bridge fdb replace MAC dev PORT master static sticky`). The kernel removes the
+/// entry with the port.
 pub async fn ensure_static(netlink: &Netlink, port: u32, mac: MacAddr) -> Result<(), Error> {
     let flags = NeighbourFlags::Controller | NeighbourFlags::Sticky;
     let mut message = message(port, mac, flags);

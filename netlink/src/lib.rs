@@ -1,18 +1,17 @@
 //! Verbs on the kernel's network configuration: links, addresses, routes, neighbours, forwarding
 //! entries, sysctls and network namespaces.
 //!
-//! The plugin, the agent and the tools all say what they want in these verbs, so this crate is the
-//! one place that knows netlink messages. It holds no policy: no Weir name, address or default
-//! lives here.
+//! The plugin, the agent and the tools use these verbs, so only this crate knows netlink messages.
+//! It holds no policy, and no name, address or default of Weir.
 //!
 //! - [`Netlink`] is one socket in one network namespace. The verbs are `async` so that an agent can
 //!   have thousands of requests under way; a plugin runs them on a current-thread runtime.
-//! - `ensure` verbs are idempotent: they say how the kernel shall be and succeed if it already is.
-//!   `create` and `add` tell the caller whether something was there before. `delete` succeeds for
-//!   what is already gone.
-//! - Every request has a time limit ([`Netlink::with_time_limit`]); nothing here waits for ever.
-//! - [`Error`] says which step failed on what, and has predicates for the cases that callers tell
-//!   apart.
+//! - `ensure` verbs are idempotent: they describe the desired state and succeed if the kernel already
+//!   has it. `create` and `add` report whether the object already existed. `delete` succeeds if
+//!   the object does not exist.
+//! - Every request has a time limit ([`Netlink::with_time_limit`]); no verb waits without one.
+//! - [`Error`] names the step that failed and its subject, and has predicates for the cases that
+//!   callers distinguish.
 //!
 //! Kernel floor: 5.10 (strict dump filters are 4.20, `IFLA_IFALIAS` and friends are older).
 

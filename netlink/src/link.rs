@@ -65,7 +65,7 @@ pub struct Link {
     pub name: String,
     /// Kind, for virtual links.
     pub kind: Option<LinkKind>,
-    /// Hardware address, for links that have an Ethernet one.
+    /// MAC address, for links that have an Ethernet one.
     pub mac: Option<MacAddr>,
     /// Largest packet in bytes, without the Ethernet header.
     pub mtu: u32,
@@ -73,16 +73,16 @@ pub struct Link {
     pub is_up: bool,
     /// Able to pass packets (`IF_OPER_UP`, RFC 2863; or unknown, which software links report).
     pub is_running: bool,
-    /// Index of the bridge (or other controller) that it is a port of.
+    /// Index of the bridge (or other controller) of which the link is a port.
     pub controller: Option<u32>,
     /// The text set by `ip link set alias`.
     pub alias: Option<String>,
-    /// For a bridge port: whether a frame may leave by the port it came from.
+    /// For a bridge port: whether a frame may leave by the port on which it arrived.
     pub hairpin: Option<bool>,
-    /// For an end of a pair: the index of the other end in that one's network namespace (`IFLA_LINK`,
-    /// which links of other kinds use for the one below them).
+    /// For an end of a veth pair: the index of the peer in the peer's network namespace
+    /// (`IFLA_LINK`, which links of other kinds use for the link below them).
     pub peer: Option<u32>,
-    /// For a link whose other end is in another network namespace: this one's number for that
+    /// For a link whose peer is in another network namespace: the ID of that namespace in this one
     /// (`IFLA_LINK_NETNSID`).
     pub peer_netns: Option<u32>,
 }
@@ -112,9 +112,9 @@ impl Link {
                     link.is_running = matches!(state, State::Up | State::Unknown);
                 }
                 LinkAttribute::Controller(index) => link.controller = Some(index),
-                // 0 is a link that has lost the other.
+                // 0: the peer is gone.
                 LinkAttribute::Link(index) => link.peer = Some(index).filter(|index| *index != 0),
-                // -1 is a namespace that has no number.
+                // -1: the namespace has no ID.
                 LinkAttribute::LinkNetNsId(number) => link.peer_netns = number.try_into().ok(),
                 LinkAttribute::IfAlias(alias) => link.alias = Some(alias),
                 LinkAttribute::LinkInfo(infos) => link.read_infos(&infos),
@@ -157,7 +157,7 @@ impl Link {
 
 /// The link of this name, or `None`.
 ///
-/// On kernels since 6.9 the answer also waits until a carrier change of the link has taken effect,
+/// On kernels since 6.9 this returns after a pending carrier change of the link has taken effect,
 /// so a link that is reported as running passes packets.
 pub async fn find(netlink: &Netlink, name: &str) -> Result<Option<Link>, Error> {
     let found = find_message(netlink, name).await?.map(Link::read).transpose();
@@ -173,7 +173,7 @@ pub async fn find_by_index(netlink: &Netlink, index: u32) -> Result<Option<Link>
     found.map_err(|cause| Error::new(step(), cause))
 }
 
-/// All that the kernel says of the link of this name.
+/// The message about the link of this name.
 pub(crate) async fn find_message(
     netlink: &Netlink,
     name: &str,
@@ -230,27 +230,27 @@ async fn collect(
         .map_err(|cause| Error::new(step, cause))
 }
 
-/// Changes to a link; what is `None` stays as it is.
+/// Changes to a link; `None` leaves a property as it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LinkChange {
     /// Up or down.
     pub up: Option<bool>,
     /// MTU in bytes.
     pub mtu: Option<u32>,
-    /// Hardware address.
+    /// MAC address.
     pub mac: Option<MacAddr>,
     /// Alias, at most 255 bytes.
     pub alias: Option<String>,
-    /// Index of the bridge that it becomes a port of.
+    /// Index of the bridge of which the link becomes a port.
     pub controller: Option<u32>,
-    /// For a link that is a bridge port already: hairpin mode.
+    /// Hairpin mode, for a link that is already a bridge port.
     pub hairpin: Option<bool>,
-    /// Whether it makes itself an IPv6 link-local address when it gets its carrier; a bridge port
-    /// is no host and needs none.
+    /// Whether the link generates an IPv6 link-local address when it gets its carrier. A bridge
+    /// port needs none.
     pub link_local: Option<bool>,
 }
 
-/// Applies changes in one request. Setting what is set already is no error.
+/// Applies changes in one request. A property that already has the value is not an error.
 pub async fn change(netlink: &Netlink, index: u32, change: &LinkChange) -> Result<(), Error> {
     let LinkChange { up, mtu, mac, alias, controller, hairpin, link_local } = change;
     let mut message = LinkMessage::default();
@@ -284,7 +284,7 @@ pub async fn change(netlink: &Netlink, index: u32, change: &LinkChange) -> Resul
 
 /// Deletes the link of this name (and with a veth its peer). Returns whether it was there.
 ///
-/// Returns when the kernel has also freed its memory; [`delete_unwaited`] does not wait for that.
+/// Returns after the kernel has freed the memory of the link; [`delete_unwaited`] does not wait for that.
 ///
 /// [`delete_unwaited`]: crate::removal::delete_unwaited
 pub async fn delete(netlink: &Netlink, name: &str) -> Result<bool, Error> {
@@ -299,7 +299,7 @@ pub async fn delete(netlink: &Netlink, name: &str) -> Result<bool, Error> {
 /// Waits until a link that is up also passes packets, and returns it.
 ///
 /// A carrier takes effect in the background. Kernels since 6.9 make [`find`] wait for that; on
-/// older ones the link's notification is waited for.
+/// older kernels this waits for the notification of the link.
 pub async fn wait_until_running(netlink: &Netlink, name: &str) -> Result<Link, Error> {
     let step = || format!("wait until link {name} passes packets");
     let gone = || Error::new(step(), rustix::io::Errno::NODEV);

@@ -1,4 +1,4 @@
-//! A 48-bit hardware address.
+//! MAC addresses of 48 bits.
 
 use std::{fmt, str::FromStr};
 
@@ -6,9 +6,9 @@ use std::{fmt, str::FromStr};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MacAddr([u8; 6]);
 
-/// Why a text is not a hardware address.
+/// Why a text is not a MAC address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is not a hardware address of six bytes like 0a:58:0a:f4:01:02")]
+#[error("{text:?} is not a MAC address of six bytes, such as 0a:58:0a:f4:01:02")]
 pub struct ParseMacError {
     text: String,
 }

@@ -15,15 +15,15 @@ use crate::{Error, MacAddr, Netlink};
 /// A neighbour entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Neighbour {
-    /// Index of the link it is reached by.
+    /// Index of the link on which the neighbour is reached.
     pub link: u32,
     /// The neighbour's address.
     pub ip: IpAddr,
-    /// Its hardware address.
+    /// Its MAC address.
     pub mac: MacAddr,
 }
 
-/// Makes sure that the entry is there, permanent and with this hardware address.
+/// Makes sure that the entry is there, permanent and with this MAC address.
 pub async fn ensure(netlink: &Netlink, neighbour: &Neighbour) -> Result<(), Error> {
     let Neighbour { link, ip, mac } = neighbour;
     let mut message = message(*link, *ip);

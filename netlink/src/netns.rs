@@ -1,4 +1,4 @@
-//! Network namespaces: a handle, and running code inside one.
+//! Network namespaces: handles, and running code inside one.
 
 use std::{
     fs::File,
@@ -24,7 +24,7 @@ pub struct Netns {
 impl Netns {
     /// Opens the namespace that is bound at `path` (`/var/run/netns/…`, `/proc/<pid>/ns/net`).
     ///
-    /// Any file can be opened; that it is no network namespace shows when it is entered.
+    /// Any file can be opened. Entering fails if the file is not a network namespace.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref();
         let file = File::open(path).map_err(|error| {
@@ -38,7 +38,7 @@ impl Netns {
         Self::open("/proc/thread-self/ns/net")
     }
 
-    /// Whether both handles stand for the same namespace.
+    /// Whether both handles refer to the same namespace.
     pub fn is_same_as(&self, other: &Self) -> Result<bool, Error> {
         Ok(self.identity()? == other.identity()?)
     }
@@ -59,7 +59,7 @@ impl Netns {
     /// Runs `work` on the calling thread inside this namespace. Processes that it starts stay
     /// there; sockets that it opens belong there for life.
     ///
-    /// A thread that is there already stays, which takes no rights; moving takes `CAP_SYS_ADMIN`.
+    /// A thread that is already there stays, which needs no privilege. Moving needs `CAP_SYS_ADMIN`.
     pub fn run<T>(&self, work: impl FnOnce() -> T) -> Result<T, Error> {
         if self.is_same_as(&Self::current()?)? {
             return Ok(work());

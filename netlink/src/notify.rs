@@ -1,8 +1,7 @@
-//! What the kernel tells about changes of its network configuration, by whomever they were made.
+//! Notifications of changes to the kernel's network configuration, by any process.
 
+mod change;
 mod nftables;
-
-use std::net::IpAddr;
 
 use futures_util::{Stream, StreamExt};
 use rtnetlink::{
@@ -17,101 +16,11 @@ use rtnetlink::{
     },
 };
 
-pub use self::nftables::table_changes;
-use crate::{
-    Error, MacAddr, Netlink,
-    fdb::{self, TunnelEntry},
-    neigh,
-    route::Route,
+pub use self::{
+    change::{Change, Entry, Filter},
+    nftables::table_changes,
 };
-
-/// A change. It says where to look, and of an entry what has become of it; by now that may be
-/// different again, which is then another change.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Change {
-    /// A link was created, changed or deleted.
-    Link {
-        /// Its index.
-        index: u32,
-        /// Its name.
-        name: String,
-    },
-    /// An address of a link came or went.
-    Address {
-        /// Index of the link.
-        link: u32,
-    },
-    /// A route came, changed or went.
-    Route {
-        /// Its routing protocol number.
-        protocol: u8,
-        /// The route.
-        entry: Entry<Route>,
-    },
-    /// A neighbour came, changed or went.
-    Neighbour {
-        /// Index of the link.
-        link: u32,
-        /// The neighbour's address.
-        ip: Option<IpAddr>,
-        /// Its hardware address, if it is permanent; `None` also if it is gone.
-        mac: Option<MacAddr>,
-    },
-    /// A forwarding entry came, changed or went.
-    Forwarding {
-        /// Index of the link.
-        link: u32,
-        /// The entry, if it is one of a tunnel device.
-        entry: Entry<TunnelEntry>,
-    },
-    /// A filter of a link's traffic came, changed or went.
-    Filter {
-        /// Index of the link.
-        link: u32,
-        /// The filter.
-        entry: Entry<Filter>,
-    },
-    /// The filters of a link went all at once, with the discipline that they were in.
-    Filters {
-        /// Index of the link.
-        link: u32,
-    },
-    /// The nftables table that was asked about, or something in it, came, changed or went.
-    Table,
-    /// Some notifications were lost because they came faster than they were read: anything may
-    /// have changed.
-    Lost,
-}
-
-/// A filter of a link's traffic.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Filter {
-    /// Its priority.
-    pub priority: u16,
-    /// The kernel's number of the eBPF program that it is, if it is one and that is said.
-    pub program: Option<u32>,
-}
-
-/// What has become of an entry.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Entry<T> {
-    /// It came, or changed to this.
-    Is(T),
-    /// It went.
-    Gone(T),
-    /// Something that the verbs of this crate do not make.
-    Other,
-}
-
-impl<T> Entry<T> {
-    fn new(entry: Option<T>, is_gone: bool) -> Self {
-        match entry {
-            None => Self::Other,
-            Some(entry) if is_gone => Self::Gone(entry),
-            Some(entry) => Self::Is(entry),
-        }
-    }
-}
+use crate::{Error, Netlink, fdb, neigh, route::Route};
 
 /// All changes in the namespace from now on.
 pub fn changes(
@@ -191,7 +100,7 @@ fn of_filter(message: &TcMessage, is_gone: bool) -> Option<Change> {
     Some(Change::Filter { link: link_of(message)?, entry: Entry::new(Some(filter), is_gone) })
 }
 
-/// Of the disciplines, that one has filters for both directions.
+/// Only the `clsact` discipline has filters for both directions.
 fn of_discipline(message: &TcMessage) -> Option<Change> {
     let is_clsact =
         |attribute: &TcAttribute| matches!(attribute, TcAttribute::Kind(kind) if kind == "clsact");

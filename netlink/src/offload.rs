@@ -20,7 +20,7 @@ struct Value {
 }
 
 /// Makes a link compute the checksums of what it sends (`true`) or leave that to the kernel.
-/// Returns whether it was otherwise. The calling thread must be in the link's network namespace.
+/// Returns whether this changed the setting. The calling thread must be in the link's network namespace.
 pub fn ensure_tx_checksum(name: &str, on: bool) -> Result<bool, Error> {
     let step = || format!("set the TX checksum offload of {name}");
     let mut value = Value { command: GET_TX_CHECKSUM, data: 0 };

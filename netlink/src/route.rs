@@ -16,7 +16,7 @@ use rtnetlink::{
 
 use crate::{Error, Netlink};
 
-/// `RTPROT_BOOT`: what `ip route add` uses, for routes that nobody marks as theirs.
+/// `RTPROT_BOOT`: the protocol of routes that nobody marks, which `ip route add` uses.
 pub const PROTOCOL_BOOT: u8 = 3;
 
 /// A route.
@@ -28,13 +28,13 @@ pub struct Route {
     pub gateway: Option<IpAddr>,
     /// Index of the link that packets leave by.
     pub link: u32,
-    /// Routing protocol number (`/etc/iproute2/rt_protos`): who owns the route.
+    /// Routing protocol number (`/etc/iproute2/rt_protos`), which marks the owner of the route.
     pub protocol: u8,
     /// Routing table (254 is main).
     pub table: u32,
     /// The gateway is taken to be on the link even if no prefix says so (`RTNH_F_ONLINK`).
     pub on_link: bool,
-    /// Metric; lower wins. IPv6 shows 1024 where none was given.
+    /// Metric; the lowest is preferred. The default of IPv6 is 1024.
     pub priority: Option<u32>,
     /// MTU of the path, in bytes.
     pub mtu: Option<u32>,
@@ -48,7 +48,7 @@ pub struct Route {
 pub const TABLE_MAIN: u32 = RouteHeader::RT_TABLE_MAIN as u32;
 
 impl Route {
-    /// A route in the main table, with nothing special about it.
+    /// A route in the main table with default attributes.
     pub fn new(destination: IpNetwork, gateway: Option<IpAddr>, link: u32) -> Self {
         Self {
             destination,
@@ -74,7 +74,7 @@ impl Route {
         header.table = u8::try_from(self.table).unwrap_or(RouteHeader::RT_TABLE_UNSPEC);
         header.scope = match (self.scope, self.gateway) {
             (Some(scope), _) => RouteScope::from(scope),
-            // The kernel wants to hear that an IPv4 destination without a gateway is on the link.
+            // The kernel requires this scope for an IPv4 destination without a gateway.
             (None, None) if self.destination.is_ipv4() => RouteScope::Link,
             (None, _) => RouteScope::Universe,
         };
@@ -142,7 +142,7 @@ impl Route {
     }
 }
 
-/// Adds a route. Returns `false`, and changes nothing, if the table has one for the same
+/// Adds a route. Returns `false`, and changes nothing, if the table has a route for the same
 /// destination and metric.
 pub async fn add(netlink: &Netlink, route: &Route) -> Result<bool, Error> {
     match new_route(netlink, route, NLM_F_CREATE | NLM_F_EXCL).await {

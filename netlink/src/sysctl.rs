@@ -12,9 +12,9 @@ use crate::Error;
 /// What [`ensure`] found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// It had the value already; nothing was written.
+    /// The parameter already had the value; nothing was written.
     Kept,
-    /// It had another value, which was overwritten.
+    /// The parameter had another value, which was overwritten.
     Changed,
 }
 
@@ -36,8 +36,8 @@ pub fn read(key: &str) -> Result<String, Error> {
         .map_err(|error| Error::new(format!("read sysctl {key}"), error))
 }
 
-/// Makes a parameter have a value. Writes only if it differs: some parameters have side effects
-/// on every write (`net/ipv4/ip_forward` resets others).
+/// Sets a parameter. Writes only if the value differs: some parameters have side effects on every
+/// write (`net/ipv4/ip_forward` resets others).
 pub fn ensure(key: &str, value: &str) -> Result<Outcome, Error> {
     if read(key)? == value {
         return Ok(Outcome::Kept);

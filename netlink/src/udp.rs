@@ -1,6 +1,6 @@
-//! UDP sockets of any process: which are connected to whom, and closing one.
+//! Connected UDP sockets of all processes: listing them, and closing one.
 //!
-//! The kernel answers at once, so these calls need no runtime: the calling thread waits.
+//! The kernel responds at once, so these calls need no async runtime: the calling thread waits.
 
 use std::{io, net::SocketAddr, time::Duration};
 
@@ -31,13 +31,13 @@ pub struct Connected {
 }
 
 impl Connected {
-    /// Whom it is connected to; of a socket of IPv6 that talks IPv4, the IPv4 address.
+    /// The peer to which the socket is connected; an IPv4 address if an IPv6 socket uses IPv4.
     pub fn peer(&self) -> SocketAddr {
         let SocketId { destination_address, destination_port, .. } = &self.id;
         SocketAddr::new(destination_address.to_canonical(), *destination_port)
     }
 
-    /// The number that the kernel knows it by as long as it exists.
+    /// The socket's cookie, which identifies it as long as it exists.
     pub const fn cookie(&self) -> u64 {
         let [a, b, c, d, e, f, g, h] = self.id.cookie;
         let (low, high) = (u32::from_ne_bytes([a, b, c, d]), u32::from_ne_bytes([e, f, g, h]));
@@ -45,14 +45,14 @@ impl Connected {
     }
 }
 
-/// The sockets of the calling thread's network namespace that are connected by UDP.
+/// The connected UDP sockets of the calling thread's network namespace.
 pub fn list_connected() -> Result<Vec<Connected>, Error> {
     let mut found = Vec::new();
     for (family, any) in [(AF_INET, SocketId::new_v4()), (AF_INET6, SocketId::new_v6())] {
         let request = SockDiagMessage::InetRequest(request(family, any));
-        let answers = exchange(request, NLM_F_DUMP);
-        let answers = answers.map_err(|cause| Error::new("list UDP sockets", cause))?;
-        found.extend(answers.into_iter().filter_map(|answer| match answer {
+        let responses = exchange(request, NLM_F_DUMP);
+        let responses = responses.map_err(|cause| Error::new("list UDP sockets", cause))?;
+        found.extend(responses.into_iter().filter_map(|response| match response {
             SockDiagMessage::InetResponse(found) => {
                 let id = found.header.socket_id;
                 (id.destination_port != 0).then_some(Connected { family, id })
@@ -64,7 +64,7 @@ pub fn list_connected() -> Result<Vec<Connected>, Error> {
 }
 
 /// Closes a socket of the calling thread's network namespace: its process gets `ECONNABORTED`.
-/// Returns whether it was still there. Needs CAP_NET_ADMIN and a kernel with
+/// Returns whether the socket still existed. Needs CAP_NET_ADMIN and a kernel with
 /// `CONFIG_INET_DIAG_DESTROY` ([`Error::is_unsupported`]).
 pub fn close(socket: &Connected) -> Result<bool, Error> {
     let Connected { family, id } = socket;
@@ -79,7 +79,7 @@ const fn request(family: u8, socket_id: SocketId) -> InetRequest {
     InetRequest { family, protocol: IPPROTO_UDP, extensions, states, socket_id }
 }
 
-/// Sends a request and reads all answers to it.
+/// Sends a request and reads all responses to it.
 fn exchange<M: NetlinkSerializable>(message: M, flags: u16) -> Result<Vec<SockDiagMessage>, Cause>
 where
     NetlinkPayload<M>: From<M>,
@@ -95,7 +95,7 @@ where
     request.serialize(&mut bytes);
     socket.send(&bytes, 0)?;
 
-    let mut answers = Vec::new();
+    let mut responses = Vec::new();
     loop {
         let (datagram, _) = socket.recv_from_full().map_err(|error| match error.kind() {
             io::ErrorKind::WouldBlock => Cause::TimedOut(TIME_LIMIT),
@@ -104,14 +104,14 @@ where
         let mut rest = datagram.as_slice();
         while !rest.is_empty() {
             let message = NetlinkMessage::<SockDiagMessage>::deserialize(rest)
-                .map_err(|_| Cause::Malformed("a whole message"))?;
+                .map_err(|_| Cause::Malformed("a complete message"))?;
             match message.payload {
-                NetlinkPayload::InnerMessage(answer) => answers.push(answer),
-                NetlinkPayload::Done(_) => return Ok(answers),
+                NetlinkPayload::InnerMessage(response) => responses.push(response),
+                NetlinkPayload::Done(_) => return Ok(responses),
                 NetlinkPayload::Error(error) => {
                     return match error.code {
                         Some(_) => Err(Cause::Kernel(error.to_io())),
-                        None => Ok(answers),
+                        None => Ok(responses),
                     };
                 }
                 _ => {}

@@ -1,4 +1,4 @@
-//! Virtual Ethernet pairs whose far end is born in another network namespace.
+//! Virtual Ethernet pairs whose peer is created in another network namespace.
 
 use std::os::fd::{AsFd, AsRawFd};
 
@@ -15,22 +15,22 @@ use crate::{Error, MacAddr, Netlink, Netns};
 /// A pair to be created.
 #[derive(Debug)]
 pub struct VethSpec<'a> {
-    /// Name of the near end, in the socket's namespace.
+    /// Name of the host end, in the socket's namespace.
     pub name: &'a str,
-    /// Bridge that the near end becomes a port of.
+    /// Bridge of which the host end becomes a port.
     pub controller: u32,
     /// MTU of both ends, in bytes.
     pub mtu: u32,
-    /// Name of the far end.
+    /// Name of the peer.
     pub peer_name: &'a str,
-    /// Hardware address of the far end.
+    /// MAC address of the peer.
     pub peer_mac: MacAddr,
-    /// Namespace in which the far end is created.
+    /// Namespace in which the peer is created.
     pub peer_netns: &'a Netns,
 }
 
-/// Creates the pair in one request, both ends down: the near end a port of its bridge, the far end
-/// never visible in this namespace, so that no udev rule or daemon here can touch it.
+/// Creates the pair in one request. Both ends are down, and the host end is a port of its bridge. The
+/// peer is never visible in this namespace, so that no udev rule or daemon here can touch it.
 ///
 /// A name that is taken, on either side, is an error ([`Error::is_already_there`]) that creates
 /// nothing, and so is a bridge without a free port ([`Error::is_bridge_full`]).

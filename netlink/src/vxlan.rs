@@ -1,4 +1,4 @@
-//! VXLAN tunnel devices (RFC 7348) that are programmed from outside: they learn nothing.
+//! VXLAN tunnel devices (RFC 7348) without learning: the caller sets their entries.
 
 use std::net::IpAddr;
 
@@ -25,7 +25,7 @@ pub struct VxlanSpec {
     pub local: IpAddr,
     /// Index of the link that the tunnel's packets leave by.
     pub underlay: u32,
-    /// Hardware address; setting it at creation keeps udev and systemd-networkd from choosing one.
+    /// MAC address; setting it at creation keeps udev and systemd-networkd from choosing one.
     pub mac: MacAddr,
     /// MTU in bytes: the underlay's less 50 (IPv4) or 70 (IPv6).
     pub mtu: u32,
@@ -66,7 +66,7 @@ pub async fn create(netlink: &Netlink, spec: &VxlanSpec) -> Result<(), Error> {
 /// A tunnel device as the kernel shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Vxlan {
-    /// What it has in common with other links.
+    /// The properties of any link.
     pub link: Link,
     /// VXLAN network identifier.
     pub vni: Option<u32>,
@@ -76,7 +76,7 @@ pub struct Vxlan {
     pub local: Option<IpAddr>,
     /// Index of the link that the tunnel's packets leave by.
     pub underlay: Option<u32>,
-    /// Whether it learns remotes from the packets that it receives.
+    /// Whether the device learns remotes from the packets that it receives.
     pub learning: bool,
 }
 

@@ -1,4 +1,4 @@
-//! What the kernel tells, and tunnel devices as it shows them. Needs root.
+//! Notifications of the kernel, and tunnel devices. Needs root.
 
 #![expect(clippy::expect_used, clippy::unwrap_used, reason = "a failed step fails the test")]
 
@@ -81,7 +81,7 @@ fn the_checksum_offload_of_a_tunnel_is_switched_once() {
 }
 
 #[test]
-fn every_kind_of_change_is_told_with_where_to_look() {
+fn every_kind_of_change_is_reported_with_its_object() {
     on_underlay(|netlink, underlay| async move {
         let mut changes = notify::changes(&netlink).unwrap();
         vxlan::create(&netlink, &spec(underlay)).await.unwrap();
@@ -99,7 +99,7 @@ fn every_kind_of_change_is_told_with_where_to_look() {
         let neighbour = neigh::Neighbour { link: tunnel, ip, mac };
         neigh::ensure(&netlink, &neighbour).await.unwrap();
 
-        // As the kernel gives it back.
+        // As the kernel reports it.
         let all = route::list(&netlink, route::TABLE_MAIN).await.unwrap();
         let made = all.into_iter().find(|found| found.destination == to).unwrap();
         let missing = vec![
@@ -109,7 +109,7 @@ fn every_kind_of_change_is_told_with_where_to_look() {
             Change::Neighbour { link: tunnel, ip: Some(ip), mac: Some(mac) },
             Change::Route { protocol: 87, entry: Entry::Is(made.clone()) },
         ];
-        all_are_told(&mut changes, missing).await;
+        all_are_reported(&mut changes, missing).await;
 
         route::delete(&netlink, &made).await.unwrap();
         neigh::delete(&netlink, tunnel, ip).await.unwrap();
@@ -119,12 +119,12 @@ fn every_kind_of_change_is_told_with_where_to_look() {
             Change::Neighbour { link: tunnel, ip: Some(ip), mac: None },
             Change::Route { protocol: 87, entry: Entry::Gone(made) },
         ];
-        all_are_told(&mut changes, missing).await;
+        all_are_reported(&mut changes, missing).await;
     });
 }
 
 #[test]
-fn changes_are_told_to_a_process_with_net_admin_and_no_other_capability() {
+fn changes_are_reported_to_a_process_with_only_net_admin() {
     on_underlay(|netlink, underlay| async move {
         let only = CapabilitySet::NET_ADMIN;
         let none = CapabilitySet::empty();
@@ -132,18 +132,18 @@ fn changes_are_told_to_a_process_with_net_admin_and_no_other_capability() {
         set_capabilities(None, sets).unwrap();
         let mut changes = notify::changes(&netlink).unwrap();
         address::ensure(&netlink, underlay, "192.0.2.2/24".parse().unwrap()).await.unwrap();
-        let told = tokio::time::timeout(Duration::from_secs(10), changes.next()).await;
-        told.expect("a change in time").expect("a change");
+        let change = tokio::time::timeout(Duration::from_secs(10), changes.next()).await;
+        change.expect("a change in time").expect("a change");
     });
 }
 
-async fn all_are_told(
+async fn all_are_reported(
     changes: &mut (impl Stream<Item = Change> + Unpin),
     mut missing: Vec<Change>,
 ) {
     while !missing.is_empty() {
         let next = tokio::time::timeout(Duration::from_secs(10), changes.next()).await;
-        assert!(next.is_ok(), "never told: {missing:?}");
+        assert!(next.is_ok(), "not reported: {missing:?}");
         let change = next.unwrap().unwrap();
         missing.retain(|wanted| *wanted != change);
     }

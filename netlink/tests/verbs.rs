@@ -90,7 +90,7 @@ fn a_bridge_that_is_down_comes_up() {
 }
 
 #[test]
-fn a_link_of_another_kind_is_not_taken_for_a_bridge() {
+fn a_link_of_another_kind_is_not_used_as_a_bridge() {
     in_new_netns(|netlink| async move {
         let error = bridge::ensure(&netlink, &bridge_spec("lo")).await.unwrap_err();
         assert!(error.is_other_kind(), "{error:?}");
@@ -98,7 +98,7 @@ fn a_link_of_another_kind_is_not_taken_for_a_bridge() {
 }
 
 #[test]
-fn a_veth_is_born_in_the_other_namespace() {
+fn the_peer_of_a_veth_is_created_in_the_other_namespace() {
     in_new_netns(|netlink| async move {
         let netns = new_netns();
         let inside = Netlink::open_in(&netns).unwrap();
@@ -156,7 +156,7 @@ fn a_link_that_cannot_be_deleted_is_an_error_unwaited_too() {
 }
 
 #[test]
-fn a_carrier_that_comes_later_is_waited_for() {
+fn a_link_is_waited_for_until_its_carrier_comes() {
     in_new_netns(|netlink| async move {
         let netns = new_netns();
         let inside = Netlink::open_in(&netns).unwrap();
@@ -219,7 +219,7 @@ fn alias_hairpin_and_ports_are_seen_as_they_were_set() {
 }
 
 #[test]
-fn an_address_is_added_once_is_usable_at_once_and_goes_once() {
+fn an_address_is_added_once_usable_at_once_and_removed_once() {
     in_new_netns(|netlink| async move {
         let link = bridge::ensure(&netlink, &bridge_spec("br0")).await.unwrap();
         let wanted = [network("10.1.2.1/24"), network("fd00:1::1/64")];
@@ -294,7 +294,7 @@ fn ensuring_a_route_replaces_another_gateway() {
 }
 
 #[test]
-fn a_tunnel_sends_to_the_remotes_it_was_told_and_no_others() {
+fn a_tunnel_sends_only_to_the_remotes_that_were_set() {
     in_new_netns(|netlink| async move {
         let underlay = bridge::ensure(&netlink, &bridge_spec("br0")).await.unwrap();
         address::ensure(&netlink, underlay.index, network("192.0.2.1/24")).await.unwrap();
@@ -381,7 +381,7 @@ fn a_thread_is_back_in_its_namespace_after_a_panic() {
 }
 
 #[test]
-fn a_file_that_is_no_namespace_is_an_error_that_names_it() {
+fn a_file_that_is_not_a_namespace_is_an_error_that_names_the_file() {
     let error = Netns::open("/nonexistent/netns").unwrap_err();
     assert!(error.is_not_found() && error.to_string().contains("/nonexistent/netns"), "{error}");
     let error = Netns::open("/proc/self/status").unwrap().run(|| ()).unwrap_err();

@@ -18,7 +18,7 @@ pub fn encode_frontend_key<A: Address>(address: A, key: &FrontendKey) -> common:
         Some((port, transport)) => {
             common::ServiceKey::new(address, Port::new(port), number(transport), scope)
         }
-        None => common::ServiceKey::rest_of(address, scope),
+        None => common::ServiceKey::unknown_port_guard(address, scope),
     }
 }
 

@@ -22,20 +22,26 @@ const SMALL: u64 = 4 << 30;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Group {
     name: &'static str,
+    /// What earlier releases call it.
+    former: Option<&'static str>,
     maps: &'static [Map],
 }
 
 const GROUPS: [Group; 10] = [
-    Group { name: "services", maps: &[map::SERVICES_V4, map::SERVICES_V6] },
-    Group { name: "slots", maps: &[map::SLOTS] },
-    Group { name: "backends", maps: &[map::BACKENDS_V4, map::BACKENDS_V6] },
-    Group { name: "flows-tcp", maps: &[map::FLOWS_TCP_V4, map::FLOWS_TCP_V6] },
-    Group { name: "flows-any", maps: &[map::FLOWS_ANY_V4, map::FLOWS_ANY_V6] },
-    Group { name: "affinity", maps: &[map::AFFINITY_V4, map::AFFINITY_V6] },
-    Group { name: "endpoints", maps: &[map::ENDPOINTS_V4, map::ENDPOINTS_V6] },
-    Group { name: "cluster", maps: &[map::CLUSTER_V4, map::CLUSTER_V6] },
-    Group { name: "fragments", maps: &[map::FRAGMENTS_V4, map::FRAGMENTS_V6] },
-    Group { name: "sockets", maps: &[map::SOCKETS_V4, map::SOCKETS_V6] },
+    Group { name: "services", former: None, maps: &[map::SERVICES_V4, map::SERVICES_V6] },
+    Group { name: "slots", former: None, maps: &[map::SLOTS] },
+    Group { name: "backends", former: None, maps: &[map::BACKENDS_V4, map::BACKENDS_V6] },
+    Group { name: "flows-tcp", former: None, maps: &[map::FLOWS_TCP_V4, map::FLOWS_TCP_V6] },
+    Group {
+        name: "flows-datagram",
+        former: Some("flows-any"),
+        maps: &[map::FLOWS_DGRAM_V4, map::FLOWS_DGRAM_V6],
+    },
+    Group { name: "affinity", former: None, maps: &[map::AFFINITY_V4, map::AFFINITY_V6] },
+    Group { name: "endpoints", former: None, maps: &[map::ENDPOINTS_V4, map::ENDPOINTS_V6] },
+    Group { name: "routes", former: Some("cluster"), maps: &[map::ROUTES_V4, map::ROUTES_V6] },
+    Group { name: "fragments", former: None, maps: &[map::FRAGMENTS_V4, map::FRAGMENTS_V6] },
+    Group { name: "sockets", former: None, maps: &[map::SOCKETS_V4, map::SOCKETS_V6] },
 ];
 
 /// A capacity that somebody has chosen: `NAME=N`.
@@ -64,7 +70,8 @@ impl FromStr for Chosen {
 
     fn from_str(text: &str) -> Result<Self, ChoiceError> {
         let (name, entries) = text.split_once('=').ok_or(ChoiceError::Form)?;
-        let group = GROUPS.into_iter().find(|group| group.name == name);
+        let group =
+            GROUPS.into_iter().find(|group| group.name == name || group.former == Some(name));
         let group = group.ok_or_else(|| ChoiceError::Name(name.to_owned()))?;
         let number = entries.parse().ok().filter(|entries| (64..=16_777_216).contains(entries));
         let entries = number.ok_or_else(|| ChoiceError::Entries(entries.to_owned()))?;
@@ -93,10 +100,10 @@ fn default(group: &str, memory: u64) -> u32 {
         // Ten for each of them.
         "backends" if memory >= SMALL => 524_288,
         "backends" => capacity::BACKENDS,
-        "flows-tcp" | "flows-any" => flows(memory),
+        "flows-tcp" | "flows-datagram" => flows(memory),
         "affinity" => capacity::AFFINITY,
         "endpoints" => capacity::ENDPOINTS,
-        "cluster" => capacity::CLUSTER,
+        "routes" => capacity::ROUTES,
         "fragments" => capacity::FRAGMENTS,
         _ => capacity::SOCKETS,
     }
@@ -156,6 +163,13 @@ mod tests {
         for wrong in ["sockets", "nothing=64", "slots=63", "slots=many", "slots=16777217"] {
             assert!(Chosen::from_str(wrong).is_err(), "{wrong}");
         }
+        let former = ["flows-any=64", "cluster=128"].map(|text| text.parse().unwrap());
+        assert_eq!(
+            of(map::FLOWS_DGRAM_V6, 1 << 30, &former),
+            64,
+            "the former names are understood"
+        );
+        assert_eq!(of(map::ROUTES_V4, 1 << 30, &former), 128);
         let known = Chosen::from_str("flow=64").unwrap_err().to_string();
         assert!(known.contains("flows-tcp"), "{known}");
     }
@@ -165,14 +179,14 @@ mod tests {
         let all: Vec<Map> = wanted(1 << 30, &[]).into_iter().map(|(map, _)| map).collect();
         for known in map::ALL {
             let count = all.iter().filter(|map| *map == known).count();
-            let is_fixed = [map::COUNTERS, map::SETTINGS].contains(known);
+            let is_fixed = [map::COUNTERS, map::CONFIG].contains(known);
             assert_eq!(count, usize::from(!is_fixed), "{}", known.name);
         }
     }
 
     #[test]
     fn a_map_that_was_there_before_is_told_if_its_room_is_another() {
-        let found = [(map::SLOTS, 64), (map::SOCKETS_V4, 65_536), (map::SETTINGS, 1)]
+        let found = [(map::SLOTS, 64), (map::SOCKETS_V4, 65_536), (map::CONFIG, 1)]
             .map(|(map, entries)| MapRoom { map, entries });
         let kept = kept(&[(map::SLOTS, 128), (map::SOCKETS_V4, 65_536)], &found);
         assert_eq!(kept, [(found[0], 128)]);

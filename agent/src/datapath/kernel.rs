@@ -7,7 +7,7 @@ use tracing::debug;
 use weir_datapath::{
     Error, Pins,
     common::{self, Mac, Route, V4, V6},
-    maps::{Cluster, Endpoints, Family},
+    maps::{Endpoints, Family, Routes},
 };
 use weir_netlink::Link;
 
@@ -27,7 +27,7 @@ pub(super) struct State {
 
 #[derive(Debug)]
 struct Maps<A> {
-    cluster: Cluster<A>,
+    routes: Routes<A>,
     endpoints: Endpoints<A>,
 }
 
@@ -92,7 +92,7 @@ impl State {
 
 impl<A: OfIp> Maps<A> {
     fn open(pins: &Pins) -> Result<Self, Error> {
-        Ok(Self { cluster: Cluster::open(pins)?, endpoints: Endpoints::open(pins, A::ENDPOINTS)? })
+        Ok(Self { routes: Routes::open(pins)?, endpoints: Endpoints::open(pins, A::ENDPOINTS)? })
     }
 
     fn ensure_cluster(
@@ -100,19 +100,19 @@ impl<A: OfIp> Maps<A> {
         desired: &BTreeMap<IpNetwork, Destination>,
         operations: &mut Operations,
     ) -> Result<(), Error> {
-        let observed = self.cluster.entries()?.into_iter();
+        let observed = self.routes.entries()?.into_iter();
         let observed = observed.map(|(address, length, route)| ((address, length), route));
         let wanted = desired.iter().filter_map(|(net, to)| route::<A>(*net, *to));
         for change in diff(&wanted.collect(), &observed.collect(), |_| true) {
             match change {
                 Change::Set((address, length), route) => {
                     debug!(%address, length, ?route, "set a prefix of the cluster");
-                    self.cluster.set(address, length, &route)?;
+                    self.routes.set(address, length, &route)?;
                     *operations.entry("prefix_set").or_default() += 1;
                 }
                 Change::Remove((address, length)) => {
                     debug!(%address, length, "removed a prefix of the cluster");
-                    self.cluster.remove(address, length)?;
+                    self.routes.remove(address, length)?;
                     *operations.entry("prefix_delete").or_default() += 1;
                 }
             }

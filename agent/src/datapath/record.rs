@@ -1,11 +1,13 @@
 //! What the plugin has recorded of pods' interfaces, as far as the data path needs it.
 
-use std::{fs, io::ErrorKind, net::IpAddr, path::Path};
+use std::{net::IpAddr, path::Path};
 
-use ipnetwork::IpNetwork;
-use serde::Deserialize;
 use tracing::debug;
 use weir_netlink::MacAddr;
+use weir_node::{
+    EndpointRecord,
+    endpoint::{self, Listing},
+};
 
 use super::Error;
 
@@ -16,62 +18,40 @@ pub struct Record {
     pub host_interface: String,
     /// Its index.
     pub host_ifindex: u32,
-    /// Hardware address of the pod's interface.
+    /// MAC address of the pod's interface.
     pub mac: MacAddr,
     /// The pod's addresses.
     pub ips: Vec<IpAddr>,
 }
 
-/// The layout of the plugin's records; later ones add to it.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Wire {
-    host_interface: String,
-    host_ifindex: u32,
-    mac: String,
-    addresses: Vec<IpNetwork>,
-}
-
 impl Record {
-    fn parse(content: &[u8]) -> Option<Self> {
-        let Wire { host_interface, host_ifindex, mac, addresses } =
-            serde_json::from_slice(content).ok()?;
-        let ips = addresses.iter().map(IpNetwork::ip).collect();
-        Some(Self { host_interface, host_ifindex, mac: mac.parse().ok()?, ips })
+    /// `None` if the record's MAC address cannot be parsed.
+    fn of(endpoint: &EndpointRecord) -> Option<Self> {
+        Some(Self {
+            host_interface: endpoint.host_interface.clone(),
+            host_ifindex: endpoint.host_ifindex,
+            mac: endpoint.mac.parse().ok()?,
+            ips: endpoint.ips().collect(),
+        })
     }
 }
 
-/// All records that are whole and understood.
+/// All records that are complete and understood.
 pub(super) fn list(run_dir: &Path) -> Result<Vec<Record>, Error> {
-    let directory = run_dir.join("endpoints");
-    let failed = |source| Error::Records { path: directory.clone(), source };
-    let entries = match fs::read_dir(&directory) {
-        Ok(entries) => entries,
-        // No pod has been here yet.
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(failed(error)),
-    };
-    let mut records = Vec::new();
-    for entry in entries {
-        let path = entry.map_err(failed)?.path();
-        if path.extension().is_none_or(|extension| extension != "json") {
-            continue;
-        }
-        match fs::read(&path) {
-            Ok(content) => match Record::parse(&content) {
-                Some(record) => records.push(record),
-                None => debug!(path = %path.display(), "no endpoint record"),
-            },
-            // Removed since the directory was listed.
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => return Err(failed(error)),
-        }
+    let Listing { records, invalid } = endpoint::list(run_dir).map_err(|error| Error::Records {
+        path: endpoint::directory(run_dir),
+        source: error.source,
+    })?;
+    for path in invalid {
+        debug!(path = %path.display(), "not an endpoint record");
     }
-    Ok(records)
+    Ok(records.iter().filter_map(Record::of).collect())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

@@ -9,7 +9,7 @@ use super::{
 };
 
 /// Our own table, whose chains drop nothing.
-const OWN: (&str, &str) = ("inet", weir_names::NFTABLES_TABLE);
+const OWN: (&str, &str) = ("inet", weir_node::names::NFTABLES_TABLE);
 
 /// A table with chains that see forwarded packets.
 #[derive(Debug, PartialEq, Eq)]

@@ -65,7 +65,7 @@ use self::phrase::{
 use super::{Marks, Masquerade, TunnelEnd, address_set::merged};
 
 /// The table's name.
-pub(super) use weir_names::NFTABLES_TABLE as TABLE;
+pub(super) use weir_node::names::NFTABLES_TABLE as TABLE;
 /// Its family: IPv4 and IPv6 in one table.
 pub(super) const FAMILY: NfFamily = NfFamily::INet;
 

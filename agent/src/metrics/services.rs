@@ -143,7 +143,7 @@ mod tests {
         let mut registry = Registry::with_prefix("weir");
         let metrics = Metrics::register(&mut registry);
         metrics.programmed(Duration::from_millis(3));
-        let map = weir_datapath::common::map::FLOWS_ANY_V6;
+        let map = weir_datapath::common::map::FLOWS_DGRAM_V6;
         metrics.set_capacities(&[MapRoom { map, entries: 256 }]);
         metrics.set(&status());
         let scrape = || {
@@ -165,7 +165,7 @@ mod tests {
             "weir_map_entries{map=\"slots\"} 40",
             "weir_map_capacity{map=\"services_v6\"} 10",
             "weir_map_capacity{map=\"slots\"} 64",
-            "weir_map_capacity{map=\"flows_any_v6\"} 256",
+            "weir_map_capacity{map=\"flows_dgram_v6\"} 256",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }

@@ -4,8 +4,8 @@
 use std::net::Ipv6Addr;
 
 use sha2::{Digest, Sha256};
-use weir_names::TUNNEL_PREFIX;
 use weir_netlink::MacAddr;
+use weir_node::names::TUNNEL_PREFIX;
 
 /// The hardware address of a node's tunnel device: a hash of its name and the VNI, locally
 /// administered.

@@ -1,11 +1,11 @@
 //! Reads how the kernel is.
 
-use weir_names::TUNNEL_PREFIX;
 use weir_netlink::{
     Error, LinkKind, MacAddr, Netlink, address, fdb, link, neigh,
     route::{self, TABLE_MAIN},
     vxlan::{self, Vxlan},
 };
+use weir_node::names::TUNNEL_PREFIX;
 
 use super::{
     ROUTE_PROTOCOL,

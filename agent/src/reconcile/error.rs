@@ -1,5 +1,6 @@
 //! Why a pass did not come to its end.
 
+use crate::causes::causes;
 use crate::{
     datapath, install, masquerade,
     overlay::{apply::Failure, plan::NotReady},

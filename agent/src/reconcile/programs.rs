@@ -6,7 +6,8 @@ use tokio::sync::watch;
 use tracing::{error, info};
 use weir_netlink::{Netlink, link};
 
-use super::{causes, error::Error};
+use super::error::Error;
+use crate::causes::causes;
 use crate::{
     datapath::{Datapath, Operations, plan::Surroundings},
     events::Concern,

@@ -8,6 +8,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval, sleep_until, timeout_at},
 };
 use tracing::warn;
+use weir_cluster::Published;
 use weir_datapath::filter::PRIORITY;
 use weir_netlink::{
     Netlink,
@@ -20,7 +21,6 @@ use weir_model::Nodes;
 use crate::{
     masquerade,
     overlay::{ROUTE_PROTOCOL, plan::Desired},
-
 };
 
 /// Changes come in bursts: one that follows within this time belongs to the same pass …
@@ -156,7 +156,8 @@ impl<C: Stream<Item = Change> + Unpin> Triggers<C> {
     /// Whether what was published concerns the overlay: a Service does not, and there may be
     /// hundreds of changes of Services in a second.
     fn nodes_changed(&mut self) -> bool {
-        let nodes = self.published.borrow_and_update().snapshot.as_ref().map(|w| Arc::clone(&w.nodes));
+        let nodes =
+            self.published.borrow_and_update().snapshot.as_ref().map(|w| Arc::clone(&w.nodes));
         let changed = self.nodes != nodes;
         self.nodes = nodes;
         changed

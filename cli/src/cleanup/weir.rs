@@ -1,5 +1,5 @@
-//! Everything of Weir's, found by its marks: names of links, the protocol number of
-//! routes, the name of the nftables table, paths.
+//! Weir's objects, found by their marks: names of links, the protocol number of routes, the name of the
+//! nftables table, paths.
 
 use std::{
     fs,
@@ -16,25 +16,25 @@ use nftables::{
 };
 use serde::Serialize;
 use weir_datapath::Hook;
-use weir_names::{
-    CONFLIST, HOST_INTERFACE_PREFIX, NETWORK, NFTABLES_TABLE, PLUGIN, ROUTE_PROTOCOL, TUNNEL_PREFIX,
-};
 use weir_netlink::{
     Link, LinkKind, Netlink, link,
     route::{self, Route, TABLE_MAIN},
 };
+use weir_node::names::{
+    CONFLIST, HOST_INTERFACE_PREFIX, NETWORK, NFTABLES_TABLE, PLUGIN, ROUTE_PROTOCOL, TUNNEL_PREFIX,
+};
 
 use crate::options::Place;
 
-/// Something of Weir's.
+/// An object of Weir's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "kind", content = "name", rename_all = "lowercase")]
 pub(super) enum Item {
-    /// The configuration goes first: without it the runtime starts no more pods.
+    /// The CNI configuration goes first: without it the runtime starts no pods.
     File(PathBuf),
     Directory(PathBuf),
     Route(String),
-    /// The programs at a link that is not Weir's, by its name.
+    /// The programs at a link that is not Weir's, by the name of the link.
     Programs(String),
     Link(String),
     Table(String),
@@ -53,7 +53,7 @@ impl std::fmt::Display for Item {
     }
 }
 
-/// Everything of Weir's, in the order in which it can be removed.
+/// All objects of Weir's, in the order of removal.
 pub(super) async fn find(place: &Place, netlink: &Netlink) -> Result<Vec<Item>> {
     let Place { bridge, cni_bin_dir, cni_conf_dir, run_dir, data_dir, pin_dir } = place;
     let mut items = Vec::new();
@@ -94,7 +94,7 @@ fn links_of(bridge: &str, links: &[Link]) -> impl Iterator<Item = String> {
     found.into_iter()
 }
 
-/// Whether some of Weir's programs are at a link. Those at Weir's own links go with these.
+/// Whether a link has programs of Weir's. Those at Weir's own links are removed with the links.
 fn has_programs(index: u32) -> Result<bool> {
     for hook in Hook::ALL {
         if weir_datapath::list(index, hook)?.is_some() {
@@ -112,7 +112,7 @@ fn table_exists() -> Result<bool> {
     let listing =
         match helper::get_current_ruleset_with_args(helper::DEFAULT_NFT, ["list", "tables"]) {
             Ok(listing) => listing,
-            // Without the program nobody has made a table either.
+            // Without the program, the agent has not made a table.
             Err(helper::NftablesError::NftExecution { inner, .. })
                 if inner.kind() == ErrorKind::NotFound =>
             {
@@ -129,7 +129,7 @@ fn table_exists() -> Result<bool> {
     }))
 }
 
-/// Takes it away.
+/// Removes an object.
 pub(super) async fn remove(item: &Item, netlink: &Netlink) -> Result<()> {
     match item {
         Item::File(path) => fs::remove_file(path)?,
@@ -158,7 +158,7 @@ pub(super) async fn remove(item: &Item, netlink: &Netlink) -> Result<()> {
 async fn remove_route(netlink: &Netlink, to: &str) -> Result<()> {
     for found in route::list(netlink, TABLE_MAIN).await? {
         if found.protocol == ROUTE_PROTOCOL && found.destination.to_string() == to {
-            // As little as identifies it: attributes that the kernel adds would not match.
+            // Only the identifying attributes: those that the kernel adds would not match.
             let plain = Route::new(found.destination, found.gateway, found.link);
             route::delete(netlink, &Route { protocol: ROUTE_PROTOCOL, ..plain }).await?;
         }

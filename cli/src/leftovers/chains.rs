@@ -1,24 +1,24 @@
-//! Whose a chain, a table or a link is, by its name.
+//! The owner of a chain, a table or a link, by its name.
 
 use std::fmt;
 
 use serde::Serialize;
 
-/// Who has left something.
+/// An owner of leftovers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Owner {
-    /// Kubernetes' own proxy for Services.
+    /// The Service proxy of Kubernetes.
     KubeProxy,
-    /// The network plugin that Weir takes the place of.
+    /// The network plugin that Weir replaces.
     Flannel,
 }
 
-/// The kubelet makes these and looks after them.
+/// Chains of the kubelet.
 const OF_KUBELET: [&str; 3] = ["KUBE-FIREWALL", "KUBE-KUBELET-CANARY", "KUBE-IPTABLES-HINT"];
 
 impl Owner {
-    /// Whether a chain is its own.
+    /// Whether a chain is of this owner.
     pub(crate) fn has_chain(self, name: &str) -> bool {
         match self {
             Self::KubeProxy => name.starts_with("KUBE-") && !OF_KUBELET.contains(&name),
@@ -26,7 +26,7 @@ impl Owner {
         }
     }
 
-    /// Whether a table of nftables is its own.
+    /// Whether an nftables table is of this owner.
     pub(crate) fn has_table(self, name: &str) -> bool {
         match self {
             Self::KubeProxy => name == "kube-proxy",
@@ -34,7 +34,7 @@ impl Owner {
         }
     }
 
-    /// Whether a link is its own.
+    /// Whether a link is of this owner.
     pub(crate) fn has_link(self, name: &str) -> bool {
         match self {
             Self::KubeProxy => name == "kube-ipvs0",
@@ -47,7 +47,7 @@ impl Owner {
         }
     }
 
-    /// The option of `weir cleanup` that takes it away.
+    /// The option of `weir cleanup` for this owner.
     pub(crate) fn option(self) -> &'static str {
         match self {
             Self::KubeProxy => "--kube-proxy",
@@ -65,7 +65,7 @@ impl fmt::Display for Owner {
     }
 }
 
-/// How chains are told: with one name of several.
+/// Describes chains by their number and the first name.
 pub(super) fn describe(f: &mut fmt::Formatter<'_>, table: &str, chains: &[String]) -> fmt::Result {
     match chains {
         [] => write!(f, "{table}: no chain"),
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_kubelet_keeps_its_chains() {
+    fn chains_of_the_kubelet_are_not_of_kube_proxy() {
         for chain in ["KUBE-SERVICES", "KUBE-SVC-ABC", "KUBE-PROXY-CANARY", "KUBE-PROXY-FIREWALL"] {
             assert!(Owner::KubeProxy.has_chain(chain), "{chain}");
         }
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn a_foreign_bridge_is_not_flannels() {
+    fn another_bridge_is_not_of_flannel() {
         assert!(Owner::Flannel.has_link("cni0") && Owner::Flannel.has_link("flannel.1"));
         assert!(!Owner::Flannel.has_link("cni1") && !Owner::Flannel.has_link("flannel"));
     }

@@ -6,7 +6,6 @@ use std::fs;
 use anyhow::{Context, Result};
 
 use super::chains::{Owner, describe};
-use super::{Found, Leftover};
 use crate::tool;
 
 /// Chains of one table, of one family.
@@ -16,32 +15,31 @@ pub(crate) struct Chains {
     program: &'static str,
     table: String,
     chains: Vec<String>,
-    /// What takes them away, for `-restore --noflush`.
+    /// Removes them: the input of `-restore --noflush`.
     script: String,
 }
 
-/// The programs, and where the kernel lists the tables that there are.
+/// The programs, and the files in which the kernel lists existing tables.
 const FAMILIES: [(&str, &str); 2] = [
     ("iptables-legacy", "/proc/net/ip_tables_names"),
     ("ip6tables-legacy", "/proc/net/ip6_tables_names"),
 ];
 
-/// Looks into the tables that there are. Where there are none the program is not asked: that would
-/// make them.
-pub(super) async fn find(owner: Owner, found: &mut Found) -> Result<()> {
+/// Finds chains in existing tables. Without tables the program is not run: it would create them.
+pub(super) async fn find(owner: Owner, notes: &mut Vec<String>) -> Result<Vec<Chains>> {
+    let mut found = Vec::new();
     for (program, tables) in FAMILIES {
         let tables = fs::read_to_string(tables).unwrap_or_default();
         if tables.trim().is_empty() {
             continue;
         }
         match tool::run(&format!("{program}-save"), &[], "").await? {
-            Some(rules) => found.leftovers.extend(plan(program, owner, &rules)),
-            None => found.notes.push(format!(
-                "there are tables of {program}, and no program {program}-save to look into them"
-            )),
+            Some(rules) => found.extend(plan(program, owner, &rules)),
+            None => notes
+                .push(format!("tables of {program}: the program {program}-save is not installed")),
         }
     }
-    Ok(())
+    Ok(found)
 }
 
 impl Chains {
@@ -49,7 +47,7 @@ impl Chains {
         let program = format!("{}-restore", self.program);
         let arguments = ["--noflush", "--wait", "5"];
         let done = tool::run(&program, &arguments, &self.script).await?;
-        done.with_context(|| format!("there is no program {program}"))?;
+        done.with_context(|| format!("the program {program} is not installed"))?;
         Ok(())
     }
 }
@@ -60,8 +58,8 @@ impl fmt::Display for Chains {
     }
 }
 
-/// What an owner has in a saved rule set, by table.
-fn plan(program: &'static str, owner: Owner, rules: &str) -> Vec<Leftover> {
+/// The chains of an owner in a saved rule set, by table.
+fn plan(program: &'static str, owner: Owner, rules: &str) -> Vec<Chains> {
     let mut plans = Vec::new();
     let (mut table, mut chains, mut jumps) = ("", Vec::new(), Vec::new());
     for line in rules.lines() {
@@ -74,7 +72,7 @@ fn plan(program: &'static str, owner: Owner, rules: &str) -> Vec<Leftover> {
             }
         } else if let Some(rule) = line.strip_prefix("-A ") {
             let from = rule.split(' ').next().unwrap_or_default();
-            // Those in chains of its own go with them.
+            // Rules in chains of the owner are removed with them.
             if !owner.has_chain(from) && target(rule).is_some_and(|to| owner.has_chain(to)) {
                 jumps.push(rule);
             }
@@ -82,13 +80,13 @@ fn plan(program: &'static str, owner: Owner, rules: &str) -> Vec<Leftover> {
             let script = script(table, &chains, &jumps);
             let table = table.to_owned();
             let chains = std::mem::take(&mut chains);
-            plans.push(Leftover::Legacy(Chains { program, table, chains, script }));
+            plans.push(Chains { program, table, chains, script });
         }
     }
     plans
 }
 
-/// Where a rule jumps or goes to. Comments are quoted and may hold anything.
+/// The target of a rule. Comments are quoted and can contain anything.
 fn target(rule: &str) -> Option<&str> {
     let mut words = Vec::new();
     let (mut start, mut quoted, mut escaped) = (0, false, false);
@@ -109,7 +107,7 @@ fn target(rule: &str) -> Option<&str> {
     words.get(position + 1).copied()
 }
 
-/// A declared chain is emptied; then nothing leads to it any more, and it can go.
+/// A script that flushes the chains, deletes the rules that lead to them, and deletes the chains.
 fn script(table: &str, chains: &[String], jumps: &[&str]) -> String {
     let mut script = format!("*{table}\n");
     for chain in chains {
@@ -147,9 +145,9 @@ COMMIT
 "#;
 
     #[test]
-    fn chains_go_with_what_leads_to_them_and_everything_else_stays() {
+    fn chains_and_the_rules_that_lead_to_them_are_removed_and_no_others() {
         let plans = plan("iptables-legacy", Owner::KubeProxy, SAVED);
-        let [Leftover::Legacy(chains)] = plans.as_slice() else { panic!("{plans:?}") };
+        let [chains] = plans.as_slice() else { panic!("{plans:?}") };
         assert_eq!(chains.table, "nat");
         assert_eq!(chains.chains, ["KUBE-MARK-MASQ", "KUBE-SERVICES"]);
         assert_eq!(
@@ -162,7 +160,7 @@ COMMIT
     }
 
     #[test]
-    fn what_an_owner_has_not_is_no_leftover() {
+    fn chains_of_another_owner_are_not_found() {
         assert_eq!(plan("iptables-legacy", Owner::Flannel, SAVED), []);
     }
 }

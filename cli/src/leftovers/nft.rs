@@ -1,8 +1,8 @@
 //! Chains and tables in nftables: those of kube-proxy and flannel themselves, and those that
 //! iptables-nft made for them.
 //!
-//! `nft` reads and changes both, so that nothing else is needed in a container. A rule is removed by
-//! its handle: what else is in it need not be understood.
+//! `nft` reads and changes both, so that a container needs no other program. Rules are deleted by their
+//! handles, so that their other expressions need not be parsed.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,7 +11,6 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 
 use super::chains::{Owner, describe};
-use super::{Found, Leftover};
 use crate::tool;
 
 /// Chains of one table.
@@ -20,7 +19,7 @@ pub(crate) struct Chains {
     family: String,
     table: String,
     chains: Vec<String>,
-    /// What takes them away, in one transaction.
+    /// Removes them in one transaction.
     pub(super) script: String,
 }
 
@@ -30,34 +29,43 @@ impl fmt::Display for Chains {
     }
 }
 
-/// Looks into all tables.
-pub(super) async fn find(owner: Owner, found: &mut Found) -> Result<()> {
+/// What an owner has left.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    pub(super) chains: Vec<Chains>,
+    /// Whole tables, by family and name.
+    pub(super) tables: Vec<(String, String)>,
+}
+
+/// Finds chains and tables of an owner.
+pub(super) async fn find(owner: Owner, notes: &mut Vec<String>) -> Result<Found> {
+    let mut found = Found::default();
     let Some(text) = tool::run("nft", &["--json", "list", "chains"], "").await? else {
-        found.notes.push("there is no program nft: nftables was not looked into".to_owned());
-        return Ok(());
+        notes.push("nftables: the program nft is not installed".to_owned());
+        return Ok(found);
     };
-    let mut tables = Vec::new();
     for (family, table) in tables_with_chains(owner, &parse(&text)?) {
         let what = ["--json", "--stateless", "list", "table", &family, &table];
-        // It may be gone by now.
+        // The table may have been deleted since.
         if let Ok(Some(text)) = tool::run("nft", &what, "").await {
-            found.leftovers.extend(plan(owner, &family, &table, &parse(&text)?));
+            found.chains.extend(plan(owner, &family, &table, &parse(&text)?));
         }
     }
     let text = tool::run("nft", &["--json", "list", "tables"], "").await?.unwrap_or_default();
     for table in objects(&parse(&text)?, "table") {
         let (family, name) = (text_of(table, "family"), text_of(table, "name"));
         if owner.has_table(name) {
-            tables.push(Leftover::NftTable { family: family.to_owned(), name: name.to_owned() });
+            found.tables.push((family.to_owned(), name.to_owned()));
         }
     }
-    found.leftovers.extend(tables);
-    Ok(())
+    Ok(found)
 }
 
-/// Does what a script says, all of it or nothing.
+/// Runs a script in one transaction.
 pub(super) async fn apply(script: &str) -> Result<()> {
-    tool::run("nft", &["--file", "-"], script).await?.context("there is no program nft")?;
+    tool::run("nft", &["--file", "-"], script)
+        .await?
+        .context("the program nft is not installed")?;
     Ok(())
 }
 
@@ -87,7 +95,7 @@ fn tables_with_chains(owner: Owner, listing: &Value) -> Vec<(String, String)> {
     tables.into_keys().collect()
 }
 
-fn plan(owner: Owner, family: &str, table: &str, listing: &Value) -> Option<Leftover> {
+fn plan(owner: Owner, family: &str, table: &str, listing: &Value) -> Option<Chains> {
     let names = objects(listing, "chain").map(|chain| text_of(chain, "name"));
     let mut chains: Vec<_> =
         names.filter(|name| owner.has_chain(name)).map(str::to_owned).collect();
@@ -110,10 +118,10 @@ fn plan(owner: Owner, family: &str, table: &str, listing: &Value) -> Option<Left
         script += &format!("delete chain {family} {table} {chain}\n");
     }
     let (family, table) = (family.to_owned(), table.to_owned());
-    Some(Leftover::Nft(Chains { family, table, chains, script }))
+    Some(Chains { family, table, chains, script })
 }
 
-/// Whether a rule jumps or goes to a chain of its own.
+/// Whether a rule jumps or goes to a chain of the owner.
 fn leads_to(owner: Owner, rule: &Value) -> bool {
     let statements = rule.get("expr").and_then(Value::as_array);
     statements.into_iter().flatten().any(|statement| {
@@ -131,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn chains_go_in_one_transaction_with_the_rules_that_lead_to_them() {
+    fn chains_and_the_rules_that_lead_to_them_are_removed_in_one_transaction() {
         let chain = |name: &str| json!({"chain": {"family": "ip", "table": "nat", "name": name}});
         let rule = |chain: &str, handle: u64, target: &str| {
             json!({"rule": {"family": "ip", "table": "nat", "chain": chain, "handle": handle,
@@ -147,7 +155,7 @@ mod tests {
             tables_with_chains(Owner::KubeProxy, &listing),
             [("ip".to_owned(), "nat".to_owned())]
         );
-        let Some(Leftover::Nft(chains)) = plan(Owner::KubeProxy, "ip", "nat", &listing) else {
+        let Some(chains) = plan(Owner::KubeProxy, "ip", "nat", &listing) else {
             panic!("nothing is planned")
         };
         assert_eq!(
@@ -160,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_of_its_own_goes_as_a_whole() {
+    fn a_table_of_the_owner_is_removed_as_a_whole() {
         let listing = json!({"nftables": [
             {"chain": {"family": "ip", "table": "kube-proxy", "name": "KUBE-SERVICES"}},
         ]});

@@ -1,4 +1,4 @@
-//! Asking the agent, over HTTP. It may be down: most of what the tool does works without.
+//! HTTP requests to the agent. It may be down: most commands work without it.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -11,70 +11,70 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// An agent that takes longer is as good as none.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// An agent that needs longer counts as down.
+const TIME_LIMIT: Duration = Duration::from_secs(3);
 
-/// Why there is no answer.
+/// Why there is no response.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    /// Nobody listens.
+    /// No connection.
     #[error("connect to {address}")]
     Connect {
-        /// Where.
+        /// The address.
         address: SocketAddr,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
-    /// Somebody listens who speaks no HTTP, or ends in the middle.
-    #[error("ask {address}")]
-    Ask {
-        /// Whom.
+    /// The server does not speak HTTP, or closed the connection.
+    #[error("send a request to {address}")]
+    Request {
+        /// The address.
         address: SocketAddr,
-        /// Why.
+        /// The cause.
         source: hyper::Error,
     },
-    /// It took too long.
-    #[error("{address} does not answer within {} s", PATIENCE.as_secs())]
+    /// No response within the time limit.
+    #[error("{address} does not answer within {} s", TIME_LIMIT.as_secs())]
     TimedOut {
-        /// Who.
+        /// The address.
         address: SocketAddr,
     },
 }
 
-/// An answer.
+/// A response.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Answer {
-    /// Whether it is a success.
+pub(crate) struct Response {
+    /// Whether its status is a success.
     pub(crate) is_ok: bool,
-    /// What came with it.
+    /// Its body.
     pub(crate) body: String,
 }
 
 /// `GET path`.
-pub(crate) async fn get(address: SocketAddr, path: &'static str) -> Result<Answer, Error> {
-    let answer = timeout(PATIENCE, exchange(address, path)).await;
-    answer.unwrap_or(Err(Error::TimedOut { address }))
+pub(crate) async fn get(address: SocketAddr, path: &'static str) -> Result<Response, Error> {
+    let response = timeout(TIME_LIMIT, exchange(address, path)).await;
+    response.unwrap_or(Err(Error::TimedOut { address }))
 }
 
-async fn exchange(address: SocketAddr, path: &'static str) -> Result<Answer, Error> {
+async fn exchange(address: SocketAddr, path: &'static str) -> Result<Response, Error> {
     let stream =
         TcpStream::connect(address).await.map_err(|source| Error::Connect { address, source })?;
-    let ask = |source| Error::Ask { address, source };
+    let failed = |source| Error::Request { address, source };
     let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(ask)?;
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
     let mut request = Request::new(Empty::<Bytes>::new());
     *request.uri_mut() = Uri::from_static(path);
     if let Ok(host) = address.to_string().try_into() {
         request.headers_mut().insert(HOST, host);
     }
-    let answer = async {
-        let answer = sender.send_request(request).await?;
-        let is_ok = answer.status().is_success();
-        let body = answer.into_body().collect().await?.to_bytes();
-        // The connection ends when nobody can use it any more.
+    let response = async {
+        let response = sender.send_request(request).await?;
+        let is_ok = response.status().is_success();
+        let body = response.into_body().collect().await?.to_bytes();
+        // The connection ends when its sender is dropped.
         drop(sender);
-        Ok(Answer { is_ok, body: String::from_utf8_lossy(&body).into_owned() })
+        Ok(Response { is_ok, body: String::from_utf8_lossy(&body).into_owned() })
     };
-    let (answer, _ended) = tokio::join!(answer, connection);
-    answer.map_err(ask)
+    let (response, _ended) = tokio::join!(response, connection);
+    response.map_err(failed)
 }

@@ -1,4 +1,4 @@
-//! What the maps hold, both families alike.
+//! The content of the maps, for both families.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -7,16 +7,16 @@ use ipnetwork::IpNetwork;
 
 use weir_datapath::common::map;
 use weir_datapath::common::{Address, Backend, Reason, Scope, Service, V4, V6};
-use weir_datapath::maps::{Backends, Cluster, Counters, Endpoints, Family, Services, Slots};
+use weir_datapath::maps::{Backends, Counters, Endpoints, Family, Routes, Services, Slots};
 use weir_datapath::{Error, Pins};
 
 use crate::protocol::Protocol;
 
-/// What can be turned into an address of either family.
+/// An address of a map, of either family.
 pub(crate) trait ToIp: Address {
     /// The address.
     fn ip(self) -> IpAddr;
-    /// Whether it is of IPv4.
+    /// Whether it is IPv4.
     const IS_V4: bool;
 }
 
@@ -45,7 +45,7 @@ pub(crate) struct Frontend {
     pub(crate) service: Service,
 }
 
-/// Where packets of a Service go.
+/// A backend of Services.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Target {
     pub(crate) address: IpAddr,
@@ -60,10 +60,10 @@ impl Target {
     }
 }
 
-/// A backend's id is its family's.
+/// A backend's ID, which is unique in its family.
 pub(crate) type BackendId = (bool, u32);
 
-/// All of the Services.
+/// All frontends and backends.
 #[derive(Debug, Default)]
 pub(crate) struct Programmed {
     /// By address, port and protocol.
@@ -73,7 +73,7 @@ pub(crate) struct Programmed {
 }
 
 impl Programmed {
-    /// Everything that is programmed.
+    /// Reads the maps.
     pub(crate) fn read(pins: &Pins) -> Result<Self, Error> {
         let mut programmed = Self { slots: Slots::open(pins)?.all()?, ..Self::default() };
         programmed.read_family::<V4>(pins)?;
@@ -84,7 +84,7 @@ impl Programmed {
 
     fn read_family<A: Family + ToIp>(&mut self, pins: &Pins) -> Result<(), Error> {
         for (key, service) in Services::<A>::open(pins, A::SERVICES)?.entries()? {
-            // The entry for the rest of an address has no protocol.
+            // The guard for unknown ports of an address has no protocol.
             if key.protocol != 0 && key.scope == Scope::Internal as u8 {
                 let protocol = Protocol(key.protocol);
                 let (address, port) = (key.address.ip(), key.port.get());
@@ -100,8 +100,11 @@ impl Programmed {
         Ok(())
     }
 
-    /// The ids of those backends that get new flows of a frontend. One may be there more than once.
-    pub(crate) fn chosen_from(&self, frontend: &Frontend) -> impl Iterator<Item = BackendId> + '_ {
+    /// The IDs of the backends that get new flows of a frontend. An ID can occur more than once.
+    pub(crate) fn eligible_backends(
+        &self,
+        frontend: &Frontend,
+    ) -> impl Iterator<Item = BackendId> + '_ {
         let Service { offset, count, .. } = frontend.service;
         let is_v4 = frontend.address.is_ipv4();
         let slots = self.slots.iter().skip(offset as usize).take(count as usize);
@@ -109,7 +112,7 @@ impl Programmed {
     }
 }
 
-/// A local pod's way, by its address.
+/// The interface index and MAC address of each local pod, by its address.
 pub(crate) fn endpoints(pins: &Pins) -> Result<HashMap<IpAddr, (u32, [u8; 6])>, Error> {
     fn of<A: Family + ToIp>(
         pins: &Pins,
@@ -125,41 +128,41 @@ pub(crate) fn endpoints(pins: &Pins) -> Result<HashMap<IpAddr, (u32, [u8; 6])>, 
     Ok(all)
 }
 
-/// How a map gives room.
+/// What a full map does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Room {
-    /// When it is full, nothing more can be entered.
-    Fixed,
-    /// When it is full, the oldest entry goes.
-    Forgetting,
+pub(crate) enum WhenFull {
+    /// Refuses new entries.
+    Refuses,
+    /// Evicts the oldest entry.
+    Evicts,
 }
 
-/// How full a map is.
+/// The fill level of a map.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Fill {
     pub(crate) map: &'static str,
-    pub(crate) room: Room,
+    pub(crate) when_full: WhenFull,
     pub(crate) entries: usize,
     pub(crate) capacity: u32,
 }
 
-/// How full each map is that has entries.
+/// The fill level of each map with entries.
 pub(crate) fn fill(pins: &Pins) -> Result<Vec<Fill>, Error> {
     let mut all = Vec::new();
     for map in map::ALL {
-        let room = match *map {
-            // They have no entries that come and go.
-            map::COUNTERS | map::SETTINGS => continue,
+        let when_full = match *map {
+            // These have a constant number of entries.
+            map::COUNTERS | map::CONFIG => continue,
             map::SLOTS => {
                 all.push(slots(pins)?);
                 continue;
             }
-            map::CLUSTER_V4 => {
-                all.push(cluster::<V4>(pins)?);
+            map::ROUTES_V4 => {
+                all.push(route_fill::<V4>(pins)?);
                 continue;
             }
-            map::CLUSTER_V6 => {
-                all.push(cluster::<V6>(pins)?);
+            map::ROUTES_V6 => {
+                all.push(route_fill::<V6>(pins)?);
                 continue;
             }
             map::SERVICES_V4
@@ -167,44 +170,44 @@ pub(crate) fn fill(pins: &Pins) -> Result<Vec<Fill>, Error> {
             | map::BACKENDS_V4
             | map::BACKENDS_V6
             | map::ENDPOINTS_V4
-            | map::ENDPOINTS_V6 => Room::Fixed,
-            _ => Room::Forgetting,
+            | map::ENDPOINTS_V6 => WhenFull::Refuses,
+            _ => WhenFull::Evicts,
         };
         let (entries, capacity) = weir_datapath::maps::fill(pins, *map)?;
-        all.push(Fill { map: map.name, room, entries, capacity });
+        all.push(Fill { map: map.name, when_full, entries, capacity });
     }
     Ok(all)
 }
 
-/// Ranges of slots that frontends lead to; both families may share one.
+/// Counts the slots of all frontends. Frontends of both families can share a range.
 fn slots(pins: &Pins) -> Result<Fill, Error> {
     let mut ranges = HashMap::new();
     let v4 = Services::<V4>::open(pins, map::SERVICES_V4)?.entries()?;
     let v6 = Services::<V6>::open(pins, map::SERVICES_V6)?.entries()?;
     for service in v4.iter().map(|(_, service)| service).chain(v6.iter().map(|(_, s)| s)) {
-        // A range without slots begins anywhere, also where another does.
+        // The offset of an empty range may be that of another.
         if service.count > 0 {
             ranges.insert(service.offset, service.count);
         }
     }
     let entries = ranges.values().map(|count| *count as usize).sum();
     let capacity = Slots::open(pins)?.capacity();
-    Ok(Fill { map: map::SLOTS.name, room: Room::Fixed, entries, capacity })
+    Ok(Fill { map: map::SLOTS.name, when_full: WhenFull::Refuses, entries, capacity })
 }
 
-fn cluster<A: Family>(pins: &Pins) -> Result<Fill, Error> {
-    let cluster = Cluster::<A>::open(pins)?;
-    let (entries, capacity) = (cluster.entries()?.len(), cluster.capacity()?);
-    Ok(Fill { map: A::CLUSTER.name, room: Room::Fixed, entries, capacity })
+fn route_fill<A: Family>(pins: &Pins) -> Result<Fill, Error> {
+    let routes = Routes::<A>::open(pins)?;
+    let (entries, capacity) = (routes.entries()?.len(), routes.capacity()?);
+    Ok(Fill { map: A::ROUTES.name, when_full: WhenFull::Refuses, entries, capacity })
 }
 
-/// What was counted by each reason since the maps were made.
+/// The counter of each reason, since the maps were created.
 pub(crate) fn counters(pins: &Pins) -> Result<Vec<(Reason, u64)>, Error> {
     let counters = Counters::open(pins)?;
     Reason::ALL.into_iter().map(|reason| Ok((reason, counters.get(reason)?))).collect()
 }
 
-/// What lies behind a prefix.
+/// A route of the cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Route {
     pub(crate) prefix: IpNetwork,
@@ -214,12 +217,12 @@ pub(crate) struct Route {
     pub(crate) next_hop: IpAddr,
 }
 
-/// All prefixes of the cluster.
+/// All routes of the cluster.
 pub(crate) fn routes(pins: &Pins) -> Result<Vec<Route>, Error> {
     fn of<A: Family + ToIp>(pins: &Pins, all: &mut Vec<Route>) -> Result<(), Error> {
-        for (address, length, route) in Cluster::<A>::open(pins)?.entries()? {
+        for (address, length, route) in Routes::<A>::open(pins)?.entries()? {
             let length = u8::try_from(length).unwrap_or(u8::MAX);
-            // The kernel keeps no longer prefix than an address.
+            // The kernel accepts no prefix longer than an address.
             let Ok(prefix) = IpNetwork::new(address.ip(), length) else { continue };
             let next_hop = route.next_hop.ip();
             all.push(Route { prefix, kind: route.kind, ifindex: route.ifindex, next_hop });

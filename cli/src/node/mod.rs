@@ -1,5 +1,5 @@
-//! What is on the node: what the agent tells, what the plugin has recorded, what the maps hold.
-//! Reading only; what it means is for others to say.
+//! Reading the state of the node: from the agent, the endpoint records and the maps. The commands
+//! evaluate it.
 
 pub(crate) mod agent;
 pub(crate) mod flows;

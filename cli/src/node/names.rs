@@ -1,4 +1,4 @@
-//! Names of Services. The maps know addresses only; the agent knows whose they are.
+//! Names of Services. The maps have only addresses, so the agent is asked for names.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -36,12 +36,12 @@ impl std::fmt::Display for Name {
 /// Names by address, port and protocol.
 #[derive(Debug, Default)]
 pub(crate) struct Names {
-    /// Whether the agent has told them.
+    /// Whether the agent has responded.
     pub(crate) are_known: bool,
     by_frontend: HashMap<(IpAddr, u16, Protocol), Name>,
 }
 
-/// A Service as the agent tells it.
+/// A Service in the response of the agent.
 #[derive(Debug, Deserialize)]
 struct Service {
     namespace: String,
@@ -58,10 +58,10 @@ struct Port {
 }
 
 impl Names {
-    /// What the agent tells; no names if it does not.
-    pub(crate) async fn ask(address: SocketAddr) -> Self {
+    /// Asks the agent for names. Empty if it does not respond.
+    pub(crate) async fn fetch(address: SocketAddr) -> Self {
         match agent::get(address, "/services").await {
-            Ok(answer) if answer.is_ok => Self::read(&answer.body),
+            Ok(response) if response.is_ok => Self::read(&response.body),
             _ => Self::default(),
         }
     }
@@ -83,7 +83,7 @@ impl Names {
         Self { are_known: true, by_frontend }
     }
 
-    /// Whose frontend it is.
+    /// The name of a frontend.
     pub(crate) fn of(&self, address: IpAddr, port: u16, protocol: Protocol) -> Option<&Name> {
         self.by_frontend.get(&(address, port, protocol))
     }

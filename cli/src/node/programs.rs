@@ -1,27 +1,27 @@
-//! Which programs are at the devices of pods and of the overlay.
+//! The programs at the devices of pods, of the overlay and of the uplink.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 use weir_datapath::{Error, Hook};
 
-/// What is at a place where a program belongs.
+/// The program at a hook.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub(crate) enum Found {
-    /// The pinned one.
+    /// The pinned program.
     Current {
-        /// The kernel's number of it.
+        /// Its ID.
         id: u32,
     },
-    /// One of Weir's, which is not what is pinned.
+    /// A program of Weir that is not the pinned one.
     Outdated {
-        /// The kernel's number of it.
+        /// Its ID.
         id: u32,
-        /// That of the pinned one.
+        /// The ID of the pinned program.
         pinned_id: u32,
     },
-    /// None.
+    /// No program.
     Missing,
 }
 
@@ -35,10 +35,10 @@ impl std::fmt::Display for Found {
     }
 }
 
-/// The kernel's numbers of the pinned programs, by name.
+/// The IDs of the pinned programs, by name.
 pub(crate) type Pinned = BTreeMap<&'static str, u32>;
 
-/// What is at a hook of a device. A device that is gone has nothing.
+/// The program at a hook of a device. A device that does not exist has none.
 pub(crate) fn find(ifindex: u32, hook: Hook, pinned: &Pinned) -> Result<Found, Error> {
     let attached = match weir_datapath::list(ifindex, hook) {
         Err(error) if error.is_not_found() => None,
@@ -47,7 +47,7 @@ pub(crate) fn find(ifindex: u32, hook: Hook, pinned: &Pinned) -> Result<Found, E
     Ok(compare(attached.map(|found| found.program), pinned.get(hook.program()).copied()))
 }
 
-/// What is there, judged by what is pinned.
+/// Compares the attached program with the pinned one.
 pub(crate) fn compare(attached: Option<u32>, pinned: Option<u32>) -> Found {
     match (attached, pinned) {
         (None, _) => Found::Missing,

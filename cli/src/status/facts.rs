@@ -1,4 +1,4 @@
-//! What is known of the node when it is judged. Plain values, whatever they were read from.
+//! The facts about the node, as plain values.
 
 use serde::Serialize;
 use weir_datapath::AtSockets;
@@ -8,35 +8,38 @@ use crate::leftovers::{Leftover, Owner};
 use crate::node::maps::Fill;
 use crate::node::programs::Found;
 
-/// Everything.
+/// The version of this tool.
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// All facts.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Facts {
     pub(crate) agent: AgentFacts,
     /// Programs are pinned: Weir serves Services on this node.
     pub(crate) serves: bool,
-    /// The pinned programs, by name, with the kernel's numbers of them.
+    /// The names and IDs of the pinned programs.
     pub(crate) programs: Vec<(&'static str, u32)>,
-    /// A path where the maps are not as this tool knows them.
+    /// The path of a map that this version of the tool expects and that does not exist.
     pub(crate) foreign_maps: Option<String>,
-    pub(crate) places: Vec<Place>,
+    pub(crate) attachments: Vec<Attachment>,
     pub(crate) sockets: Vec<AtSockets>,
     pub(crate) maps: Vec<Fill>,
     pub(crate) pods: Vec<PodFacts>,
     pub(crate) mtu: MtuFacts,
     pub(crate) leftovers: Vec<(Owner, Leftover)>,
-    /// What could not be looked at.
+    /// What could not be inspected.
     pub(crate) notes: Vec<String>,
 }
 
-/// What the agent says.
+/// What the agent reports.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct AgentFacts {
     pub(crate) address: String,
-    /// Why it does not answer.
+    /// Why it does not respond.
     pub(crate) silence: Option<String>,
-    /// Why it says that it is not alive.
+    /// Why it reports that it is not alive.
     pub(crate) stuck: Option<String>,
-    /// What it waits for.
+    /// The conditions that it waits for.
     pub(crate) waiting: Vec<Waiting>,
     pub(crate) version: Option<String>,
     pub(crate) concerns: Vec<Concern>,
@@ -50,7 +53,7 @@ pub(crate) struct Waiting {
     pub(crate) reason: String,
 }
 
-/// Something that the agent wants an operator to know.
+/// A problem that the agent reports.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
 pub(crate) struct Concern {
     pub(crate) reason: String,
@@ -64,11 +67,11 @@ pub(crate) struct Peers {
     pub(crate) programmed: u64,
 }
 
-/// A place where a program belongs.
+/// A hook of a device that must have a program.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct Attachment {
     pub(crate) device: String,
-    /// The pod at the other end; nothing for the overlay.
+    /// The pod of the interface; `None` for the overlay and the uplink.
     pub(crate) pod: Option<String>,
     pub(crate) program: &'static str,
     pub(crate) found: Found,
@@ -79,24 +82,24 @@ pub(crate) struct Place {
 pub(crate) struct PodFacts {
     pub(crate) pod: String,
     pub(crate) interface: String,
-    /// Of the host's end; nothing if there is no such link.
+    /// MTU of the host interface; `None` if it does not exist.
     pub(crate) mtu: Option<u32>,
-    /// Nothing where nothing is pinned.
+    /// `None` if nothing is pinned.
     pub(crate) map_entry: Option<MapEntry>,
 }
 
-/// Largest packets.
+/// MTUs in bytes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct MtuFacts {
-    /// What the agent wants of pods.
+    /// Of pods, as the agent has decided.
     pub(crate) wanted: Option<u32>,
     /// Of the pods' bridge.
     pub(crate) bridge: Option<u32>,
-    /// Of the tunnel's device, if there is one.
+    /// Of the tunnel device, if there is one.
     pub(crate) tunnel: Option<Tunnel>,
 }
 
-/// The device that leads to other nodes.
+/// The tunnel device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Tunnel {
     pub(crate) device: String,

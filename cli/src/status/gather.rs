@@ -1,4 +1,4 @@
-//! Reading the facts.
+//! Reads the facts.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -6,18 +6,20 @@ use std::net::SocketAddr;
 
 use anyhow::Result;
 use weir_datapath::{Hook, Pins};
-use weir_names::TUNNEL_PREFIX;
 use weir_netlink::{Link, LinkKind, Netlink, link};
+use weir_node::{EndpointRecord, names::TUNNEL_PREFIX, subnet_env};
 
-use super::facts::{AgentFacts, Concern, Facts, MtuFacts, Peers, Place, PodFacts, Tunnel, Waiting};
+use super::facts::{
+    AgentFacts, Attachment, Concern, Facts, MtuFacts, Peers, PodFacts, Tunnel, Waiting,
+};
 use crate::endpoints::in_map;
 use crate::leftovers::{self, Owner};
 use crate::node::programs::{Found, Pinned};
-use crate::node::records::{self, Record};
+use crate::node::records;
 use crate::node::{agent, maps, programs};
 use crate::options;
 
-/// Reads everything. What is not there is a fact as well.
+/// Reads all facts.
 pub(super) async fn gather(place: &options::Place, address: SocketAddr) -> Result<Facts> {
     let netlink = Netlink::open()?;
     let links = link::list(&netlink).await?;
@@ -40,7 +42,7 @@ pub(super) async fn gather(place: &options::Place, address: SocketAddr) -> Resul
     facts.pods = records
         .iter()
         .map(|record| PodFacts {
-            pod: record.name(),
+            pod: records::pod_name(record),
             interface: record.host_interface.clone(),
             mtu: links.iter().find(|link| link.name == record.host_interface).map(|link| link.mtu),
             map_entry: in_maps.as_ref().map(|map| in_map(record, map)),
@@ -58,7 +60,12 @@ pub(super) async fn gather(place: &options::Place, address: SocketAddr) -> Resul
     Ok(facts)
 }
 
-fn datapath(pins: &Pins, records: &[Record], links: &[Link], facts: &mut Facts) -> Result<()> {
+fn datapath(
+    pins: &Pins,
+    records: &[EndpointRecord],
+    links: &[Link],
+    facts: &mut Facts,
+) -> Result<()> {
     facts.programs = weir_datapath::list_pinned(pins)?;
     facts.sockets = weir_datapath::list_sockets(pins)?;
     let pinned: Pinned = facts.programs.iter().copied().collect();
@@ -66,9 +73,9 @@ fn datapath(pins: &Pins, records: &[Record], links: &[Link], facts: &mut Facts) 
     for record in records {
         let Some(link) = by_name.get(record.host_interface.as_str()) else { continue };
         for hook in Hook::POD {
-            facts.places.push(Place {
+            facts.attachments.push(Attachment {
                 device: link.name.clone(),
-                pod: Some(record.name()),
+                pod: Some(records::pod_name(record)),
                 program: hook.program(),
                 found: programs::find(link.index, hook, &pinned)?,
             });
@@ -76,17 +83,17 @@ fn datapath(pins: &Pins, records: &[Record], links: &[Link], facts: &mut Facts) 
     }
     let of_pods: HashSet<_> = records.iter().map(|record| record.host_interface.as_str()).collect();
     for link in links.iter().filter(|link| !of_pods.contains(link.name.as_str())) {
-        facts.places.extend(of_the_node(link, &pinned)?);
+        facts.attachments.extend(of_the_node(link, &pinned)?);
     }
-    if !facts.places.iter().any(|place| is_of_uplink(place.program)) {
-        // Only the agent knows which devices these are.
-        let missing = |hook: Hook| Place {
+    if !facts.attachments.iter().any(|place| is_of_uplink(place.program)) {
+        // Only the agent knows the devices of the uplink.
+        let missing = |hook: Hook| Attachment {
             device: "the uplink".to_owned(),
             pod: None,
             program: hook.program(),
             found: Found::Missing,
         };
-        facts.places.extend(Hook::UPLINK.map(missing));
+        facts.attachments.extend(Hook::UPLINK.map(missing));
     }
     let missing = weir_datapath::common::map::ALL.iter().map(|map| pins.map(*map));
     facts.foreign_maps =
@@ -97,14 +104,14 @@ fn datapath(pins: &Pins, records: &[Record], links: &[Link], facts: &mut Facts) 
     Ok(())
 }
 
-/// What a device has that is no pod's: the tunnel has a program always, an uplink both of its own, and
-/// with routes instead of a tunnel the overlay's too.
-fn of_the_node(link: &Link, pinned: &Pinned) -> Result<Vec<Place>> {
+/// The attachments of a device that is not of a pod. The tunnel always has a program. An uplink has both
+/// of its own, and with routes instead of a tunnel that of the overlay too.
+fn of_the_node(link: &Link, pinned: &Pinned) -> Result<Vec<Attachment>> {
     let mut places = Vec::new();
     for hook in Hook::NODE {
         let found = programs::find(link.index, hook, pinned)?;
         let (device, program) = (link.name.clone(), hook.program());
-        places.push(Place { device, pod: None, program, found });
+        places.push(Attachment { device, pod: None, program, found });
     }
     let is_uplink =
         places.iter().any(|place| is_of_uplink(place.program) && place.found != Found::Missing);
@@ -124,8 +131,9 @@ fn is_tunnel(link: &Link) -> bool {
 }
 
 fn mtu(place: &options::Place, links: &[Link]) -> MtuFacts {
-    let text = fs::read_to_string(place.run_dir.join("subnet.env")).unwrap_or_default();
-    let wanted = text.lines().find_map(|line| line.strip_prefix("WEIR_MTU=")?.parse().ok());
+    let text = fs::read_to_string(subnet_env::path(&place.run_dir)).unwrap_or_default();
+    // The plugin reports a value that is not a number.
+    let wanted = subnet_env::read_mtu(&text).unwrap_or_default();
     let bridge = links.iter().find(|link| link.name == place.bridge).map(|link| link.mtu);
     let tunnel = links
         .iter()
@@ -137,29 +145,29 @@ fn mtu(place: &options::Place, links: &[Link]) -> MtuFacts {
 async fn ask_agent(address: SocketAddr) -> AgentFacts {
     let mut facts = AgentFacts { address: address.to_string(), ..AgentFacts::default() };
     match agent::get(address, "/healthz").await {
-        Ok(answer) if !answer.is_ok => facts.stuck = Some(answer.body.trim().to_owned()),
+        Ok(response) if !response.is_ok => facts.stuck = Some(response.body.trim().to_owned()),
         Ok(_) => {}
         Err(error) => {
             facts.silence = Some(format!("{:#}", anyhow::Error::from(error)));
             return facts;
         }
     }
-    if let Ok(answer) = agent::get(address, "/readyz").await {
-        facts.waiting = waiting(&answer.body);
+    if let Ok(response) = agent::get(address, "/readyz").await {
+        facts.waiting = waiting(&response.body);
     }
-    if let Ok(answer) = agent::get(address, "/concerns").await {
-        facts.concerns = serde_json::from_str::<Vec<Concern>>(&answer.body).unwrap_or_default();
+    if let Ok(response) = agent::get(address, "/concerns").await {
+        facts.concerns = serde_json::from_str::<Vec<Concern>>(&response.body).unwrap_or_default();
     }
-    if let Ok(answer) = agent::get(address, "/metrics").await {
-        facts.version = label(&answer.body, "weir_build_info", "version");
-        let number = |name| value(&answer.body, name);
+    if let Ok(response) = agent::get(address, "/metrics").await {
+        facts.version = label(&response.body, "weir_build_info", "version");
+        let number = |name| value(&response.body, name);
         let peers = number("weir_peers_known").zip(number("weir_peers_programmed"));
         facts.peers = peers.map(|(known, programmed)| Peers { known, programmed });
     }
     facts
 }
 
-/// The lines of `/readyz` that say what the agent waits for.
+/// The lines of `/readyz` about unmet conditions.
 fn waiting(body: &str) -> Vec<Waiting> {
     let unmet = |line: &str| {
         let (condition, reason) = line.strip_prefix("waiting ")?.split_once(": ")?;
@@ -186,7 +194,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_agent_waits_for_is_what_it_says() {
+    fn unmet_conditions_of_the_agent_are_read() {
         let body = "ok cluster-seen\nwaiting peers-programmed: 2 of 3 peers are in the kernel\n";
         let [only] = waiting(body).try_into().unwrap();
         assert_eq!(only.condition, "peers-programmed");

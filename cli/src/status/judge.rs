@@ -1,28 +1,28 @@
-//! From facts to problems, each with what to do about it.
+//! Derives problems from facts, each with its remedy.
 
 use serde::Serialize;
 
 use super::facts::{AgentFacts, Facts, PodFacts, Tunnel};
 use crate::endpoints::MapEntry;
 use crate::leftovers::Owner;
-use crate::node::maps::{Fill, Room};
+use crate::node::maps::{Fill, WhenFull};
 use crate::node::programs::Found;
 use crate::output::count;
 
 /// A map that is fuller has little room left.
 const FULL: u64 = 90;
 
-/// What is wrong.
+/// A problem.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Problem {
     pub(crate) kind: Kind,
-    /// What is wrong.
+    /// A problem.
     pub(crate) message: String,
-    /// What to do.
+    /// How to fix it.
     pub(crate) remedy: String,
 }
 
-/// For programs.
+/// The kind of a problem in JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Kind {
@@ -42,19 +42,19 @@ pub(crate) enum Kind {
     MtuMismatch,
 }
 
-/// Everything that is wrong, the worst first.
+/// All problems, the worst first.
 pub(crate) fn judge(facts: &Facts, own_version: &str) -> Vec<Problem> {
     let mut problems = Vec::new();
     agent(&facts.agent, own_version, &mut problems);
     if let Some(path) = &facts.foreign_maps {
         problems.push(Problem {
             kind: Kind::OtherVersion,
-            message: format!("the pinned maps are not those of this version: there is no {path}"),
-            remedy: "use the weir that is in the agent's container".to_owned(),
+            message: format!("the pinned maps are of another version: {path} does not exist"),
+            remedy: "use the weir in the container of the agent".to_owned(),
         });
     }
     programs(facts, &mut problems);
-    problems.extend(facts.maps.iter().filter_map(full));
+    problems.extend(facts.maps.iter().filter_map(check_fill));
     problems.extend(facts.pods.iter().filter_map(pod));
     mtu(facts, &mut problems);
     leftovers(facts, &mut problems);
@@ -68,8 +68,8 @@ fn agent(agent: &AgentFacts, own_version: &str, problems: &mut Vec<Problem>) {
             kind: Kind::AgentDown,
             message: format!("the agent does not answer at {}: {silence}", agent.address),
             remedy: format!(
-                "the network goes on, and nothing is repaired or changed: see why it does not run \
-                 (kubectl -n weir-system get pods -o wide; {LOG}); if it serves elsewhere, say \
+                "pods keep their network, but nothing is updated or repaired: find out why the agent is down \
+                 (kubectl -n weir-system get pods -o wide; {LOG}); if it uses another address, set \
                  --health-address"
             ),
         });
@@ -78,15 +78,15 @@ fn agent(agent: &AgentFacts, own_version: &str, problems: &mut Vec<Problem>) {
     if let Some(stuck) = &agent.stuck {
         problems.push(Problem {
             kind: Kind::AgentStuck,
-            message: format!("the agent does not go on: {stuck}"),
-            remedy: format!("look at its log ({LOG}), and start it again"),
+            message: format!("the agent is stuck: {stuck}"),
+            remedy: format!("check its log ({LOG}), and restart it"),
         });
     }
     for waiting in &agent.waiting {
         let (kind, remedy) = match waiting.condition.as_str() {
             "peers-programmed" => (
                 Kind::PeerNotProgrammed,
-                format!("look for what failed in the agent's log ({LOG})"),
+                format!("check the log of the agent for the failure ({LOG})"),
             ),
             condition => (Kind::AgentNotReady, remedy_of(condition).to_owned()),
         };
@@ -100,55 +100,60 @@ fn agent(agent: &AgentFacts, own_version: &str, problems: &mut Vec<Problem>) {
         problems.push(Problem {
             kind: Kind::Concern,
             message: format!("{}: {}", concern.reason, concern.message),
-            remedy: "as the message says".to_owned(),
+            remedy: "see the message".to_owned(),
         });
     }
     if let Some(version) = agent.version.as_deref().filter(|version| *version != own_version) {
         problems.push(Problem {
             kind: Kind::OtherVersion,
             message: format!("the agent is of version {version}, this tool of {own_version}"),
-            remedy: "use the weir that is in the agent's container".to_owned(),
+            remedy: "use the weir in the container of the agent".to_owned(),
         });
     }
 }
 
 fn remedy_of(condition: &str) -> &'static str {
     match condition {
-        "cluster-seen" => "see whether the API server is up, and whether the agent may read it",
+        "cluster-seen" => {
+            "check that the API server is up and that the agent is authorized to read it"
+        }
         "subnets-assigned" => {
             "run the controller manager with --allocate-node-cidrs and --cluster-cidr, or set \
              podCIDR on the Node"
         }
         "programs-attached" => {
-            "see whether the kernel is 5.10 or later, /sys/fs/bpf is a BPF file system, and the \
-             agent has the capabilities NET_ADMIN, BPF and PERFMON"
+            "check that the kernel is 5.10 or later, that /sys/fs/bpf is a BPF file system, and that \
+             the agent has the capabilities NET_ADMIN, BPF and PERFMON"
         }
-        "services-programmed" => "see the reason, and the table of maps below for one that is full",
-        "configuration-written" => "see whether the CNI configuration's directory can be written",
-        _ => "wait, and look at the agent's log if it stays",
+        "services-programmed" => "see the reason, and check the table of maps below for a full map",
+        "configuration-written" => "check that the directory of CNI configurations is writable",
+        _ => "wait, and check the log of the agent if this persists",
     }
 }
 
 fn programs(facts: &Facts, problems: &mut Vec<Problem>) {
     let repair = if facts.agent.silence.is_some() {
-        "start the agent, which puts it back"
+        "start the agent, which attaches it again"
     } else {
-        "the agent puts it back within seconds; if it does not, its log says why"
+        "the agent attaches it again within seconds; if not, check its log"
     };
-    for place in &facts.places {
-        let at = match &place.pod {
-            Some(pod) => format!("{} (pod {pod})", place.device),
-            None => place.device.clone(),
+    for attachment in &facts.attachments {
+        let at = match &attachment.pod {
+            Some(pod) => format!("{} (pod {pod})", attachment.device),
+            None => attachment.device.clone(),
         };
-        let (kind, message) = match place.found {
+        let (kind, message) = match attachment.found {
             Found::Current { .. } => continue,
             Found::Missing => (
                 Kind::ProgramMissing,
-                format!("{at} has no program {}: Services do not work there", place.program),
+                format!("{at} has no program {}: Services do not work there", attachment.program),
             ),
             Found::Outdated { id, pinned_id } => (
                 Kind::ProgramOutdated,
-                format!("{at} has program {} {id}, and {pinned_id} is pinned", place.program),
+                format!(
+                    "{at} has program {} with ID {id}, but {pinned_id} is pinned",
+                    attachment.program
+                ),
             ),
         };
         problems.push(Problem { kind, message, remedy: repair.to_owned() });
@@ -162,19 +167,21 @@ fn programs(facts: &Facts, problems: &mut Vec<Problem>) {
             ),
             (Some(pinned), Some(attached)) if pinned != attached => (
                 Kind::ProgramOutdated,
-                format!("the sockets have program {name} {attached}, and {pinned} is pinned"),
+                format!(
+                    "the sockets have program {name} with ID {attached}, but {pinned} is pinned"
+                ),
             ),
             _ => continue,
         };
-        let remedy = "start the agent again, which attaches them".to_owned();
+        let remedy = "restart the agent, which attaches them".to_owned();
         problems.push(Problem { kind, message, remedy });
     }
 }
 
-/// Whether a map has little room. Those that forget what is oldest are meant to be full.
-fn full(fill: &Fill) -> Option<Problem> {
+/// Reports a map that is nearly full. Maps that evict their oldest entry may be full.
+fn check_fill(fill: &Fill) -> Option<Problem> {
     let (entries, capacity) = (fill.entries as u64, u64::from(fill.capacity));
-    if fill.room == Room::Forgetting || capacity == 0 || entries * 100 < capacity * FULL {
+    if fill.when_full == WhenFull::Evicts || capacity == 0 || entries * 100 < capacity * FULL {
         return None;
     }
     let percent = entries * 100 / capacity;
@@ -185,8 +192,8 @@ fn full(fill: &Fill) -> Option<Problem> {
             fill.map.to_lowercase()
         ),
         remedy:
-            "what does not fit is not served: give it room (the agent's --map-capacity), or have \
-                 fewer Services, endpoints or nodes"
+            "objects beyond the capacity are not served: raise it (--map-capacity of the agent), or \
+                 use fewer Services, endpoints or nodes"
                 .to_owned(),
     })
 }
@@ -196,10 +203,10 @@ fn pod(facts: &PodFacts) -> Option<Problem> {
     if mtu.is_none() {
         return Some(Problem {
             kind: Kind::InterfaceMissing,
-            message: format!("pod {pod} is recorded, and its interface {interface} is gone"),
+            message: format!("pod {pod} has an endpoint record, but its interface {interface} is gone"),
             remedy:
-                "delete the pod, so that it is made anew; if it is gone already, the runtime's \
-                     next garbage collection removes the record"
+                "delete the pod, so that it is recreated; if the pod is already gone, the next garbage \
+                     collection of the runtime removes the record"
                     .to_owned(),
         });
     }
@@ -211,8 +218,7 @@ fn pod(facts: &PodFacts) -> Option<Problem> {
     Some(Problem {
         kind: Kind::PodNotInMap,
         message: format!("pod {pod} {what}"),
-        remedy: "the agent puts it right within seconds; if it does not, its log says why"
-            .to_owned(),
+        remedy: "the agent repairs it within seconds; if not, check its log".to_owned(),
     })
 }
 
@@ -226,15 +232,15 @@ fn mtu(facts: &Facts, problems: &mut Vec<Problem>) {
     if let Some(Tunnel { device, mtu: found }) = mtu.tunnel.as_ref().filter(|t| t.mtu < wanted) {
         problem(
             format!(
-                "pods may send {wanted} bytes, and {device} takes {found}: large packets get lost"
+                "pods may send {wanted} bytes, but the MTU of {device} is {found}: large packets are lost"
             ),
-            "the agent sets it within seconds; if it does not, see Backend.MTU and the uplink's MTU",
+            "the agent sets it within seconds; if not, check Backend.MTU and the MTU of the uplink",
         );
     }
     if let Some(found) = mtu.bridge.filter(|found| *found < wanted) {
         problem(
-            format!("pods may send {wanted} bytes, and their bridge takes {found}"),
-            "pods of a smaller MTU made it smaller: start the oldest pods of this node again",
+            format!("pods may send {wanted} bytes, but the MTU of their bridge is {found}"),
+            "pods with a smaller MTU have reduced it: recreate the oldest pods of this node",
         );
     }
     let larger: Vec<_> = facts
@@ -247,10 +253,10 @@ fn mtu(facts: &Facts, problems: &mut Vec<Problem>) {
         problem(
             format!(
                 "{} may send more than the {wanted} bytes that reach other nodes ({first}, …): \
-                 large packets get lost",
+                 large packets are lost",
                 count(larger.len(), "pod")
             ),
-            "they are older than the smaller MTU: delete them, so that they are made anew",
+            "they are older than the smaller MTU: delete them, so that they are recreated",
         );
     }
 }
@@ -265,10 +271,10 @@ fn leftovers(facts: &Facts, problems: &mut Vec<Problem>) {
             .collect();
         let Some(first) = left.first() else { continue };
         let (kind, why) = match owner {
-            // Where Weir serves no Services, somebody has to.
+            // Without Services of Weir, kube-proxy is needed.
             Owner::KubeProxy if !facts.serves => continue,
-            Owner::KubeProxy => (Kind::KubeProxyLeft, "its rules may answer for Services"),
-            Owner::Flannel => (Kind::FlannelLeft, "pods may be given to it, or their packets"),
+            Owner::KubeProxy => (Kind::KubeProxyLeft, "its rules may handle traffic of Services"),
+            Owner::Flannel => (Kind::FlannelLeft, "it may get new pods, or packets of pods"),
         };
         let more = if left.len() > 1 { ", …" } else { "" };
         problems.push(Problem {
@@ -278,7 +284,7 @@ fn leftovers(facts: &Facts, problems: &mut Vec<Problem>) {
                 count(left.len(), "thing")
             ),
             remedy: format!(
-                "if {owner} does not run here any more: weir cleanup {} (shows what would go, \
+                "if {owner} no longer runs here: weir cleanup {} (lists what would be removed; \
                  --yes removes it)",
                 owner.option()
             ),

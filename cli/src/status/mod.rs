@@ -1,6 +1,6 @@
-//! `weir status`: whether the node is as it should be, and what it has.
+//! `weir status`: whether the node is healthy, and its state.
 //!
-//! `gather` reads facts, `judge` turns them into problems and is pure, `show` prints both.
+//! `gather` reads facts, `judge` derives problems from them and is pure, `show` prints both.
 
 mod facts;
 mod gather;
@@ -12,14 +12,15 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Args;
 
+use self::facts::VERSION;
 use crate::node::maps;
 use crate::options::{AgentAddress, Place};
-use crate::output::{Output, say, say_json};
+use crate::output::{Output, print_json, print_text};
 
 /// Options of `weir status`.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// For people or for programs
+    /// Output format
     #[arg(short, long, value_enum, default_value = "text")]
     output: Output,
     #[command(flatten)]
@@ -28,11 +29,10 @@ pub(crate) struct Options {
     agent: AgentAddress,
 }
 
-/// An unhealthy node.
+/// The exit code of an unhealthy node.
 const UNHEALTHY: u8 = 2;
-const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Judges the node, and says so.
+/// Prints the status of the node.
 pub(crate) async fn run(options: &Options) -> Result<ExitCode> {
     let facts = gather::gather(&options.place, options.agent.health_address).await?;
     let problems = judge::judge(&facts, VERSION);
@@ -43,8 +43,8 @@ pub(crate) async fn run(options: &Options) -> Result<ExitCode> {
     };
     let report = show::Report::new(&facts, &problems, &counters);
     match options.output {
-        Output::Json => say_json(&report)?,
-        Output::Text => say(&report.text())?,
+        Output::Json => print_json(&report)?,
+        Output::Text => print_text(&report.text())?,
     }
     Ok(if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(UNHEALTHY) })
 }

@@ -1,23 +1,22 @@
-//! What `weir status` prints.
+//! The output of `weir status`.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 use weir_datapath::common::Reason;
 
-use super::VERSION;
-use super::facts::{Facts, MtuFacts, Peers, Tunnel};
+use super::facts::{Facts, MtuFacts, Peers, Tunnel, VERSION};
 use super::judge::Problem;
-use crate::node::maps::Room;
+use crate::node::maps::WhenFull;
 use crate::node::programs::{Found, compare};
 use crate::output::{UNKNOWN, count, table};
 
-/// Everything that is printed.
+/// The output.
 #[derive(Debug, Serialize)]
 pub(super) struct Report<'a> {
     healthy: bool,
     problems: &'a [Problem],
-    /// What could not be looked at.
+    /// What could not be inspected.
     notes: &'a [String],
     versions: Versions<'a>,
     peers: Option<Peers>,
@@ -33,15 +32,15 @@ pub(super) struct Report<'a> {
 #[derive(Debug, Serialize)]
 struct Versions<'a> {
     tool: &'static str,
-    /// Nothing if it does not answer.
+    /// `None` if the agent does not respond.
     agent: Option<&'a str>,
-    /// The kernel's numbers of the pinned programs.
+    /// The IDs of the pinned programs.
     programs: BTreeMap<&'static str, u32>,
 }
 
 #[derive(Debug, Serialize)]
 struct Attachment<'a> {
-    /// `sockets` for the node's processes.
+    /// The link, or `sockets` for the node's processes.
     device: &'a str,
     pod: Option<&'a str>,
     program: &'static str,
@@ -55,7 +54,7 @@ struct Map {
     entries: usize,
     capacity: u32,
     percent: u64,
-    /// When it is full, the oldest entry goes.
+    /// Whether a full map evicts its oldest entry.
     forgets: bool,
 }
 
@@ -65,11 +64,11 @@ impl<'a> Report<'a> {
         problems: &'a [Problem],
         counters: &[(Reason, u64)],
     ) -> Self {
-        let at_devices = facts.places.iter().map(|place| Attachment {
-            device: &place.device,
-            pod: place.pod.as_deref(),
-            program: place.program,
-            found: place.found.clone(),
+        let at_devices = facts.attachments.iter().map(|at| Attachment {
+            device: &at.device,
+            pod: at.pod.as_deref(),
+            program: at.program,
+            found: at.found.clone(),
         });
         let at_sockets = facts.sockets.iter().filter(|found| found.pinned.is_some());
         let at_sockets = at_sockets.map(|found| Attachment {
@@ -83,7 +82,7 @@ impl<'a> Report<'a> {
             entries: fill.entries,
             capacity: fill.capacity,
             percent: (fill.entries as u64 * 100) / u64::from(fill.capacity.max(1)),
-            forgets: fill.room == Room::Forgetting,
+            forgets: fill.when_full == WhenFull::Evicts,
         });
         let sockets = facts.sockets.iter().filter_map(|found| Some((found.name, found.pinned?)));
         Self {
@@ -105,7 +104,7 @@ impl<'a> Report<'a> {
         }
     }
 
-    /// For people: first whether all is well, then what there is.
+    /// The text output: problems first, then the state.
     pub(super) fn text(&self) -> String {
         let mut parts = vec![self.verdict()];
         parts.push(self.summary());
@@ -137,7 +136,7 @@ impl<'a> Report<'a> {
             }
         }
         for note in self.notes {
-            text += &format!("\nnot looked at: {note}");
+            text += &format!("\nnot inspected: {note}");
         }
         text
     }
@@ -190,7 +189,7 @@ impl<'a> Report<'a> {
                 map.entries.to_string(),
                 map.capacity.to_string(),
                 format!("{} %", map.percent),
-                if map.forgets { "oldest goes" } else { "refused" }.to_owned(),
+                if map.forgets { "evicts oldest" } else { "refuses new" }.to_owned(),
             ]
         });
         table(&["MAP", "ENTRIES", "CAPACITY", "FULL", "WHEN FULL"], rows)

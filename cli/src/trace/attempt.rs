@@ -1,4 +1,4 @@
-//! Running the program on a packet, and taking out what it has written.
+//! Runs the program on a packet, and removes what it has written to the maps.
 
 use std::collections::HashSet;
 
@@ -10,35 +10,35 @@ use weir_datapath::maps::{Family, Flows, Services, Table};
 use weir_datapath::{Action, Hook, Pins, Program};
 
 use super::packet::{self, Tuple};
-use super::{Destination, Sender};
+use super::request::{Destination, Sender};
 use crate::node::maps::{ToIp, counters};
 use crate::protocol::Protocol;
 
-/// Source ports that sockets get neither by themselves nor from the programs.
+/// Source ports that neither the kernel nor the programs assign.
 const PORTS: std::ops::Range<u16> = 20_000..32_768;
 
-/// What the program did.
+/// The outcome of the program.
 #[derive(Debug, Clone)]
 pub(super) struct Attempt {
     pub(super) action: Action,
     pub(super) mark: u32,
     pub(super) sent: Tuple,
-    /// What it looks like afterwards.
+    /// The packet afterwards.
     pub(super) left: Option<Tuple>,
-    /// By how much each counter has grown meanwhile.
+    /// The increase of each counter meanwhile.
     pub(super) counted: Vec<(Reason, u64)>,
-    /// The Service that it was sent to.
+    /// The Service of its destination.
     pub(super) service: Option<Service>,
-    /// The backend that its flow was given.
+    /// The backend of its flow.
     pub(super) backend: Option<u32>,
-    /// Entries that the program has made, and that are gone again.
+    /// Number of entries that the program made, which are removed again.
     pub(super) removed: u32,
 }
 
-/// How often a packet is tried whose Service changes just then.
+/// Number of attempts if the Service changes meanwhile.
 const TRIES: u32 = 5;
 
-/// Tries one packet of the pod.
+/// Runs the program on one packet of the pod.
 pub(super) fn run<A: Family + ToIp>(
     pins: &Pins,
     sender: &Sender,
@@ -51,11 +51,11 @@ pub(super) fn run<A: Family + ToIp>(
         }
     }
     let last = run_once(pins, sender, addresses, destination)?;
-    last.context("the Service changes again and again: try once more")
+    last.context("the Service changes too often; try again")
 }
 
-/// The same once; nothing if the Service changed meanwhile, so that it is not known which one the packet
-/// met.
+/// One attempt; `None` if the Service changed meanwhile: then it is unknown which state the program
+/// used.
 fn run_once<A: Family + ToIp>(
     pins: &Pins,
     sender: &Sender,
@@ -64,7 +64,7 @@ fn run_once<A: Family + ToIp>(
 ) -> Result<Option<Attempt>> {
     let Destination { port, protocol, .. } = *destination;
     let program = Program::open(pins, Hook::FromPod)?;
-    let map = if protocol == Protocol::TCP { A::FLOWS_TCP } else { A::FLOWS_ANY };
+    let map = if protocol == Protocol::TCP { A::FLOWS_TCP } else { A::FLOWS_DGRAM };
     let mut flows = Flows::<A>::open(pins, map)?;
     let random = now_nanos();
     let source_port = free_port(&flows, from, random)?;
@@ -90,7 +90,7 @@ fn run_once<A: Family + ToIp>(
     let before = counters(pins)?;
     let tried = program.try_packet(&frame, sender.ifindex);
     let after = counters(pins)?;
-    // Whatever happened, nothing stays.
+    // The entries are removed after an error too.
     let (backend, entries) = remove(&mut flows, &key)?;
     let met = services.get(&frontend)?;
     if met != service {
@@ -102,7 +102,7 @@ fn run_once<A: Family + ToIp>(
     Ok(Some(Attempt {
         action: trial.action,
         mark: trial.mark,
-        sent: packet::read(&frame).context("the packet that was made is none")?,
+        sent: packet::read(&frame).context("cannot parse the crafted packet")?,
         left: packet::read(&trial.packet),
         counted: growth(&before, &after),
         service,
@@ -111,7 +111,7 @@ fn run_once<A: Family + ToIp>(
     }))
 }
 
-/// A source port of the pod that no flow has, from wherever it leads.
+/// A source port that no flow of the pod uses.
 fn free_port<A: Family>(flows: &Flows<A>, client: A, random: u32) -> Result<u16> {
     let mut used = HashSet::new();
     for (key, flow) in flows.entries()? {
@@ -119,36 +119,36 @@ fn free_port<A: Family>(flows: &Flows<A>, client: A, random: u32) -> Result<u16>
             [(key.source, key.source_port), (key.destination, key.destination_port)]
         {
             if address == client {
-                used.extend([port.get(), flow.client_port.get(), flow.port.get()]);
+                used.extend([port.get(), flow.nat_port.get(), flow.port.get()]);
             }
         }
     }
     let skipped = (random % u32::from(PORTS.end - PORTS.start)) as usize;
     let ports = PORTS.cycle().skip(skipped).take(PORTS.len());
     let mut free = ports.filter(|port| !used.contains(port));
-    free.next().context("every source port that could be tried is that of a flow")
+    free.next().context("all source ports are in use by flows")
 }
 
-/// Takes a flow's entries out; tells which backend it had, and how many entries there were.
+/// Removes a flow's entries. Returns its backend and the number of entries.
 fn remove<A: Family>(flows: &mut Flows<A>, key: &FlowKey<A>) -> Result<(Option<u32>, u32)> {
     let Some(flow) = flows.get(key)? else { return Ok((None, 0)) };
     let reverse = flow.reverse_key(key);
-    // The forward entry last: a program that finds one alone makes the other again.
+    // The forward entry last: a program that finds only one entry creates the other again.
     let mut removed = 0;
-    if flows.get(&reverse)?.is_some_and(|found| is_twin(&found, &flow, key)) {
+    if flows.get(&reverse)?.is_some_and(|found| is_peer_entry(&found, &flow, key)) {
         removed += u32::from(flows.remove(&reverse)?);
     }
     removed += u32::from(flows.remove(key)?);
     Ok((Some(flow.backend), removed))
 }
 
-/// Whether an entry is the other one of the flow at `key`, and not that of some other flow.
-fn is_twin<A: Address>(found: &Flow<A>, flow: &Flow<A>, key: &FlowKey<A>) -> bool {
-    let twin = flow.twin(key);
-    (found.address, found.port, found.client_port) == (twin.address, twin.port, twin.client_port)
+/// Whether an entry is the peer entry of the flow at `key`, and not of another flow.
+fn is_peer_entry<A: Address>(found: &Flow<A>, flow: &Flow<A>, key: &FlowKey<A>) -> bool {
+    let peer = flow.peer_entry(key);
+    (found.address, found.port, found.nat_port) == (peer.address, peer.port, peer.nat_port)
 }
 
-/// What session affinity knew of the pod.
+/// The session affinity of the pod before the attempt.
 struct Remembered<A> {
     table: Table<AffinityKey<A>, Affinity>,
     key: AffinityKey<A>,
@@ -165,8 +165,8 @@ impl<A: Family> Remembered<A> {
         Ok(Self { table, key, before, matters })
     }
 
-    /// Makes it what it was where the Service, which is `met` now, was another before: whether the
-    /// packet met the one or the other.
+    /// Restores the affinity of the earlier state of the Service if it differs from `met`, the current
+    /// state: the program may have used either.
     fn forget(&mut self, met: Option<&Service>) -> Result<()> {
         self.matters = true;
         self.restore()?;
@@ -176,7 +176,7 @@ impl<A: Family> Remembered<A> {
         Ok(())
     }
 
-    /// Makes it what it was; tells how many entries had been made.
+    /// Restores the affinity. Returns the number of entries that the program made.
     fn restore(&mut self) -> Result<u32> {
         if !self.matters {
             return Ok(0);
@@ -196,7 +196,7 @@ fn growth(before: &[(Reason, u64)], after: &[(Reason, u64)]) -> Vec<(Reason, u64
     grown.filter(|(_, by)| *by > 0).collect()
 }
 
-/// Different each time, which is all that is asked of a sequence number.
+/// A value that differs each time, for sequence numbers.
 fn now_nanos() -> u32 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     let nanos = time.tv_sec.wrapping_mul(1_000_000_007).wrapping_add(time.tv_nsec);

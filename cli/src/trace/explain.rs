@@ -1,4 +1,4 @@
-//! From what the program did to what it means. Pure.
+//! Describes the outcome of an attempt. Pure.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -9,15 +9,15 @@ use weir_datapath::common::{Reason, RouteKind};
 
 use super::attempt::Attempt;
 use super::packet::Tuple;
-use super::{Destination, Sender};
+use super::request::{Destination, Sender};
 use crate::node::maps::{Frontend, Programmed, Route};
 use crate::node::names::{Name, Names};
 use crate::output::{UNKNOWN, count, table};
 use crate::protocol::Protocol;
 use crate::services::at;
 
-/// What the node is like.
-pub(super) struct Surroundings {
+/// The state of the node.
+pub(super) struct Node {
     pub(super) devices: HashMap<u32, String>,
     /// This node's pods: the interface and the name.
     pub(super) pods: HashMap<IpAddr, (u32, String)>,
@@ -27,130 +27,130 @@ pub(super) struct Surroundings {
     pub(super) masquerade_mark: u32,
 }
 
-/// What became of the packet.
+/// What happened to the packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Verdict {
-    /// Into a pod of this node, past the stack.
+    /// Redirected to a pod of this node, bypassing the stack.
     RedirectedToPod,
-    /// To another node, past the stack.
+    /// Redirected to another node, bypassing the stack.
     RedirectedToNode,
-    /// By the node's stack.
+    /// Passed to the node's stack.
     Stack,
-    /// Nowhere, without a word.
+    /// Dropped without a response to the pod.
     Dropped,
-    /// Nowhere, and the pod is told.
+    /// Rejected with a response to the pod.
     Rejected,
-    /// Something that this version does not know.
+    /// An action that this version does not know.
     Unknown,
 }
 
-/// Everything that is told.
+/// The output.
 #[derive(Debug, Serialize)]
-pub(super) struct Story {
+pub(super) struct Trace {
     pod: String,
     protocol: Protocol,
     sent: Tuple,
-    /// Nothing if it is sent to no Service.
-    service: Option<ServiceStory>,
-    /// Nothing if it was given none.
-    backend: Option<BackendStory>,
+    /// `None` if the destination is not a Service.
+    service: Option<ServiceTrace>,
+    /// `None` without a backend.
+    backend: Option<BackendTrace>,
     verdict: Verdict,
-    /// Why it was dropped or rejected, as counters name it.
+    /// Why it was dropped or rejected: the name of a counter.
     reason: Option<&'static str>,
-    /// The device that it leaves by, if it goes past the stack.
+    /// The device by which it leaves, if it bypasses the stack.
     device: Option<String>,
     /// The neighbour on that device.
     next_hop: Option<IpAddr>,
-    /// The node's stack gives it the node's address.
+    /// Whether the stack masquerades it.
     masqueraded: bool,
-    /// What it looks like afterwards; what the pod gets, if it is rejected.
+    /// The packet afterwards; if it is rejected, the response to the pod.
     rewritten: Option<Tuple>,
-    /// By how much counters have grown meanwhile.
+    /// The increase of each counter meanwhile.
     counters: BTreeMap<&'static str, u64>,
-    /// Other packets were counted at the same time, so that `reason` may be theirs.
+    /// Whether other packets were counted meanwhile, so that `reason` may be of one of them.
     counters_shared: bool,
-    /// Entries of maps that the program has made, and that are gone again.
+    /// Number of map entries that the program made, which are removed again.
     entries_removed: u32,
-    /// All of that in words.
+    /// The same as text.
     explanation: String,
 }
 
 #[derive(Debug, Serialize)]
-struct ServiceStory {
+struct ServiceTrace {
     name: Option<Name>,
     id: u32,
-    /// From how many backends one is chosen.
+    /// Number of backends that get new flows.
     backends: usize,
     affinity_seconds: u32,
 }
 
 #[derive(Debug, Serialize)]
-struct BackendStory {
+struct BackendTrace {
     id: u32,
     address: IpAddr,
     port: u16,
-    /// The pod, if it is one of this node.
+    /// The pod, if it is on this node.
     pod: Option<String>,
 }
 
-/// Puts an attempt into words.
+/// Describes an attempt.
 pub(super) fn explain(
     sender: &Sender,
     destination: &Destination,
     attempt: &Attempt,
-    around: &Surroundings,
-) -> Story {
-    let way = way(attempt, around);
-    let (reason, counters_shared) = reason(way.verdict, &attempt.counted);
-    let service = service(destination, attempt, around);
-    let backend = backend(attempt, around);
-    let masqueraded = attempt.mark & around.masquerade_mark != 0;
-    let mut story = Story {
+    node: &Node,
+) -> Trace {
+    let path = path(attempt, node);
+    let (reason, counters_shared) = reason(path.verdict, &attempt.counted);
+    let service = service(destination, attempt, node);
+    let backend = backend(attempt, node);
+    let masqueraded = attempt.mark & node.masquerade_mark != 0;
+    let mut trace = Trace {
         pod: sender.name.clone(),
         protocol: destination.protocol,
         sent: attempt.sent,
         service,
         backend,
-        verdict: way.verdict,
+        verdict: path.verdict,
         reason: reason.map(Reason::name),
-        device: way.device,
-        next_hop: way.next_hop,
+        device: path.device,
+        next_hop: path.next_hop,
         masqueraded,
-        rewritten: attempt.left.filter(|_| way.verdict != Verdict::Dropped),
+        rewritten: attempt.left.filter(|_| path.verdict != Verdict::Dropped),
         counters: attempt.counted.iter().map(|(reason, n)| (reason.name(), *n)).collect(),
         counters_shared,
         entries_removed: attempt.removed,
         explanation: String::new(),
     };
-    story.explanation = sentence(&story, reason, attempt, around);
-    story
+    trace.explanation = describe(&trace, reason, attempt, node);
+    trace
 }
 
-struct Way {
+struct Path {
     verdict: Verdict,
     device: Option<String>,
     next_hop: Option<IpAddr>,
 }
 
-fn way(attempt: &Attempt, around: &Surroundings) -> Way {
-    let plain = |verdict| Way { verdict, device: None, next_hop: None };
-    let device = |index| around.devices.get(&index).cloned();
+fn path(attempt: &Attempt, node: &Node) -> Path {
+    let plain = |verdict| Path { verdict, device: None, next_hop: None };
+    let device = |index| node.devices.get(&index).cloned();
     let Some(left) = attempt.left else { return plain(Verdict::Unknown) };
     match attempt.action {
         Action::Stack => plain(Verdict::Stack),
         Action::Drop => plain(Verdict::Dropped),
         Action::Other(_) => plain(Verdict::Unknown),
-        // The kernel does not tell where to, so it is found as the program found it.
-        Action::Redirect if is_answer(&left, &attempt.sent) => plain(Verdict::Rejected),
+        // The kernel does not report the target, so it is looked up as the program does.
+        Action::Redirect if is_reply(&left, &attempt.sent) => plain(Verdict::Rejected),
         Action::Redirect => {
-            match (around.pods.get(&left.destination), around.route(&left.destination)) {
-                (Some((ifindex, _)), _) => Way {
+            match (node.pods.get(&left.destination), node.route(&left.destination)) {
+                (Some((ifindex, _)), _) => Path {
                     verdict: Verdict::RedirectedToPod,
                     device: device(*ifindex),
                     next_hop: None,
                 },
-                (None, Some(route)) => Way {
+                (None, Some(route)) => Path {
                     verdict: Verdict::RedirectedToNode,
                     device: device(route.ifindex),
                     next_hop: Some(route.next_hop),
@@ -161,20 +161,20 @@ fn way(attempt: &Attempt, around: &Surroundings) -> Way {
     }
 }
 
-/// Whether a packet goes back to where the other came from.
-fn is_answer(left: &Tuple, sent: &Tuple) -> bool {
+/// Whether a packet goes back to the sender of the other.
+fn is_reply(left: &Tuple, sent: &Tuple) -> bool {
     left.destination == sent.source && left.source == sent.destination
 }
 
-impl Surroundings {
-    /// What lies behind an address, by the longest prefix.
+impl Node {
+    /// The route to an address, by the longest prefix.
     fn route(&self, address: &IpAddr) -> Option<&Route> {
         let matching = self.routes.iter().filter(|route| route.prefix.contains(*address));
         matching.max_by_key(|route| route.prefix.prefix())
     }
 }
 
-/// Which counter says why it did not go on, and whether other packets were counted as well.
+/// The counter of the reason for a drop or reject, and whether other packets were counted too.
 fn reason(verdict: Verdict, counted: &[(Reason, u64)]) -> (Option<Reason>, bool) {
     let has_prefix = |reason: &Reason, prefix: &str| reason.name().starts_with(prefix);
     let ends = |reason: &Reason| has_prefix(reason, "dropped_") || has_prefix(reason, "rejected_");
@@ -190,117 +190,107 @@ fn reason(verdict: Verdict, counted: &[(Reason, u64)]) -> (Option<Reason>, bool)
     (candidates.first().copied(), others || candidates.len() > 1)
 }
 
-fn service(
-    destination: &Destination,
-    attempt: &Attempt,
-    around: &Surroundings,
-) -> Option<ServiceStory> {
+fn service(destination: &Destination, attempt: &Attempt, node: &Node) -> Option<ServiceTrace> {
     let service = attempt.service?;
     let Destination { address, port, protocol } = *destination;
     let frontend = Frontend { address, port, protocol, service };
-    let mut backends: Vec<_> = around.programmed.chosen_from(&frontend).collect();
+    let mut backends: Vec<_> = node.programmed.eligible_backends(&frontend).collect();
     backends.sort_unstable();
     backends.dedup();
-    Some(ServiceStory {
-        name: around.names.of(address, port, protocol).cloned(),
+    Some(ServiceTrace {
+        name: node.names.of(address, port, protocol).cloned(),
         id: service.id,
         backends: backends.len(),
         affinity_seconds: service.affinity,
     })
 }
 
-fn backend(attempt: &Attempt, around: &Surroundings) -> Option<BackendStory> {
+fn backend(attempt: &Attempt, node: &Node) -> Option<BackendTrace> {
     let id = attempt.backend.filter(|id| *id != 0)?;
-    let target = around.programmed.backends.get(&(attempt.sent.source.is_ipv4(), id))?;
-    let pod = around.pods.get(&target.address).map(|(_, name)| name.clone());
-    Some(BackendStory { id, address: target.address, port: target.port, pod })
+    let target = node.programmed.backends.get(&(attempt.sent.source.is_ipv4(), id))?;
+    let pod = node.pods.get(&target.address).map(|(_, name)| name.clone());
+    Some(BackendTrace { id, address: target.address, port: target.port, pod })
 }
 
-fn sentence(
-    story: &Story,
-    reason: Option<Reason>,
-    attempt: &Attempt,
-    around: &Surroundings,
-) -> String {
-    let mut text = opening(story, around);
-    if let Some(BackendStory { address, port, .. }) = &story.backend {
-        text += &format!(" It was given the backend {}", at(*address, *port));
-        match story.service.as_ref().map(|service| service.backends) {
+fn describe(trace: &Trace, reason: Option<Reason>, attempt: &Attempt, node: &Node) -> String {
+    let mut text = describe_destination(trace, node);
+    if let Some(BackendTrace { address, port, .. }) = &trace.backend {
+        text += &format!(" Its flow gets the backend {}", at(*address, *port));
+        match trace.service.as_ref().map(|service| service.backends) {
             Some(1) => text += ", the only one.",
-            Some(several) => text += &format!(", one of {several}; another flow may get another."),
+            Some(several) => text += &format!(", one of {several}; other flows can get others."),
             None => text += ".",
         }
     }
     text += " ";
-    text += &ending(story, reason, attempt, around);
+    text += &describe_verdict(trace, reason, attempt, node);
     text
 }
 
-fn opening(story: &Story, around: &Surroundings) -> String {
-    let to = at(story.sent.destination, story.sent.destination_port.unwrap_or_default());
-    match &story.service {
-        Some(ServiceStory { name: Some(name), .. }) => format!("{to} is the Service {name}."),
-        Some(ServiceStory { name: None, .. }) => {
-            format!("{to} is a Service; the agent does not tell its name.")
+fn describe_destination(trace: &Trace, node: &Node) -> String {
+    let to = at(trace.sent.destination, trace.sent.destination_port.unwrap_or_default());
+    match &trace.service {
+        Some(ServiceTrace { name: Some(name), .. }) => format!("{to} is the Service {name}."),
+        Some(ServiceTrace { name: None, .. }) => {
+            format!("{to} is a Service; its name is unknown without the agent.")
         }
-        None => match around.pods.get(&story.sent.destination) {
+        None => match node.pods.get(&trace.sent.destination) {
             Some((_, pod)) => format!("{to} is the pod {pod} of this node."),
-            None => format!("{to} is no Service's port."),
+            None => format!("{to} is not a port of a Service."),
         },
     }
 }
 
-fn ending(
-    story: &Story,
+fn describe_verdict(
+    trace: &Trace,
     reason: Option<Reason>,
     attempt: &Attempt,
-    around: &Surroundings,
+    node: &Node,
 ) -> String {
-    let device = story.device.as_deref().unwrap_or("a device that is gone");
-    match story.verdict {
+    let device = trace.device.as_deref().unwrap_or("a deleted device");
+    match trace.verdict {
         Verdict::RedirectedToPod => {
             format!(
-                "The packet goes straight into a pod of this node, by {device}, past the stack."
+                "The packet goes directly to a pod of this node by {device}, bypassing the stack."
             )
         }
         Verdict::RedirectedToNode => {
-            let hop = story.next_hop.map_or_else(|| UNKNOWN.to_owned(), |hop| hop.to_string());
+            let hop = trace.next_hop.map_or_else(|| UNKNOWN.to_owned(), |hop| hop.to_string());
             format!(
-                "The packet goes to another node, by {device} to its neighbour {hop}, past the \
+                "The packet goes to another node by {device} and its neighbour {hop}, bypassing the \
                  stack."
             )
         }
-        Verdict::Stack => by_stack(story, attempt, around),
+        Verdict::Stack => describe_stack(trace, attempt, node),
         Verdict::Dropped => format!(
-            "The packet is dropped, and the pod is told nothing: {}.",
-            reason.map_or("the program does not say why", because)
+            "The packet is dropped without a response to the pod: {}.",
+            reason.map_or("the reason is unknown", describe_reason)
         ),
         Verdict::Rejected => {
-            let how = if story.protocol == Protocol::TCP {
+            let how = if trace.protocol == Protocol::TCP {
                 "gets a reset (\"connection refused\")"
             } else {
                 "gets an ICMP error (\"port unreachable\")"
             };
             format!(
                 "The packet is rejected, and the pod {how} at once: {}.",
-                reason.map_or("the program does not say why", because)
+                reason.map_or("the reason is unknown", describe_reason)
             )
         }
-        Verdict::Unknown => "What the program did is not known to this version.".to_owned(),
+        Verdict::Unknown => "This version does not know the action of the program.".to_owned(),
     }
 }
 
-fn by_stack(story: &Story, attempt: &Attempt, around: &Surroundings) -> String {
-    if story.masqueraded {
-        return "The packet goes by the node's stack, which gives it the node's own address, so \
-                that the answer comes back this way: the pod is its own backend, or the Service \
-                wants it."
+fn describe_stack(trace: &Trace, attempt: &Attempt, node: &Node) -> String {
+    if trace.masqueraded {
+        return "The packet goes to the node's stack, which masquerades it, so that the reply comes \
+                back through the node: the pod is its own backend, or the Service requires it."
             .to_owned();
     }
     let Some(left) = attempt.left else { return String::new() };
-    let kind = around.route(&left.destination).map(|route| route.kind);
+    let kind = node.route(&left.destination).map(|route| route.kind);
     let is = |wanted: RouteKind| kind == Some(wanted as u32);
-    let how = if around.pods.contains_key(&left.destination) {
+    let how = if node.pods.contains_key(&left.destination) {
         "which bridges it to the pod"
     } else if is(RouteKind::LocalPods) {
         "to this node's pod network, where no pod has that address"
@@ -309,39 +299,37 @@ fn by_stack(story: &Story, attempt: &Attempt, around: &Surroundings) -> String {
     } else if is(RouteKind::Node) {
         "which delivers or routes it to a node"
     } else {
-        "which routes it out of the cluster, and may give it the node's address (--ip-masq)"
+        "which routes it out of the cluster, and may masquerade it (--ip-masq)"
     };
-    format!("The packet goes by the node's stack, {how}.")
+    format!("The packet goes to the node's stack, {how}.")
 }
 
-/// What a counter means for one packet.
-fn because(reason: Reason) -> &'static str {
+/// Describes the reason of a counter.
+fn describe_reason(reason: Reason) -> &'static str {
     match reason {
-        Reason::RejectedNoBackend => "the Service has no endpoint that could take it",
-        Reason::RejectedNoPort => "the address is a Service's, which has no such port",
+        Reason::RejectedNoBackend => "the Service has no endpoint for it",
+        Reason::RejectedNoPort => "the Service of this address has no such port",
         Reason::DroppedLocalPolicy => {
             "the Service may only use endpoints of this node (internalTrafficPolicy: Local), and \
              there are none"
         }
-        Reason::DroppedFragment => "it is a fragment whose beginning was not seen",
-        Reason::DroppedMalformed => "its headers are cut off",
+        Reason::DroppedFragment => "the first fragment of its packet was not seen",
+        Reason::DroppedMalformed => "its headers are incomplete",
         Reason::DroppedSctpPort => {
-            "the backend has another port, and the checksum of SCTP cannot be corrected for that"
+            "the backend has another port, and the SCTP checksum cannot be updated"
         }
-        Reason::DroppedRewrite => "the kernel refused to change it",
+        Reason::DroppedRewrite => "the kernel refused to rewrite it",
         Reason::DroppedNoSlot => {
-            "the Service's backends are not in the maps: the agent puts that right, or its log says \
-             why not"
+            "the backends of the Service are not in the maps: the agent repairs this; if not, check its \
+             log"
         }
-        Reason::DroppedCollision => {
-            "every source port that it could be given towards its backend is taken"
-        }
+        Reason::DroppedCollision => "all source ports towards its backend are in use",
         _ => "see the counters",
     }
 }
 
-impl Story {
-    /// For people.
+impl Trace {
+    /// The text output.
     pub(super) fn text(&self) -> String {
         let tuple = |tuple: &Tuple| {
             let end = |address, port: Option<u16>| match port {
@@ -356,8 +344,8 @@ impl Story {
         };
         let mut rows = vec![("pod", self.pod.clone())];
         rows.push(("packet", format!("{}, {}", tuple(&self.sent), self.protocol)));
-        rows.push(("service", self.service.as_ref().map_or_else(none, ServiceStory::text)));
-        rows.push(("backend", self.backend.as_ref().map_or_else(none, BackendStory::text)));
+        rows.push(("service", self.service.as_ref().map_or_else(none, ServiceTrace::text)));
+        rows.push(("backend", self.backend.as_ref().map_or_else(none, BackendTrace::text)));
         rows.push(("verdict", self.verdict_text()));
         rows.push(("rewritten", self.rewritten.as_ref().map_or_else(none, tuple)));
         let counters: Vec<_> =
@@ -367,20 +355,21 @@ impl Story {
             table(&["TRACE", ""], rows.into_iter().map(|(key, value)| [key.to_owned(), value]));
         let mut text = format!("{}\n\n{table}", self.explanation);
         if self.counters_shared {
-            text += "\n\nOther packets were counted meanwhile: a reason may be theirs.";
+            text +=
+                "\n\nOther packets were counted meanwhile, so the reason may be of one of them.";
         }
         text += match self.entries_removed {
-            0 => "\n\nNothing was sent, and no flow was made.",
-            _ => "\n\nNothing was sent, and what the program wrote into the maps is gone again.",
+            0 => "\n\nNo packet was sent, and no flow was created.",
+            _ => "\n\nNo packet was sent, and the map entries of the program were removed again.",
         };
         text
     }
 
     fn verdict_text(&self) -> String {
         let mut text = match self.verdict {
-            Verdict::RedirectedToPod => "to a pod, past the stack",
-            Verdict::RedirectedToNode => "to a node, past the stack",
-            Verdict::Stack => "by the stack",
+            Verdict::RedirectedToPod => "to a pod, bypassing the stack",
+            Verdict::RedirectedToNode => "to a node, bypassing the stack",
+            Verdict::Stack => "to the stack",
             Verdict::Dropped => "dropped",
             Verdict::Rejected => "rejected",
             Verdict::Unknown => "unknown",
@@ -403,7 +392,7 @@ fn none() -> String {
     UNKNOWN.to_owned()
 }
 
-impl ServiceStory {
+impl ServiceTrace {
     fn text(&self) -> String {
         let name = self.name.as_ref().map_or_else(none, Name::to_string);
         let affinity = match self.affinity_seconds {
@@ -414,7 +403,7 @@ impl ServiceStory {
     }
 }
 
-impl BackendStory {
+impl BackendTrace {
     fn text(&self) -> String {
         let at = at(self.address, self.port);
         match &self.pod {

@@ -1,4 +1,4 @@
-//! The packet that nobody sends, and what it looks like afterwards.
+//! The packet that is not sent, and its addresses and ports.
 
 use std::net::IpAddr;
 
@@ -14,13 +14,13 @@ use crate::protocol::Protocol;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub(super) struct Tuple {
     pub(super) source: IpAddr,
-    /// None of ICMP.
+    /// `None` for ICMP.
     pub(super) source_port: Option<u16>,
     pub(super) destination: IpAddr,
     pub(super) destination_port: Option<u16>,
 }
 
-/// What opens a flow: a SYN of TCP, a datagram.
+/// A packet that opens a flow: a TCP SYN or a datagram.
 pub(super) fn craft(
     mac: [u8; 6],
     (from, to): (IpAddr, IpAddr),
@@ -30,7 +30,7 @@ pub(super) fn craft(
 ) -> Result<Vec<u8>> {
     const HOPS: u8 = 64;
     const WINDOW: u16 = 64_240;
-    // The program does not look at whom the frame is for.
+    // The program ignores the frame's destination.
     let ethernet = PacketBuilder::ethernet2(mac, [0; 6]);
     let ip: PacketBuilderStep<etherparse::IpHeaders> = match (from, to) {
         (IpAddr::V4(from), IpAddr::V4(to)) => ethernet.ipv4(from.octets(), to.octets(), HOPS),
@@ -44,7 +44,7 @@ pub(super) fn craft(
         }
         Protocol::UDP => ip.udp(from_port, to_port).write(&mut frame, b"weir trace")?,
         Protocol(other) => {
-            // The ports of SCTP; nothing behind them is looked at.
+            // The ports of SCTP; the program reads nothing after them.
             let mut segment = [from_port.to_be_bytes(), to_port.to_be_bytes()].concat();
             segment.extend([0; 28]);
             ip.write(&mut frame, IpNumber(other), &segment)?;
@@ -53,7 +53,7 @@ pub(super) fn craft(
     Ok(frame)
 }
 
-/// The addresses and ports of a frame; nothing if it is not IP.
+/// The addresses and ports of a frame; `None` if it is not IP.
 pub(super) fn read(frame: &[u8]) -> Option<Tuple> {
     let sliced = SlicedPacket::from_ethernet(frame).ok()?;
     let (source, destination): (IpAddr, IpAddr) = match sliced.net? {
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_crafted_is_what_is_read() {
+    fn a_crafted_packet_is_read_back() {
         for (from, to) in [("10.244.1.5", "10.96.0.10"), ("fd00::5", "fd96::a")] {
             let (from, to) = (from.parse().unwrap(), to.parse().unwrap());
             for protocol in [Protocol::TCP, Protocol::UDP] {

@@ -68,7 +68,7 @@ impl Scene {
                 Scope::Internal,
             );
             services.set(&key, &Service { id, offset, count, ..Service::default() })?;
-            let rest = ServiceKey::rest_of(V4::from(frontend(number)), Scope::Internal);
+            let rest = ServiceKey::unknown_port_guard(V4::from(frontend(number)), Scope::Internal);
             services.set(&rest, &Service::default())?;
         }
         self.fill_flows()
@@ -92,13 +92,13 @@ impl Scene {
             let flow = Flow {
                 address: V4::from(backend(id)),
                 port: Port::new(TARGET),
-                client_port: source_port,
+                nat_port: source_port,
                 backend: id,
                 service: service + 1,
                 ..Flow::default()
             };
             flows.set(&key, &flow)?;
-            flows.set(&flow.reverse_key(&key), &flow.twin(&key))?;
+            flows.set(&flow.reverse_key(&key), &flow.peer_entry(&key))?;
         }
         Ok(())
     }

@@ -18,8 +18,8 @@ use thiserror::Error;
 
 use super::follow::Changes;
 use super::places::{Place, Places};
-use weir_model::{EndpointSlice, Node, NodeUid, Nodes, ObjectName, Objects, Service, Snapshot};
 use crate::manifest::{Entry, Manifest};
+use weir_model::{EndpointSlice, Node, NodeUid, Nodes, ObjectName, Objects, Service, Snapshot};
 
 /// So many files are read at once.
 const WINDOW: usize = 16;

@@ -5,9 +5,9 @@ use std::time::Instant;
 
 use super::followed::Followed;
 use super::trouble::Trouble;
-use weir_model::{EndpointSlice, Nodes, Objects, Service, Snapshot};
 use crate::publication::publish;
 use crate::{Publisher, SourceStatus};
+use weir_model::{EndpointSlice, Nodes, Objects, Service, Snapshot};
 
 /// What is known of each kind.
 #[derive(Debug, Default)]

@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::backoff::Backoff;
 use super::desk::{Outbox, Section};
 use super::followed::Followed;
 use super::inventory::Inventory;
 use super::trouble::{Kind, Trouble};
 use super::watch::InitialList;
+use crate::backoff::Backoff;
 
 /// With trouble that lasts this long, everything is set up anew: the API server may have moved.
 const MOVED: Duration = Duration::from_secs(60);

@@ -8,11 +8,11 @@ use serde::de::DeserializeOwned;
 
 use super::desk::{Desk, Section};
 use super::object::NodeObject;
-use weir_model::{EndpointSlice, Node, Nodes, ObjectName, Objects, Service};
 use crate::meta;
 use crate::node::{Converted, NodeFields};
 use crate::service::ServiceObject;
 use crate::slice::SliceObject;
+use weir_model::{EndpointSlice, Node, Nodes, ObjectName, Objects, Service};
 
 /// A kind of object that is listed and watched.
 pub(super) trait Followed:

@@ -135,8 +135,8 @@ impl<K: Followed> Listed<K> {
 mod tests {
     use super::super::object::NodeObject;
     use super::*;
-    use weir_model::{Objects, Service};
     use crate::service::ServiceObject;
+    use weir_model::{Objects, Service};
 
     fn node(name: &str, uid: &str, version: u32) -> NodeObject {
         let json = serde_json::json!({

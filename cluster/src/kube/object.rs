@@ -7,8 +7,8 @@ use k8s_openapi::ClusterResourceScope;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use serde::Deserialize;
 
-use weir_model::{UNDERLAY_ANNOTATION, ZONE_LABEL};
 use crate::node::{INTERNAL_IP, NodeFields, says_unavailable};
+use weir_model::{UNDERLAY_ANNOTATION, ZONE_LABEL};
 
 /// The part of a Node that is decoded.
 #[derive(Debug, Clone, Deserialize)]

@@ -1,18 +1,18 @@
-//! The `ipam` section, in host-local's form.
+//! The `ipam` section, in the format of host-local.
 
 use std::{net::IpAddr, path::PathBuf};
 
 use ipnetwork::IpNetwork;
 use serde::Deserialize;
 
-use super::null_is_default;
+use super::null::null_is_default;
 use crate::{
     Error,
     attributes::RouteAttributes,
     range::{Range, RangeSet, check_disjoint},
 };
 
-/// `ipam` as it is written. A single range may stand at the top instead of in `ranges`.
+/// The unchecked `ipam`. A single range may be directly in it instead of in `ranges`.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct RawIpam {
@@ -28,7 +28,7 @@ pub(super) struct RawIpam {
     data_dir: Option<PathBuf>,
 }
 
-/// A range as it is written.
+/// An unchecked range.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct RawRange {
@@ -39,7 +39,7 @@ pub(super) struct RawRange {
 }
 
 impl RawIpam {
-    /// What every verb needs to be right.
+    /// Checks what every verb needs.
     pub(super) fn check(&self) -> Result<(), Error> {
         match self.r#type.as_deref() {
             None | Some("host-local") => Ok(()),
@@ -62,7 +62,7 @@ impl RawIpam {
     }
 }
 
-/// All range sets: those of the runtime, the single one, those of `ranges`.
+/// All range sets: those of the runtime, the single range, those of `ranges`.
 pub(super) fn range_sets(ipam: &RawIpam, extra: &[Vec<RawRange>]) -> Result<Vec<RangeSet>, Error> {
     let RawIpam { subnet, range_start, range_end, gateway, .. } = ipam;
     let mut sets = Vec::new();

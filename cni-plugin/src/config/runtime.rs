@@ -1,14 +1,15 @@
-//! `runtimeConfig`: what a runtime passes for the capabilities of the configuration.
+//! `runtimeConfig`: what the runtime passes for the capabilities of the configuration.
 
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
+use weir_node::endpoint::{PortMapping, Protocol};
 
-use super::{address_management::RawRange, null_is_default};
+use super::{address_management::RawRange, null::null_is_default};
 use crate::Error;
 
-/// `runtimeConfig` as it is written.
+/// The unchecked `runtimeConfig`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct RawRuntime {
@@ -22,11 +23,11 @@ pub(super) struct RawRuntime {
 }
 
 impl RawRuntime {
-    /// The addresses asked for; a prefix length is allowed and says nothing.
+    /// The requested addresses. A prefix length is allowed and ignored.
     pub(super) fn requested_ips(&self, key: &str) -> Result<Vec<IpAddr>, Error> {
         let parse = |(index, text): (usize, &String)| {
             text.parse::<IpNetwork>().map(|network| network.ip()).map_err(|_| {
-                Error::config(format!("{key}[{index}]"), format!("{text:?} is no address"))
+                Error::config(format!("{key}[{index}]"), format!("{text:?} is not an IP address"))
             })
         };
         self.ips.iter().enumerate().map(parse).collect()
@@ -36,14 +37,14 @@ impl RawRuntime {
         let check = |(index, raw): (usize, &RawPortMapping)| {
             raw.check(&format!("runtimeConfig.portMappings[{index}]"))
         };
-        // Runtimes pass container ports without a host port too; these ask for nothing.
-        let asked = |mapping: &PortMapping| mapping.host_port != 0;
+        // Runtimes also pass container ports without a host port, which request nothing.
+        let is_request = |mapping: &PortMapping| mapping.host_port != 0;
         let all: Result<Vec<_>, _> = self.port_mappings.iter().enumerate().map(check).collect();
-        all.map(|mappings| mappings.into_iter().filter(asked).collect())
+        all.map(|mappings| mappings.into_iter().filter(is_request).collect())
     }
 }
 
-/// A port mapping as it is written. The convention has the first spelling of each key; containerd
+/// An unchecked port mapping. The conventions of CNI have the first spelling of each key; containerd
 /// writes the second.
 #[derive(Debug, Deserialize)]
 struct RawPortMapping {
@@ -64,19 +65,19 @@ impl RawPortMapping {
             text if text.eq_ignore_ascii_case("udp") => Protocol::Udp,
             text if text.eq_ignore_ascii_case("sctp") => Protocol::Sctp,
             text => {
-                let problem = format!("{text:?} is none of tcp, udp and sctp");
+                let problem = format!("{text:?} must be tcp, udp or sctp");
                 return Err(Error::config(format!("{key}.protocol"), problem));
             }
         };
         let parse = |text: &String| {
             text.parse().map_err(|_| {
-                Error::config(format!("{key}.hostIP"), format!("{text:?} is no address"))
+                Error::config(format!("{key}.hostIP"), format!("{text:?} is not an IP address"))
             })
         };
         let host_ip =
             self.host_ip.as_ref().filter(|text| !text.is_empty()).map(parse).transpose()?;
         if self.container_port == 0 {
-            return Err(Error::config(format!("{key}.containerPort"), "0 is no port"));
+            return Err(Error::config(format!("{key}.containerPort"), "0 is not a port"));
         }
         Ok(PortMapping {
             host_port: self.host_port,
@@ -85,31 +86,4 @@ impl RawPortMapping {
             host_ip,
         })
     }
-}
-
-/// A port of the node that leads to a port of the pod.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct PortMapping {
-    /// Port on the node.
-    pub host_port: u16,
-    /// Port in the pod.
-    pub container_port: u16,
-    /// Transport protocol.
-    pub protocol: Protocol,
-    /// The node's address that it is for; `None` means all.
-    #[serde(rename = "hostIP", skip_serializing_if = "Option::is_none")]
-    pub host_ip: Option<IpAddr>,
-}
-
-/// A transport protocol that has ports.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Protocol {
-    /// TCP.
-    Tcp,
-    /// UDP.
-    Udp,
-    /// SCTP.
-    Sctp,
 }

@@ -1,7 +1,8 @@
-//! Which configurations are taken, and what is said of the others.
+//! Valid configurations, and the errors of invalid ones.
 
 use proptest::prelude::*;
 use serde_json::json;
+use weir_node::endpoint::Protocol;
 
 use super::*;
 
@@ -17,7 +18,7 @@ fn minimal() -> Value {
 }
 
 #[test]
-fn what_is_not_given_has_the_documented_default() {
+fn a_missing_key_has_the_documented_default() {
     let config = check(&minimal()).unwrap();
     assert_eq!(config.bridge, "weir0");
     assert_eq!(config.mtu, None);
@@ -32,7 +33,7 @@ fn what_is_not_given_has_the_documented_default() {
 }
 
 #[test]
-fn unknown_keys_are_left_alone() {
+fn unknown_keys_are_ignored() {
     let mut config = minimal();
     config["somethingNew"] = json!({ "deep": [1, 2] });
     config["ipam"]["somethingNew"] = json!(true);
@@ -40,7 +41,7 @@ fn unknown_keys_are_left_alone() {
 }
 
 #[test]
-fn a_single_range_may_stand_at_the_top_as_host_local_has_it() {
+fn a_single_range_may_be_directly_in_ipam() {
     let mut config = minimal();
     config["ipam"] =
         json!({ "type": "host-local", "subnet": "10.1.0.0/16", "gateway": "10.1.9.9" });
@@ -58,7 +59,7 @@ fn ranges_of_the_runtime_come_before_those_of_the_file() {
 }
 
 #[test]
-fn a_wrong_value_is_error_seven_and_its_key_is_named() {
+fn an_invalid_value_is_error_seven_and_names_its_key() {
     for (pointer, value, key) in [
         ("/name", json!(null), "name"),
         ("/name", json!("../etc"), "name"),
@@ -124,7 +125,7 @@ fn a_version_that_is_missing_or_unknown_is_error_one() {
 }
 
 #[test]
-fn null_is_as_good_as_absent() {
+fn null_means_absent() {
     let mut config = minimal();
     for key in ["dns", "args", "mtu", "prevResult", "cni.dev/valid-attachments"] {
         config[key] = Value::Null;
@@ -138,7 +139,7 @@ fn null_is_as_good_as_absent() {
 }
 
 #[test]
-fn container_ports_without_a_host_port_ask_for_nothing() {
+fn container_ports_without_a_host_port_are_ignored() {
     let mut config = minimal();
     config["runtimeConfig"] = json!({ "portMappings": [
         { "hostPort": 0, "containerPort": 53, "protocol": "UDP" },
@@ -150,7 +151,7 @@ fn container_ports_without_a_host_port_ask_for_nothing() {
 }
 
 #[test]
-fn ranges_that_were_broken_since_do_not_keep_a_pod_from_going_away() {
+fn ranges_that_became_invalid_do_not_prevent_del() {
     let mut config = minimal();
     config["ipam"]["ranges"] = json!([[{ "subnet": "10.1.0.7/24" }]]);
     assert!(check(&config).is_ok());
@@ -158,12 +159,12 @@ fn ranges_that_were_broken_since_do_not_keep_a_pod_from_going_away() {
 
 proptest! {
     #[test]
-    fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..512)) {
+    fn decoding_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..512)) {
         let _ = Document::decode(&bytes).and_then(Document::check);
     }
 
     #[test]
-    fn no_values_make_it_panic(
+    fn checking_never_panics(
         key in prop::sample::select(vec![
             "name", "bridge", "mtu", "hairpinMode", "ipam", "dns", "runtimeConfig", "args", "runDir",
             "logLevel", "prevResult", "cni.dev/valid-attachments", "cniVersion",
@@ -191,7 +192,7 @@ proptest! {
 }
 
 #[test]
-fn port_mappings_are_read_as_containerd_spells_them() {
+fn port_mappings_with_the_keys_of_containerd_are_read() {
     let mut config = minimal();
     config["runtimeConfig"] = json!({ "portMappings": [
         { "HostPort": 8080, "ContainerPort": 80, "Protocol": "udp", "HostIP": "192.0.2.7" },

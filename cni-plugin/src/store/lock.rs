@@ -1,4 +1,4 @@
-//! The store's lock: `flock` on a file, as host-local's.
+//! The lock of the store: `flock` on a file, like that of host-local.
 
 use std::{
     fs::{File, OpenOptions},
@@ -16,10 +16,10 @@ use rustix::{
 
 use crate::Error;
 
-/// The lock is held for microseconds; one that is held longer is a hung process.
+/// Processes hold the lock for microseconds; a longer time means that one hangs.
 const TIME_LIMIT: Duration = Duration::from_secs(10);
 
-/// Held until dropped, or until the process ends in whatever way.
+/// Held until it is dropped or the process ends.
 #[derive(Debug)]
 pub(super) struct Lock(#[expect(dead_code, reason = "closing the file releases the lock")] File);
 
@@ -43,8 +43,8 @@ impl Lock {
             Err(Errno::WOULDBLOCK | Errno::INTR) => {}
             Err(errno) => return Err(Error::file("lock", path)(errno.into())),
         }
-        // flock has no time limit, so a thread waits in it. If it waits too long it is left behind:
-        // the process is about to end with an error.
+        // flock has no time limit, so a thread waits in it. After the time limit the thread is
+        // abandoned: the process is about to end with an error.
         let (sender, receiver) = mpsc::channel();
         thread::spawn(move || {
             let outcome = loop {
@@ -53,7 +53,7 @@ impl Lock {
                     outcome => break outcome,
                 }
             };
-            // Nobody listens any more after the time limit; the file is closed then.
+            // After the time limit nothing receives the file, and it is closed.
             let _ = sender.send(outcome.map(|()| file));
         });
         match receiver.recv_timeout(limit) {

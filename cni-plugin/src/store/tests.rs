@@ -30,7 +30,7 @@ fn reserve(store: &Store, set: &RangeSet, id: &str) -> Option<IpAddr> {
 }
 
 #[test]
-fn a_reservation_is_a_file_as_host_local_writes_it() {
+fn a_reservation_is_a_file_in_the_format_of_host_local() {
     let (directory, store) = store();
     let ip = reserve(&store, &set("10.1.2.0/29"), "c1").unwrap();
     assert_eq!(ip.to_string(), "10.1.2.2");
@@ -41,7 +41,7 @@ fn a_reservation_is_a_file_as_host_local_writes_it() {
 }
 
 #[test]
-fn the_last_address_is_all_that_its_file_holds() {
+fn the_file_of_the_last_address_has_no_other_content() {
     let (directory, store) = store();
     let file = directory.path().join("weir/last_reserved_ip.0");
     for earlier in ["10.1.2.254", "a line that is longer than any address", "10.1.2.9", ""] {
@@ -66,7 +66,7 @@ fn all_addresses_of_an_attachment_are_released_and_no_others() {
 }
 
 #[test]
-fn a_release_by_somebody_else_does_nothing() {
+fn a_release_by_another_attachment_does_nothing() {
     let (_directory, store) = store();
     let ip = reserve(&store, &set("10.1.2.0/29"), "a").unwrap();
     assert!(!store.lock().unwrap().release(ip, &owner("b")).unwrap());
@@ -74,7 +74,7 @@ fn a_release_by_somebody_else_does_nothing() {
 }
 
 #[test]
-fn broken_files_count_as_taken_and_can_be_discarded() {
+fn invalid_files_count_as_reserved_and_can_be_discarded() {
     let (directory, store) = store();
     let network = directory.path().join("weir");
     fs::create_dir_all(network.join("10.1.2.2")).unwrap();
@@ -92,7 +92,7 @@ fn broken_files_count_as_taken_and_can_be_discarded() {
 }
 
 #[test]
-fn what_a_killed_writer_left_is_overwritten_and_removed() {
+fn the_file_of_a_killed_writer_is_overwritten_and_removed() {
     let (directory, store) = store();
     let staging = directory.path().join("weir").join(STAGING);
     fs::create_dir_all(staging.parent().unwrap()).unwrap();
@@ -120,7 +120,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
 
     #[test]
-    fn no_address_is_held_twice_and_the_next_free_one_of_the_circle_comes(
+    fn no_address_is_reserved_twice_and_the_next_free_one_is_reserved(
         steps in prop::collection::vec((any::<bool>(), any::<prop::sample::Index>()), 1..80),
     ) {
         let (_directory, store) = store();

@@ -1,4 +1,4 @@
-//! The plugin with eBPF programs that are really loaded and pinned: what it does to the kernel is
-//! read back through the data path's own library. Needs root and the built plugin.
+//! The plugin with loaded and pinned eBPF programs. The tests read the kernel through the library of the
+//! data path. Needs root and the built plugin.
 
 mod programs;

@@ -1,4 +1,4 @@
-//! What ADD attaches and enters, and who takes it away.
+//! The programs and map entries of a pod: ADD makes them, DEL, GC and a failed ADD remove them.
 
 use std::fs;
 use std::net::IpAddr;
@@ -60,7 +60,7 @@ impl Scene {
         Ok(index.parse()?)
     }
 
-    /// No entry is left.
+    /// Checks that the maps have no entry.
     fn empty(&self) -> Result<()> {
         let (v4, v6) = self.node.run(|| {
             let v4 = Endpoints::<V4>::open(&self.pins, map::ENDPOINTS_V4)?.entries()?;
@@ -102,7 +102,7 @@ fn a_pod_has_its_programs_and_entries_when_add_returns_and_none_after_del() -> R
 }
 
 #[test]
-fn check_names_an_entry_that_leads_elsewhere() -> Result<()> {
+fn check_reports_an_entry_of_another_interface() -> Result<()> {
     let scene = Scene::new()?;
     let pod = scene.node.pod("a")?;
     let added = scene.cni.add(&pod)?;
@@ -113,7 +113,7 @@ fn check_names_an_entry_that_leads_elsewhere() -> Result<()> {
 }
 
 #[test]
-fn del_leaves_an_entry_that_is_another_pods_by_now() -> Result<()> {
+fn del_keeps_an_entry_that_another_pod_has_now() -> Result<()> {
     let scene = Scene::new()?;
     let pod = scene.node.pod("a")?;
     scene.cni.add(&pod)?;
@@ -136,7 +136,7 @@ fn del_finds_the_entries_of_a_pod_without_a_record() -> Result<()> {
 }
 
 #[test]
-fn an_add_that_fails_late_takes_its_entries_back() -> Result<()> {
+fn an_add_that_fails_late_removes_its_entries() -> Result<()> {
     let route = json!([{ "dst": "10.9.0.0/16", "gw": "172.31.9.9" }]);
     let config = Config::dual_stack("10.1.0.0/24", "fd00:1::/64");
     let scene = Scene::with(config.with_ipam("routes", route).with("isDefaultGateway", false))?;
@@ -146,7 +146,7 @@ fn an_add_that_fails_late_takes_its_entries_back() -> Result<()> {
 }
 
 #[test]
-fn gc_removes_entries_that_lead_nowhere_and_no_others() -> Result<()> {
+fn gc_removes_only_entries_of_missing_interfaces() -> Result<()> {
     let scene = Scene::new()?;
     let (kept, gone) = (scene.node.pod("kept")?, scene.node.pod("gone")?);
     let kept_added = scene.cni.add(&kept)?;
@@ -163,7 +163,7 @@ fn gc_removes_entries_that_lead_nowhere_and_no_others() -> Result<()> {
 }
 
 #[test]
-fn programs_whose_maps_have_another_layout_are_no_reason_to_start_a_pod_without() -> Result<()> {
+fn add_fails_if_the_pinned_maps_have_another_layout() -> Result<()> {
     let scene = Scene::new()?;
     let first = scene.node.pod("first")?;
     scene.cni.add(&first)?;
@@ -171,13 +171,34 @@ fn programs_whose_maps_have_another_layout_are_no_reason_to_start_a_pod_without(
     let error = refused(scene.cni.add(&scene.node.pod("a")?), 106)?;
     let path = scene.pins.folder().to_string_lossy().into_owned();
     ensure!(error.to_string().contains(&path), "{error}");
-    // Whoever goes is not kept.
+    // DEL still succeeds.
     scene.cni.del(&first)?;
     scene.cni.ensure_nothing_left()
 }
 
+/// The plugin of a release comes to a node before the agent of that release.
 #[test]
-fn an_agent_that_has_pinned_no_program_yet_keeps_no_pod_waiting() -> Result<()> {
+fn programs_of_an_earlier_release_keep_no_pod_waiting_and_are_not_attached() -> Result<()> {
+    let scene = Scene::new()?;
+    scene.node.run(|| {
+        for hook in Hook::ALL {
+            let path = scene.pins.program(hook.program());
+            fs::rename(&path, path.with_file_name(hook.program()))?;
+        }
+        Ok(())
+    })?;
+    let pod = scene.node.pod("a")?;
+    let added = scene.cni.add(&pod)?;
+    scene.cni.check(&pod, &added)?;
+    scene.empty()?;
+    let port = &added.host()?.name;
+    let filters = scene.node.sh(&format!("tc filter show dev {port} ingress"))?;
+    ensure!(!filters.contains("weir"), "{filters}");
+    scene.cni.del(&pod)
+}
+
+#[test]
+fn add_succeeds_if_an_agent_has_not_pinned_its_programs_yet() -> Result<()> {
     let scene = Scene::new()?;
     scene.node.run(|| {
         for hook in Hook::ALL {

@@ -38,7 +38,7 @@ fn affinity_is_of_a_port<A: Addresses>() -> Result<()> {
         }
         Ok(())
     })?;
-    let flows = scene.table::<FlowKey<A>, Flow<A>>(A::FLOWS_ANY)?;
+    let flows = scene.table::<FlowKey<A>, Flow<A>>(A::FLOWS_DGRAM)?;
     let used = || -> Result<HashSet<A>> {
         let forward = flows.entries()?.into_iter().filter(|(_, flow)| !flow.is_reverse());
         Ok(forward.map(|(_, flow)| flow.address).collect())

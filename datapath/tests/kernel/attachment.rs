@@ -64,13 +64,17 @@ fn what_is_no_program_for_devices_is_refused_in_its_place() -> Result<()> {
     let scene = Scene::with_pods(0)?;
     let place = scene.pins.program("from_pod");
     let others =
-        [V4::ENDPOINTS, V4::FLOWS_TCP, V4::CLUSTER, map::SLOTS].map(|map| scene.pins.map(map));
+        [V4::ENDPOINTS, V4::FLOWS_TCP, V4::ROUTES, map::SLOTS].map(|map| scene.pins.map(map));
     scene.node.run(|| {
         for other in others.into_iter().chain([scene.pins.program("connect4")]) {
             fs::rename(&other, &place).with_context(|| format!("move {}", other.display()))?;
             let error = Program::open(&scene.pins, Hook::FromPod).err().context("it is opened")?;
             let text = format!("{:#}", anyhow::Error::from(error));
-            ensure!(text.contains("no program for network devices"), "{}: {text}", other.display());
+            ensure!(
+                text.contains("not a program for network devices"),
+                "{}: {text}",
+                other.display()
+            );
         }
         Ok(())
     })

@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 
 use anyhow::{Context, Result, ensure};
-use weir_datapath::common::{Settings, V4, V6, protocol};
+use weir_datapath::common::{Config, V4, V6, protocol};
 use weir_tests::lab::Stack;
 
 use crate::family::Addresses;
@@ -56,7 +56,7 @@ fn sums_of_receivers_stay_right<A: Addresses>(flags: u32, gro: &str) -> Result<(
 
 #[test]
 fn checksums_that_a_receiver_has_summed_up_stay_right_by_ipv4() -> Result<()> {
-    for flags in [0, Settings::FAST_PATH] {
+    for flags in [0, Config::FAST_PATH] {
         for gro in ["on", "off"] {
             sums_of_receivers_stay_right::<V4>(flags, gro).context(gro)?;
         }
@@ -66,7 +66,7 @@ fn checksums_that_a_receiver_has_summed_up_stay_right_by_ipv4() -> Result<()> {
 
 #[test]
 fn checksums_that_a_receiver_has_summed_up_stay_right_by_ipv6() -> Result<()> {
-    for flags in [0, Settings::FAST_PATH] {
+    for flags in [0, Config::FAST_PATH] {
         for gro in ["on", "off"] {
             sums_of_receivers_stay_right::<V6>(flags, gro).context(gro)?;
         }

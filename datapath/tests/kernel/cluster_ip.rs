@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use anyhow::{Result, ensure};
-use weir_datapath::common::{Settings, V4, V6, protocol};
+use weir_datapath::common::{Config, V4, V6, protocol};
 
 use crate::family::Addresses;
 use crate::scene::{MASQUERADE, Scene};
@@ -11,7 +11,7 @@ use crate::traffic::{tcp, udp};
 
 fn reaches_a_backend<A: Addresses>(flags: u32) -> Result<()> {
     let mut scene = Scene::with_pods(2)?;
-    scene.set(Settings { flags, masquerade_mark: MASQUERADE, ..Settings::default() })?;
+    scene.set(Config { flags, masquerade_mark: MASQUERADE, ..Config::default() })?;
     let (vip, backend) = (A::service(10), A::pod(1));
     scene.service((vip, 80, protocol::TCP), &[(backend, 8080)])?;
     scene.service((vip, 53, protocol::UDP), &[(backend, 5353)])?;
@@ -40,12 +40,12 @@ fn a_pod_reaches_a_backend_of_its_node_by_ipv6() -> Result<()> {
 
 #[test]
 fn a_pod_reaches_a_backend_of_its_node_past_the_stack_by_ipv4() -> Result<()> {
-    reaches_a_backend::<V4>(Settings::FAST_PATH)
+    reaches_a_backend::<V4>(Config::FAST_PATH)
 }
 
 #[test]
 fn a_pod_reaches_a_backend_of_its_node_past_the_stack_by_ipv6() -> Result<()> {
-    reaches_a_backend::<V6>(Settings::FAST_PATH)
+    reaches_a_backend::<V6>(Config::FAST_PATH)
 }
 
 #[test]
@@ -62,7 +62,7 @@ fn the_fast_path_sends_nothing_through_the_bridge() -> Result<()> {
     };
     let slow = transfer(&scene)?;
     ensure!(slow > 1_000_000, "{slow} bytes went by the bridge without the fast path");
-    let settings = Settings { flags: Settings::FAST_PATH, ..Settings::default() };
+    let settings = Config { flags: Config::FAST_PATH, ..Config::default() };
     scene.set(settings)?;
     let fast = transfer(&scene)?;
     ensure!(fast < 10_000, "{fast} bytes went by the bridge with the fast path");

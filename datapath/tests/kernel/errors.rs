@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
 
 use anyhow::{Context, Result};
-use weir_datapath::common::{Reason, Settings, V4, V6, protocol};
+use weir_datapath::common::{Config, Reason, V4, V6, protocol};
 use weir_tests::lab::{Stack, close};
 
 use crate::family::Addresses;
@@ -47,7 +47,7 @@ fn come_to_both_ends<A: Addresses>(flags: u32, backend: u8) -> Result<()> {
 
 #[test]
 fn errors_come_to_client_and_backend_of_a_node() -> Result<()> {
-    for flags in [0, Settings::FAST_PATH] {
+    for flags in [0, Config::FAST_PATH] {
         come_to_both_ends::<V4>(flags, 1)?;
         come_to_both_ends::<V6>(flags, 1)?;
     }
@@ -56,7 +56,7 @@ fn errors_come_to_client_and_backend_of_a_node() -> Result<()> {
 
 #[test]
 fn errors_come_to_client_and_backend_across_nodes() -> Result<()> {
-    for flags in [0, Settings::FAST_PATH] {
+    for flags in [0, Config::FAST_PATH] {
         come_to_both_ends::<V4>(flags, 100)?;
         come_to_both_ends::<V6>(flags, 100)?;
     }

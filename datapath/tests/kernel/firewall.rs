@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use anyhow::{Context, Result};
-use weir_datapath::common::{Settings, V4, V6, protocol};
+use weir_datapath::common::{Config, V4, V6, protocol};
 use weir_tests::lab::Stack;
 
 use crate::family::Addresses;
@@ -66,7 +66,7 @@ fn drops_nothing<A: Addresses>(flags: u32, bridged: bool) -> Result<()> {
 
 #[test]
 fn nothing_is_invalid_to_conntrack_by_ipv4() -> Result<()> {
-    for flags in [0, Settings::FAST_PATH] {
+    for flags in [0, Config::FAST_PATH] {
         drops_nothing::<V4>(flags, false)?;
         drops_nothing::<V4>(flags, true)?;
     }
@@ -75,7 +75,7 @@ fn nothing_is_invalid_to_conntrack_by_ipv4() -> Result<()> {
 
 #[test]
 fn nothing_is_invalid_to_conntrack_by_ipv6() -> Result<()> {
-    for flags in [0, Settings::FAST_PATH] {
+    for flags in [0, Config::FAST_PATH] {
         drops_nothing::<V6>(flags, false)?;
         drops_nothing::<V6>(flags, true)?;
     }

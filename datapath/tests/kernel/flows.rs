@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use weir_datapath::Capacities;
-use weir_datapath::common::{Backend, Flow, FlowKey, Reason, Service, Settings, V4, map, protocol};
+use weir_datapath::common::{Backend, Config, Flow, FlowKey, Reason, Service, V4, map, protocol};
 use weir_tests::lab::{Stack, until};
 
 use crate::family::Addresses;
@@ -25,7 +25,7 @@ fn a_flow_has_two_entries_and_each_is_restored() -> Result<()> {
     let near = scene.pods[0].run(|| Ok(UdpSocket::bind("0.0.0.0:0")?))?;
     let far = scene.pods[1].run(|| Ok(UdpSocket::bind(address(backend, 5353))?))?;
     udp_between(&near, &far, address(vip, 53), 100)?;
-    let mut flows = scene.table::<FlowKey<V4>, Flow<V4>>(map::FLOWS_ANY_V4)?;
+    let mut flows = scene.table::<FlowKey<V4>, Flow<V4>>(map::FLOWS_DGRAM_V4)?;
     assert_eq!(flows.entries()?.len(), 2);
     for is_reverse in [false, true] {
         let (removed, kept): (Vec<_>, Vec<_>) =
@@ -33,7 +33,10 @@ fn a_flow_has_two_entries_and_each_is_restored() -> Result<()> {
         flows.remove(&removed.first().context("an entry is missing")?.0)?;
         for (key, flow) in kept {
             // As if it had last looked for the other one long ago.
-            flows.set(&key, &Flow { checked: flow.checked.wrapping_sub(1), ..flow })?;
+            flows.set(
+                &key,
+                &Flow { last_checked_tick: flow.last_checked_tick.wrapping_sub(1), ..flow },
+            )?;
         }
         udp_between(&near, &far, address(vip, 53), 100)?;
         assert_eq!(flows.entries()?.len(), 2, "reverse: {is_reverse}");
@@ -51,9 +54,9 @@ fn a_port_that_was_used_to_a_service_works_directly_afterwards() -> Result<()> {
     let far = scene.pods[1].run(|| Ok(UdpSocket::bind(address(backend, 5353))?))?;
     udp_between(&near, &far, address(vip, 53), 100)?;
     // As if it had been used long ago.
-    let mut flows = scene.table::<FlowKey<V4>, Flow<V4>>(map::FLOWS_ANY_V4)?;
+    let mut flows = scene.table::<FlowKey<V4>, Flow<V4>>(map::FLOWS_DGRAM_V4)?;
     for (key, flow) in flows.entries()? {
-        flows.set(&key, &Flow { seen: flow.seen.wrapping_sub(1000), ..flow })?;
+        flows.set(&key, &Flow { last_seen: flow.last_seen.wrapping_sub(1000), ..flow })?;
     }
     let own = near.local_addr()?.port();
     let seen = udp_between(&near, &far, address(backend, 5353), 100)?;
@@ -64,9 +67,9 @@ fn a_port_that_was_used_to_a_service_works_directly_afterwards() -> Result<()> {
 
 #[test]
 fn flows_of_one_socket_to_one_backend_are_told_apart() -> Result<()> {
-    for flags in [0, Settings::FAST_PATH] {
+    for flags in [0, Config::FAST_PATH] {
         let mut scene = Scene::with_pods(2)?;
-        scene.set(Settings { flags, ..Settings::default() })?;
+        scene.set(Config { flags, ..Config::default() })?;
         let backend = V4::pod(1);
         let targets = [V4::service(10), V4::service(11), backend];
         for vip in &targets[..2] {
@@ -99,7 +102,7 @@ fn every_backend_gets_flows() -> Result<()> {
         }
         Ok(())
     })?;
-    let flows = scene.table::<FlowKey<V4>, Flow<V4>>(map::FLOWS_ANY_V4)?;
+    let flows = scene.table::<FlowKey<V4>, Flow<V4>>(map::FLOWS_DGRAM_V4)?;
     let forward = flows.entries()?.into_iter().filter(|(_, flow)| !flow.is_reverse());
     let used: HashSet<_> = forward.map(|(_, flow)| flow.address).collect();
     assert_eq!(used.len(), 2, "{used:?}");
@@ -121,7 +124,7 @@ fn session_affinity_keeps_a_client_at_its_backend() -> Result<()> {
             Ok(())
         })
     };
-    let flows = scene.table::<FlowKey<V4>, Flow<V4>>(map::FLOWS_ANY_V4)?;
+    let flows = scene.table::<FlowKey<V4>, Flow<V4>>(map::FLOWS_DGRAM_V4)?;
     let used = || -> Result<HashSet<u32>> {
         let entries = flows.entries()?;
         Ok(entries
@@ -235,7 +238,7 @@ fn simultaneous_first_datagrams_reach_one_backend() -> Result<()> {
 #[test]
 fn a_table_that_is_too_small_forgets_old_flows_and_serves_new_ones() -> Result<()> {
     const ROOM: u32 = 512;
-    let capacities = Capacities::default().with(map::FLOWS_ANY_V4, ROOM);
+    let capacities = Capacities::default().with(map::FLOWS_DGRAM_V4, ROOM);
     let mut scene = Scene::with_capacities(2, &capacities)?;
     let (vip, backend) = (V4::service(10), V4::pod(1));
     scene.service((vip, 53, protocol::UDP), &[(backend, 5353)])?;
@@ -250,7 +253,7 @@ fn a_table_that_is_too_small_forgets_old_flows_and_serves_new_ones() -> Result<(
         }
         udp_between(&steady, &far, address(vip, 53), 10)?;
     }
-    let flows = scene.table::<FlowKey<V4>, Flow<V4>>(map::FLOWS_ANY_V4)?;
+    let flows = scene.table::<FlowKey<V4>, Flow<V4>>(map::FLOWS_DGRAM_V4)?;
     assert_eq!(flows.capacity()?, ROOM);
     assert!(flows.entries()?.len() <= ROOM as usize);
     assert_eq!(scene.counted(Reason::FlowNotStored)?, 0);
@@ -264,7 +267,7 @@ fn affinity_ends_with_its_time() -> Result<()> {
     let backends = [(V4::pod(1), 5353), (V4::pod(2), 5353)];
     let service = Service { affinity: 1, ..Service::default() };
     scene.service_with((vip, 53, protocol::UDP), &backends, service)?;
-    let flows = scene.table::<FlowKey<V4>, Flow<V4>>(map::FLOWS_ANY_V4)?;
+    let flows = scene.table::<FlowKey<V4>, Flow<V4>>(map::FLOWS_DGRAM_V4)?;
     // A new flow every two seconds at most: each chooses anew, and soon not what the first has.
     until("another backend is chosen", || {
         std::thread::sleep(Duration::from_millis(1100));

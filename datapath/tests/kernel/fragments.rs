@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use anyhow::Result;
-use weir_datapath::common::{Settings, V4, V6, protocol};
+use weir_datapath::common::{Config, V4, V6, protocol};
 
 use crate::family::Addresses;
 use crate::scene::Scene;
@@ -11,7 +11,7 @@ use crate::traffic::udp;
 
 fn passes<A: Addresses>(flags: u32) -> Result<()> {
     let mut scene = Scene::with_pods(2)?;
-    scene.set(Settings { flags, ..Settings::default() })?;
+    scene.set(Config { flags, ..Config::default() })?;
     let (vip, backend) = (A::service(10), A::pod(1));
     scene.service((vip, 53, protocol::UDP), &[(backend, 5353)])?;
     let listen = SocketAddr::new(backend.into(), 5353);
@@ -25,11 +25,11 @@ fn passes<A: Addresses>(flags: u32) -> Result<()> {
 #[test]
 fn fragments_pass_both_ways_by_ipv4() -> Result<()> {
     passes::<V4>(0)?;
-    passes::<V4>(Settings::FAST_PATH)
+    passes::<V4>(Config::FAST_PATH)
 }
 
 #[test]
 fn fragments_pass_both_ways_by_ipv6() -> Result<()> {
     passes::<V6>(0)?;
-    passes::<V6>(Settings::FAST_PATH)
+    passes::<V6>(Config::FAST_PATH)
 }

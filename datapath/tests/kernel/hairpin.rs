@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use anyhow::Result;
-use weir_datapath::common::{Reason, Settings, V4, V6, protocol};
+use weir_datapath::common::{Config, Reason, V4, V6, protocol};
 use weir_tests::lab::Stack;
 
 use crate::family::Addresses;
@@ -12,7 +12,7 @@ use crate::traffic::{tcp, udp};
 
 fn reaches_itself<A: Addresses>(flags: u32) -> Result<()> {
     let mut scene = Scene::with_pods(1)?;
-    scene.set(Settings { flags, masquerade_mark: MASQUERADE, ..Settings::default() })?;
+    scene.set(Config { flags, masquerade_mark: MASQUERADE, ..Config::default() })?;
     for line in [
         "add table inet weir",
         "add chain inet weir post { type nat hook postrouting priority 100 ; }",
@@ -35,11 +35,11 @@ fn reaches_itself<A: Addresses>(flags: u32) -> Result<()> {
 #[test]
 fn a_pod_reaches_itself_through_its_service_by_ipv4() -> Result<()> {
     reaches_itself::<V4>(0)?;
-    reaches_itself::<V4>(Settings::FAST_PATH)
+    reaches_itself::<V4>(Config::FAST_PATH)
 }
 
 #[test]
 fn a_pod_reaches_itself_through_its_service_by_ipv6() -> Result<()> {
     reaches_itself::<V6>(0)?;
-    reaches_itself::<V6>(Settings::FAST_PATH)
+    reaches_itself::<V6>(Config::FAST_PATH)
 }

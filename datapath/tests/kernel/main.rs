@@ -2,7 +2,9 @@
 
 mod family;
 mod pair;
+mod released;
 mod scene;
+mod talk;
 mod traffic;
 
 mod affinity;
@@ -22,5 +24,8 @@ mod refusal;
 mod remote;
 mod renewal;
 mod replacement;
+mod settled;
 mod sockets;
 mod trial;
+mod upgrade;
+mod views;

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 
 use anyhow::{Context, Result, ensure};
 use weir_datapath::Capacities;
-use weir_datapath::common::{Flow, FlowKey, Port, Reason, Settings, V4, V6, protocol};
+use weir_datapath::common::{Config, Flow, FlowKey, Port, Reason, V4, V6, protocol};
 use weir_tests::lab::Stack;
 
 use crate::family::Addresses;
@@ -17,9 +17,9 @@ const ROOM: u32 = 512;
 const FLOWS: u32 = 1_500;
 
 fn scene<A: Addresses>(flags: u32) -> Result<Scene> {
-    let capacities = Capacities::default().with(A::FLOWS_ANY, ROOM).with(A::FLOWS_TCP, ROOM);
+    let capacities = Capacities::default().with(A::FLOWS_DGRAM, ROOM).with(A::FLOWS_TCP, ROOM);
     let mut scene = Scene::with_capacities(2, &capacities)?;
-    scene.set(Settings { flags, ..Settings::default() })?;
+    scene.set(Config { flags, ..Config::default() })?;
     let (vip, backend) = (A::service(10), A::pod(1));
     scene.service((vip, 53, protocol::UDP), &[(backend, 5353)])?;
     scene.service((vip, 80, protocol::TCP), &[(backend, 8080)])?;
@@ -40,8 +40,9 @@ fn entries<A: Addresses>(
     let entries = table.entries()?;
     let mut single = 0;
     for (key, flow) in &entries {
-        let twin = if flow.is_reverse() { flow.forward_key(key) } else { flow.reverse_key(key) };
-        single += usize::from(table.get(&twin)?.is_none());
+        let peer_key =
+            if flow.is_reverse() { flow.forward_key(key) } else { flow.reverse_key(key) };
+        single += usize::from(table.get(&peer_key)?.is_none());
     }
     Ok((entries.len(), single))
 }
@@ -60,11 +61,11 @@ fn forgets_whole_flows<A: Addresses>(flags: u32) -> Result<()> {
         udp_between(&fresh, &far, address(vip, 53), 10)
             .with_context(|| format!("flow {number}"))?;
     }
-    let (count, single) = entries::<A>(&scene, A::FLOWS_ANY)?;
+    let (count, single) = entries::<A>(&scene, A::FLOWS_DGRAM)?;
     ensure!(count <= ROOM as usize && count > ROOM as usize / 2, "{count} entries");
     ensure!(single * 10 <= count, "{single} of {count} entries have lost their other");
     // One that was forgotten is opened again.
-    let table = scene.table::<FlowKey<A>, Flow<A>>(A::FLOWS_ANY)?;
+    let table = scene.table::<FlowKey<A>, Flow<A>>(A::FLOWS_DGRAM)?;
     let known = || -> Result<HashSet<u16>> {
         let entries = table.entries()?.into_iter();
         let forward = entries.filter(|(_, flow)| !flow.is_reverse());
@@ -81,7 +82,7 @@ fn forgets_whole_flows<A: Addresses>(flags: u32) -> Result<()> {
 
 #[test]
 fn an_overfull_table_forgets_flows_as_a_whole_and_serves_new_ones_by_ipv4() -> Result<()> {
-    for flags in [0, Settings::FAST_PATH] {
+    for flags in [0, Config::FAST_PATH] {
         forgets_whole_flows::<V4>(flags)?;
     }
     Ok(())
@@ -89,7 +90,7 @@ fn an_overfull_table_forgets_flows_as_a_whole_and_serves_new_ones_by_ipv4() -> R
 
 #[test]
 fn an_overfull_table_forgets_flows_as_a_whole_and_serves_new_ones_by_ipv6() -> Result<()> {
-    for flags in [0, Settings::FAST_PATH] {
+    for flags in [0, Config::FAST_PATH] {
         forgets_whole_flows::<V6>(flags)?;
     }
     Ok(())
@@ -106,7 +107,7 @@ fn keeps_connections_in_use<A: Addresses>(flags: u32) -> Result<()> {
     let (far, _) = listener.accept()?;
     drop(listener);
     let flows = scene.table::<FlowKey<A>, Flow<A>>(A::FLOWS_TCP)?.entries()?;
-    let opening = flows.first().context("it is not known")?.1.opening;
+    let opening = flows.first().context("it is not known")?.1.syn_seq;
     let exchange = |byte: u8| -> Result<()> {
         use std::io::{Read, Write};
         let mut buffer = [0];
@@ -137,14 +138,14 @@ fn keeps_connections_in_use<A: Addresses>(flags: u32) -> Result<()> {
     let flows = scene.table::<FlowKey<A>, Flow<A>>(A::FLOWS_TCP)?.entries()?;
     let is_own = |key: &FlowKey<A>| [key.source_port, key.destination_port].contains(&own);
     let (_, first) = flows.iter().find(|(key, _)| is_own(key)).context("it is forgotten")?;
-    ensure!(first.opening == opening, "it was forgotten, and another one took its place");
+    ensure!(first.syn_seq == opening, "it was forgotten, and another one took its place");
     ensure!(scene.counted(Reason::FlowNotStored)? == 0);
     Ok(())
 }
 
 #[test]
 fn a_connection_in_use_outlives_an_overfull_table_by_ipv4() -> Result<()> {
-    for flags in [0, Settings::FAST_PATH] {
+    for flags in [0, Config::FAST_PATH] {
         keeps_connections_in_use::<V4>(flags)?;
     }
     Ok(())
@@ -152,7 +153,7 @@ fn a_connection_in_use_outlives_an_overfull_table_by_ipv4() -> Result<()> {
 
 #[test]
 fn a_connection_in_use_outlives_an_overfull_table_by_ipv6() -> Result<()> {
-    for flags in [0, Settings::FAST_PATH] {
+    for flags in [0, Config::FAST_PATH] {
         keeps_connections_in_use::<V6>(flags)?;
     }
     Ok(())

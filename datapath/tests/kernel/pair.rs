@@ -3,8 +3,8 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use anyhow::Result;
-use weir_datapath::common::{Route, RouteKind, Settings, V4, V6};
-use weir_datapath::maps::Cluster;
+use weir_datapath::common::{Config, Route, RouteKind, V4, V6};
+use weir_datapath::maps::Routes;
 use weir_datapath::{Hook, Program, attach};
 use weir_tests::lab::Stack;
 
@@ -27,7 +27,7 @@ impl Pair {
         let peer = nodes[1].node.namespaces()?.net_path();
         nodes[0].node.sh(&format!("ip link add uplink type veth peer name uplink netns {peer}"))?;
         for (scene, (own, other)) in nodes.iter().zip([(1, 2), (2, 1)]) {
-            scene.set(Settings { flags, masquerade_mark: MASQUERADE, ..Settings::default() })?;
+            scene.set(Config { flags, masquerade_mark: MASQUERADE, ..Config::default() })?;
             tunnel(scene, own, other, option)?;
         }
         Ok(Self { nodes })
@@ -69,11 +69,11 @@ pub(crate) fn set_mtu(scene: &Scene, other: u8, mtu: u32) -> Result<()> {
         let kind = RouteKind::RemotePods as u32;
         let next_hop = V4::from(Ipv4Addr::new(10, 244, other, 0));
         let route = Route { kind, ifindex, mtu, next_hop };
-        Cluster::open(&scene.pins)?.set(next_hop, 24, &route)?;
+        Routes::open(&scene.pins)?.set(next_hop, 24, &route)?;
         let prefix = V6::from(Ipv6Addr::new(0xfd00, 0x244, other.into(), 0, 0, 0, 0, 0));
         let next_hop = V6::from(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, other.into()));
         let route = Route { kind, ifindex, mtu, next_hop };
-        Cluster::open(&scene.pins)?.set(prefix, 64, &route)?;
+        Routes::open(&scene.pins)?.set(prefix, 64, &route)?;
         Ok(())
     })
 }

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Result, ensure};
-use weir_datapath::common::{Reason, Settings, V4, V6, protocol};
+use weir_datapath::common::{Config, Reason, V4, V6, protocol};
 use weir_tests::lab::Stack;
 
 use crate::family::Addresses;
@@ -23,7 +23,7 @@ fn reaches_a_backend<A: Addresses>(flags: u32) -> Result<()> {
     let seen = tcp(client, server, address(backend, 8080), address(vip, 80), 3_000_000)?;
     assert_eq!(seen.client.ip(), A::pod(0).into(), "the source is preserved");
     let bridged = near.transmitted("weir0")? - before;
-    if flags & Settings::FAST_PATH == 0 {
+    if flags & Config::FAST_PATH == 0 {
         ensure!(bridged > 3_000_000, "{bridged} bytes came back by the bridge");
     } else {
         ensure!(bridged < 10_000, "{bridged} bytes came back by the bridge");
@@ -49,17 +49,17 @@ fn a_pod_reaches_a_backend_of_another_node_by_ipv6() -> Result<()> {
 
 #[test]
 fn a_pod_reaches_a_backend_of_another_node_past_the_stack_by_ipv4() -> Result<()> {
-    reaches_a_backend::<V4>(Settings::FAST_PATH)
+    reaches_a_backend::<V4>(Config::FAST_PATH)
 }
 
 #[test]
 fn a_pod_reaches_a_backend_of_another_node_past_the_stack_by_ipv6() -> Result<()> {
-    reaches_a_backend::<V6>(Settings::FAST_PATH)
+    reaches_a_backend::<V6>(Config::FAST_PATH)
 }
 
 /// What the tunnel does not take goes by the stack, which tells the sender.
 fn learns_the_mtu<A: Addresses>() -> Result<()> {
-    let mut pair = Pair::with_pods(1, Settings::FAST_PATH)?;
+    let mut pair = Pair::with_pods(1, Config::FAST_PATH)?;
     let (vip, backend) = (A::service(10), A::pod(100));
     let [near, far] = &mut pair.nodes;
     near.service((vip, 80, protocol::TCP), &[(backend, 8080)])?;

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use anyhow::{Context, Result, ensure};
-use weir_datapath::common::{Flow, FlowKey, Reason, Settings, V4, V6, protocol};
+use weir_datapath::common::{Config, Flow, FlowKey, Reason, V4, V6, protocol};
 use weir_tests::lab::{Connection, Server};
 
 use crate::family::Addresses;
@@ -17,7 +17,7 @@ const CHANGES: std::ops::Range<usize> = 150..250;
 fn has_one_flow<A: Addresses>(flags: u32) -> Result<()> {
     const NAMES: [&str; 2] = ["one", "two"];
     let mut scene = Scene::with_pods(3)?;
-    scene.set(Settings { flags, ..Settings::default() })?;
+    scene.set(Config { flags, ..Config::default() })?;
     let vip = A::service(10);
     scene.service((vip, 80, protocol::TCP), &[(A::pod(1), 8080), (A::pod(2), 8080)])?;
     let servers = scene.pods.iter().skip(1).zip(NAMES);
@@ -49,10 +49,10 @@ fn has_one_flow<A: Addresses>(flags: u32) -> Result<()> {
 
 #[test]
 fn connections_by_one_port_have_the_entries_of_one_and_choose_freely_by_ipv4() -> Result<()> {
-    [0, Settings::FAST_PATH].into_iter().try_for_each(has_one_flow::<V4>)
+    [0, Config::FAST_PATH].into_iter().try_for_each(has_one_flow::<V4>)
 }
 
 #[test]
 fn connections_by_one_port_have_the_entries_of_one_and_choose_freely_by_ipv6() -> Result<()> {
-    [0, Settings::FAST_PATH].into_iter().try_for_each(has_one_flow::<V6>)
+    [0, Config::FAST_PATH].into_iter().try_for_each(has_one_flow::<V6>)
 }

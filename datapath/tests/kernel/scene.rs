@@ -5,10 +5,10 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use weir_datapath::common::{
-    Backend, Endpoint, Mac, Port, Reason, Scope, Service, ServiceKey, Settings, V4, V6,
+    Backend, Config, Endpoint, Mac, Port, Reason, Scope, Service, ServiceKey, V4, V6,
 };
 use weir_datapath::maps::{
-    Backends, Counters, Endpoints, Family, Services, SettingsMap, Slots, Table,
+    Backends, ConfigMap, Counters, Endpoints, Family, Services, Slots, Table,
 };
 use weir_datapath::{Capacities, Hook, Loaded, Pins, Program, attach, load};
 use weir_tests::lab::{Node, Pod, Stack};
@@ -62,7 +62,7 @@ impl Scene {
             node.set_sysctl(name, "1")?;
         }
         let mut scene = Self { node, pins, loaded, pods: Vec::new(), slots: 0, backends: 0 };
-        let settings = Settings { masquerade_mark: MASQUERADE, ..Settings::default() };
+        let settings = Config { masquerade_mark: MASQUERADE, ..Config::default() };
         scene.set(settings)?;
         for pod in 0..count {
             scene.add_pod(number, pod)?;
@@ -71,8 +71,8 @@ impl Scene {
     }
 
     /// Tells the programs something.
-    pub(crate) fn set(&self, settings: Settings) -> Result<()> {
-        self.node.run(|| Ok(SettingsMap::open(&self.pins)?.set(settings)?))
+    pub(crate) fn set(&self, settings: Config) -> Result<()> {
+        self.node.run(|| Ok(ConfigMap::open(&self.pins)?.set(settings)?))
     }
 
     fn add_pod(&mut self, node: u8, number: u8) -> Result<()> {
@@ -177,7 +177,7 @@ impl Scene {
             let value = Service { id, offset, count, ..service };
             let scope = Scope::Internal;
             services.set(&ServiceKey::new(address, Port::new(port), protocol, scope), &value)?;
-            services.set(&ServiceKey::rest_of(address, scope), &Service::default())?;
+            services.set(&ServiceKey::unknown_port_guard(address, scope), &Service::default())?;
             Ok(())
         })?;
         Ok(ids)

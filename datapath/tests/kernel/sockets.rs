@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use weir_datapath::common::{Backend, Reason, Settings, V4, V6, halves, map, protocol};
+use weir_datapath::common::{Backend, Config, Reason, V4, V6, halves, map, protocol};
 use weir_datapath::{attach_sockets, netns_cookie};
 use weir_tests::lab::Stack;
 
@@ -37,7 +37,7 @@ fn scene(pods: u8) -> Result<Option<Scene>> {
         is_left_alone(scene)?;
         return Ok(None);
     };
-    scene.set(Settings { netns_cookie: halves(cookie), ..Settings::default() })?;
+    scene.set(Config { netns_cookie: halves(cookie), ..Config::default() })?;
     Ok(Some(scene))
 }
 

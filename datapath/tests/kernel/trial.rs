@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use etherparse::PacketBuilder;
-use weir_datapath::common::{Settings, V4, protocol};
+use weir_datapath::common::{Config, V4, protocol};
 use weir_datapath::{Action, Hook, Program, Trial};
 use weir_tests::lab::Stack;
 
@@ -29,7 +29,7 @@ fn of_pod(scene: &Scene, to: V4, device: &str) -> Result<Trial> {
 #[test]
 fn a_packet_is_tried_as_if_its_own_pod_sent_it() -> Result<()> {
     let mut scene = Scene::with_pods(2)?;
-    scene.set(Settings { flags: Settings::FAST_PATH, ..Settings::default() })?;
+    scene.set(Config { flags: Config::FAST_PATH, ..Config::default() })?;
     let vip = V4::service(10);
     scene.service((vip, 80, protocol::TCP), &[(V4::pod(1), 8080)])?;
     // Only from its own device may a packet go past the stack.

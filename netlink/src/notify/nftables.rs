@@ -1,4 +1,4 @@
-//! What the kernel tells about changes of nftables.
+//! Notifications of changes to nftables.
 
 use std::io;
 
@@ -9,7 +9,7 @@ use rtnetlink::{
 };
 use rustix::{io::Errno, net::sockopt::set_socket_recv_buffer_size_force};
 
-use super::Change;
+use super::change::Change;
 use crate::{Error, Netlink, error::Cause};
 
 /// `NFNLGRP_NFTABLES` of `linux/netfilter/nfnetlink.h`.
@@ -26,10 +26,10 @@ const FAMILY_HEADER: usize = 4;
 /// Others may write tens of thousands of elements in one transaction.
 const BUFFER: usize = 4 << 20;
 
-/// A [`Change::Table`] for each bundle of notifications about the table `name` of the family
-/// `family` (`NFPROTO_*`) or anything in it, from now on. Other tables cost a comparison.
+/// A [`Change::Table`] for each batch of notifications about the table `name` of the family
+/// `family` (`NFPROTO_*`) or an object in it, from now on. Changes to other tables are skipped.
 ///
-/// What the caller changes itself is among them.
+/// Changes by the caller itself are reported too.
 pub fn table_changes(
     netlink: &Netlink,
     family: u8,
@@ -51,17 +51,17 @@ fn open() -> io::Result<TokioSocket> {
     Ok(socket)
 }
 
-/// Waits for notifications that concern the table; `None` if there can be none any more.
+/// Waits for notifications about the table; `None` if the socket has failed.
 async fn next(socket: &mut TokioSocket, table: &Table) -> Option<Change> {
     loop {
         match socket.recv_from_full().await {
-            Ok((bundle, _)) if table.is_in(&bundle) => return Some(Change::Table),
+            Ok((batch, _)) if table.is_in(&batch) => return Some(Change::Table),
             Ok(_) => {}
             Err(error) => match Errno::from_io_error(&error) {
                 Some(Errno::NOBUFS) => return Some(Change::Lost),
                 Some(Errno::INTR) => {}
                 _ => {
-                    tracing::warn!(%error, "no more notifications of nftables");
+                    tracing::warn!(%error, "notifications of nftables have ended");
                     return None;
                 }
             },
@@ -69,10 +69,10 @@ async fn next(socket: &mut TokioSocket, table: &Table) -> Option<Change> {
     }
 }
 
-/// The table that is asked about.
+/// The table whose changes are reported.
 struct Table {
     family: u8,
-    /// As in messages, with the zero at its end.
+    /// As in messages, with the terminating zero.
     name: Vec<u8>,
 }
 
@@ -130,15 +130,15 @@ mod tests {
     }
 
     #[test]
-    fn the_table_is_found_in_any_message_of_a_bundle() {
+    fn the_table_is_found_in_any_message_of_a_batch() {
         for kind in [0, 2, 3, 5, 6, 8, 9, 11, 12, 14] {
-            let bundle = [message(6, INET, "other-table"), message(kind, INET, "weir")].concat();
-            assert!(table().is_in(&bundle), "{kind}");
+            let batch = [message(6, INET, "other-table"), message(kind, INET, "weir")].concat();
+            assert!(table().is_in(&batch), "{kind}");
         }
     }
 
     #[test]
-    fn other_tables_and_families_are_not_it() {
+    fn other_tables_and_families_are_ignored() {
         let others = [
             message(0, INET, "weird"),
             message(0, INET, "wei"),
@@ -149,10 +149,10 @@ mod tests {
     }
 
     #[test]
-    fn half_a_message_is_no_message() {
-        let whole = message(0, INET, "weir");
-        for length in 0..whole.len() - 8 {
-            assert!(!table().is_in(&whole[..length]), "{length}");
+    fn an_incomplete_message_is_ignored() {
+        let complete = message(0, INET, "weir");
+        for length in 0..complete.len() - 8 {
+            assert!(!table().is_in(&complete[..length]), "{length}");
         }
     }
 }

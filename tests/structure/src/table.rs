@@ -53,7 +53,7 @@ pub(crate) const CRATES: &[Crate] = &[
     // They test programs, and not the crates that the programs are made of.
     krate("weir-tests", &[]),
     krate("weir-api-tests", &["weir-tests"]),
-    krate("weir-e2e", &[]),
+    krate("weir-e2e", &["weir-tests"]),
     krate("weir-bench", &["weir-api-tests", "weir-datapath", "weir-ebpf-common", "weir-tests"]),
     krate("weir-structure", &[]),
     // It starts, and can say what is wrong, also when the others do not build.

@@ -3,8 +3,8 @@
 use weir_netlink::notify::Filter;
 
 use super::*;
-use weir_model::{ObjectName, Service, TrafficPolicy, Snapshot};
 use crate::overlay::peers::tests::node;
+use weir_model::{ObjectName, Service, Snapshot, TrafficPolicy};
 
 const TUNNEL: u32 = 9;
 const UPLINK: u32 = 2;

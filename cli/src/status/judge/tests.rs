@@ -1,14 +1,14 @@
 use weir_datapath::AtSockets;
 
-use super::super::facts::{Concern, MtuFacts, Place, Waiting};
+use super::super::facts::{Attachment, Concern, MtuFacts, Waiting};
 use super::*;
 use crate::leftovers::Leftover;
 
 const VERSION: &str = "1.0.0";
 
-/// A node that serves, with a pod, and nothing wrong.
+/// A healthy node with Services and a pod.
 fn node() -> Facts {
-    let place = |device: &str, pod: Option<&str>, program| Place {
+    let attachment = |device: &str, pod: Option<&str>, program| Attachment {
         device: device.to_owned(),
         pod: pod.map(str::to_owned),
         program,
@@ -21,13 +21,13 @@ fn node() -> Facts {
             ..AgentFacts::default()
         },
         serves: true,
-        places: vec![
-            place("weir1", Some("shop/web"), "from_pod"),
-            place("weir1", Some("shop/web"), "to_pod"),
-            place("weir.1", None, "from_overlay"),
+        attachments: vec![
+            attachment("weir1", Some("shop/web"), "from_pod"),
+            attachment("weir1", Some("shop/web"), "to_pod"),
+            attachment("weir.1", None, "from_overlay"),
         ],
         sockets: vec![AtSockets { name: "connect4", pinned: Some(9), attached: Some(9) }],
-        maps: vec![fill("SERVICES_V4", Room::Fixed, 89)],
+        maps: vec![fill("SERVICES_V4", WhenFull::Refuses, 89)],
         pods: vec![PodFacts {
             pod: "shop/web".to_owned(),
             interface: "weir1".to_owned(),
@@ -43,20 +43,20 @@ fn node() -> Facts {
     }
 }
 
-fn fill(map: &'static str, room: Room, entries: usize) -> Fill {
-    Fill { map, room, entries, capacity: 100 }
+fn fill(map: &'static str, when_full: WhenFull, entries: usize) -> Fill {
+    Fill { map, when_full, entries, capacity: 100 }
 }
 
-/// What is wrong with a node that differs by so much.
-fn wrong(change: impl FnOnce(&mut Facts)) -> Vec<Problem> {
+/// The problems of a node with this change.
+fn problems(change: impl FnOnce(&mut Facts)) -> Vec<Problem> {
     let mut facts = node();
     change(&mut facts);
     judge(&facts, VERSION)
 }
 
-/// The one thing that is wrong.
+/// The only problem of a node with this change.
 fn only(change: impl FnOnce(&mut Facts)) -> Problem {
-    let problems = wrong(change);
+    let problems = problems(change);
     let [problem] = problems.as_slice() else { panic!("not one problem: {problems:#?}") };
     assert!(!problem.message.is_empty() && !problem.remedy.is_empty());
     problem.clone()
@@ -64,11 +64,11 @@ fn only(change: impl FnOnce(&mut Facts)) -> Problem {
 
 #[test]
 fn a_node_without_problems_is_healthy() {
-    assert_eq!(wrong(|_| {}), []);
+    assert_eq!(problems(|_| {}), []);
 }
 
 #[test]
-fn an_agent_that_is_silent_is_the_only_thing_that_is_said_of_it() {
+fn of_a_silent_agent_only_the_silence_is_reported() {
     let problem = only(|facts| {
         facts.agent = AgentFacts {
             address: "127.0.0.1:9470".to_owned(),
@@ -81,16 +81,16 @@ fn an_agent_that_is_silent_is_the_only_thing_that_is_said_of_it() {
 }
 
 #[test]
-fn an_agent_that_does_not_go_on_is_told() {
+fn a_stuck_agent_is_reported() {
     let problem = only(|facts| facts.agent.stuck = Some("no sign of life for 90 s".to_owned()));
     assert_eq!(problem.kind, Kind::AgentStuck);
 }
 
 #[test]
-fn each_thing_that_the_agent_waits_for_is_told_with_its_reason() {
+fn each_unmet_condition_is_reported_with_its_reason() {
     let waiting =
         |condition: &str| Waiting { condition: condition.to_owned(), reason: "because".to_owned() };
-    let problems = wrong(|facts| {
+    let problems = problems(|facts| {
         facts.agent.waiting = ["cluster-seen", "peers-programmed"].map(waiting).into();
     });
     let kinds: Vec<_> = problems.iter().map(|problem| problem.kind).collect();
@@ -100,7 +100,7 @@ fn each_thing_that_the_agent_waits_for_is_told_with_its_reason() {
 }
 
 #[test]
-fn what_concerns_the_agent_is_told_in_its_words() {
+fn a_concern_of_the_agent_is_reported_verbatim() {
     let problem = only(|facts| {
         facts.agent.concerns = vec![Concern {
             reason: "ForwardingDropped".to_owned(),
@@ -112,7 +112,7 @@ fn what_concerns_the_agent_is_told_in_its_words() {
 }
 
 #[test]
-fn an_agent_or_maps_of_another_version_are_told() {
+fn an_agent_or_maps_of_another_version_are_reported() {
     let problem = only(|facts| facts.agent.version = Some("2.0.0".to_owned()));
     assert_eq!(problem.kind, Kind::OtherVersion);
     let problem = only(|facts| facts.foreign_maps = Some("FLOWS_TCP_V4-9".to_owned()));
@@ -120,8 +120,8 @@ fn an_agent_or_maps_of_another_version_are_told() {
 }
 
 #[test]
-fn a_program_that_is_missing_is_told_with_its_pod() {
-    let problem = only(|facts| facts.places[1].found = Found::Missing);
+fn a_missing_program_is_reported_with_its_pod() {
+    let problem = only(|facts| facts.attachments[1].found = Found::Missing);
     assert_eq!(problem.kind, Kind::ProgramMissing);
     assert!(problem.message.contains("weir1 (pod shop/web) has no program to_pod"), "{problem:?}");
     let problem = only(|facts| facts.sockets[0].attached = None);
@@ -129,30 +129,30 @@ fn a_program_that_is_missing_is_told_with_its_pod() {
 }
 
 #[test]
-fn a_program_that_is_not_the_pinned_one_is_told() {
+fn a_program_that_is_not_the_pinned_one_is_reported() {
     let outdated = Found::Outdated { id: 3, pinned_id: 7 };
-    let problem = only(|facts| facts.places[2].found = outdated);
+    let problem = only(|facts| facts.attachments[2].found = outdated);
     assert_eq!(problem.kind, Kind::ProgramOutdated);
     let problem = only(|facts| facts.sockets[0].attached = Some(3));
     assert_eq!(problem.kind, Kind::ProgramOutdated);
 }
 
 #[test]
-fn a_socket_program_that_the_kernel_does_not_have_is_no_problem() {
+fn a_socket_program_that_the_kernel_does_not_support_is_not_a_problem() {
     let absent = AtSockets { name: "getpeername4", pinned: None, attached: None };
-    assert_eq!(wrong(|facts| facts.sockets.push(absent)), []);
+    assert_eq!(problems(|facts| facts.sockets.push(absent)), []);
 }
 
 #[test]
-fn a_map_is_full_from_nine_tenths_on_unless_it_forgets() {
-    let problem = only(|facts| facts.maps.push(fill("BACKENDS_V6", Room::Fixed, 90)));
+fn a_map_is_full_from_nine_tenths_on_unless_it_evicts() {
+    let problem = only(|facts| facts.maps.push(fill("BACKENDS_V6", WhenFull::Refuses, 90)));
     assert_eq!(problem.kind, Kind::MapFull);
     assert!(problem.message.contains("backends_v6 is 90 % full: 90 of 100"), "{problem:?}");
-    assert_eq!(wrong(|facts| facts.maps.push(fill("FLOWS_TCP_V4", Room::Forgetting, 100))), []);
+    assert_eq!(problems(|facts| facts.maps.push(fill("FLOWS_TCP_V4", WhenFull::Evicts, 100))), []);
 }
 
 #[test]
-fn a_pod_that_the_map_does_not_lead_to_is_told() {
+fn a_pod_without_a_map_entry_is_reported() {
     for entry in [MapEntry::Missing, MapEntry::Elsewhere] {
         let problem = only(|facts| facts.pods[0].map_entry = Some(entry));
         assert_eq!(problem.kind, Kind::PodNotInMap);
@@ -160,9 +160,9 @@ fn a_pod_that_the_map_does_not_lead_to_is_told() {
 }
 
 #[test]
-fn a_pod_without_its_interface_is_told_once() {
+fn a_pod_without_its_interface_is_reported_once() {
     let problem = only(|facts| {
-        facts.places.truncate(0);
+        facts.attachments.truncate(0);
         facts.pods[0].mtu = None;
         facts.pods[0].map_entry = Some(MapEntry::Missing);
     });
@@ -170,7 +170,7 @@ fn a_pod_without_its_interface_is_told_once() {
 }
 
 #[test]
-fn an_mtu_that_loses_packets_is_told_and_one_that_is_too_small_is_not() {
+fn an_mtu_that_loses_packets_is_reported_and_a_smaller_one_is_not() {
     for change in [
         |facts: &mut Facts| facts.pods[0].mtu = Some(1500),
         |facts: &mut Facts| facts.mtu.bridge = Some(1400),
@@ -180,12 +180,12 @@ fn an_mtu_that_loses_packets_is_told_and_one_that_is_too_small_is_not() {
     ] {
         assert_eq!(only(change).kind, Kind::MtuMismatch);
     }
-    assert_eq!(wrong(|facts| facts.pods[0].mtu = Some(1400)), []);
-    assert_eq!(wrong(|facts| facts.mtu = MtuFacts::default()), []);
+    assert_eq!(problems(|facts| facts.pods[0].mtu = Some(1400)), []);
+    assert_eq!(problems(|facts| facts.mtu = MtuFacts::default()), []);
 }
 
 #[test]
-fn what_kube_proxy_has_left_is_told_once_where_weir_serves() {
+fn leftovers_of_kube_proxy_are_reported_once_if_weir_serves() {
     let left = |name: &str| (Owner::KubeProxy, Leftover::Ipset(name.to_owned()));
     let problem = only(|facts| facts.leftovers = vec![left("KUBE-A"), left("KUBE-B")]);
     assert_eq!(problem.kind, Kind::KubeProxyLeft);
@@ -194,11 +194,11 @@ fn what_kube_proxy_has_left_is_told_once_where_weir_serves() {
     let without_services = |facts: &mut Facts| {
         *facts = Facts { leftovers: vec![left("KUBE-A")], serves: false, ..node() };
     };
-    assert_eq!(wrong(without_services), []);
+    assert_eq!(problems(without_services), []);
 }
 
 #[test]
-fn what_flannel_has_left_is_told() {
+fn leftovers_of_flannel_are_reported() {
     let left = (Owner::Flannel, Leftover::Link("flannel.1".to_owned()));
     assert_eq!(only(|facts| facts.leftovers = vec![left]).kind, Kind::FlannelLeft);
 }

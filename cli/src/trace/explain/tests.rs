@@ -19,14 +19,14 @@ fn tuple((source, from): (&str, u16), (destination, to): (&str, u16)) -> Tuple {
     }
 }
 
-fn around() -> Surroundings {
+fn node() -> Node {
     let route = |prefix: &str, kind: RouteKind, ifindex, next_hop| Route {
         prefix: prefix.parse().unwrap(),
         kind: kind as u32,
         ifindex,
         next_hop: ip(next_hop),
     };
-    Surroundings {
+    Node {
         devices: [(6, "weirnear".to_owned()), (9, "weir.1".to_owned())].into(),
         pods: [(ip(POD), (5, "shop/web".to_owned())), (ip(NEAR), (6, "shop/near".to_owned()))]
             .into(),
@@ -41,8 +41,8 @@ fn around() -> Surroundings {
     }
 }
 
-/// What became of a packet to the Service.
-fn story(action: Action, left: Tuple, mark: u32, counted: &[(Reason, u64)]) -> Story {
+/// The trace of a packet to the Service.
+fn trace(action: Action, left: Tuple, mark: u32, counted: &[(Reason, u64)]) -> Trace {
     let sent = tuple((POD, 20_000), (SERVICE, 80));
     let attempt = Attempt {
         action,
@@ -56,16 +56,16 @@ fn story(action: Action, left: Tuple, mark: u32, counted: &[(Reason, u64)]) -> S
     };
     let sender = Sender { name: "shop/web".to_owned(), address: ip(POD), ifindex: 5, mac: [2; 6] };
     let destination = Destination { address: ip(SERVICE), port: 80, protocol: Protocol::TCP };
-    explain(&sender, &destination, &attempt, &around())
+    explain(&sender, &destination, &attempt, &node())
 }
 
 #[test]
-fn a_redirected_packet_goes_where_its_new_destination_is() {
+fn a_redirected_packet_goes_to_its_new_destination() {
     let opened = [(Reason::FlowOpened, 1)];
-    let near = story(Action::Redirect, tuple((POD, 20_000), (NEAR, 8080)), 0, &opened);
+    let near = trace(Action::Redirect, tuple((POD, 20_000), (NEAR, 8080)), 0, &opened);
     assert_eq!(near.verdict, Verdict::RedirectedToPod);
     assert_eq!((near.device.as_deref(), near.next_hop), (Some("weirnear"), None));
-    let far = story(Action::Redirect, tuple((POD, 20_000), (FAR, 8080)), 0, &opened);
+    let far = trace(Action::Redirect, tuple((POD, 20_000), (FAR, 8080)), 0, &opened);
     assert_eq!(far.verdict, Verdict::RedirectedToNode);
     assert_eq!((far.device.as_deref(), far.next_hop), (Some("weir.1"), Some(ip("10.244.2.0"))));
     assert!(!far.counters_shared && far.reason.is_none(), "{far:?}");
@@ -74,46 +74,46 @@ fn a_redirected_packet_goes_where_its_new_destination_is() {
 #[test]
 fn a_packet_that_comes_back_is_rejected_and_the_counter_says_why() {
     let back = tuple((SERVICE, 80), (POD, 20_000));
-    let story = story(Action::Redirect, back, 0, &[(Reason::RejectedNoBackend, 1)]);
-    assert_eq!(story.verdict, Verdict::Rejected);
-    assert_eq!(story.reason, Some("rejected_no_backend"));
-    assert!(story.explanation.contains("connection refused"), "{}", story.explanation);
-    assert!(story.explanation.contains("no endpoint"), "{}", story.explanation);
+    let trace = trace(Action::Redirect, back, 0, &[(Reason::RejectedNoBackend, 1)]);
+    assert_eq!(trace.verdict, Verdict::Rejected);
+    assert_eq!(trace.reason, Some("rejected_no_backend"));
+    assert!(trace.explanation.contains("connection refused"), "{}", trace.explanation);
+    assert!(trace.explanation.contains("no endpoint"), "{}", trace.explanation);
 }
 
 #[test]
 fn a_dropped_packet_has_a_reason_and_no_new_addresses() {
     let sent = tuple((POD, 20_000), (SERVICE, 80));
-    let story = story(Action::Drop, sent, 0, &[(Reason::DroppedLocalPolicy, 1)]);
-    assert_eq!((story.verdict, story.rewritten), (Verdict::Dropped, None));
-    assert!(story.explanation.contains("internalTrafficPolicy"), "{}", story.explanation);
+    let trace = trace(Action::Drop, sent, 0, &[(Reason::DroppedLocalPolicy, 1)]);
+    assert_eq!((trace.verdict, trace.rewritten), (Verdict::Dropped, None));
+    assert!(trace.explanation.contains("internalTrafficPolicy"), "{}", trace.explanation);
 }
 
 #[test]
-fn what_others_count_meanwhile_is_told() {
+fn packets_of_others_are_reported() {
     let sent = tuple((POD, 20_000), (SERVICE, 80));
     for counted in [
         vec![(Reason::DroppedFragment, 1), (Reason::DroppedLocalPolicy, 1)],
         vec![(Reason::DroppedLocalPolicy, 2)],
         vec![(Reason::FlowOpened, 1), (Reason::DroppedLocalPolicy, 1)],
     ] {
-        assert!(story(Action::Drop, sent, 0, &counted).counters_shared, "{counted:?}");
+        assert!(trace(Action::Drop, sent, 0, &counted).counters_shared, "{counted:?}");
     }
-    assert!(story(Action::Stack, sent, 0, &[(Reason::RejectedNoPort, 1)]).counters_shared);
-    assert!(!story(Action::Stack, sent, 0, &[(Reason::FlowOpened, 1)]).counters_shared);
+    assert!(trace(Action::Stack, sent, 0, &[(Reason::RejectedNoPort, 1)]).counters_shared);
+    assert!(!trace(Action::Stack, sent, 0, &[(Reason::FlowOpened, 1)]).counters_shared);
 }
 
 #[test]
-fn the_way_of_the_stack_depends_on_where_it_goes() {
+fn the_description_of_the_stack_depends_on_the_destination() {
     for (to, words) in [
         (NEAR, "bridges it to the pod"),
         (FAR, "another node's pods"),
         ("10.244.1.99", "no pod has that address"),
         ("203.0.113.1", "out of the cluster"),
     ] {
-        let story = story(Action::Stack, tuple((POD, 20_000), (to, 8080)), 0, &[]);
-        assert!(story.explanation.contains(words), "{to}: {}", story.explanation);
+        let trace = trace(Action::Stack, tuple((POD, 20_000), (to, 8080)), 0, &[]);
+        assert!(trace.explanation.contains(words), "{to}: {}", trace.explanation);
     }
-    let hairpin = story(Action::Stack, tuple((POD, 20_000), (POD, 8080)), MASQUERADE, &[]);
+    let hairpin = trace(Action::Stack, tuple((POD, 20_000), (POD, 8080)), MASQUERADE, &[]);
     assert!(hairpin.masqueraded && hairpin.explanation.contains("its own backend"));
 }

@@ -16,7 +16,7 @@ fn new_maps_have_the_configured_capacity_and_existing_maps_keep_theirs() -> Resu
             })
         };
         wait_for("weir_map_capacity{map=\"sockets_v6\"} 1024")?;
-        wait_for("weir_map_capacity{map=\"flows_any_v4\"} 2048")?;
+        wait_for("weir_map_capacity{map=\"flows_dgram_v4\"} 2048")?;
         node.end_agent(Signal::TERM)?;
         node.start_agent_with(&["--map-capacity=sockets=4096"])?;
         until("the agent is ready", || node.ready())?;

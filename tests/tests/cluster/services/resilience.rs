@@ -163,7 +163,7 @@ fn an_agent_without_services_removes_programs_and_pins() -> Result<()> {
 }
 
 fn pinned(dir: &std::path::Path) -> bool {
-    dir.join("bpf/weir/programs/from_pod").exists()
+    dir.join("bpf/weir/programs/from_pod-2").exists()
 }
 
 #[test]
@@ -202,7 +202,7 @@ fn a_foreign_filter_on_one_pod_does_not_affect_services_of_other_pods() -> Resul
             node.sh(&format!("tc filter del dev {port} ingress"))?;
         }
         // With the priority and the handle of Weir's filter, but with another name.
-        let program = node.machine().dir().join("bpf/weir/programs/to_pod");
+        let program = node.machine().dir().join("bpf/weir/programs/to_pod-2");
         node.sh(&format!(
             "tc filter add dev {} ingress pref 22373 handle 0x77656972 bpf da pinned {}",
             ports[1],

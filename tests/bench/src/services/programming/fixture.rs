@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use serde::Serialize;
-use weir_tests::lab::{Cluster, Member, ManifestDir};
+use weir_tests::lab::{Cluster, ManifestDir, Member};
 
 use super::super::objects::Service;
 

@@ -2,10 +2,10 @@
 
 use crate::unpadded::unpadded;
 
-/// The one value of the settings map. A program without it passes everything on.
+/// The one value of the config map. A program without it passes everything on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[repr(C)]
-pub struct Settings {
+pub struct Config {
     /// The cookie of the node's network namespace, whose processes are translated at the socket;
     /// low half first. 0 is the namespace that the machine has started with, which is the node's
     /// wherever it is not made for a test.
@@ -24,7 +24,7 @@ pub struct Settings {
     pub udp_idle: u32,
 }
 
-impl Settings {
+impl Config {
     /// Packets between pods skip the host's stack.
     pub const FAST_PATH: u32 = 1 << 0;
 
@@ -43,4 +43,4 @@ pub const fn halves(cookie: u64) -> [u32; 2] {
     [(cookie & 0xffff_ffff) as u32, (cookie >> 32) as u32]
 }
 
-unpadded!(Settings: [u32; 2], u32, u32, u32, u32, u32, u32);
+unpadded!(Config: [u32; 2], u32, u32, u32, u32, u32, u32);

@@ -1,4 +1,4 @@
-//! Headers of the packets that programs send themselves, to refuse a flow.
+//! Headers of the packets that programs send themselves, to reject a flow: a TCP reset, or an ICMP error.
 //!
 //! All words are as they lie in a packet. A sum of 32-bit words folds to the same checksum as one of
 //! 16-bit words, in either byte order.
@@ -6,7 +6,7 @@
 use crate::header::TcpFlags;
 use crate::{Address, add, finish, protocol};
 
-/// How many hops an answer may take.
+/// The hop limit (TTL) of what they send.
 const HOPS: u8 = 64;
 
 /// The ICMP message that says that nobody listens at a port, without checksum and quotation.
@@ -50,9 +50,9 @@ pub fn ipv6_header(
     [first, u32::from_ne_bytes([high, low, protocol, HOPS]), a, b, c, d, e, f, g, h]
 }
 
-/// What a refused TCP packet has.
+/// What a rejected TCP packet has.
 #[derive(Clone, Copy, Debug)]
-pub struct Refused {
+pub struct RejectedTcp {
     /// Its ports.
     pub ports: u32,
     /// Its sequence number.
@@ -63,19 +63,19 @@ pub struct Refused {
     pub flags: TcpFlags,
 }
 
-/// The TCP header that resets a connection (RFC 9293, 3.10.7.1), as answer from `source`.
+/// The TCP header that resets a connection (RFC 9293, 3.10.7.1), sent from `source`.
 #[inline(always)]
 #[must_use]
-pub fn reset<A: Address>(source: &A, destination: &A, refused: Refused) -> [u32; 5] {
+pub fn reset<A: Address>(source: &A, destination: &A, rejected: RejectedTcp) -> [u32; 5] {
     const RST: u8 = 0x04;
     const ACK: u8 = 0x10;
-    let (sequence, acknowledged, flags) = if refused.flags.acknowledges() {
-        (refused.acknowledged, 0, RST)
+    let (sequence, acknowledged, flags) = if rejected.flags.acknowledges() {
+        (rejected.acknowledged, 0, RST)
     } else {
-        let opened = u32::from_be(refused.sequence).wrapping_add(1);
+        let opened = u32::from_be(rejected.sequence).wrapping_add(1);
         (0, opened.to_be(), RST | ACK)
     };
-    let [a, b, c, d] = refused.ports.to_ne_bytes();
+    let [a, b, c, d] = rejected.ports.to_ne_bytes();
     let mut words = [
         u32::from_ne_bytes([c, d, a, b]),
         sequence,
@@ -156,8 +156,8 @@ mod tests {
         words.iter().flat_map(|word| word.to_ne_bytes()).collect()
     }
 
-    fn syn() -> Refused {
-        Refused {
+    fn syn() -> RejectedTcp {
+        RejectedTcp {
             ports: u32::from_ne_bytes([0x9c, 0x40, 0, 80]),
             sequence: u32::MAX,
             acknowledged: 0,
@@ -198,8 +198,8 @@ mod tests {
     #[test]
     fn a_packet_of_a_lost_connection_is_reset_where_it_is() {
         let flags = TcpFlags::of(u32::from_ne_bytes([0x50, 0x10, 0, 0]));
-        let refused = Refused { flags, acknowledged: 77_u32.to_be(), ..syn() };
-        let bytes = bytes(&reset(&SERVICE_V4, &CLIENT_V4, refused));
+        let rejected = RejectedTcp { flags, acknowledged: 77_u32.to_be(), ..syn() };
+        let bytes = bytes(&reset(&SERVICE_V4, &CLIENT_V4, rejected));
         let tcp = TcpHeaderSlice::from_slice(&bytes).unwrap();
         assert!(tcp.rst() && !tcp.ack());
         assert_eq!(tcp.sequence_number(), 77);

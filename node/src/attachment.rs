@@ -1,10 +1,11 @@
 //! The key of everything: one interface of one container.
 
-use std::{fmt::Write, path::PathBuf};
+use std::fmt::Write;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-pub use weir_names::HOST_INTERFACE_PREFIX;
+
+use crate::names::HOST_INTERFACE_PREFIX;
 
 /// How many hexadecimal digits follow the prefix: with it they fill the 15 characters that Linux
 /// gives an interface name.
@@ -36,11 +37,6 @@ impl Attachment {
         }
         name.truncate(HOST_INTERFACE_PREFIX.len() + DIGITS);
         name
-    }
-
-    /// The file name of its endpoint record below `directory`, without an extension.
-    pub(crate) fn record_stem(&self, directory: &std::path::Path) -> PathBuf {
-        directory.join(self.host_interface())
     }
 }
 
@@ -79,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn the_bridge_and_the_tunnel_are_no_host_interfaces() {
+    fn the_bridge_and_the_tunnel_are_not_host_interfaces() {
         for name in ["weir0", "weir.1", "weirABCDEF01234", "weir0a1b2c3d4e", "eth0"] {
             assert!(!is_host_interface(name), "{name}");
         }

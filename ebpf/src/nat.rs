@@ -1,44 +1,48 @@
-//! The writing of addresses and ports.
+//! DNAT and its reverse, by the kernel's helpers.
 
 use weir_ebpf_common::header::Part;
 use weir_ebpf_common::{Flow, Port};
 
-use crate::family::{Covering, Family};
+use crate::family::{Family, L4Checksum};
 use crate::packet::Packet;
-use crate::skb::{Checksum, Refused, Skb};
+use crate::skb::{Checksum, HelperFailed, Skb};
 
 /// Sends a client's packet to its backend.
 #[inline(never)]
-pub(crate) fn to_backend<A: Family>(
+pub(crate) fn dnat<A: Family>(
     skb: Skb,
     packet: &Packet<A>,
     flow: &Flow<A>,
-) -> Result<(), Refused> {
+) -> Result<(), HelperFailed> {
     let key = &packet.key;
-    A::replace(skb, A::DESTINATION, (&key.destination, &flow.address), packet.covering())?;
+    A::replace(skb, A::DESTINATION, (&key.destination, &flow.address), packet.l4_checksum())?;
     destination_port(skb, packet, flow.port)?;
-    source_port(skb, packet, flow.client_port)
+    source_port(skb, packet, flow.nat_port)
 }
 
 /// Makes a backend's packet come from the Service.
 #[inline(never)]
-pub(crate) fn to_client<A: Family>(
+pub(crate) fn reverse_nat<A: Family>(
     skb: Skb,
     packet: &Packet<A>,
     flow: &Flow<A>,
-) -> Result<(), Refused> {
-    A::replace(skb, A::SOURCE, (&packet.key.source, &flow.address), packet.covering())?;
+) -> Result<(), HelperFailed> {
+    A::replace(skb, A::SOURCE, (&packet.key.source, &flow.address), packet.l4_checksum())?;
     source_port(skb, packet, flow.port)?;
-    destination_port(skb, packet, flow.client_port)
+    destination_port(skb, packet, flow.nat_port)
 }
 
 #[inline(always)]
-fn source_port<A: Family>(skb: Skb, packet: &Packet<A>, new: Port) -> Result<(), Refused> {
+fn source_port<A: Family>(skb: Skb, packet: &Packet<A>, new: Port) -> Result<(), HelperFailed> {
     port(skb, packet, packet.transport, packet.key.source_port, new)
 }
 
 #[inline(always)]
-fn destination_port<A: Family>(skb: Skb, packet: &Packet<A>, new: Port) -> Result<(), Refused> {
+fn destination_port<A: Family>(
+    skb: Skb,
+    packet: &Packet<A>,
+    new: Port,
+) -> Result<(), HelperFailed> {
     port(skb, packet, packet.transport + 2, packet.key.destination_port, new)
 }
 
@@ -49,12 +53,12 @@ fn port<A: Family>(
     offset: u32,
     old: Port,
     new: Port,
-) -> Result<(), Refused> {
+) -> Result<(), HelperFailed> {
     if old == new || packet.part == Part::Later {
         return Ok(());
     }
-    if let Some(covering) = packet.covering() {
-        correct_port(skb, covering, old, new)?;
+    if let Some(checksum) = packet.l4_checksum() {
+        correct_port(skb, checksum, old, new)?;
     }
     skb.store(offset, &new)
 }
@@ -63,13 +67,13 @@ fn port<A: Family>(
 #[inline(always)]
 pub(crate) fn correct_port(
     skb: Skb,
-    covering: Covering,
+    checksum: L4Checksum,
     old: Port,
     new: Port,
-) -> Result<(), Refused> {
+) -> Result<(), HelperFailed> {
     if old == new {
         return Ok(());
     }
     let change = (old.raw().into(), new.raw().into(), 2);
-    skb.correct(covering.offset, change, Checksum::Plain, covering.optional)
+    skb.correct(checksum.offset, change, Checksum::Plain, checksum.optional)
 }

@@ -1,0 +1,106 @@
+//! A node as an earlier release has left it: its pins, with programs that run.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use weir_datapath::common::map::{self, Map};
+use weir_datapath::{Hook, Pins, SOCKET_PROGRAMS, TC_PROGRAMS};
+use weir_tests::lab::Stack;
+
+use crate::scene::Scene;
+
+/// The maps of the first release that this one calls otherwise.
+pub(crate) const RENAMED: [(Map, Map); 5] = [
+    (Map { name: "FLOWS_ANY_V4", layout: 2 }, map::FLOWS_DGRAM_V4),
+    (Map { name: "FLOWS_ANY_V6", layout: 2 }, map::FLOWS_DGRAM_V6),
+    (Map { name: "CLUSTER_V4", layout: 1 }, map::ROUTES_V4),
+    (Map { name: "CLUSTER_V6", layout: 1 }, map::ROUTES_V6),
+    (Map { name: "SETTINGS", layout: 1 }, map::CONFIG),
+];
+
+/// The maps whose pins are the same in the first release and in this one.
+pub(crate) const SAME: [&str; 16] = [
+    "AFFINITY_V4-1",
+    "AFFINITY_V6-1",
+    "BACKENDS_V4-1",
+    "BACKENDS_V6-1",
+    "COUNTERS-1",
+    "ENDPOINTS_V4-1",
+    "ENDPOINTS_V6-1",
+    "FLOWS_TCP_V4-2",
+    "FLOWS_TCP_V6-2",
+    "FRAGMENTS_V4-1",
+    "FRAGMENTS_V6-1",
+    "SERVICES_V4-1",
+    "SERVICES_V6-1",
+    "SLOTS-1",
+    "SOCKETS_V4-1",
+    "SOCKETS_V6-1",
+];
+
+/// Where the first release pins a program.
+pub(crate) fn program(pins: &Pins, name: &str) -> PathBuf {
+    pins.folder().join("programs").join(name)
+}
+
+/// Gives everything that is pinned the names of the first release. What is attached stays so.
+pub(crate) fn pin_as_released(scene: &Scene) -> Result<()> {
+    scene.node.run(|| {
+        for (old, new) in RENAMED {
+            rename(&scene.pins.map(new), &scene.pins.map(old))?;
+        }
+        for name in TC_PROGRAMS.iter().chain(SOCKET_PROGRAMS) {
+            rename(&scene.pins.program(name), &program(&scene.pins, name))?;
+        }
+        Ok(())
+    })
+}
+
+fn rename(from: &Path, to: &Path) -> Result<()> {
+    fs::rename(from, to).with_context(|| format!("rename {}", from.display()))
+}
+
+/// The names of everything that is pinned in one of the folders.
+pub(crate) fn pinned(scene: &Scene, folder: &str) -> Result<Vec<String>> {
+    scene.node.run(|| {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(scene.pins.folder().join(folder))? {
+            names.push(entry?.file_name().to_string_lossy().into_owned());
+        }
+        names.sort();
+        Ok(names)
+    })
+}
+
+/// Everything that this release pins.
+pub(crate) fn expected(scene: &Scene) -> (Vec<String>, Vec<String>) {
+    let name = |path: PathBuf| path.file_name().map(|name| name.to_string_lossy().into_owned());
+    let programs = TC_PROGRAMS.iter().chain(SOCKET_PROGRAMS);
+    let mut programs: Vec<_> = programs.filter_map(|it| name(scene.pins.program(it))).collect();
+    let mut maps: Vec<_> = map::ALL.iter().filter_map(|map| name(scene.pins.map(*map))).collect();
+    programs.sort();
+    maps.sort();
+    (programs, maps)
+}
+
+/// The indices of all links of the node.
+pub(crate) fn links(scene: &Scene) -> Result<Vec<u32>> {
+    let text = scene.node.sh("ip -j link show")?;
+    let links: Vec<serde_json::Value> = serde_json::from_str(&text)?;
+    let index = |link: &serde_json::Value| link.get("ifindex")?.as_u64()?.try_into().ok();
+    Ok(links.iter().filter_map(index).collect())
+}
+
+/// The programs at the pods' veths, by their IDs.
+pub(crate) fn attached(scene: &Scene) -> Result<Vec<u32>> {
+    let mut found = Vec::new();
+    for number in 0..scene.pods.len() {
+        let ifindex = scene.ifindex(&format!("veth{number}"))?;
+        for hook in Hook::POD {
+            let program = scene.node.run(|| Ok(weir_datapath::list(ifindex, hook)?))?;
+            found.push(program.context("no program is attached")?.program);
+        }
+    }
+    Ok(found)
+}

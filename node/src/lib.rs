@@ -1,0 +1,21 @@
+//! What Weir has on a node: names, marks, and the formats of its files.
+//!
+//! The plugin and the agent make these things, the operator's tool shows and removes them. Each
+//! name and each file format that more than one of them uses is defined here and nowhere else.
+//!
+//! - [`names`]: names and marks of links, routes, tables and files.
+//! - [`Attachment`]: the key of a pod's interface, and the host interface name that follows from it.
+//! - [`endpoint`]: the record of a pod's interface. The plugin writes it.
+//! - [`PodNetwork`]: `subnet.env`. The agent writes it.
+//!
+//! Formats on disk are stable: a plugin of one version meets files of another after an upgrade.
+//! The crate reads files. It writes none and decides nothing.
+
+mod attachment;
+pub mod endpoint;
+pub mod names;
+pub mod subnet_env;
+
+pub use attachment::{Attachment, is_host_interface};
+pub use endpoint::{EndpointRecord, PodIdentity};
+pub use subnet_env::PodNetwork;
