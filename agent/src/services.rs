@@ -1,8 +1,8 @@
-//! Services at run time: what [`weir_services`] decides is written to the data path's maps.
+//! Services at run time: writes what [`weir_services`] decides to the data path's maps.
 //!
-//! [`controller`] starts [`sync_loop`] when the maps are there, and tells it the addresses of the
-//! node. The loop writes by [`apply`], and closes sockets of the node's processes that have lost
-//! their backend by [`sockets`].
+//! [`controller`] starts [`sync_loop`] when the maps exist, and passes the addresses of the node to
+//! it. The loop writes the maps by [`apply`]. It closes sockets of the node's processes whose
+//! backend was removed by [`sockets`].
 
 pub mod apply;
 pub mod controller;

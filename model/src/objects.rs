@@ -1,77 +1,51 @@
-//! A collection of objects by name that knows what changed: cheap to copy, cheap to change.
+//! A collection of objects by name that records what changed.
 //!
-//! A copy is a value of its own and shares everything with its original. Of all copies the source
-//! changes one, and the others are only read. A change costs the logarithm of the size, and a reader
-//! that has seen an earlier copy is told the names that have changed since, not the whole. That is
-//! how one EndpointSlice among ten thousand reaches the kernel without anybody looking at the others.
+//! A copy is a value of its own that shares its contents with the original. The source changes one
+//! copy, and readers keep the others. A change costs the logarithm of the collection's size. A
+//! reader that has seen an earlier revision asks for the names that have changed since. So one
+//! EndpointSlice among ten thousand reaches the kernel without a look at the others.
 
 use std::collections::HashSet;
-use std::fmt;
 use std::ops::Bound;
 use std::sync::Arc;
 
 use rpds::{HashTrieMapSync, RedBlackTreeMapSync};
 
-/// The name of a namespaced object.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ObjectName {
-    /// `metadata.namespace`.
-    pub namespace: Arc<str>,
-    /// `metadata.name`.
-    pub name: Arc<str>,
-}
+use crate::object_name::ObjectName;
 
-impl ObjectName {
-    /// The name of an object in a namespace.
-    pub fn new(namespace: impl Into<Arc<str>>, name: impl Into<Arc<str>>) -> Self {
-        Self { namespace: namespace.into(), name: name.into() }
-    }
-}
-
-impl fmt::Display for ObjectName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.namespace, self.name)
-    }
-}
-
-impl fmt::Debug for ObjectName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-/// So many names of objects that are gone are remembered, and as many as there are objects.
-const GRAVES: usize = 1024;
+/// Tombstones are kept until there are this many more of them than objects.
+const MAX_EXTRA_TOMBSTONES: usize = 1024;
 
 /// Objects of one kind, by name.
 #[derive(Debug)]
 pub struct Objects<T> {
     by_name: HashTrieMapSync<ObjectName, Entry<T>>,
-    /// The name that changed with each version that is still the newest of its object.
+    /// The name that changed with each version, for the newest version of each object.
     by_version: RedBlackTreeMapSync<u64, ObjectName>,
     version: u64,
-    /// Changes up to this version are forgotten.
-    horizon: u64,
+    /// The version of the last compaction. Older revisions cannot be compared any more.
+    compacted_at: u64,
     present: usize,
-    /// Versions of collections that were not copied from one another cannot be compared.
-    lineage: Arc<Lineage>,
+    /// Two collections can be compared by version only if one was copied from the other: then they
+    /// share the epoch.
+    epoch: Arc<Epoch>,
 }
 
 #[derive(Debug)]
-struct Lineage;
+struct Epoch;
 
 #[derive(Debug)]
 struct Entry<T> {
     version: u64,
-    /// None if the object is gone.
+    /// None for a tombstone: the object was removed.
     object: Option<Arc<T>>,
 }
 
-/// A state of a collection that a reader has seen.
+/// A point in the history of a collection, which a reader keeps to ask for later changes.
 #[derive(Debug, Clone)]
-pub struct Mark {
+pub struct Revision {
     version: u64,
-    lineage: Arc<Lineage>,
+    epoch: Arc<Epoch>,
 }
 
 impl<T> Clone for Objects<T> {
@@ -80,9 +54,9 @@ impl<T> Clone for Objects<T> {
             by_name: self.by_name.clone(),
             by_version: self.by_version.clone(),
             version: self.version,
-            horizon: self.horizon,
+            compacted_at: self.compacted_at,
             present: self.present,
-            lineage: Arc::clone(&self.lineage),
+            epoch: Arc::clone(&self.epoch),
         }
     }
 }
@@ -93,9 +67,9 @@ impl<T> Default for Objects<T> {
             by_name: HashTrieMapSync::new_sync(),
             by_version: RedBlackTreeMapSync::new_sync(),
             version: 0,
-            horizon: 0,
+            compacted_at: 0,
             present: 0,
-            lineage: Arc::new(Lineage),
+            epoch: Arc::new(Epoch),
         }
     }
 }
@@ -106,45 +80,46 @@ impl<T> Objects<T> {
         self.by_name.get(name)?.object.as_ref()
     }
 
-    /// All objects, in no order.
+    /// All objects, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = (&ObjectName, &Arc<T>)> {
         self.by_name.iter().filter_map(|(name, entry)| Some((name, entry.object.as_ref()?)))
     }
 
-    /// How many there are.
+    /// The number of objects.
     pub fn len(&self) -> usize {
         self.present
     }
 
-    /// Whether there are none.
+    /// Whether the collection has no objects.
     pub fn is_empty(&self) -> bool {
         self.present == 0
     }
 
-    /// What a reader keeps, to ask later what has changed since.
-    pub fn mark(&self) -> Mark {
-        Mark { version: self.version, lineage: Arc::clone(&self.lineage) }
+    /// The current revision, for a later [`Objects::changed_since`].
+    pub fn revision(&self) -> Revision {
+        Revision { version: self.version, epoch: Arc::clone(&self.epoch) }
     }
 
-    /// The names of the objects that came, changed or went since. None if that is not known, because
-    /// it is too long ago or the mark is of another collection: then anything may have changed.
-    pub fn changed_since(&self, mark: &Mark) -> Option<impl Iterator<Item = &ObjectName>> {
-        if !Arc::ptr_eq(&self.lineage, &mark.lineage) || mark.version < self.horizon {
+    /// The names of the objects that were added, changed or removed since a revision. None if that
+    /// is not known, because the revision is too old or belongs to another collection. Then
+    /// anything may have changed.
+    pub fn changed_since(&self, revision: &Revision) -> Option<impl Iterator<Item = &ObjectName>> {
+        if !Arc::ptr_eq(&self.epoch, &revision.epoch) || revision.version < self.compacted_at {
             return None;
         }
-        let newer = (Bound::Excluded(mark.version), Bound::Unbounded);
+        let newer = (Bound::Excluded(revision.version), Bound::Unbounded);
         Some(self.by_version.range(newer).map(|(_, name)| name))
     }
 
-    /// Removes an object. Returns whether it was there.
+    /// Removes an object. Returns whether it existed.
     pub fn remove(&mut self, name: &ObjectName) -> bool {
-        let there = self.get(name).is_some();
-        if there {
+        let existed = self.get(name).is_some();
+        if existed {
             self.set(name.clone(), None);
             self.present -= 1;
-            self.clear_graves();
+            self.compact();
         }
-        there
+        existed
     }
 
     fn set(&mut self, name: ObjectName, object: Option<Arc<T>>) {
@@ -156,28 +131,28 @@ impl<T> Objects<T> {
         self.by_name.insert_mut(name, Entry { version: self.version, object });
     }
 
-    /// Forgets the objects that are gone when they are as many as those that are there.
-    fn clear_graves(&mut self) {
-        let graves = self.by_name.size() - self.present;
-        if graves <= self.present + GRAVES {
+    /// Deletes the tombstones if there are too many.
+    fn compact(&mut self) {
+        let tombstones = self.by_name.size() - self.present;
+        if tombstones <= self.present + MAX_EXTRA_TOMBSTONES {
             return;
         }
-        let gone: Vec<(u64, ObjectName)> = self
+        let removed: Vec<(u64, ObjectName)> = self
             .by_name
             .iter()
             .filter(|(_, entry)| entry.object.is_none())
             .map(|(name, entry)| (entry.version, name.clone()))
             .collect();
-        for (version, name) in gone {
+        for (version, name) in removed {
             self.by_version.remove_mut(&version);
             self.by_name.remove_mut(&name);
         }
-        self.horizon = self.version;
+        self.compacted_at = self.version;
     }
 }
 
 impl<T: PartialEq> Objects<T> {
-    /// Puts an object in. One that is the same as before is no change. Returns whether it is one.
+    /// Inserts or replaces an object. Returns whether that is a change: an equal object is not.
     pub fn insert(&mut self, name: ObjectName, object: Arc<T>) -> bool {
         let old = self.get(&name);
         if old.is_some_and(|old| Arc::ptr_eq(old, &object) || *old == object) {
@@ -188,7 +163,7 @@ impl<T: PartialEq> Objects<T> {
         true
     }
 
-    /// Makes these the objects that there are; what is the same as before has not changed.
+    /// Replaces the whole contents. Objects that are equal to those before do not count as changed.
     pub fn replace(&mut self, objects: impl IntoIterator<Item = (ObjectName, Arc<T>)>) {
         let mut kept = HashSet::new();
         for (name, object) in objects {
@@ -197,9 +172,9 @@ impl<T: PartialEq> Objects<T> {
         }
         if kept.len() < self.present {
             let names = self.iter().map(|(name, _)| name);
-            let gone: Vec<ObjectName> =
+            let removed: Vec<ObjectName> =
                 names.filter(|name| !kept.contains(*name)).cloned().collect();
-            for name in gone {
+            for name in removed {
                 self.remove(&name);
             }
         }
@@ -208,7 +183,7 @@ impl<T: PartialEq> Objects<T> {
 
 impl<T: PartialEq> PartialEq for Objects<T> {
     fn eq(&self, other: &Self) -> bool {
-        if Arc::ptr_eq(&self.lineage, &other.lineage) && self.version == other.version {
+        if Arc::ptr_eq(&self.epoch, &other.epoch) && self.version == other.version {
             return true;
         }
         self.present == other.present
@@ -230,8 +205,8 @@ mod tests {
         ObjectName::new("ns", format!("n{number}"))
     }
 
-    fn changed(objects: &Objects<u32>, mark: &Mark) -> Option<BTreeSet<ObjectName>> {
-        objects.changed_since(mark).map(|names| names.cloned().collect())
+    fn changed(objects: &Objects<u32>, revision: &Revision) -> Option<BTreeSet<ObjectName>> {
+        objects.changed_since(revision).map(|names| names.cloned().collect())
     }
 
     #[test]
@@ -247,67 +222,71 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_is_told_the_names_that_changed_and_no_others() {
+    fn changed_since_returns_the_names_that_changed_and_no_others() {
         let mut objects = Objects::default();
         for number in 0..10 {
             objects.insert(name(number), Arc::new(0));
         }
-        let mark = objects.mark();
+        let revision = objects.revision();
         objects.insert(name(3), Arc::new(0));
-        assert_eq!(changed(&objects, &mark), Some(BTreeSet::new()), "the same is no change");
+        assert_eq!(
+            changed(&objects, &revision),
+            Some(BTreeSet::new()),
+            "an equal object is not a change"
+        );
         objects.insert(name(3), Arc::new(1));
         objects.remove(&name(4));
         objects.remove(&name(77));
         objects.insert(name(10), Arc::new(0));
         objects.insert(name(3), Arc::new(2));
-        assert_eq!(changed(&objects, &mark), Some([name(3), name(4), name(10)].into()));
-        assert_eq!(changed(&objects, &objects.mark()), Some(BTreeSet::new()));
+        assert_eq!(changed(&objects, &revision), Some([name(3), name(4), name(10)].into()));
+        assert_eq!(changed(&objects, &objects.revision()), Some(BTreeSet::new()));
     }
 
     #[test]
-    fn a_new_list_changes_only_what_differs() {
+    fn replace_changes_only_the_objects_that_differ() {
         let mut objects = Objects::default();
         objects.replace((0..4).map(|number| (name(number), Arc::new(number))));
-        let mark = objects.mark();
+        let revision = objects.revision();
         objects.replace([1, 2, 5].map(|number| (name(number), Arc::new(number.max(2)))));
         assert_eq!(
-            changed(&objects, &mark),
+            changed(&objects, &revision),
             Some([name(0), name(1), name(3), name(5)].into()),
-            "1 has another value, 0 and 3 are gone, 5 is new"
+            "1 has another value, 0 and 3 were removed, 5 is new"
         );
     }
 
     #[test]
-    fn a_mark_of_another_collection_tells_nothing() {
-        let (one, other) = (Objects::<u32>::default(), Objects::<u32>::default());
-        assert_eq!(changed(&one, &other.mark()), None);
-        assert_eq!(one, other, "though they hold the same");
+    fn a_revision_of_another_collection_is_unknown() {
+        let (first, second) = (Objects::<u32>::default(), Objects::<u32>::default());
+        assert_eq!(changed(&first, &second.revision()), None);
+        assert_eq!(first, second, "the contents are the same");
     }
 
     #[test]
-    fn what_is_gone_is_forgotten_some_time_and_then_a_reader_is_told_so() {
+    fn tombstones_are_compacted_and_older_revisions_are_then_unknown() {
         let mut objects = Objects::default();
-        let mark = objects.mark();
+        let revision = objects.revision();
         for number in 0..5000 {
             objects.insert(name(number), Arc::new(0));
             objects.remove(&name(number));
         }
-        assert!(objects.by_name.size() <= GRAVES + 1);
-        assert_eq!(changed(&objects, &mark), None);
+        assert!(objects.by_name.size() <= MAX_EXTRA_TOMBSTONES + 1);
+        assert_eq!(changed(&objects, &revision), None);
         assert!(objects.is_empty());
     }
 
     proptest! {
         #[test]
-        fn it_holds_what_a_plain_map_holds_and_tells_all_that_changed(
+        fn it_behaves_like_a_plain_map_and_reports_every_change(
             changes in proptest::collection::vec((0u32..20, 0u32..4), 0..200),
-            marked in 0usize..200,
+            seen_at in 0usize..200,
         ) {
             let (mut objects, mut plain) = (Objects::default(), BTreeMap::new());
-            let mut seen = (objects.mark(), plain.clone());
+            let mut seen = (objects.revision(), plain.clone());
             for (number, (key, value)) in changes.into_iter().enumerate() {
-                if number == marked {
-                    seen = (objects.mark(), plain.clone());
+                if number == seen_at {
+                    seen = (objects.revision(), plain.clone());
                 }
                 if value == 0 {
                     prop_assert_eq!(objects.remove(&name(key)), plain.remove(&name(key)).is_some());
@@ -316,13 +295,14 @@ mod tests {
                     plain.insert(name(key), value);
                 }
             }
-            let held: BTreeMap<_, _> = objects.iter().map(|(key, value)| (key.clone(), **value)).collect();
-            prop_assert_eq!(&held, &plain);
+            let contents: BTreeMap<_, _> =
+                objects.iter().map(|(key, value)| (key.clone(), **value)).collect();
+            prop_assert_eq!(&contents, &plain);
             prop_assert_eq!(objects.len(), plain.len());
-            let (mark, before) = seen;
-            let told = changed(&objects, &mark).unwrap();
+            let (revision, before) = seen;
+            let reported = changed(&objects, &revision).unwrap();
             for key in before.keys().chain(plain.keys()) {
-                prop_assert!(before.get(key) == plain.get(key) || told.contains(key));
+                prop_assert!(before.get(key) == plain.get(key) || reported.contains(key));
             }
         }
     }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::ObjectName;
+use crate::object_name::ObjectName;
 
 /// A transport protocol of a Service's port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -47,25 +47,25 @@ impl Family {
     }
 }
 
-/// Which endpoints may serve.
+/// Which endpoints may receive traffic.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum TrafficPolicy {
-    /// All of the cluster's.
+    /// All endpoints of the cluster.
     #[default]
     Cluster,
-    /// Those on the node that the client, or the packet, came to.
+    /// The endpoints on the node that the packet was sent from, or arrived at.
     Local,
 }
 
-/// A Service that this node's network serves: one with a cluster IP, which is not another proxy's.
+/// A Service that this node serves: it has a cluster IP and is not assigned to another proxy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Service {
     /// Namespace and name.
     pub name: ObjectName,
-    /// `metadata.creationTimestamp`; of two Services that claim the same address and port, the older
-    /// one is right.
+    /// `metadata.creationTimestamp`. If two Services have the same address and port, the older
+    /// Service gets them.
     pub created: Option<SystemTime>,
-    /// `spec.clusterIPs`: one of each family at most.
+    /// `spec.clusterIPs`: at most one of each family.
     pub cluster_ips: Vec<IpAddr>,
     /// `spec.ports`.
     pub ports: Vec<ServicePort>,
@@ -81,22 +81,22 @@ pub struct Service {
 /// A port of a Service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServicePort {
-    /// Its name, by which slices refer to it; empty if it has none.
+    /// The name, by which slices refer to the port; empty if it has none.
     pub name: Arc<str>,
-    /// Its protocol.
+    /// The protocol.
     pub protocol: Protocol,
-    /// Its number.
+    /// The number.
     pub port: u16,
 }
 
-/// A slice of the endpoints of a Service, all of one family.
+/// A part of the endpoints of a Service, all of one family.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EndpointSlice {
     /// Namespace and name.
     pub name: ObjectName,
     /// The Service, by the label `kubernetes.io/service-name`.
     pub service: ObjectName,
-    /// `ports`, without those that stand for no number.
+    /// `ports`, without those that have no number.
     pub ports: Vec<SlicePort>,
     /// `endpoints`.
     pub endpoints: Vec<Endpoint>,
@@ -107,24 +107,24 @@ pub struct EndpointSlice {
 pub struct SlicePort {
     /// The name of the Service's port; empty if it has none.
     pub name: Arc<str>,
-    /// Its protocol.
+    /// The protocol.
     pub protocol: Protocol,
-    /// The number at the endpoints.
+    /// The port number of the endpoints.
     pub port: u16,
 }
 
 /// An endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
-    /// `addresses[0]`: the others have no meaning.
+    /// `addresses[0]`. Other entries have no meaning.
     pub ip: IpAddr,
     /// `nodeName`.
     pub node: Option<Arc<str>>,
-    /// `conditions.ready`; true if it is not said.
+    /// `conditions.ready`; true if absent.
     pub ready: bool,
-    /// `conditions.serving`; true if it is not said.
+    /// `conditions.serving`; true if absent.
     pub serving: bool,
-    /// `conditions.terminating`; false if it is not said.
+    /// `conditions.terminating`; false if absent.
     pub terminating: bool,
     /// `hints.forZones`.
     pub zone_hints: Vec<Arc<str>>,

@@ -1,14 +1,14 @@
-//! Operations of many Services in long runs of one kind, which the kernel is told at once. Pure.
+//! Merges the operations of many Services into long runs of one kind, for batched system calls.
 //!
-//! What a Service needs is made before what leads to it, and of two Services neither needs what the
-//! other makes. So all may make their backends first, then fill their slots, then lead there. Where a
-//! Service takes something away, all that was before it is done first: somebody may be waiting for
-//! what it gives up.
+//! One Service does not depend on entries of another. So the backends of all Services may be
+//! written first, then all slots, then all frontends. If a Service also removes entries, everything
+//! before it is done first and its own operations keep their order: a later Service may use what it
+//! gives up.
 
 use super::diff::Op;
 
-/// Puts the operations of these Services in an order that packets may watch, as theirs are. Each has
-/// its own in such an order.
+/// Merges the operations of several Services. The operations of each Service must be in a safe
+/// order, see [`diff`](crate::diff). The result is in a safe order too.
 pub fn merge(services: impl IntoIterator<Item = Vec<Op>>) -> Vec<Op> {
     let mut merged = Vec::new();
     let mut phases: [Vec<Op>; 3] = Default::default();
@@ -37,7 +37,7 @@ const fn phase(op: &Op) -> Option<usize> {
     }
 }
 
-/// Whether a Service makes backends, fills slots and leads there, once each and in this order.
+/// Whether the operations only write backends, slots and frontends, in this order.
 fn only_adds(ops: &[Op]) -> bool {
     ops.iter().all(|op| phase(op).is_some()) && ops.is_sorted_by_key(phase)
 }
@@ -45,7 +45,7 @@ fn only_adds(ops: &[Op]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tables::{Backend, FrontendKey, FrontendValue, Range, Scope};
+    use crate::tables::{Backend, FrontendKey, FrontendValue, Scope};
 
     fn backend(id: u32) -> Op {
         let ip = [10, 0, 0, 1].into();
@@ -58,14 +58,7 @@ mod tests {
     }
 
     fn frontend(last: u8) -> Op {
-        let value = FrontendValue {
-            service: 1,
-            range: Range::default(),
-            affinity: 0,
-            drop_if_empty: false,
-            local_set: false,
-            masquerade: false,
-        };
+        let value = FrontendValue { service: 1, ..FrontendValue::default() };
         Op::PutFrontend(key(last), value)
     }
 
@@ -74,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn services_that_only_add_are_written_in_three_runs() {
+    fn services_that_only_add_entries_are_written_in_three_runs() {
         let of = |number: u8| vec![backend(number.into()), slots(number.into()), frontend(number)];
         let merged = merge([of(1), of(2)]);
         let wanted = [backend(1), backend(2), slots(1), slots(2), frontend(1), frontend(2)];
@@ -82,13 +75,13 @@ mod tests {
     }
 
     #[test]
-    fn what_a_service_takes_away_stays_in_its_place() {
-        let gives_up = vec![frontend(7), Op::DeleteFrontend(key(1)), backend(1)];
-        let merged = merge([vec![backend(5), frontend(5)], gives_up.clone(), vec![frontend(1)]]);
-        let wanted = [vec![backend(5), frontend(5)], gives_up, vec![frontend(1)]].concat();
+    fn operations_of_a_service_that_removes_entries_keep_their_order() {
+        let removes = vec![frontend(7), Op::DeleteFrontend(key(1)), backend(1)];
+        let merged = merge([vec![backend(5), frontend(5)], removes.clone(), vec![frontend(1)]]);
+        let wanted = [vec![backend(5), frontend(5)], removes, vec![frontend(1)]].concat();
         assert_eq!(merged, wanted);
-        // And so does what is changed after something else: a backend that stops serving is that only
-        // when nobody is led to it any more.
+        // The same holds if a backend is changed last: it stops serving when no frontend leads to
+        // it.
         let moves = vec![slots(1), frontend(1), backend(1)];
         assert_eq!(merge([moves.clone(), vec![backend(2)]]), [moves, vec![backend(2)]].concat());
     }

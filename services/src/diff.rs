@@ -1,9 +1,9 @@
-//! What has to be done so that the maps hold what they should, in an order that packets may watch.
+//! The operations that bring the maps to their desired contents, in a safe order.
 //!
-//! New backends come first, then slots, then the frontends that lead there: a packet finds the old
-//! set of backends or the new one, whole. That is so if no slot that an observed frontend uses is
-//! written, which is what the [ledger](super::allocator) takes care of. What nothing leads to any more
-//! is changed and deleted last.
+//! New backends come first, then slots, then the frontends that lead there. So a packet always
+//! finds the complete old set of backends or the complete new one. This requires that slots which a
+//! frontend in the maps uses are not written, and the [allocator](super::allocator) ensures that.
+//! Entries that no frontend leads to any more are changed and deleted last.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -12,14 +12,14 @@ use std::sync::Arc;
 
 use super::tables::{Backend, BackendId, FrontendKey, FrontendValue, Tables};
 
-/// An operation on the maps. Each can be repeated.
+/// An operation on the maps. Operations are idempotent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Op {
-    /// Makes or replaces a backend.
+    /// Creates or replaces a backend.
     PutBackend(BackendId, Backend),
-    /// Writes slots from this one on.
+    /// Writes consecutive slots, beginning with this one.
     WriteSlots(u32, Arc<[BackendId]>),
-    /// Makes or replaces a frontend.
+    /// Creates or replaces a frontend.
     PutFrontend(FrontendKey, FrontendValue),
     /// Deletes a frontend.
     DeleteFrontend(FrontendKey),
@@ -28,7 +28,7 @@ pub enum Op {
 }
 
 impl Op {
-    /// For metrics.
+    /// The kind of operation, as a label for metrics.
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::PutBackend(..) => "backend_put",
@@ -56,7 +56,7 @@ impl fmt::Display for Op {
     }
 }
 
-/// The operations that lead from what is observed to what is desired.
+/// The operations that lead from the observed contents to the desired contents.
 pub fn diff(desired: &Tables, observed: &Tables) -> Vec<Op> {
     let mut ops = Vec::new();
     let changed = || {
@@ -65,14 +65,15 @@ pub fn diff(desired: &Tables, observed: &Tables) -> Vec<Op> {
             (old != Some(backend)).then_some((*id, *backend, old))
         })
     };
-    // One whose address is not what it should be leads packets astray, and waits for nothing.
-    let leads_there = |backend: &Backend, old: Option<&Backend>| {
+    // A backend with a wrong address misdirects packets, so it is replaced first. Other changes
+    // wait.
+    let same_address = |backend: &Backend, old: Option<&Backend>| {
         old.is_some_and(|old| (old.ip, old.port) == (backend.ip, backend.port))
     };
-    let new = changed().filter(|(_, backend, old)| !leads_there(backend, *old));
+    let new = changed().filter(|(_, backend, old)| !same_address(backend, *old));
     ops.extend(new.map(|(id, backend, _)| Op::PutBackend(id, backend)));
 
-    let there: HashMap<u32, &Arc<[BackendId]>> = observed
+    let current: HashMap<u32, &Arc<[BackendId]>> = observed
         .frontends
         .values()
         .map(|frontend| (frontend.value.range.offset, &frontend.slots))
@@ -81,7 +82,7 @@ pub fn diff(desired: &Tables, observed: &Tables) -> Vec<Op> {
     let mut written = HashSet::new();
     for frontend in desired.frontends.values().filter(|frontend| !frontend.slots.is_empty()) {
         let offset = frontend.value.range.offset;
-        if there.get(&offset) != Some(&&frontend.slots) && written.insert(offset) {
+        if current.get(&offset) != Some(&&frontend.slots) && written.insert(offset) {
             ops.push(Op::WriteSlots(offset, Arc::clone(&frontend.slots)));
         }
     }
@@ -92,13 +93,13 @@ pub fn diff(desired: &Tables, observed: &Tables) -> Vec<Op> {
             ops.push(Op::PutFrontend(*key, frontend.value));
         }
     }
-    let gone = observed.frontends.keys().filter(|key| !desired.frontends.contains_key(key));
-    ops.extend(gone.map(|key| Op::DeleteFrontend(*key)));
+    let removed = observed.frontends.keys().filter(|key| !desired.frontends.contains_key(key));
+    ops.extend(removed.map(|key| Op::DeleteFrontend(*key)));
 
-    let changed = changed().filter(|(_, backend, old)| leads_there(backend, *old));
+    let changed = changed().filter(|(_, backend, old)| same_address(backend, *old));
     ops.extend(changed.map(|(id, backend, _)| Op::PutBackend(id, backend)));
-    let gone = observed.backends.keys().filter(|id| !desired.backends.contains_key(id));
-    ops.extend(gone.map(|id| Op::DeleteBackend(*id)));
+    let removed = observed.backends.keys().filter(|id| !desired.backends.contains_key(id));
+    ops.extend(removed.map(|id| Op::DeleteBackend(*id)));
     ops
 }
 

@@ -1,4 +1,4 @@
-//! Which endpoints of one port of a Service may serve.
+//! Which endpoints of one port of a Service may get flows.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -6,40 +6,40 @@ use std::sync::Arc;
 
 use weir_model::{Endpoint, EndpointSlice, Family, ServicePort};
 
-/// Where this node is in the cluster.
+/// The position of this node in the cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct Topology {
     /// The name of the node.
     pub node: Arc<str>,
-    /// Its zone.
+    /// The zone of the node, if it has one.
     pub zone: Option<Arc<str>>,
 }
 
-/// An endpoint of one port of a Service that has flows, or may get some.
+/// An endpoint of one port of a Service that has flows or may get new ones.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Target {
-    /// Its address.
+pub struct BackendSpec {
+    /// The endpoint's address.
     pub ip: IpAddr,
-    /// Its port.
+    /// The endpoint's port.
     pub port: u16,
-    /// It may get new flows from clients that may use the whole cluster.
+    /// It may get new flows of frontends that choose from the whole cluster.
     pub in_cluster_set: bool,
-    /// It may get new flows from clients that may use this node only.
+    /// It may get new flows of frontends that choose from this node's endpoints.
     pub in_local_set: bool,
 }
 
-/// The endpoints of a family for a port, in the order of their addresses. Those in no set have
-/// their flows still, and get no new ones.
-pub fn targets(
+/// The endpoints of a family for a port, in the order of their addresses. An endpoint that is in
+/// neither set keeps its flows and gets no new ones.
+pub fn select_backends(
     slices: &BTreeMap<impl Ord, Arc<EndpointSlice>>,
     port: &ServicePort,
     family: Family,
-    place: &Place,
-) -> Vec<Target> {
+    topology: &Topology,
+) -> Vec<BackendSpec> {
     let found = join(slices, port, family);
     let ready: Vec<&Endpoint> = found.values().copied().filter(|found| found.ready).collect();
-    let is_local = |endpoint: &Endpoint| endpoint.node.as_ref() == Some(&place.node);
-    let hinted = Hinted::of(&ready, place);
+    let is_local = |endpoint: &Endpoint| endpoint.node.as_ref() == Some(&topology.node);
+    let hints = Hints::of(&ready, topology);
     let local_ready = ready.iter().any(|endpoint| is_local(endpoint));
     let any_ready = !ready.is_empty();
     found
@@ -47,20 +47,20 @@ pub fn targets(
         .filter(|(_, endpoint)| endpoint.ready || endpoint.serving)
         .map(|(&(ip, port), endpoint)| {
             let last_resort = endpoint.serving && endpoint.terminating;
-            let may = |any_ready: bool| if any_ready { endpoint.ready } else { last_resort };
-            Target {
+            let may_serve = |any_ready: bool| if any_ready { endpoint.ready } else { last_resort };
+            BackendSpec {
                 ip,
                 port,
-                in_cluster_set: may(any_ready) && hinted.admits(endpoint, place),
-                in_local_set: is_local(endpoint) && may(local_ready),
+                in_cluster_set: may_serve(any_ready) && hints.admit(endpoint, topology),
+                in_local_set: is_local(endpoint) && may_serve(local_ready),
             }
         })
         .collect()
 }
 
-/// The endpoints that slices name for a port, which they know by its name and protocol. An endpoint
-/// that moves from one slice to another is in both for a while: the later slice is right about it,
-/// unless it calls the endpoint terminating.
+/// The endpoints of all slices for a port, which is found by name and protocol. An endpoint that
+/// moves from one slice to another is in both for a while. The later slice is used, unless it says
+/// that the endpoint is terminating.
 fn join<'a>(
     slices: &'a BTreeMap<impl Ord, Arc<EndpointSlice>>,
     wanted: &ServicePort,
@@ -73,10 +73,12 @@ fn join<'a>(
             .iter()
             .filter(|port| port.name == wanted.name && port.protocol == wanted.protocol);
         for port in ports {
-            for endpoint in slice.endpoints.iter().filter(|one| Family::of(one.ip) == family) {
-                let first = found.entry((endpoint.ip, port.port)).or_insert(endpoint);
+            for endpoint in
+                slice.endpoints.iter().filter(|endpoint| Family::of(endpoint.ip) == family)
+            {
+                let current = found.entry((endpoint.ip, port.port)).or_insert(endpoint);
                 if !endpoint.terminating {
-                    *first = endpoint;
+                    *current = endpoint;
                 }
             }
         }
@@ -84,34 +86,34 @@ fn join<'a>(
     found
 }
 
-/// What the topology hints of the ready endpoints come to. A single endpoint without one switches
-/// them off: somebody has to serve the places that it would serve.
+/// Which topology hints of the ready endpoints are used. One endpoint without a hint turns hints
+/// off, because the hints of the others may then leave some zones without an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Hinted {
-    Nothing,
-    Node,
-    Zone,
+enum Hints {
+    Unused,
+    ForNode,
+    ForZone,
 }
 
-impl Hinted {
-    fn of(ready: &[&Endpoint], place: &Place) -> Self {
+impl Hints {
+    fn of(ready: &[&Endpoint], topology: &Topology) -> Self {
         let all = |has: fn(&Endpoint) -> bool| ready.iter().all(|endpoint| has(endpoint));
-        let any = |hinted: Self| ready.iter().any(|endpoint| hinted.admits(endpoint, place));
-        if all(|endpoint| !endpoint.node_hints.is_empty()) && any(Self::Node) {
-            Self::Node
-        } else if all(|endpoint| !endpoint.zone_hints.is_empty()) && any(Self::Zone) {
-            Self::Zone
+        let any = |hints: Self| ready.iter().any(|endpoint| hints.admit(endpoint, topology));
+        if all(|endpoint| !endpoint.node_hints.is_empty()) && any(Self::ForNode) {
+            Self::ForNode
+        } else if all(|endpoint| !endpoint.zone_hints.is_empty()) && any(Self::ForZone) {
+            Self::ForZone
         } else {
-            Self::Nothing
+            Self::Unused
         }
     }
 
-    fn admits(self, endpoint: &Endpoint, place: &Place) -> bool {
+    fn admit(self, endpoint: &Endpoint, topology: &Topology) -> bool {
         match self {
-            Self::Nothing => true,
-            Self::Node => endpoint.node_hints.contains(&place.node),
-            Self::Zone => {
-                place.zone.as_ref().is_some_and(|zone| endpoint.zone_hints.contains(zone))
+            Self::Unused => true,
+            Self::ForNode => endpoint.node_hints.contains(&topology.node),
+            Self::ForZone => {
+                topology.zone.as_ref().is_some_and(|zone| endpoint.zone_hints.contains(zone))
             }
         }
     }

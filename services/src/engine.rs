@@ -1,71 +1,71 @@
-//! The whole way from a snapshot to operations on the maps.
+//! The whole pipeline from a snapshot to operations on the maps.
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::allocator::Ledger;
+use super::allocator::Allocator;
 use super::batching::merge;
-use super::compile::{Terms, compile};
+use super::compile::{NodeContext, compile};
 use super::diff::Op;
 use super::index::{Change, Index};
 use weir_model::Snapshot;
 
-/// Index and ledger, working together.
+/// An index and an allocator that work together.
 #[derive(Debug)]
 pub struct Engine {
     index: Index,
-    terms: Terms,
-    ledger: Ledger,
-    /// Whether a snapshot was taken in: what the ledger has adopted is settled with the first.
-    begun: bool,
+    context: NodeContext,
+    allocator: Allocator,
+    /// Whether a snapshot was processed. Adoption ends with the first one.
+    synced: bool,
 }
 
 impl Engine {
-    /// An engine for a node, with a ledger that is new or has adopted what the maps hold.
-    pub fn new(node: &str, terms: Terms, ledger: Ledger) -> Self {
-        Self { index: Index::new(node), terms, ledger, begun: false }
+    /// An engine for a node. The allocator is new or has adopted the contents of the maps.
+    pub fn new(node: &str, context: NodeContext, allocator: Allocator) -> Self {
+        Self { index: Index::new(node), context, allocator, synced: false }
     }
 
-    /// Takes a snapshot in. Tells the operations, in their order.
+    /// Processes a snapshot. Returns the operations, in their order.
     pub fn update(&mut self, snapshot: &Snapshot, now: Instant) -> Vec<Op> {
-        let Self { index, terms, ledger, .. } = self;
-        let placed = index.update(snapshot).into_iter().map(|Change { name, resolved }| {
-            let compiled = resolved.map(|resolved| Arc::new(compile(&resolved, terms)));
-            ledger.place(&name, compiled, now)
+        let Self { index, context, allocator, .. } = self;
+        let applied = index.update(snapshot).into_iter().map(|Change { name, resolved }| {
+            let compiled = resolved.map(|resolved| Arc::new(compile(&resolved, context)));
+            allocator.apply(&name, compiled, now)
         });
-        let mut ops = merge(placed);
-        if !self.begun {
-            self.begun = true;
-            ops.extend(self.ledger.end_adoption(now));
+        let mut ops = merge(applied);
+        if !self.synced {
+            self.synced = true;
+            ops.extend(self.allocator.end_adoption(now));
         }
         ops
     }
 
-    /// Goes on under other terms.
-    pub fn set_terms(&mut self, terms: Terms, now: Instant) -> Vec<Op> {
-        if self.terms == terms {
+    /// Changes the context. Returns the operations, in their order.
+    pub fn set_context(&mut self, context: NodeContext, now: Instant) -> Vec<Op> {
+        if self.context == context {
             return Vec::new();
         }
-        self.terms = terms;
-        let Self { index, terms, ledger, .. } = self;
+        self.context = context;
+        let Self { index, context, allocator, .. } = self;
         merge(index.resolved().map(|(name, resolved)| {
-            ledger.place(name, Some(Arc::new(compile(resolved, terms))), now)
+            allocator.apply(name, Some(Arc::new(compile(resolved, context))), now)
         }))
     }
 
-    /// Does what time allows; see [`Ledger::settle`]. Before the first snapshot that is nothing.
-    pub fn settle(&mut self, now: Instant) -> Vec<Op> {
-        if self.begun { self.ledger.settle(now) } else { Vec::new() }
+    /// Ends grace periods, see [`Allocator::expire`]. Does nothing before the first snapshot.
+    pub fn expire(&mut self, now: Instant) -> Vec<Op> {
+        if self.synced { self.allocator.expire(now) } else { Vec::new() }
     }
 
-    /// When [`Engine::settle`] will have something to do.
+    /// When [`Engine::expire`] will have something to do.
     pub fn due(&self) -> Option<Instant> {
-        self.ledger.due().filter(|_| self.begun)
+        self.allocator.due().filter(|_| self.synced)
     }
 
-    /// What is in the maps, and what is not.
-    pub const fn ledger(&self) -> &Ledger {
-        &self.ledger
+    /// The allocator.
+    pub const fn allocator(&self) -> &Allocator {
+        &self.allocator
     }
 }
 

@@ -1,14 +1,14 @@
 //! Services joined with the slices of their endpoints.
 //!
-//! The index is told of snapshots and says which Services are different from before. It asks the snapshot
-//! what changed, so that a changed slice costs the Service that it belongs to, not all.
+//! The index takes snapshots and returns the Services that differ from the last one. It asks the
+//! snapshot for the names that changed, so the cost of a changed slice is that of its Service.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::endpoints::{Place, Target, targets};
+use super::endpoints::{BackendSpec, Topology, select_backends};
 use weir_model::{
-    EndpointSlice, Family, Mark, ObjectName, Objects, Service, ServicePort, Snapshot,
+    EndpointSlice, Family, ObjectName, Objects, Revision, Service, ServicePort, Snapshot,
 };
 
 /// A Service with its endpoints.
@@ -16,7 +16,8 @@ use weir_model::{
 pub struct Resolved {
     /// The Service.
     pub service: Arc<Service>,
-    /// Its ports, in its order, each once for each family that it has an address of.
+    /// The ports in the Service's order, each once for each family that the Service has an address
+    /// of.
     pub ports: Vec<ResolvedPort>,
 }
 
@@ -28,27 +29,27 @@ pub struct ResolvedPort {
     /// The family.
     pub family: Family,
     /// The endpoints, in the order of their addresses.
-    pub targets: Vec<Target>,
+    pub backends: Vec<BackendSpec>,
 }
 
-/// A Service that is different from before.
+/// A Service that differs from the last snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
-    /// Its name.
+    /// The name of the Service.
     pub name: ObjectName,
-    /// What it is now; none if there is no such Service any more.
+    /// The Service now. None if it was removed.
     pub resolved: Option<Arc<Resolved>>,
 }
 
 /// The slices of a Service.
 type Slices = BTreeMap<ObjectName, Arc<EndpointSlice>>;
 
-/// The index.
+/// The Services of a node with their endpoints.
 #[derive(Debug)]
 pub struct Index {
-    place: Place,
-    services_seen: Option<Mark>,
-    slices_seen: Option<Mark>,
+    topology: Topology,
+    services_seen: Option<Revision>,
+    slices_seen: Option<Revision>,
     slices_of: HashMap<ObjectName, Slices>,
     service_of: HashMap<ObjectName, ObjectName>,
     resolved: HashMap<ObjectName, Arc<Resolved>>,
@@ -58,7 +59,7 @@ impl Index {
     /// An empty index for a node.
     pub fn new(node: &str) -> Self {
         Self {
-            place: Place { node: node.into(), zone: None },
+            topology: Topology { node: node.into(), zone: None },
             services_seen: None,
             slices_seen: None,
             slices_of: HashMap::new(),
@@ -67,34 +68,34 @@ impl Index {
         }
     }
 
-    /// Takes a snapshot in, and tells the Services that are different with it, in the order of their
+    /// Takes a snapshot. Returns the Services that differ from the last one, in the order of their
     /// names.
     pub fn update(&mut self, snapshot: &Snapshot) -> Vec<Change> {
-        let mut concerned = BTreeSet::new();
+        let mut affected = BTreeSet::new();
         let slices = changed(&snapshot.slices, self.slices_seen.as_ref(), self.service_of.keys());
         for name in slices {
-            self.take_slice(&name, snapshot.slices.get(&name), &mut concerned);
+            self.update_slice(&name, snapshot.slices.get(&name), &mut affected);
         }
         let known = self.resolved.keys();
-        concerned.extend(changed(&snapshot.services, self.services_seen.as_ref(), known));
-        self.services_seen = Some(snapshot.services.mark());
-        self.slices_seen = Some(snapshot.slices.mark());
-        if self.follow_zone(snapshot) {
-            concerned.extend(self.resolved.keys().cloned());
+        affected.extend(changed(&snapshot.services, self.services_seen.as_ref(), known));
+        self.services_seen = Some(snapshot.services.revision());
+        self.slices_seen = Some(snapshot.slices.revision());
+        if self.update_zone(snapshot) {
+            affected.extend(self.resolved.keys().cloned());
         }
-        concerned.into_iter().filter_map(|name| self.resolve(name, snapshot)).collect()
+        affected.into_iter().filter_map(|name| self.resolve(name, snapshot)).collect()
     }
 
-    /// All Services, with their endpoints.
+    /// All Services with their endpoints.
     pub fn resolved(&self) -> impl Iterator<Item = (&ObjectName, &Arc<Resolved>)> {
         self.resolved.iter()
     }
 
-    fn take_slice(
+    fn update_slice(
         &mut self,
         name: &ObjectName,
         slice: Option<&Arc<EndpointSlice>>,
-        concerned: &mut BTreeSet<ObjectName>,
+        affected: &mut BTreeSet<ObjectName>,
     ) {
         if let Some(service) = self.service_of.remove(name) {
             if let Some(slices) = self.slices_of.get_mut(&service) {
@@ -103,24 +104,24 @@ impl Index {
                     self.slices_of.remove(&service);
                 }
             }
-            concerned.insert(service);
+            affected.insert(service);
         }
         if let Some(slice) = slice {
             let service = &slice.service;
             self.service_of.insert(name.clone(), service.clone());
             let slices = self.slices_of.entry(service.clone()).or_default();
             slices.insert(name.clone(), Arc::clone(slice));
-            concerned.insert(service.clone());
+            affected.insert(service.clone());
         }
     }
 
-    /// Returns whether this node is in another zone than before.
-    fn follow_zone(&mut self, snapshot: &Snapshot) -> bool {
-        let node = snapshot.node_named(&self.place.node);
+    /// Updates the zone of this node. Returns whether it changed.
+    fn update_zone(&mut self, snapshot: &Snapshot) -> bool {
+        let node = snapshot.node_named(&self.topology.node);
         let zone = node.and_then(|node| node.zone.as_deref());
-        let moved = self.place.zone.as_deref() != zone;
+        let moved = self.topology.zone.as_deref() != zone;
         if moved {
-            self.place.zone = zone.map(Into::into);
+            self.topology.zone = zone.map(Into::into);
         }
         moved
     }
@@ -130,15 +131,15 @@ impl Index {
             self.resolved.remove(&name)?;
             return Some(Change { name, resolved: None });
         };
-        let none = Slices::new();
-        let slices = self.slices_of.get(&name).unwrap_or(&none);
+        let empty = Slices::new();
+        let slices = self.slices_of.get(&name).unwrap_or(&empty);
         let families: BTreeSet<Family> =
             service.cluster_ips.iter().map(|ip| Family::of(*ip)).collect();
         let ports = service.ports.iter().flat_map(|port| {
             let resolve = |family: &Family| ResolvedPort {
                 port: port.clone(),
                 family: *family,
-                targets: targets(slices, port, *family, &self.place),
+                backends: select_backends(slices, port, *family, &self.topology),
             };
             families.iter().map(resolve).collect::<Vec<_>>()
         });
@@ -152,13 +153,13 @@ impl Index {
     }
 }
 
-/// The names that may stand for something else than at the mark; all names if that is not known.
+/// The names of the objects that changed since a revision; all names if that is not known.
 fn changed<'a, T>(
     objects: &'a Objects<T>,
-    seen: Option<&Mark>,
+    seen: Option<&Revision>,
     known: impl Iterator<Item = &'a ObjectName>,
 ) -> Vec<ObjectName> {
-    match seen.and_then(|mark| objects.changed_since(mark)) {
+    match seen.and_then(|revision| objects.changed_since(revision)) {
         Some(names) => names.cloned().collect(),
         None => objects.iter().map(|(name, _)| name).chain(known).cloned().collect(),
     }

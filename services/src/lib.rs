@@ -6,12 +6,12 @@
 //! ```
 //!
 //! All of it is pure: no I/O, no clock (time comes in as a value), no thread. [`index`] joins
-//! Services with their slices and knows which Services a change concerns, [`endpoints`] decides which
-//! endpoints may serve, [`compile`] turns one Service into frontends and sets of backends, and
-//! [`allocator`] gives these their ids and slots and returns the operations, in an order in which no
-//! packet can see a half-written state ([`diff`]). [`batching`] merges the operations of many Services
-//! into few system calls. The cost of a change depends on the Services that changed and on nothing
-//! else.
+//! Services with their slices and knows which Services a change affects, [`endpoints`] decides
+//! which endpoints may get flows, [`compile`] turns one Service into frontends and sets of
+//! backends, and [`allocator`] gives these their ids and slots and returns the operations, in an
+//! order in which no packet can see a half-written state ([`diff`]). [`batching`] merges the
+//! operations of many Services into few system calls. The cost of a change depends on the Services
+//! that changed and on nothing else.
 //!
 //! [`engine`] puts these together. [`tables`] are the contents of the maps as plain values, and
 //! [`wire`] is their encoding. [`debounce`] and [`resync`] decide when the agent works, and

@@ -1,41 +1,42 @@
-//! When the maps are compared with what they should hold.
+//! When the maps are compared with their desired contents.
 //!
-//! That takes some system calls for each entry, so it is done seldom: nobody but the agent writes
-//! the maps. After a failure it is done soon, as what the maps hold is in doubt then; but a failure
-//! that stays, such as memory that the kernel has not got, is no reason to do nothing else.
+//! A comparison takes some system calls for each entry, and only the agent writes the maps, so it
+//! is done rarely. After a failure the contents of the maps are in doubt, and a comparison follows
+//! soon. If failures continue, for example because the kernel has no memory, the delay grows.
 
 use std::time::{Duration, Instant};
 
-/// The first comparison after a failure comes after this.
+/// The delay between a failure and the next schedule.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// The time of the next comparison.
+/// The time of the next schedule.
 #[derive(Debug, Clone)]
-pub struct Comparison {
+pub struct ResyncSchedule {
     period: Duration,
-    /// How long to wait after the next failure.
+    /// The delay after the next failure.
     retry: Duration,
     at: Option<Instant>,
 }
 
-impl Comparison {
-    /// With none to come before something was done.
+impl ResyncSchedule {
+    /// A schedule with this period. No comparison is due before the first
+    /// [`ResyncSchedule::record`].
     pub fn every(period: Duration) -> Self {
         Self { period, retry: RETRY.min(period), at: None }
     }
 
-    /// When the next one is due.
+    /// When the next comparison is due.
     pub const fn due(&self) -> Option<Instant> {
         self.at
     }
 
-    /// Whether it is due now.
+    /// Whether a comparison is due now.
     pub fn is_due(&self, now: Instant) -> bool {
         self.at.is_some_and(|at| at <= now)
     }
 
-    /// Something was done; `compared` if a comparison was part of it.
-    pub fn note(&mut self, compared: bool, succeeded: bool, now: Instant) {
+    /// Records that the maps were written. `compared` says whether a comparison was part of it.
+    pub fn record(&mut self, compared: bool, succeeded: bool, now: Instant) {
         if compared {
             self.at = None;
         }
@@ -59,40 +60,40 @@ mod tests {
     }
 
     #[test]
-    fn everything_is_compared_once_in_a_period_whatever_else_is_done() {
-        let (start, mut comparison) = (Instant::now(), Comparison::every(PERIOD));
-        assert_eq!(comparison.due(), None, "there is nothing to compare yet");
-        comparison.note(false, true, start);
-        comparison.note(false, true, start + seconds(30));
-        assert_eq!(comparison.due(), Some(start + PERIOD));
-        assert!(!comparison.is_due(start + seconds(59)));
-        assert!(comparison.is_due(start + PERIOD));
-        comparison.note(true, true, start + PERIOD);
-        assert_eq!(comparison.due(), Some(start + PERIOD * 2));
+    fn a_comparison_is_due_once_in_a_period_whatever_else_is_written() {
+        let (start, mut schedule) = (Instant::now(), ResyncSchedule::every(PERIOD));
+        assert_eq!(schedule.due(), None, "nothing has been written yet");
+        schedule.record(false, true, start);
+        schedule.record(false, true, start + seconds(30));
+        assert_eq!(schedule.due(), Some(start + PERIOD));
+        assert!(!schedule.is_due(start + seconds(59)));
+        assert!(schedule.is_due(start + PERIOD));
+        schedule.record(true, true, start + PERIOD);
+        assert_eq!(schedule.due(), Some(start + PERIOD * 2));
     }
 
     #[test]
-    fn what_failed_is_tried_again_soon_and_then_ever_less_often() {
-        let (mut now, mut comparison) = (Instant::now(), Comparison::every(PERIOD));
-        comparison.note(false, false, now);
+    fn a_comparison_follows_soon_after_a_failure_and_later_after_each_further_failure() {
+        let (mut now, mut schedule) = (Instant::now(), ResyncSchedule::every(PERIOD));
+        schedule.record(false, false, now);
         let mut waits = Vec::new();
         for _ in 0..8 {
-            let due = comparison.due().unwrap();
+            let due = schedule.due().unwrap();
             waits.push((due - now).as_secs());
             now = due;
-            comparison.note(true, false, now);
+            schedule.record(true, false, now);
         }
         assert_eq!(waits, [1, 1, 2, 4, 8, 16, 32, 60]);
-        comparison.note(true, true, now);
-        comparison.note(false, false, now);
-        assert_eq!(comparison.due(), Some(now + seconds(1)));
+        schedule.record(true, true, now);
+        schedule.record(false, false, now);
+        assert_eq!(schedule.due(), Some(now + seconds(1)));
     }
 
     #[test]
-    fn a_success_in_between_does_not_put_off_what_is_due_after_a_failure() {
-        let (start, mut comparison) = (Instant::now(), Comparison::every(PERIOD));
-        comparison.note(false, false, start);
-        comparison.note(false, true, start + Duration::from_millis(500));
-        assert_eq!(comparison.due(), Some(start + seconds(1)));
+    fn a_success_does_not_delay_the_comparison_after_a_failure() {
+        let (start, mut schedule) = (Instant::now(), ResyncSchedule::every(PERIOD));
+        schedule.record(false, false, start);
+        schedule.record(false, true, start + Duration::from_millis(500));
+        assert_eq!(schedule.due(), Some(start + seconds(1)));
     }
 }

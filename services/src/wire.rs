@@ -1,14 +1,14 @@
-//! Between plain values and what lies in the maps.
+//! The encoding of the maps' entries.
 
 use std::net::IpAddr;
 
 use common::{Address, Algorithm, Port, protocol};
 use weir_ebpf_common as common;
 
-use super::tables::{Backend, FrontendKey, FrontendValue, Range, Scope};
+use super::tables::{Backend, FrontendKey, FrontendPolicy, FrontendValue, Range, Scope};
 use weir_model::Protocol;
 
-/// The key of a frontend, whose address is given in the map's family.
+/// The key of a frontend. Its address is given in the map's family.
 pub fn encode_frontend_key<A: Address>(address: A, key: &FrontendKey) -> common::ServiceKey<A> {
     let scope = match key.scope {
         Scope::Internal => common::Scope::Internal,
@@ -22,8 +22,8 @@ pub fn encode_frontend_key<A: Address>(address: A, key: &FrontendKey) -> common:
     }
 }
 
-/// The frontend that a key stands for; none if no version of Weir that this one knows of has made
-/// it.
+/// The frontend of a key. None if this version does not know such keys: a later version may have
+/// written it.
 pub fn decode_frontend_key<A: Address + Into<IpAddr>>(
     key: &common::ServiceKey<A>,
 ) -> Option<FrontendKey> {
@@ -42,7 +42,7 @@ pub fn decode_frontend_key<A: Address + Into<IpAddr>>(
     Some(FrontendKey { ip: address.into(), port, scope })
 }
 
-/// The number of a protocol in IP headers.
+/// The protocol's number in IP headers.
 const fn number(transport: Protocol) -> u8 {
     match transport {
         Protocol::Tcp => protocol::TCP,
@@ -51,9 +51,11 @@ const fn number(transport: Protocol) -> u8 {
     }
 }
 
-/// What a frontend's key leads to.
+/// The entry of a frontend.
 pub fn encode_frontend_value(value: &FrontendValue) -> common::Service {
-    let FrontendValue { service, range, affinity, drop_if_empty, local_set, masquerade } = *value;
+    let FrontendValue { service, range, policy } = *value;
+    // Without `..`: a new field must be encoded here.
+    let FrontendPolicy { affinity, drop_if_empty, local_set, masquerade } = policy;
     let flags = [
         (drop_if_empty, common::Service::DROP_IF_EMPTY),
         (local_set, common::Service::LOCAL_SET),
@@ -69,25 +71,28 @@ pub fn encode_frontend_value(value: &FrontendValue) -> common::Service {
     }
 }
 
-/// What was found behind a frontend's key. What this version does not understand is of no Service,
-/// and differs from whatever should be there.
+/// Decodes the entry of a frontend. If it has flags that this version does not know, the result
+/// belongs to no Service and differs from every desired entry, so it will be replaced.
 pub fn decode_frontend_value(found: &common::Service) -> FrontendValue {
     let value = FrontendValue {
         service: found.id,
         range: Range { offset: found.offset, count: found.count },
-        affinity: found.affinity,
-        drop_if_empty: found.has(common::Service::DROP_IF_EMPTY),
-        local_set: found.has(common::Service::LOCAL_SET),
-        masquerade: found.has(common::Service::MASQUERADE),
+        policy: FrontendPolicy {
+            affinity: found.affinity,
+            drop_if_empty: found.has(common::Service::DROP_IF_EMPTY),
+            local_set: found.has(common::Service::LOCAL_SET),
+            masquerade: found.has(common::Service::MASQUERADE),
+        },
     };
     if encode_frontend_value(&value) == *found {
         value
     } else {
-        FrontendValue { service: 0, affinity: u32::MAX, ..value }
+        let policy = FrontendPolicy { affinity: u32::MAX, ..value.policy };
+        FrontendValue { service: 0, policy, ..value }
     }
 }
 
-/// A backend, whose address is given in the map's family.
+/// The entry of a backend. Its address is given in the map's family.
 pub fn encode_backend<A>(address: A, backend: &Backend) -> common::Backend<A> {
     let Backend { ip: _, port, serving, in_cluster_set, in_local_set } = *backend;
     let flags = [
@@ -98,7 +103,7 @@ pub fn encode_backend<A>(address: A, backend: &Backend) -> common::Backend<A> {
     common::Backend { address, port: Port::new(port), flags: set_of(flags) }
 }
 
-/// The backend that was found.
+/// Decodes the entry of a backend.
 pub fn decode_backend<A: Copy + Into<IpAddr>>(found: &common::Backend<A>) -> Backend {
     let has = |flag: u16| found.flags & flag != 0;
     Backend {
@@ -132,7 +137,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn keys_survive_the_maps_of_both_families(port in ports(), scope in scopes(), ip: [u8; 16]) {
+        fn decoding_an_encoded_key_gives_the_key_in_both_families(
+            port in ports(), scope in scopes(), ip: [u8; 16],
+        ) {
             let (four, six) = (V4::new([ip[0], ip[1], ip[2], ip[3]]), V6::new(ip));
             let key = FrontendKey { ip: four.into(), port, scope };
             prop_assert_eq!(decode_frontend_key(&encode_frontend_key(four, &key)), Some(key));
@@ -141,39 +148,37 @@ mod tests {
         }
 
         #[test]
-        fn values_survive_the_maps(
+        fn decoding_an_encoded_value_gives_the_value(
             numbers: (u32, u32, u32, u32), flags: (bool, bool, bool), port: u16, ip: [u8; 4],
         ) {
             let (service_id, offset, count, affinity) = numbers;
-            let value = FrontendValue {
-                service: service_id,
-                range: Range { offset, count },
+            let policy = FrontendPolicy {
                 affinity,
                 drop_if_empty: flags.0,
                 local_set: flags.1,
                 masquerade: flags.2,
             };
+            let range = Range { offset, count };
+            let value = FrontendValue { service: service_id, range, policy };
             prop_assert_eq!(decode_frontend_value(&encode_frontend_value(&value)), value);
             let address = V4::new(ip);
-            let one = Backend {
+            let backend = Backend {
                 ip: address.into(),
                 port,
                 serving: flags.0,
                 in_cluster_set: flags.1,
                 in_local_set: flags.2,
             };
-            prop_assert_eq!(decode_backend(&encode_backend(address, &one)), one);
+            prop_assert_eq!(decode_backend(&encode_backend(address, &backend)), backend);
         }
     }
 
     #[test]
-    fn what_a_later_version_wrote_is_written_again() {
+    fn an_entry_with_unknown_flags_differs_from_every_desired_entry() {
         let value =
             decode_frontend_value(&common::Service { id: 7, flags: 1 << 15, ..Default::default() });
-        assert_ne!(
-            encode_frontend_value(&value),
-            encode_frontend_value(&FrontendValue { service: 7, affinity: 0, ..value })
-        );
+        let desired = FrontendValue { service: 7, policy: FrontendPolicy::default(), ..value };
+        assert_ne!(encode_frontend_value(&value), encode_frontend_value(&desired));
         assert_eq!(value.service, 0);
         let key = common::ServiceKey { scope: 9, ..Default::default() };
         assert_eq!(decode_frontend_key::<V4>(&key), None);

@@ -127,7 +127,7 @@ mod tests {
         let problem = Problem::Frontends { wanted: 2, used: 9, capacity: 10 };
         let taken = |service| (ObjectName::new("ns", service), problem.clone());
         Status {
-            begun: true,
+            synced: true,
             problems: [taken("a"), taken("b")].into(),
             services: 7,
             endpoints: 11,

@@ -1,4 +1,4 @@
-//! Reading and writing the data path's maps. Thin: what to do is decided elsewhere.
+//! Reads and writes the data path's maps. All decisions are made in [`weir_services`].
 
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -15,24 +15,24 @@ use weir_services::diff::Op;
 use weir_services::tables::{BackendId, Frontend, Range, Tables};
 use weir_services::wire;
 
-/// An operation that came to nothing.
+/// An operation that failed or was skipped.
 #[derive(Debug, Error)]
 pub enum Failure {
-    /// The kernel refused it.
+    /// The kernel refused the operation.
     #[error("{op}")]
     Refused {
-        /// What was to be done.
+        /// The operation.
         op: Op,
-        /// Why it was not.
+        /// The error of the kernel.
         source: Error,
     },
-    /// It needs something that was refused.
-    #[error("{0}: what it needs is not there")]
+    /// The operation depends on another operation that was refused.
+    #[error("{0}: skipped, because it depends on an operation that failed")]
     Skipped(Op),
 }
 
 impl Failure {
-    /// What was to be done.
+    /// The operation.
     pub const fn op(&self) -> &Op {
         match self {
             Self::Refused { op, .. } | Self::Skipped(op) => op,
@@ -40,7 +40,7 @@ impl Failure {
     }
 }
 
-/// The maps that Services lie in.
+/// The maps of Services.
 pub struct Maps {
     v4: OfFamily<V4>,
     v6: OfFamily<V6>,
@@ -53,18 +53,18 @@ struct OfFamily<A> {
 }
 
 impl Maps {
-    /// Opens the maps where they are pinned.
+    /// Opens the pinned maps.
     ///
     /// # Errors
-    /// When they are not.
+    /// When they are not pinned there.
     pub fn open(pins: &Pins) -> Result<Self, Error> {
         Ok(Self { v4: OfFamily::open(pins)?, v6: OfFamily::open(pins)?, slots: Slots::open(pins)? })
     }
 
-    /// How much they can hold.
+    /// How many entries the maps can hold.
     ///
     /// # Errors
-    /// When the kernel does not say.
+    /// When the kernel refuses.
     pub fn capacity(&self) -> Result<Capacity, Error> {
         let Self { v4, v6, slots } = self;
         let frontends = v4.services.capacity()?.min(v6.services.capacity()?);
@@ -76,7 +76,7 @@ impl Maps {
         })
     }
 
-    /// What they hold. Some system calls for each entry: for a start, or a look now and then.
+    /// Reads the contents of the maps. This takes some system calls for each entry.
     ///
     /// # Errors
     /// When the kernel refuses.
@@ -87,8 +87,9 @@ impl Maps {
         Ok(tables)
     }
 
-    /// Does these operations in their order, and tells which came to nothing. What needs one of
-    /// those is not done either, so that no packet is led where nothing is; everything else is.
+    /// Performs these operations in their order. Returns those that failed. An operation that
+    /// depends on a failed one is skipped, so that no frontend leads to missing entries. All others
+    /// are performed.
     pub fn apply(&mut self, ops: &[Op]) -> Vec<Failure> {
         let mut failures = Vec::new();
         let mut missing = Missing::default();
@@ -103,22 +104,23 @@ impl Maps {
                 match self.perform(op) {
                     Ok(()) => {
                         if missing.is_empty() {
-                            let rest = ops.get(number + 1..).unwrap_or_default();
-                            done = number + 1 + self.perform_run(rest);
+                            let remaining = ops.get(number + 1..).unwrap_or_default();
+                            done = number + 1 + self.perform_run(remaining);
                         }
                         continue;
                     }
                     Err(source) => Failure::Refused { op: op.clone(), source },
                 }
             };
-            missing.note(failure.op());
+            missing.record(failure.op());
             failures.push(failure);
         }
         failures
     }
 
-    /// Does the first operations, as long as they are of one kind and enough to be worth it, and
-    /// tells how many: one of them may be refused, which is told when it is tried alone.
+    /// Performs the first operations by few system calls if they are of one kind and not too few.
+    /// Returns how many were performed. After a refusal this is fewer, and the caller performs the
+    /// next operation alone to get the error.
     fn perform_run(&mut self, ops: &[Op]) -> usize {
         match ops.first() {
             Some(Op::PutBackend(_, first)) if first.ip.is_ipv4() => self.v4.put_backends(ops),
@@ -161,7 +163,7 @@ impl Maps {
                 }
             }
             .map(drop),
-            // An id is of one family, and both are told: it does not say which.
+            // The id does not say in which family's map the backend is.
             Op::DeleteBackend(id) => {
                 let (v4, v6) = (self.v4.backends.remove(id), self.v6.backends.remove(id));
                 v4.and(v6).map(drop)
@@ -176,7 +178,7 @@ impl<A: Family + Into<IpAddr>> OfFamily<A> {
         Ok(Self { services, backends: Table::open(pins, A::BACKENDS)? })
     }
 
-    /// Puts the backends that the first operations are about, and tells how many of these.
+    /// Writes the backends of the first operations. Returns the number of operations.
     fn put_backends(&mut self, ops: &[Op]) -> usize
     where
         A: OfIp,
@@ -188,7 +190,7 @@ impl<A: Family + Into<IpAddr>> OfFamily<A> {
         put_run(ops, of_op, |keys, values| self.backends.set_all(keys, values))
     }
 
-    /// The same for frontends.
+    /// Writes the frontends of the first operations. Returns the number of operations.
     fn put_frontends(&mut self, ops: &[Op]) -> usize
     where
         A: OfIp,
@@ -208,7 +210,7 @@ impl<A: Family + Into<IpAddr>> OfFamily<A> {
             tables.backends.insert(id, wire::decode_backend(&backend));
         }
         for (key, value) in self.services.entries()? {
-            // A key that this version does not know harms nobody, and stays.
+            // Keys that this version does not know are left alone. No packet matches them.
             let Some(key) = wire::decode_frontend_key(&key) else { continue };
             let value = wire::decode_frontend_value(&value);
             let slots = read_slots(slots, value.range)?;
@@ -218,19 +220,20 @@ impl<A: Family + Into<IpAddr>> OfFamily<A> {
     }
 }
 
-/// Below this the calls that are saved are not worth the copies.
-const RUN: usize = 8;
-/// No more than this at once: others want to use the maps, too.
-const BATCH: usize = 4096;
+/// Fewer operations than this are performed one by one, because the copies cost more than the
+/// calls.
+const MIN_BATCH: usize = 8;
+/// The most entries in one call, so that other users of the maps do not wait long.
+const MAX_BATCH: usize = 4096;
 
-/// Puts what the first operations are about, and tells how many of these.
+/// Writes the entries of the first operations. Returns the number of operations.
 fn put_run<K, V>(
     ops: &[Op],
     of_op: impl FnMut(&Op) -> Option<(K, V)>,
     mut put: impl FnMut(&[K], &[V]) -> Result<(), (usize, Error)>,
 ) -> usize {
-    let (keys, values): (Vec<K>, Vec<V>) = ops.iter().take(BATCH).map_while(of_op).unzip();
-    if keys.len() < RUN {
+    let (keys, values): (Vec<K>, Vec<V>) = ops.iter().take(MAX_BATCH).map_while(of_op).unzip();
+    if keys.len() < MIN_BATCH {
         return 0;
     }
     match put(&keys, &values) {
@@ -239,7 +242,7 @@ fn put_run<K, V>(
     }
 }
 
-/// Writes the slots that the first operations are about, and tells how many of these.
+/// Writes the slots of the first operations. Returns the number of operations.
 fn write_slots(slots: &mut Slots, ops: &[Op]) -> usize {
     let (mut numbers, mut backends, mut ends) = (Vec::new(), Vec::new(), Vec::new());
     for op in ops {
@@ -247,11 +250,11 @@ fn write_slots(slots: &mut Slots, ops: &[Op]) -> usize {
         numbers.extend((*offset..).take(ids.len()));
         backends.extend_from_slice(ids);
         ends.push(numbers.len());
-        if numbers.len() >= BATCH {
+        if numbers.len() >= MAX_BATCH {
             break;
         }
     }
-    if numbers.len() < RUN {
+    if numbers.len() < MIN_BATCH {
         return 0;
     }
     match slots.set_all(&numbers, &backends) {
@@ -260,7 +263,7 @@ fn write_slots(slots: &mut Slots, ops: &[Op]) -> usize {
     }
 }
 
-/// What the slots of a range hold; nothing if there is no such range.
+/// The contents of the slots of a range. Empty if the range is outside of the map.
 fn read_slots(slots: &Slots, range: Range) -> Result<Arc<[BackendId]>, Error> {
     if range.end() > slots.capacity() {
         return Ok(Arc::new([]));
@@ -268,11 +271,11 @@ fn read_slots(slots: &Slots, range: Range) -> Result<Arc<[BackendId]>, Error> {
     (range.offset..range.end()).map(|slot| slots.get(slot)).collect()
 }
 
-/// What should be there and is not.
+/// Entries that could not be written.
 #[derive(Debug, Default)]
 struct Missing {
     backends: HashSet<BackendId>,
-    /// First slots of ranges that were not written.
+    /// The first slots of the ranges that were not written.
     ranges: HashSet<u32>,
 }
 
@@ -291,7 +294,7 @@ impl Missing {
         }
     }
 
-    fn note(&mut self, op: &Op) {
+    fn record(&mut self, op: &Op) {
         match op {
             Op::PutBackend(id, _) => {
                 self.backends.insert(*id);

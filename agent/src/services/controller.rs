@@ -1,5 +1,5 @@
-//! Where Services meet the rest of the agent: the loop is started when the maps are there, is told
-//! the node's addresses, and what it says of itself becomes a condition of readiness.
+//! Connects the sync loop to the agent: starts the loop when the maps exist, passes the node's
+//! addresses to it, and reports its status as a condition of readiness.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -15,46 +15,47 @@ use tracing::{error, warn};
 use weir_datapath::Pins;
 use weir_netlink::{Netlink, address, link};
 
-use super::sync_loop::{Reconciler, Settings};
+use super::sync_loop::{SyncConfig, SyncLoop};
 use crate::causes::causes;
 use crate::health::{Condition, Health};
 use weir_cluster::Published;
-use weir_services::compile::Terms;
-use weir_services::debounce::Patience;
+use weir_services::compile::NodeContext;
+use weir_services::debounce::DebounceWindow;
 
-/// How often the maps are compared. With 10,000 Services that takes 130,000 system calls, and nobody
-/// but the agent writes there.
-const COMPARISON: Duration = Duration::from_secs(60);
+/// How often the maps are compared with their desired contents. With 10,000 Services that takes
+/// 130,000 system calls, and only the agent writes the maps.
+const MAP_RESYNC_PERIOD: Duration = Duration::from_secs(60);
 
-/// kube-proxy in its IPVS mode puts all cluster IPs on this link, and leaves them there.
+/// kube-proxy in IPVS mode binds all cluster IPs to this link, and does not remove them when it
+/// ends.
 const IPVS_LINK: &str = "kube-ipvs0";
 
-/// What the task works on.
+/// Keeps Services in the maps.
 #[derive(Debug)]
 pub struct ServiceController {
-    /// This node's name.
+    /// The name of this node.
     pub node: String,
-    /// Where the maps are.
+    /// Where the maps are pinned.
     pub pins: Pins,
     /// The node's network namespace.
     pub netlink: Netlink,
-    /// How the agent is doing.
+    /// The agent's health.
     pub health: Arc<Health>,
-    /// How often the node's addresses are read, whether or not the kernel says that they are others.
+    /// How often the node's addresses are read without a notification from the kernel.
     pub resync: Duration,
     /// Masquerade every flow to a cluster IP.
     pub masquerade_all: bool,
 }
 
 impl ServiceController {
-    /// Keeps the maps as what is published says, once `loaded` says that they are there. Runs until
-    /// the process ends.
+    /// Keeps the maps as the published snapshots require. Begins when `loaded` says that the maps
+    /// exist, and runs until the process ends.
     pub async fn run(
         self,
         published: watch::Receiver<Published>,
         mut loaded: watch::Receiver<bool>,
     ) {
-        // Only an agent that ends drops the other end.
+        // The sender is dropped only when the agent ends.
         if loaded.wait_for(|loaded| *loaded).await.is_err() {
             return;
         }
@@ -63,22 +64,22 @@ impl ServiceController {
         resync.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let first = loop {
             resync.tick().await;
-            match self.terms().await {
-                Ok(terms) => break terms,
-                // Without them a Service could take an address that is bound on the node.
-                Err(error) => self.report(Err(doubt(&error))),
+            match self.read_context().await {
+                Ok(context) => break context,
+                // Without the addresses, a Service could take an address that is bound on the node.
+                Err(error) => self.report(Err(read_failure(&error))),
             }
         };
-        let (terms, known) = watch::channel(first);
-        let settings = Settings {
+        let (context, receiver) = watch::channel(first);
+        let config = SyncConfig {
             node: self.node.clone(),
-            terms: known,
-            patience: Patience::default(),
-            comparison: COMPARISON,
+            context: receiver,
+            debounce: DebounceWindow::default(),
+            resync_period: MAP_RESYNC_PERIOD,
         };
-        let (reconciler, mut status) =
-            Reconciler::new(settings, self.pins.clone(), Arc::clone(&self.health));
-        if let Err(error) = start(reconciler, published) {
+        let (sync_loop, mut status) =
+            SyncLoop::new(config, self.pins.clone(), Arc::clone(&self.health));
+        if let Err(error) = start(sync_loop, published) {
             let failure = format!("start a thread for Services: {error}");
             error!("{failure}");
             self.report(Err(failure));
@@ -88,44 +89,45 @@ impl ServiceController {
             tokio::select! {
                 changed = status.changed() => {
                     if changed.is_err() {
-                        return self.report(Err("nobody follows Services any more".to_owned()));
+                        return self.report(Err("the sync loop of Services has ended".to_owned()));
                     }
                     let status = status.borrow_and_update();
                     self.health.record_services(&status);
                     self.report(status.condition());
                 },
                 Some(()) = changes.next() => {
-                    // Many may come and go at once: they are read once for all that is known of.
+                    // Many addresses may change at once: one read is enough for all pending
+                    // notifications.
                     while let Some(Some(())) = changes.next().now_or_never() {}
-                    self.renew(&terms).await;
+                    self.update_context(&context).await;
                 },
-                _ = resync.tick() => self.renew(&terms).await,
+                _ = resync.tick() => self.update_context(&context).await,
             }
         }
     }
 
-    /// What the kernel says of addresses; nothing, if it cannot be asked to.
+    /// The kernel's notifications of address changes. Empty if the subscription fails.
     fn address_changes(&self) -> Pin<Box<dyn Stream<Item = ()> + Send>> {
         match address::changes(&self.netlink) {
             Ok(changes) => Box::pin(changes),
             Err(error) => {
-                warn!("addresses of the node are noticed late: {}", causes(&error));
+                warn!("changes of the node's addresses are noticed late: {}", causes(&error));
                 Box::pin(stream::pending())
             }
         }
     }
 
-    async fn renew(&self, terms: &watch::Sender<Terms>) {
-        match self.terms().await {
+    async fn update_context(&self, context: &watch::Sender<NodeContext>) {
+        match self.read_context().await {
             Ok(found) => {
-                terms.send_if_modified(|known| {
-                    let is_new = *known != found;
+                context.send_if_modified(|known| {
+                    let changed = *known != found;
                     *known = found;
-                    is_new
+                    changed
                 });
             }
-            // Those that are known go on holding.
-            Err(error) => warn!("{}", doubt(&error)),
+            // The known addresses stay in use.
+            Err(error) => warn!("{}", read_failure(&error)),
         }
     }
 
@@ -133,29 +135,28 @@ impl ServiceController {
         self.health.set(Condition::ServicesProgrammed, condition);
     }
 
-    /// What is bound to an address of the node comes before a Service with that address.
-    async fn terms(&self) -> Result<Terms, weir_netlink::Error> {
+    /// Reads the addresses of the node. A Service with such an address is not served here, except
+    /// if the address is on the link of kube-proxy.
+    async fn read_context(&self) -> Result<NodeContext, weir_netlink::Error> {
         let links = link::list(&self.netlink).await?;
         let ipvs = links.into_iter().find(|link| link.name == IPVS_LINK).map(|link| link.index);
         let addresses = address::list_all(&self.netlink).await?.into_iter();
-        let held: BTreeSet<IpAddr> = addresses
+        let bound_addresses: BTreeSet<IpAddr> = addresses
             .filter(|address| Some(address.link) != ipvs)
             .map(|address| address.network.ip())
             .collect();
-        Ok(Terms { held, masquerade_all: self.masquerade_all })
+        Ok(NodeContext { bound_addresses, masquerade_all: self.masquerade_all })
     }
 }
 
-fn doubt(error: &weir_netlink::Error) -> String {
-    format!("the node's addresses cannot be read: {}", causes(error))
+fn read_failure(error: &weir_netlink::Error) -> String {
+    format!("cannot read the node's addresses: {}", causes(error))
 }
 
-/// On a thread of its own: writing many Services takes a while, and the overlay does not wait.
-fn start(
-    reconciler: Reconciler,
-    published: watch::Receiver<Published>,
-) -> Result<(), std::io::Error> {
+/// Starts the loop on a thread of its own. Writing many Services takes a while, and the overlay
+/// must not wait for it.
+fn start(sync_loop: SyncLoop, published: watch::Receiver<Published>) -> Result<(), std::io::Error> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-    let run = move || runtime.block_on(reconciler.run(published));
+    let run = move || runtime.block_on(sync_loop.run(published));
     thread::Builder::new().name("services".to_owned()).spawn(run).map(drop)
 }

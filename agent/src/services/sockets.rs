@@ -1,9 +1,9 @@
-//! Sockets of the node's processes that are connected by UDP to a backend that is gone.
+//! Closes UDP sockets of the node's processes that are connected to a removed backend.
 //!
-//! Such a socket has the backend's own address, and nothing would tell its process that nobody is
-//! there any more. It is closed, so that the process connects anew and is given another backend.
-//! Only sockets that Weir has led to the backend are: the map of sockets knows them by their cookies.
-//! TCP finds out by itself.
+//! Such a socket has the backend's own address, and its process would not notice that the backend
+//! is removed. The socket is closed, so that the process connects again and gets another backend.
+//! Only sockets that Weir has connected to the backend are closed: the map of sockets has their
+//! cookies. TCP notices a removed backend by itself.
 
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -20,17 +20,18 @@ use weir_services::tables::BackendId;
 
 /// The maps of sockets.
 pub struct Sockets {
-    v4: Known<V4>,
-    v6: Known<V6>,
-    /// This kernel cannot close them.
-    is_unable: bool,
+    v4: SocketTable<V4>,
+    v6: SocketTable<V6>,
+    /// This kernel cannot close sockets.
+    is_unsupported: bool,
 }
 
-type Known<A> = Table<SocketKey<A>, common::Socket<A>>;
+type SocketTable<A> = Table<SocketKey<A>, common::Socket<A>>;
 
-/// The backends that these operations take out of service. It is told twice of each, the second time
-/// when nobody can be about to connect to it any more.
-pub fn gone(ops: &[Op]) -> HashSet<BackendId> {
+/// The backends that these operations take out of service. Each backend is in two lists of
+/// operations: when it stops serving, and when it is deleted. By then no process can be about to
+/// connect to it.
+pub fn removed_backends(ops: &[Op]) -> HashSet<BackendId> {
     let of_op = |op: &Op| match op {
         Op::PutBackend(id, backend) if !backend.serving => Some(*id),
         Op::DeleteBackend(id) => Some(*id),
@@ -40,34 +41,34 @@ pub fn gone(ops: &[Op]) -> HashSet<BackendId> {
 }
 
 impl Sockets {
-    /// Opens the maps where they are pinned.
+    /// Opens the pinned maps.
     ///
     /// # Errors
-    /// When they are not.
+    /// When they are not pinned there.
     pub fn open(pins: &Pins) -> Result<Self, Error> {
         let (v4, v6) = (Table::open(pins, V4::SOCKETS)?, Table::open(pins, V6::SOCKETS)?);
-        Ok(Self { v4, v6, is_unable: false })
+        Ok(Self { v4, v6, is_unsupported: false })
     }
 
-    /// Closes the sockets of these backends in the calling thread's network namespace, and tells how
-    /// many. What does not work is logged: it is no reason to do anything else.
-    pub fn close(&mut self, gone: &HashSet<BackendId>) -> u64 {
-        if gone.is_empty() || self.is_unable {
+    /// Closes the sockets of these backends in the calling thread's network namespace. Returns the
+    /// number of closed sockets. Errors are only logged.
+    pub fn close(&mut self, removed: &HashSet<BackendId>) -> u64 {
+        if removed.is_empty() || self.is_unsupported {
             return 0;
         }
         let sockets = match udp::list_connected() {
             Ok(sockets) => sockets,
             Err(error) => {
-                self.give_up(&error);
+                self.log_failure(&error);
                 return 0;
             }
         };
         let mut closed = 0;
         for socket in sockets {
-            match self.close_one(&socket, gone) {
+            match self.close_one(&socket, removed) {
                 Ok(was_closed) => closed += u64::from(was_closed),
                 Err(error) => {
-                    self.give_up(&error);
+                    self.log_failure(&error);
                     break;
                 }
             }
@@ -78,43 +79,44 @@ impl Sockets {
     fn close_one(
         &mut self,
         socket: &Connected,
-        gone: &HashSet<BackendId>,
+        removed: &HashSet<BackendId>,
     ) -> Result<bool, weir_netlink::Error> {
-        let is_led = match socket.peer().ip() {
-            IpAddr::V4(ip) => take(&mut self.v4, ip.into(), socket, gone),
-            IpAddr::V6(ip) => take(&mut self.v6, ip.into(), socket, gone),
+        let was_connected_by_weir = match socket.peer().ip() {
+            IpAddr::V4(ip) => take(&mut self.v4, ip.into(), socket, removed),
+            IpAddr::V6(ip) => take(&mut self.v6, ip.into(), socket, removed),
         };
-        if !is_led {
+        if !was_connected_by_weir {
             return Ok(false);
         }
-        let was_there = udp::close(socket)?;
-        if was_there {
-            debug!(peer = %socket.peer(), "closed a socket whose backend is gone");
+        let existed = udp::close(socket)?;
+        if existed {
+            debug!(peer = %socket.peer(), "closed a socket whose backend was removed");
         }
-        Ok(was_there)
+        Ok(existed)
     }
 
-    /// Says once what this kernel cannot do.
-    fn give_up(&mut self, error: &weir_netlink::Error) {
+    /// Logs an error. If this kernel cannot close sockets, it is logged once and no longer tried.
+    fn log_failure(&mut self, error: &weir_netlink::Error) {
         let text = causes(error);
         if error.is_unsupported() || error.is_not_found() {
-            self.is_unable = true;
+            self.is_unsupported = true;
             info!(
-                "sockets that are connected by UDP to a backend that is gone stay open, because \
+                "UDP sockets that are connected to a removed backend stay open, because \
                  this kernel lacks CONFIG_INET_UDP_DIAG or CONFIG_INET_DIAG_DESTROY: {text}"
             );
         } else {
-            warn!("sockets whose backends are gone stay open: {text}");
+            warn!("sockets of removed backends stay open: {text}");
         }
     }
 }
 
-/// Whether a socket was led to one of these backends. Then it is remembered no longer.
+/// Removes a socket from the map if it is connected to one of these backends. Returns whether it
+/// is.
 fn take<A: Family>(
-    known: &mut Known<A>,
+    table: &mut SocketTable<A>,
     address: A,
     socket: &Connected,
-    gone: &HashSet<BackendId>,
+    removed: &HashSet<BackendId>,
 ) -> bool {
     let key = SocketKey {
         cookie: common::halves(socket.cookie()),
@@ -123,11 +125,11 @@ fn take<A: Family>(
         protocol: protocol::UDP,
         direction: Direction::Reverse as u8,
     };
-    let is_led = matches!(known.get(&key), Ok(Some(led)) if gone.contains(&led.backend));
-    if is_led && let Err(error) = known.remove(&key) {
-        debug!(%error, "a socket that is closed is still remembered");
+    let is_known = matches!(table.get(&key), Ok(Some(found)) if removed.contains(&found.backend));
+    if is_known && let Err(error) = table.remove(&key) {
+        debug!(%error, "a closed socket stays in the map");
     }
-    is_led
+    is_known
 }
 
 #[cfg(test)]
@@ -136,7 +138,7 @@ mod tests {
     use weir_services::tables::Backend;
 
     #[test]
-    fn backends_that_stop_serving_and_those_that_are_deleted_are_gone() {
+    fn backends_that_stop_serving_or_are_deleted_count_as_removed() {
         let backend = |serving| Backend {
             ip: [10, 0, 0, 1].into(),
             port: 53,
@@ -150,6 +152,6 @@ mod tests {
             Op::DeleteBackend(3),
             Op::WriteSlots(4, [1].into()),
         ];
-        assert_eq!(gone(&ops), [2, 3].into());
+        assert_eq!(removed_backends(&ops), [2, 3].into());
     }
 }

@@ -1,8 +1,8 @@
-//! The loop that keeps the maps as the cluster says.
+//! The loop that keeps the maps in sync with the cluster.
 //!
-//! It begins with the first snapshot, and with what the maps hold then. Changes are taken in when a
-//! burst of them is over; now and then everything is compared ([`Comparison`]). It waits for the
-//! kernel in between, a moment for each entry: give it a thread of its own.
+//! It starts at the first snapshot and adopts the contents of the maps. Changes are processed when
+//! a burst is over, and from time to time everything is compared ([`ResyncSchedule`]). The system
+//! calls block, so the loop needs a thread of its own.
 
 use std::collections::BTreeMap;
 use std::future::pending;
@@ -20,21 +20,21 @@ use crate::causes::causes;
 use crate::health::Health;
 use weir_cluster::Published;
 use weir_model::Snapshot;
-use weir_services::allocator::Ledger;
-use weir_services::compile::Terms;
-use weir_services::debounce::{Debouncer, Patience};
+use weir_services::allocator::Allocator;
+use weir_services::compile::NodeContext;
+use weir_services::debounce::{DebounceWindow, Debouncer};
 use weir_services::diff::{Op, diff};
 use weir_services::engine::Engine;
-use weir_services::resync::Comparison;
+use weir_services::resync::ResyncSchedule;
 use weir_services::status::Status;
 
-/// So many operations, and so many Services with a problem, are logged one by one.
-const LOGGED: usize = 10;
+/// How many operations, and how many Services with a problem, are logged one by one.
+const MAX_LOGGED: usize = 10;
 
-/// Why the maps may not hold what they should.
+/// Why the maps may differ from their desired contents.
 #[derive(Debug, thiserror::Error)]
 enum Error {
-    #[error("the maps cannot be read")]
+    #[error("cannot read the maps")]
     Maps(#[from] weir_datapath::Error),
     #[error("{count} operations on the maps failed, the first")]
     Operations {
@@ -44,26 +44,26 @@ enum Error {
     },
 }
 
-/// How the loop works.
+/// The configuration of the loop.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub struct SyncConfig {
     /// The name of this node.
     pub node: String,
-    /// What is the same for all Services.
-    pub terms: watch::Receiver<Terms>,
+    /// The properties of this node.
+    pub context: watch::Receiver<NodeContext>,
     /// How long to wait for more changes.
-    pub patience: Patience,
-    /// How often everything is compared.
-    pub comparison: Duration,
+    pub debounce: DebounceWindow,
+    /// How often the maps are compared with their desired contents.
+    pub resync_period: Duration,
 }
 
-/// The loop's state.
-pub struct Reconciler {
-    settings: Settings,
+/// The loop.
+pub struct SyncLoop {
+    config: SyncConfig,
     pins: Pins,
     health: Arc<Health>,
     running: Option<Running>,
-    comparison: Comparison,
+    resync: ResyncSchedule,
     status: watch::Sender<Status>,
 }
 
@@ -73,32 +73,32 @@ struct Running {
     sockets: Sockets,
 }
 
-impl Reconciler {
-    /// A loop for the maps that are pinned there. It counts what it does in `health`; how Services
-    /// are doing is told by the other end.
+impl SyncLoop {
+    /// A loop for these pinned maps. It counts its operations in `health`. The receiver gets the
+    /// status of the Services.
     pub fn new(
-        settings: Settings,
+        config: SyncConfig,
         pins: Pins,
         health: Arc<Health>,
     ) -> (Self, watch::Receiver<Status>) {
         let (status, reader) = watch::channel(Status::default());
-        let comparison = Comparison::every(settings.comparison);
-        (Self { settings, pins, health, running: None, comparison, status }, reader)
+        let resync = ResyncSchedule::every(config.resync_period);
+        (Self { config, pins, health, running: None, resync, status }, reader)
     }
 
-    /// Runs until the source ends.
+    /// Runs until the source of snapshots ends.
     pub async fn run(mut self, mut published: watch::Receiver<Published>) {
-        let mut changes = Debouncer::new(self.settings.patience);
+        let mut changes = Debouncer::new(self.config.debounce);
         published.mark_changed();
         loop {
-            let settle = self.running.as_ref().and_then(|running| running.engine.due());
-            let due = [changes.due(), settle, self.comparison.due()].into_iter().flatten().min();
+            let expire = self.running.as_ref().and_then(|running| running.engine.due());
+            let due = [changes.due(), expire, self.resync.due()].into_iter().flatten().min();
             tokio::select! {
                 changed = published.changed() => match changed {
-                    Ok(()) => changes.note(Instant::now()),
+                    Ok(()) => changes.record(Instant::now()),
                     Err(_) => return,
                 },
-                Ok(()) = self.settings.terms.changed() => changes.note(Instant::now()),
+                Ok(()) = self.config.context.changed() => changes.record(Instant::now()),
                 () = until(due) => {
                     let oldest = changes.oldest();
                     let seen = oldest.filter(|_| changes.take(Instant::now()));
@@ -111,14 +111,14 @@ impl Reconciler {
         }
     }
 
-    /// Does what is due. `seen` tells when the oldest change came, if changes are to be taken in.
+    /// Does what is due. `seen` is the time of the oldest pending change, if changes are due.
     fn pass(&mut self, snapshot: &Snapshot, seen: Option<Instant>) {
-        let compare = self.comparison.is_due(Instant::now());
-        let outcome = self.work(snapshot, seen, compare);
-        self.comparison.note(compare, outcome.is_ok(), Instant::now());
+        let compare = self.resync.is_due(Instant::now());
+        let outcome = self.sync(snapshot, seen, compare);
+        self.resync.record(compare, outcome.is_ok(), Instant::now());
         let failure = match outcome {
             Ok(()) if compare => None,
-            // What failed before is in doubt until everything was compared.
+            // An earlier failure stays until everything was compared.
             Ok(()) => self.status.borrow().failure.clone(),
             Err(error) => {
                 let text = causes(&error);
@@ -126,10 +126,10 @@ impl Reconciler {
                 Some(text)
             }
         };
-        self.tell(failure);
+        self.report(failure);
     }
 
-    fn work(
+    fn sync(
         &mut self,
         snapshot: &Snapshot,
         seen: Option<Instant>,
@@ -138,16 +138,16 @@ impl Reconciler {
         let now = Instant::now();
         let is_first = self.running.is_none();
         if is_first {
-            self.running = Some(self.begin(now)?);
+            self.running = Some(self.start(now)?);
         }
         let Some(Running { engine, maps, sockets }) = &mut self.running else { return Ok(()) };
         let mut ops = Vec::new();
         if seen.is_some() || is_first || compare {
-            let terms = self.settings.terms.borrow_and_update().clone();
-            ops.extend(engine.set_terms(terms, now));
+            let context = self.config.context.borrow_and_update().clone();
+            ops.extend(engine.set_context(context, now));
             ops.extend(engine.update(snapshot, now));
         }
-        ops.extend(engine.settle(now));
+        ops.extend(engine.expire(now));
         let is_idle = ops.is_empty();
         let mut outcome = perform(maps, sockets, &ops, &self.health);
         if let Some(seen) = seen.filter(|_| !is_idle && outcome.is_ok()) {
@@ -156,42 +156,45 @@ impl Reconciler {
             self.health.record_services_programmed(took);
         }
         if compare {
-            let repairs = diff(&engine.ledger().tables(), &maps.read()?);
+            let repairs = diff(&engine.allocator().tables(), &maps.read()?);
             let in_doubt = outcome.is_err() || self.status.borrow().failure.is_some();
             if !repairs.is_empty() && !in_doubt {
-                warn!(count = repairs.len(), "put Services right that somebody has changed");
+                warn!(
+                    count = repairs.len(),
+                    "repaired entries of Services that another process has changed"
+                );
                 self.health.record_repair("services_changed");
             }
-            // What failed just now is among it.
+            // The repairs include what has just failed.
             outcome = perform(maps, sockets, &repairs, &self.health);
         }
         outcome
     }
 
-    fn begin(&self, now: Instant) -> Result<Running, Error> {
+    fn start(&self, now: Instant) -> Result<Running, Error> {
         let maps = Maps::open(&self.pins)?;
-        let (capacity, held) = (maps.capacity()?, maps.read()?);
+        let (capacity, observed) = (maps.capacity()?, maps.read()?);
         info!(
-            frontends = held.frontends.len(),
-            backends = held.backends.len(),
-            "goes on with the Services in the maps"
+            frontends = observed.frontends.len(),
+            backends = observed.backends.len(),
+            "continues with the Services in the maps"
         );
-        let ledger = Ledger::adopt(held, capacity, seed(), now);
-        let Settings { node, terms, .. } = &self.settings;
-        let engine = Engine::new(node, terms.borrow().clone(), ledger);
+        let allocator = Allocator::adopt(observed, capacity, seed(), now);
+        let SyncConfig { node, context, .. } = &self.config;
+        let engine = Engine::new(node, context.borrow().clone(), allocator);
         Ok(Running { engine, maps, sockets: Sockets::open(&self.pins)? })
     }
 
-    fn tell(&self, failure: Option<String>) {
+    fn report(&self, failure: Option<String>) {
         let status = match &self.running {
             Some(running) => Status::of(&running.engine, failure),
             None => Status { failure, ..Status::default() },
         };
         self.status.send_if_modified(|old| {
             let is_new = |name| !old.problems.contains_key(name);
-            let fresh = status.problems.iter().filter(|(name, _)| is_new(*name));
-            for (number, (service, problem)) in fresh.enumerate() {
-                if number < LOGGED {
+            let added = status.problems.iter().filter(|(name, _)| is_new(*name));
+            for (number, (service, problem)) in added.enumerate() {
+                if number < MAX_LOGGED {
                     warn!(%service, "{problem}");
                 } else {
                     debug!(%service, "{problem}");
@@ -211,7 +214,7 @@ async fn until(due: Option<Instant>) {
     }
 }
 
-/// Does operations, and counts those that were done.
+/// Performs operations and counts those that succeeded.
 fn perform(
     maps: &mut Maps,
     sockets: &mut Sockets,
@@ -221,38 +224,39 @@ fn perform(
     if ops.is_empty() {
         return Ok(());
     }
-    info!(count = ops.len(), "programs Services");
+    info!(count = ops.len(), "writes Services to the maps");
     let mut done = BTreeMap::<&'static str, u64>::new();
     for (number, op) in ops.iter().enumerate() {
         *done.entry(op.kind()).or_default() += 1;
-        if number < LOGGED {
+        if number < MAX_LOGGED {
             debug!("{op}");
         }
     }
-    let gone = sockets::gone(ops);
+    let removed = sockets::removed_backends(ops);
     let failures = maps.apply(ops);
     for failure in &failures {
         done.entry(failure.op().kind()).and_modify(|count| *count -= 1);
     }
-    // Whoever connects anew is given one of the others.
-    let closed = sockets.close(&gone);
+    // A process that connects again gets another backend.
+    let closed = sockets.close(&removed);
     if closed > 0 {
         done.insert("socket_close", closed);
     }
     health.record_operations(done);
     let count = failures.len();
-    // The first is always one that the kernel refused: others need it.
+    // The first failure was refused by the kernel: skipped operations depend on an earlier one.
     match failures.into_iter().next() {
         Some(first) => Err(Error::Operations { count, first: Box::new(first) }),
         None => Ok(()),
     }
 }
 
-/// Where ids begin: somewhere else than those of an earlier agent, which flows may remember.
+/// The first id. It is random, so that it differs from the ids of an earlier agent: flows may still
+/// refer to those.
 fn seed() -> u32 {
     use std::hash::BuildHasher;
 
-    // Its keys are random, and so is the hash of nothing.
+    // The hasher's keys are random, so the hash of the unit value is random too.
     let hash = std::hash::RandomState::new().hash_one(());
     u32::try_from(hash >> 32).unwrap_or_default()
 }

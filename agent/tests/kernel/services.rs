@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 use weir_agent::health::Health;
 use weir_agent::services::apply::{Failure, Maps};
-use weir_agent::services::sync_loop::{Reconciler, Settings};
+use weir_agent::services::sync_loop::{SyncConfig, SyncLoop};
 use weir_cluster::Published;
 use weir_datapath::common::map;
 use weir_datapath::{Capacities, Pins, load};
@@ -20,14 +20,14 @@ use weir_model::{
     Endpoint, EndpointSlice, ObjectName, Protocol, Service, ServicePort, SlicePort, Snapshot,
     TrafficPolicy,
 };
-use weir_services::allocator::{GRACE, Ledger};
-use weir_services::compile::Terms;
-use weir_services::debounce::Patience;
+use weir_services::allocator::{Allocator, GRACE};
+use weir_services::compile::NodeContext;
+use weir_services::debounce::DebounceWindow;
 use weir_services::diff::{Op, diff};
 use weir_services::engine::Engine;
 use weir_services::status::Status;
 
-/// Runs a test with maps of its own, on a thread that ends with it.
+/// Runs a test with maps of its own, on a thread that ends with the test.
 fn with_maps(capacities: &Capacities, test: impl FnOnce(&Pins) + Send) {
     let run = || {
         // SAFETY: a mount namespace of its own does not affect the memory of this process.
@@ -48,7 +48,7 @@ fn with_maps(capacities: &Capacities, test: impl FnOnce(&Pins) + Send) {
     }
 }
 
-/// A Service of both families, with as many endpoints in each.
+/// A Service of both families, with this many endpoints in each.
 fn put(snapshot: &mut Snapshot, number: u8, endpoints: u8) {
     let name = ObjectName::new("ns", format!("s{number}"));
     let v6 = |last: u8| -> IpAddr { format!("fd00:{number:x}::{last:x}").parse().unwrap() };
@@ -82,8 +82,8 @@ fn put(snapshot: &mut Snapshot, number: u8, endpoints: u8) {
     }
 }
 
-fn engine(ledger: Ledger) -> Engine {
-    Engine::new("here", Terms::default(), ledger)
+fn engine(allocator: Allocator) -> Engine {
+    Engine::new("here", NodeContext::default(), allocator)
 }
 
 fn succeed(failures: &[Failure]) {
@@ -91,67 +91,67 @@ fn succeed(failures: &[Failure]) {
 }
 
 #[test]
-fn services_reach_the_maps_and_a_restarted_agent_finds_them_as_they_should_be() {
+fn services_are_written_to_the_maps_and_a_restarted_agent_keeps_them() {
     with_maps(&Capacities::default(), |pins| {
         let (mut maps, now) = (Maps::open(pins).unwrap(), Instant::now());
         let mut snapshot = Snapshot::default();
         (1..=3).for_each(|number| put(&mut snapshot, number, 2 * number));
-        let mut first = engine(Ledger::new(maps.capacity().unwrap(), 0));
+        let mut first = engine(Allocator::new(maps.capacity().unwrap(), 0));
         succeed(&maps.apply(&first.update(&snapshot, now)));
-        let held = maps.read().unwrap();
-        assert_eq!(held, first.ledger().tables());
-        assert_eq!((held.frontends.len(), held.backends.len()), (12, 24));
+        let observed = maps.read().unwrap();
+        assert_eq!(observed, first.allocator().tables());
+        assert_eq!((observed.frontends.len(), observed.backends.len()), (12, 24));
 
-        let ledger = Ledger::adopt(held, maps.capacity().unwrap(), 1000, now);
-        let mut second = engine(ledger);
+        let allocator = Allocator::adopt(observed, maps.capacity().unwrap(), 1000, now);
+        let mut second = engine(allocator);
         assert_eq!(second.update(&snapshot, now), []);
         put(&mut snapshot, 2, 1);
         snapshot.services.remove(&ObjectName::new("ns", "s3"));
         succeed(&maps.apply(&second.update(&snapshot, now)));
-        succeed(&maps.apply(&second.settle(now + GRACE)));
-        let held = maps.read().unwrap();
-        assert_eq!(diff(&second.ledger().tables(), &held), []);
-        assert_eq!((held.frontends.len(), held.backends.len()), (8, 6));
+        succeed(&maps.apply(&second.expire(now + GRACE)));
+        let observed = maps.read().unwrap();
+        assert_eq!(diff(&second.allocator().tables(), &observed), []);
+        assert_eq!((observed.frontends.len(), observed.backends.len()), (8, 6));
     });
 }
 
-/// Reads the maps until they hold this many frontends and backends, and all slots lead somewhere.
+/// Reads the maps until they have this many frontends and serving backends.
 fn await_counts(maps: &Maps, frontends: usize, backends: usize) {
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
-        let held = maps.read().unwrap();
-        let serving = held.backends.values().filter(|backend| backend.serving).count();
-        if (held.frontends.len(), serving) == (frontends, backends) {
+        let observed = maps.read().unwrap();
+        let serving = observed.backends.values().filter(|backend| backend.serving).count();
+        if (observed.frontends.len(), serving) == (frontends, backends) {
             return;
         }
-        assert!(Instant::now() < deadline, "{held:#?}");
+        assert!(Instant::now() < deadline, "{observed:#?}");
         thread::sleep(Duration::from_millis(5));
     }
 }
 
-/// The loop, running for what a test publishes.
+/// A running loop, and what a test controls of it.
 struct Loop {
     publisher: watch::Sender<Published>,
-    terms: watch::Sender<Terms>,
+    context: watch::Sender<NodeContext>,
     status: watch::Receiver<Status>,
     thread: thread::JoinHandle<()>,
 }
 
 impl Loop {
-    fn start(pins: &Pins, comparison: Duration) -> Self {
+    fn start(pins: &Pins, resync_period: Duration) -> Self {
         let (publisher, published) = watch::channel(Published::default());
-        let (terms, known) = watch::channel(Terms::default());
-        let settings = Settings {
+        let (context, receiver) = watch::channel(NodeContext::default());
+        let config = SyncConfig {
             node: "here".to_owned(),
-            terms: known,
-            patience: Patience::default(),
-            comparison,
+            context: receiver,
+            debounce: DebounceWindow::default(),
+            resync_period,
         };
         let health = Arc::new(Health::new(published.clone(), Duration::MAX));
-        let (reconciler, status) = Reconciler::new(settings, pins.clone(), health);
+        let (sync_loop, status) = SyncLoop::new(config, pins.clone(), health);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let thread = thread::spawn(move || runtime.block_on(reconciler.run(published)));
-        Self { publisher, terms, status, thread }
+        let thread = thread::spawn(move || runtime.block_on(sync_loop.run(published)));
+        Self { publisher, context, status, thread }
     }
 
     fn publish(&self, snapshot: &Snapshot) {
@@ -165,10 +165,10 @@ impl Loop {
     }
 }
 
-const SELDOM: Duration = Duration::from_secs(3600);
+const RARELY: Duration = Duration::from_secs(3600);
 
 #[test]
-fn the_loop_follows_snapshots_repairs_the_maps_and_outlives_itself() {
+fn the_loop_follows_snapshots_repairs_the_maps_and_continues_after_a_restart() {
     with_maps(&Capacities::default(), |pins| {
         let maps = Maps::open(pins).unwrap();
         let mut snapshot = Snapshot::default();
@@ -187,49 +187,53 @@ fn the_loop_follows_snapshots_repairs_the_maps_and_outlives_itself() {
         assert_eq!((status.services, status.endpoints, status.problems.len()), (2, 8, 0));
         running.end();
 
-        // What changes while no agent runs.
-        let held = maps.read().unwrap();
+        // A change while no agent runs.
+        let observed = maps.read().unwrap();
         snapshot.services.remove(&ObjectName::new("ns", "s1"));
-        let running = Loop::start(pins, SELDOM);
+        let running = Loop::start(pins, RARELY);
         running.publish(&snapshot);
         await_counts(&maps, 4, 2);
         for (key, frontend) in maps.read().unwrap().frontends {
-            assert_eq!(held.frontends.get(&key), Some(&frontend), "it kept its ids and slots");
+            assert_eq!(
+                observed.frontends.get(&key),
+                Some(&frontend),
+                "the service kept its ids and slots"
+            );
         }
         running.end();
     });
 }
 
 #[test]
-fn an_address_that_is_bound_on_the_node_comes_before_a_service_and_is_given_back() {
+fn a_service_is_not_served_while_its_address_is_bound_on_the_node() {
     with_maps(&Capacities::default(), |pins| {
         let maps = Maps::open(pins).unwrap();
         let mut snapshot = Snapshot::default();
         put(&mut snapshot, 1, 3);
-        let running = Loop::start(pins, SELDOM);
+        let running = Loop::start(pins, RARELY);
         running.publish(&snapshot);
         await_counts(&maps, 4, 6);
-        let held = [IpAddr::from([10, 96, 0, 1])].into();
-        running.terms.send_replace(Terms { held, ..Terms::default() });
-        // Its backends stay for the flows that they have.
+        let bound_addresses = [IpAddr::from([10, 96, 0, 1])].into();
+        running.context.send_replace(NodeContext { bound_addresses, ..NodeContext::default() });
+        // The backends stay, because they may have flows.
         await_counts(&maps, 2, 6);
-        running.terms.send_replace(Terms::default());
+        running.context.send_replace(NodeContext::default());
         await_counts(&maps, 4, 6);
         running.end();
     });
 }
 
 #[test]
-fn maps_that_are_not_there_are_told_of_and_waited_for() {
+fn missing_maps_are_reported_and_waited_for() {
     with_maps(&Capacities::default(), |pins| {
         let elsewhere = Pins::new(pins.folder().with_file_name("elsewhere"));
         let mut snapshot = Snapshot::default();
         put(&mut snapshot, 1, 3);
-        let running = Loop::start(&elsewhere, SELDOM);
+        let running = Loop::start(&elsewhere, RARELY);
         running.publish(&snapshot);
         let deadline = Instant::now() + Duration::from_secs(10);
         while running.status.borrow().failure.is_none() {
-            assert!(Instant::now() < deadline, "it does not fail");
+            assert!(Instant::now() < deadline, "the loop does not report a failure");
             thread::sleep(Duration::from_millis(5));
         }
         load(&elsewhere, &Capacities::default()).unwrap();
@@ -243,14 +247,14 @@ fn maps_that_are_not_there_are_told_of_and_waited_for() {
 }
 
 #[test]
-fn what_somebody_deletes_or_writes_over_is_repaired() {
+fn entries_that_another_process_deletes_or_overwrites_are_repaired() {
     with_maps(&Capacities::default(), |pins| {
         let (mut maps, now) = (Maps::open(pins).unwrap(), Instant::now());
         let mut snapshot = Snapshot::default();
         put(&mut snapshot, 1, 3);
-        let mut engine = engine(Ledger::new(maps.capacity().unwrap(), 0));
+        let mut engine = engine(Allocator::new(maps.capacity().unwrap(), 0));
         succeed(&maps.apply(&engine.update(&snapshot, now)));
-        let wanted = engine.ledger().tables();
+        let wanted = engine.allocator().tables();
         let (key, frontend) =
             wanted.frontends.iter().find(|(_, frontend)| frontend.slots.len() == 3).unwrap();
         succeed(&maps.apply(&[
@@ -264,39 +268,46 @@ fn what_somebody_deletes_or_writes_over_is_repaired() {
 }
 
 #[test]
-fn a_service_that_does_not_fit_is_named_and_the_others_are_in_the_maps() {
+fn a_service_that_does_not_fit_is_reported_and_the_others_are_in_the_maps() {
     let small = Capacities::default().with(map::BACKENDS_V4, 5).with(map::SLOTS, 64);
     with_maps(&small, |pins| {
         let (mut maps, now) = (Maps::open(pins).unwrap(), Instant::now());
         let mut snapshot = Snapshot::default();
         (1..=3).for_each(|number| put(&mut snapshot, number, 2));
-        let mut engine = engine(Ledger::new(maps.capacity().unwrap(), 0));
+        let mut engine = engine(Allocator::new(maps.capacity().unwrap(), 0));
         succeed(&maps.apply(&engine.update(&snapshot, now)));
-        let problems: Vec<String> =
-            engine.ledger().problems().map(|(name, what)| format!("{name}: {what}")).collect();
+        let problems: Vec<String> = engine
+            .allocator()
+            .problems()
+            .map(|(name, problem)| format!("{name}: {problem}"))
+            .collect();
         assert_eq!(problems, ["ns/s3: no room for 2 backends: 4 of 5 are in use"]);
-        assert_eq!(maps.read().unwrap(), engine.ledger().tables());
+        assert_eq!(maps.read().unwrap(), engine.allocator().tables());
         assert_eq!(maps.read().unwrap().frontends.len(), 8);
     });
 }
 
 #[test]
-fn what_needs_something_that_the_kernel_refused_is_not_done() {
+fn operations_that_depend_on_a_refused_one_are_skipped() {
     let small = Capacities::default().with(map::BACKENDS_V4, 1);
     with_maps(&small, |pins| {
         let (mut maps, now) = (Maps::open(pins).unwrap(), Instant::now());
         let mut snapshot = Snapshot::default();
         (1..=2).for_each(|number| put(&mut snapshot, number, 2));
-        // A ledger that believes in more room than there is.
+        // An allocator that assumes more room than there is.
         let capacity =
             weir_services::allocator::Capacity { backends: 1000, ..maps.capacity().unwrap() };
-        let mut engine = engine(Ledger::new(capacity, 0));
+        let mut engine = engine(Allocator::new(capacity, 0));
         let failures = maps.apply(&engine.update(&snapshot, now));
         assert!(failures.iter().any(|failure| matches!(failure, Failure::Skipped(_))));
-        let held = maps.read().unwrap();
-        for frontend in held.frontends.values() {
-            assert!(frontend.slots.iter().all(|id| held.backends.contains_key(id)));
+        let observed = maps.read().unwrap();
+        for frontend in observed.frontends.values() {
+            assert!(frontend.slots.iter().all(|id| observed.backends.contains_key(id)));
         }
-        assert_eq!(held.frontends.len(), 6, "IPv6 of both, and what refuses other ports");
+        assert_eq!(
+            observed.frontends.len(),
+            6,
+            "the IPv6 frontends of both, and the unknown-port guards"
+        );
     });
 }

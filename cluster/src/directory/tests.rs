@@ -181,9 +181,9 @@ async fn of_services_and_slices_those_that_changed_are_told() {
     replace(&file, &(service("a", "10.96.0.1") + &service("b", "10.96.0.3")));
     let second = snapshots(2, "10.96.0.3").await;
     let changed: Vec<_> =
-        second.services.changed_since(&first.services.mark()).unwrap().cloned().collect();
+        second.services.changed_since(&first.services.revision()).unwrap().cloned().collect();
     assert_eq!(changed.iter().map(ToString::to_string).collect::<Vec<_>>(), ["default/b"]);
-    assert!(second.slices.changed_since(&first.slices.mark()).unwrap().next().is_none());
+    assert!(second.slices.changed_since(&first.slices.revision()).unwrap().next().is_none());
     replace(
         &file,
         &service("a", "10.96.0.1").replace("10.96.0.1", "10.96.0.1, type: ExternalName"),

@@ -259,7 +259,7 @@ mod tests {
             [Event::Init].into_iter().chain(list.map(Event::InitApply)).chain([Event::InitDone])
         };
         list("10.96.0.2").for_each(|event| inventory.handle(event));
-        let mark = inventory.contents().unwrap().mark();
+        let mark = inventory.contents().unwrap().revision();
         list("10.96.0.3").for_each(|event| inventory.handle(event));
         let services = inventory.contents().unwrap();
         let changed: Vec<_> =

@@ -1,79 +1,76 @@
-//! Beginning with what an earlier ledger has left in the maps: Services that are as they were keep
-//! their ids and slots, so that flows, session affinity and the maps themselves stay as they are.
+//! Beginning with what an earlier allocator has left in the maps. Services that have not changed
+//! keep their ids and slots, so that flows, session affinity and the maps' entries stay as they
+//! are.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::holding::Holding;
-use super::{Capacity, GRACE, Ledger};
+use super::adopted::Adopted;
+use super::allocation::Allocation;
+use super::capacity::Capacity;
+use super::state::{Allocator, GRACE};
 use crate::compile::Compiled;
 use crate::diff::{Op, diff};
-use crate::tables::{Frontend, FrontendKey, Range, ServiceId, Tables};
+use crate::tables::{Frontend, Range, Tables};
 use weir_model::{Family, ObjectName};
 
-/// What was found and nobody has asked for yet.
-#[derive(Debug, Default)]
-pub(super) struct Adopted {
-    pub(super) tables: Tables,
-    /// The ids of its ports.
-    service_ids: HashSet<ServiceId>,
-    /// Frontends that make no sense. They are replaced, or deleted in the end.
-    senseless: Vec<FrontendKey>,
-}
-
-impl Ledger {
-    /// A ledger of maps that hold this. Of what no Service asks for until
-    /// [`Ledger::end_adoption`], nothing stays.
+impl Allocator {
+    /// An allocator for maps that have these contents. [`Allocator::end_adoption`] deletes the
+    /// entries that no Service has asked for by then.
     pub fn adopt(observed: Tables, capacity: Capacity, seed: u32, now: Instant) -> Self {
-        let mut ledger = Self::new(capacity, seed);
+        let mut allocator = Self::new(capacity, seed);
         let Tables { frontends, backends } = observed;
         for (id, backend) in backends {
-            if ledger.backend_ids.adopt(id) {
-                ledger.count(Family::of(backend.ip)).backends += 1;
-                ledger.adopted.tables.backends.insert(id, backend);
+            if allocator.backend_ids.adopt(id) {
+                allocator.use_of(Family::of(backend.ip)).backends += 1;
+                allocator.adopted.tables.backends.insert(id, backend);
             }
         }
         let mut ranges = BTreeSet::new();
         for (key, frontend) in frontends {
-            ledger.count(Family::of(key.ip)).frontends += 1;
+            allocator.use_of(Family::of(key.ip)).frontends += 1;
             let Frontend { value, slots } = &frontend;
             let range = value.range;
-            let makes_sense = slots.len() == range.count as usize
-                && (range.count == 0 || ranges.contains(&range) || ledger.occupy(range, now));
-            if makes_sense {
+            let is_valid = slots.len() == range.count as usize
+                && (range.count == 0 || ranges.contains(&range) || allocator.occupy(range, now));
+            if is_valid {
                 if range.count > 0 {
                     ranges.insert(range);
                 }
-                if ledger.service_ids.adopt(value.service) {
-                    ledger.adopted.service_ids.insert(value.service);
+                if allocator.service_ids.adopt(value.service) {
+                    allocator.adopted.service_ids.insert(value.service);
                 }
-                ledger.adopted.tables.frontends.insert(key, frontend);
+                allocator.adopted.tables.frontends.insert(key, frontend);
             } else {
-                ledger.adopted.senseless.push(key);
+                allocator.adopted.invalid.push(key);
             }
         }
-        ledger
+        allocator
     }
 
-    /// Marks a range as in use. One that is partly used already is none that a ledger has made; what
-    /// is free of it rests, because a frontend leads there.
+    /// Marks a range as in use. Returns false if a part of it was in use already: no allocator
+    /// makes such a range. Its free parts are then in quarantine, because a frontend leads there.
     fn occupy(&mut self, range: Range, now: Instant) -> bool {
-        let parts = self.slots.carve(range);
-        let whole = parts == [range];
-        if !whole {
+        let parts = self.slots.take_free_parts(range);
+        let is_whole = parts == [range];
+        if !is_whole {
             for part in parts {
-                self.slots.rest(part, now + GRACE);
+                self.slots.quarantine(part, now + GRACE);
             }
         }
-        whole
+        is_whole
     }
 
-    /// What the maps already hold of a Service that is placed for the first time.
-    pub(super) fn inherit(&mut self, name: &ObjectName, wanted: Option<&Compiled>) -> Holding {
-        let mut holding = Holding::default();
+    /// The adopted entries of a Service that is applied for the first time.
+    pub(super) fn take_adopted(
+        &mut self,
+        name: &ObjectName,
+        wanted: Option<&Compiled>,
+    ) -> Allocation {
+        let mut allocation = Allocation::default();
         let Some(compiled) = wanted.filter(|_| !self.adopted.tables.frontends.is_empty()) else {
-            return holding;
+            return allocation;
         };
         for port in &compiled.ports {
             for plan in &port.frontends {
@@ -82,41 +79,41 @@ impl Ledger {
                 };
                 let Frontend { value, slots } = &frontend;
                 // Both families of a port have one id.
-                let known = holding.ports.get(&port.key) == Some(&value.service);
-                let is_free = !holding.ports.contains_key(&port.key)
+                let known = allocation.ports.get(&port.key) == Some(&value.service);
+                let is_free = !allocation.ports.contains_key(&port.key)
                     && self.adopted.service_ids.remove(&value.service);
                 if is_free {
-                    holding.ports.insert(port.key.clone(), value.service);
+                    allocation.ports.insert(port.key.clone(), value.service);
                 }
                 if known || is_free {
                     for id in slots.iter() {
                         if let Some(backend) = self.adopted.tables.backends.remove(id) {
                             let key = (value.service, backend.ip, backend.port);
-                            holding.backends.insert(key, *id);
-                            holding.tables.backends.insert(*id, backend);
+                            allocation.backends.insert(key, *id);
+                            allocation.tables.backends.insert(*id, backend);
                         }
                     }
-                    let key = (value.service, port.family, value.local_set);
-                    holding.sets.insert(key, (value.range, Arc::clone(slots)));
+                    let key = (value.service, port.family, value.policy.local_set);
+                    allocation.sets.insert(key, (value.range, Arc::clone(slots)));
                 }
                 if value.range.count > 0 {
                     self.users.insert(value.range, name.clone());
                 }
-                holding.tables.frontends.insert(plan.key, frontend);
+                allocation.tables.frontends.insert(plan.key, frontend);
             }
         }
-        for key in &compiled.rest {
+        for key in &compiled.unknown_port_guards {
             if let Some(frontend) = self.adopted.tables.frontends.remove(key) {
-                holding.tables.frontends.insert(*key, frontend);
+                allocation.tables.frontends.insert(*key, frontend);
             }
         }
-        holding
+        allocation
     }
 
-    /// All Services have been placed: what is left was of others, and goes.
+    /// Ends adoption after every Service has been applied. The entries that are left belonged to
+    /// other Services and are deleted.
     pub fn end_adoption(&mut self, now: Instant) -> Vec<Op> {
-        let adopted = std::mem::take(&mut self.adopted);
-        let Adopted { tables, service_ids, senseless } = adopted;
+        let Adopted { tables, service_ids, invalid } = std::mem::take(&mut self.adopted);
         service_ids.into_iter().for_each(|id| self.service_ids.release(id));
         let mut retired = Tables::default();
         for (id, backend) in &tables.backends {
@@ -124,23 +121,23 @@ impl Ledger {
         }
         let mut ops = diff(&retired, &tables);
         for (key, frontend) in &tables.frontends {
-            self.count(Family::of(key.ip)).frontends -= 1;
+            self.use_of(Family::of(key.ip)).frontends -= 1;
             let range = frontend.value.range;
             let in_use = self.users.contains_key(&range);
             if range.count > 0 && !in_use {
                 self.users.insert(range, ObjectName::new("", ""));
             }
         }
-        // Several frontends may have had the same range: it rests once.
+        // Several frontends may have had the same range: it goes into quarantine once.
         let orphaned =
             |(range, name): (&Range, &ObjectName)| name.name.is_empty().then_some(*range);
         let orphans: Vec<Range> = self.users.iter().filter_map(orphaned).collect();
         for range in orphans {
             self.users.remove(&range);
-            self.slots.rest(range, now + GRACE);
+            self.slots.quarantine(range, now + GRACE);
         }
-        for key in senseless {
-            self.count(Family::of(key.ip)).frontends -= 1;
+        for key in invalid {
+            self.use_of(Family::of(key.ip)).frontends -= 1;
             if !self.owners.contains_key(&key) {
                 ops.push(Op::DeleteFrontend(key));
             }

@@ -1,9 +1,9 @@
-//! Numbers that stand for something, and are not used again soon.
+//! Ids that are not used again soon after they were released.
 
 use std::collections::HashSet;
 
-/// Ids, counted up. What still remembers an id that was released meets no other thing under it until
-/// four billion have been given.
+/// Ids, counted up. A released id is given again only after all four billion others, so a flow that
+/// still refers to it does not meet another Service or backend.
 #[derive(Debug)]
 pub(super) struct Ids {
     last: u32,
@@ -15,7 +15,7 @@ impl Ids {
         Self { last, used: HashSet::new() }
     }
 
-    /// A new one; never 0.
+    /// A new id; never 0.
     pub(super) fn next(&mut self) -> u32 {
         loop {
             self.last = self.last.wrapping_add(1);
@@ -25,7 +25,7 @@ impl Ids {
         }
     }
 
-    /// Takes one that is in use already. Returns whether nothing else has it.
+    /// Marks an id as in use. Returns false if it is 0 or already in use.
     pub(super) fn adopt(&mut self, id: u32) -> bool {
         id != 0 && self.used.insert(id)
     }
@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_that_was_released_does_not_come_back_soon_and_zero_never_comes() {
+    fn a_released_id_is_not_given_again_soon_and_zero_is_never_given() {
         let mut ids = Ids::starting_after(u32::MAX - 2);
         assert!(ids.adopt(2));
         assert_eq!([ids.next(), ids.next()], [u32::MAX - 1, u32::MAX]);

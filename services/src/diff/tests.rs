@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use proptest::prelude::*;
 
 use super::*;
-use crate::tables::{Frontend, Range, Scope};
+use crate::tables::{Frontend, FrontendPolicy, Range, Scope};
 use weir_model::Protocol;
 
 /// The maps as the kernel has them.
@@ -44,7 +44,7 @@ impl Maps {
         ops.iter().for_each(|op| self.apply(op));
     }
 
-    /// What the agent reads.
+    /// The contents as the agent reads them.
     pub(crate) fn read(&self) -> Tables {
         let frontends = self.frontends.iter().map(|(key, value)| {
             let range = value.range.offset as usize..value.range.end() as usize;
@@ -54,9 +54,8 @@ impl Maps {
         Tables { frontends: frontends.collect(), backends: self.backends.clone() }
     }
 
-    /// Where a packet may be led that has found this value: the set, or none if some of it is
-    /// missing.
-    pub(crate) fn led_to(&self, value: &FrontendValue) -> Option<Vec<(IpAddr, u16)>> {
+    /// The backends that a packet may get which has found this value. None if a backend is missing.
+    pub(crate) fn backends_of(&self, value: &FrontendValue) -> Option<Vec<(IpAddr, u16)>> {
         let slots = self.slots.get(value.range.offset as usize..value.range.end() as usize);
         let slots = if value.range.count == 0 { Some(&[][..]) } else { slots };
         let backends = slots?.iter().map(|id| self.backends.get(id));
@@ -64,7 +63,7 @@ impl Maps {
     }
 }
 
-/// Sets of backends (as numbers) by frontend, in ranges that begin at different places.
+/// Sets of backends (as numbers) by frontend, in ranges that begin at `base`.
 fn tables(sets: &BTreeMap<u8, Vec<u8>>, base: u32) -> Tables {
     let mut tables = Tables::default();
     let mut offset = base;
@@ -88,10 +87,7 @@ fn tables(sets: &BTreeMap<u8, Vec<u8>>, base: u32) -> Tables {
         let value = FrontendValue {
             service: u32::from(*number) + 1,
             range,
-            affinity: base % 3,
-            drop_if_empty: false,
-            local_set: false,
-            masquerade: false,
+            policy: FrontendPolicy { affinity: base % 3, ..FrontendPolicy::default() },
         };
         tables.frontends.insert(key, Frontend { value, slots: ids });
     }
@@ -111,7 +107,7 @@ fn maps(tables: &Tables) -> Maps {
 }
 
 #[test]
-fn a_new_set_is_written_before_it_is_led_to_and_the_old_one_goes_last() {
+fn a_new_set_is_written_before_its_frontend_and_the_old_set_is_deleted_last() {
     let old = tables(&[(1, vec![1, 2])].into(), 0);
     let new = tables(&[(1, vec![2, 3])].into(), 50);
     let kinds: Vec<_> = diff(&new, &old).iter().map(Op::kind).collect();
@@ -119,18 +115,18 @@ fn a_new_set_is_written_before_it_is_led_to_and_the_old_one_goes_last() {
 }
 
 #[test]
-fn what_is_as_it_should_be_is_not_written() {
+fn entries_that_are_as_desired_are_not_written() {
     let old = tables(&[(1, vec![1, 2]), (2, vec![1])].into(), 0);
     assert_eq!(diff(&old, &old), []);
     let mut new = old.clone();
-    let gone = *new.frontends.keys().next_back().unwrap();
-    new.frontends.remove(&gone);
+    let removed = *new.frontends.keys().next_back().unwrap();
+    new.frontends.remove(&removed);
     new.backends.remove(&201);
-    assert_eq!(diff(&new, &old), [Op::DeleteFrontend(gone), Op::DeleteBackend(201)]);
+    assert_eq!(diff(&new, &old), [Op::DeleteFrontend(removed), Op::DeleteBackend(201)]);
 }
 
 #[test]
-fn slots_that_were_damaged_are_written_again() {
+fn damaged_slots_are_written_again() {
     let desired = tables(&[(1, vec![1, 2])].into(), 0);
     let mut maps = maps(&desired);
     maps.slots[1] = 7;
@@ -140,7 +136,7 @@ fn slots_that_were_damaged_are_written_again() {
 
 proptest! {
     #[test]
-    fn applied_it_leads_to_what_is_desired_and_a_second_one_is_empty(
+    fn applying_a_diff_gives_the_desired_contents_and_a_second_diff_is_empty(
         (old, new) in (sets(), sets()), base in 0u32..40, damage in proptest::option::of(0usize..30),
     ) {
         let (old, new) = (tables(&old, 0), tables(&new, base));
@@ -155,13 +151,15 @@ proptest! {
     }
 
     #[test]
-    fn a_packet_sees_the_old_set_or_the_new_one_at_any_time((old, new) in (sets(), sets())) {
+    fn at_any_time_a_packet_sees_the_old_set_or_the_new_set((old, new) in (sets(), sets())) {
         let (old, new) = (tables(&old, 0), tables(&new, 100));
         let mut now = maps(&old);
         let (before, mut after) = (now.clone(), now.clone());
         let ops = diff(&new, &old);
         after.apply_all(&ops);
-        let seen = |maps: &Maps, key: &FrontendKey| maps.frontends.get(key).map(|value| maps.led_to(value));
+        let seen = |maps: &Maps, key: &FrontendKey| {
+            maps.frontends.get(key).map(|value| maps.backends_of(value))
+        };
         for op in &ops {
             now.apply(op);
             for key in before.frontends.keys().chain(after.frontends.keys()) {

@@ -2,34 +2,34 @@ use super::*;
 use crate::index::tests::{Ep, ep, slice};
 use weir_model::Protocol;
 
-fn here() -> Place {
-    Place { node: "here".into(), zone: Some("z1".into()) }
+fn here() -> Topology {
+    Topology { node: "here".into(), zone: Some("z1".into()) }
 }
 
 fn port(name: &str, protocol: Protocol) -> ServicePort {
     ServicePort { name: name.into(), protocol, port: 80 }
 }
 
-fn of(slices: &[EndpointSlice]) -> Vec<Target> {
+fn backends(slices: &[EndpointSlice]) -> Vec<BackendSpec> {
     let slices: BTreeMap<_, _> =
         slices.iter().map(|slice| (slice.name.clone(), Arc::new(slice.clone()))).collect();
-    targets(&slices, &port("", Protocol::Tcp), Family::V4, &here())
+    select_backends(&slices, &port("", Protocol::Tcp), Family::V4, &here())
 }
 
-/// The last bytes of the addresses in both sets, and of all that are known.
+/// The last bytes of the addresses in the cluster's set, in the local set, and of all backends.
 fn sets(endpoints: &[Ep]) -> (Vec<u8>, Vec<u8>, Vec<u8>) {
-    sets_of(&of(&[slice("s-1", "s", endpoints)]))
+    sets_of(&backends(&[slice("s-1", "s", endpoints)]))
 }
 
-fn sets_of(targets: &[Target]) -> (Vec<u8>, Vec<u8>, Vec<u8>) {
-    let last = |target: &Target| match target.ip {
+fn sets_of(backends: &[BackendSpec]) -> (Vec<u8>, Vec<u8>, Vec<u8>) {
+    let last = |spec: &BackendSpec| match spec.ip {
         IpAddr::V4(ip) => ip.octets()[3],
         IpAddr::V6(ip) => ip.octets()[15],
     };
-    let of = |wanted: fn(&Target) -> bool| {
-        targets.iter().filter(|target| wanted(target)).map(last).collect()
+    let of = |wanted: fn(&BackendSpec) -> bool| {
+        backends.iter().filter(|spec| wanted(spec)).map(last).collect()
     };
-    (of(|target| target.in_cluster_set), of(|target| target.in_local_set), of(|_| true))
+    (of(|spec| spec.in_cluster_set), of(|spec| spec.in_local_set), of(|_| true))
 }
 
 #[test]
@@ -45,7 +45,7 @@ fn endpoints_that_are_not_ready_do_not_serve() {
 }
 
 #[test]
-fn terminating_endpoints_serve_when_no_other_does_and_keep_their_flows_until_then() {
+fn terminating_endpoints_serve_if_no_other_does_and_keep_their_flows_otherwise() {
     let all = sets(&[ep(1).terminating(), ep(2)]);
     assert_eq!(all, (vec![2], vec![], vec![1, 2]));
     let all = sets(&[ep(1).terminating(), ep(2).unready(), ep(3).terminating().unserving()]);
@@ -61,57 +61,61 @@ fn each_set_falls_back_on_its_own() {
 }
 
 #[test]
-fn an_endpoint_that_is_published_though_terminating_is_ready() {
-    // As the slices of a Service with publishNotReadyAddresses say it.
+fn a_terminating_endpoint_that_is_published_as_ready_serves() {
+    // The slices of a Service with publishNotReadyAddresses have such endpoints.
     let mut published = ep(1).terminating();
     published.0.ready = true;
     assert_eq!(sets(&[published, ep(2).terminating()]).0, [1]);
 }
 
 #[test]
-fn zone_hints_count_if_all_have_some_and_one_is_for_this_zone() {
+fn zone_hints_are_used_if_all_endpoints_have_hints_and_one_is_for_this_zone() {
     assert_eq!(sets(&[ep(1).zones(&["z1"]), ep(2).zones(&["z2"])]).0, [1]);
     assert_eq!(sets(&[ep(1).zones(&["z1", "z2"]), ep(2).zones(&["z2"])]).0, [1]);
-    assert_eq!(sets(&[ep(1).zones(&["z2"]), ep(2).zones(&["z3"])]).0, [1, 2], "none is for us");
+    assert_eq!(
+        sets(&[ep(1).zones(&["z2"]), ep(2).zones(&["z3"])]).0,
+        [1, 2],
+        "no hint is for this zone"
+    );
 }
 
 #[test]
-fn a_single_missing_hint_switches_topology_off() {
+fn one_ready_endpoint_without_a_hint_turns_hints_off() {
     assert_eq!(sets(&[ep(1).zones(&["z1"]), ep(2).zones(&["z2"]), ep(3)]).0, [1, 2, 3]);
     let unready = ep(3).unready();
     assert_eq!(sets(&[ep(1).zones(&["z1"]), ep(2).zones(&["z2"]), unready]).0, [1]);
 }
 
 #[test]
-fn node_hints_come_before_zone_hints() {
+fn node_hints_are_preferred_to_zone_hints() {
     let both = |last, zone, node: &str| ep(last).zones(&[zone]).nodes(&[node]);
     assert_eq!(sets(&[both(1, "z1", "there"), both(2, "z2", "here")]).0, [2]);
     let one_without = [both(1, "z2", "here"), ep(2).zones(&["z1"])];
-    assert_eq!(sets(&one_without).0, [2], "then zones count");
+    assert_eq!(sets(&one_without).0, [2], "zone hints are used then");
 }
 
 #[test]
-fn hints_do_not_concern_the_local_set() {
+fn hints_do_not_affect_the_local_set() {
     let all = sets(&[ep(1).on("here").zones(&["z2"]), ep(2).zones(&["z1"])]);
     assert_eq!(all, (vec![2], vec![1], vec![1, 2]));
 }
 
 #[test]
-fn a_node_without_a_zone_takes_no_zone_hints() {
+fn a_node_without_a_zone_ignores_zone_hints() {
     let slices = BTreeMap::from([(1, slice("s-1", "s", &[ep(1).zones(&["z1"])]).into())]);
-    let place = Place { zone: None, ..here() };
-    let targets = targets(&slices, &port("", Protocol::Tcp), Family::V4, &place);
-    assert_eq!(sets_of(&targets).0, [1]);
+    let topology = Topology { zone: None, ..here() };
+    let backends = select_backends(&slices, &port("", Protocol::Tcp), Family::V4, &topology);
+    assert_eq!(sets_of(&backends).0, [1]);
 }
 
 #[test]
 fn a_later_duplicate_wins_unless_it_is_terminating() {
     let old = slice("s-1", "s", &[ep(1).unready()]);
     let new = slice("s-2", "s", &[ep(1).on("here")]);
-    assert_eq!(sets_of(&of(&[old, new])), (vec![1], vec![1], vec![1]));
+    assert_eq!(sets_of(&backends(&[old, new])), (vec![1], vec![1], vec![1]));
     let old = slice("s-1", "s", &[ep(1).on("here")]);
     let new = slice("s-2", "s", &[ep(1).on("here").terminating()]);
-    assert_eq!(sets_of(&of(&[old, new])), (vec![1], vec![1], vec![1]));
+    assert_eq!(sets_of(&backends(&[old, new])), (vec![1], vec![1], vec![1]));
 }
 
 #[test]
@@ -126,8 +130,8 @@ fn ports_are_found_by_name_and_protocol() {
     ];
     let slices = BTreeMap::from([(1, named.into())]);
     let ports = |name, protocol| -> Vec<u16> {
-        let found = targets(&slices, &port(name, protocol), Family::V4, &here());
-        found.iter().map(|target| target.port).collect()
+        let found = select_backends(&slices, &port(name, protocol), Family::V4, &here());
+        found.iter().map(|spec| spec.port).collect()
     };
     assert_eq!(ports("dns", Protocol::Udp), [5353]);
     assert_eq!(ports("dns", Protocol::Tcp), [5354]);
@@ -136,10 +140,11 @@ fn ports_are_found_by_name_and_protocol() {
 }
 
 #[test]
-fn families_are_apart() {
+fn each_family_has_its_own_backends() {
     let mut six = slice("s-2", "s", &[ep(7)]);
     six.endpoints[0].ip = "fd00::7".parse().unwrap();
     let slices = BTreeMap::from([(1, slice("s-1", "s", &[ep(1)]).into()), (2, six.into())]);
-    let of = |family| sets_of(&targets(&slices, &port("", Protocol::Tcp), family, &here())).0;
+    let of =
+        |family| sets_of(&select_backends(&slices, &port("", Protocol::Tcp), family, &here())).0;
     assert_eq!((of(Family::V4), of(Family::V6)), (vec![1], vec![7]));
 }

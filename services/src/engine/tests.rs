@@ -10,7 +10,7 @@ use weir_model::{ObjectName, Service};
 const CAPACITY: Capacity = Capacity { frontends: 65_536, backends: 262_144, slots: 524_288 };
 
 fn engine() -> Engine {
-    Engine::new("here", Terms::default(), Ledger::new(CAPACITY, 0))
+    Engine::new("here", NodeContext::default(), Allocator::new(CAPACITY, 0))
 }
 
 #[test]
@@ -22,30 +22,33 @@ fn a_restarted_engine_changes_nothing_where_nothing_changed() {
     );
     let mut maps = Maps::default();
     maps.apply_all(&engine().update(&snapshot, now));
-    let ledger = Ledger::adopt(maps.read(), CAPACITY, 1_000_000, now);
-    let mut restarted = Engine::new("here", Terms::default(), ledger);
+    let allocator = Allocator::adopt(maps.read(), CAPACITY, 1_000_000, now);
+    let mut restarted = Engine::new("here", NodeContext::default(), allocator);
     assert_eq!(restarted.update(&snapshot, now), []);
-    assert_eq!(restarted.ledger().tables(), maps.read());
+    assert_eq!(restarted.allocator().tables(), maps.read());
 }
 
 #[test]
-fn an_address_that_the_node_gets_leaves_the_maps_and_comes_back() {
+fn a_service_is_not_served_while_the_node_has_its_address() {
     let (now, mut engine, mut maps) = (Instant::now(), engine(), Maps::default());
     let snapshot = snapshot(&[service("dns", 10)], &[slice("dns-1", "dns", &[ep(1)])]);
     maps.apply_all(&engine.update(&snapshot, now));
     assert_eq!(maps.frontends.len(), 2);
-    let held = Terms { held: [IpAddr::from([10, 96, 0, 10])].into(), ..Terms::default() };
-    maps.apply_all(&engine.set_terms(held.clone(), now));
+    let context = NodeContext {
+        bound_addresses: [IpAddr::from([10, 96, 0, 10])].into(),
+        ..NodeContext::default()
+    };
+    maps.apply_all(&engine.set_context(context.clone(), now));
     assert_eq!(maps.frontends.len(), 0);
-    assert_eq!(engine.set_terms(held, now), []);
-    maps.apply_all(&engine.set_terms(Terms::default(), now));
-    maps.apply_all(&engine.settle(now + GRACE));
+    assert_eq!(engine.set_context(context, now), []);
+    maps.apply_all(&engine.set_context(NodeContext::default(), now));
+    maps.apply_all(&engine.expire(now + GRACE));
     assert_eq!(maps.frontends.len(), 2);
-    assert_eq!(maps.read(), engine.ledger().tables());
+    assert_eq!(maps.read(), engine.allocator().tables());
 }
 
 #[test]
-fn an_address_that_goes_from_one_service_to_another_at_once_is_the_others() {
+fn an_address_can_pass_from_one_service_to_another_in_one_snapshot() {
     let (now, mut engine, mut maps) = (Instant::now(), engine(), Maps::default());
     let mut snapshot =
         snapshot(&[service("b", 1)], &[slice("a-1", "a", &[ep(1)]), slice("b-1", "b", &[ep(2)])]);
@@ -53,15 +56,15 @@ fn an_address_that_goes_from_one_service_to_another_at_once_is_the_others() {
     snapshot.services.remove(&name("b"));
     snapshot.services.insert(name("a"), service("a", 1).into());
     maps.apply_all(&engine.update(&snapshot, now));
-    assert_eq!(maps.read(), engine.ledger().tables());
+    assert_eq!(maps.read(), engine.allocator().tables());
     let value = maps.frontends.values().find(|value| value.service != 0).unwrap();
-    assert_eq!(maps.led_to(value).unwrap()[0].0, IpAddr::from([10, 244, 0, 1]));
-    assert_eq!(engine.ledger().problems().count(), 0);
+    assert_eq!(maps.backends_of(value).unwrap()[0].0, IpAddr::from([10, 244, 0, 1]));
+    assert_eq!(engine.allocator().problems().count(), 0);
 }
 
-/// What it costs: run with `--release -- --nocapture`. Nothing is asserted of time.
+/// Prints how long the steps take: run it with `--release -- --nocapture`. No time is asserted.
 #[test]
-fn ten_thousand_services_are_taken_in_and_one_of_them_changes() {
+fn one_of_ten_thousand_services_changes() {
     let mut snapshot = snapshot(&[], &[]);
     let big = |number: u16, endpoints: u8| {
         let [high, low] = number.to_be_bytes();
@@ -98,19 +101,19 @@ fn ten_thousand_services_are_taken_in_and_one_of_them_changes() {
     changed.slices.insert(slice.name.clone(), slice.into());
     let published = began.elapsed();
     let ops = engine.update(&changed, began);
-    println!("one change: {published:?} to publish, {:?} in all", began.elapsed());
+    println!("one change: {published:?} to publish, {:?} in total", began.elapsed());
     let kinds: Vec<_> = ops.iter().map(Op::kind).collect();
     assert_eq!(kinds, ["backend_put", "slots_write", "frontend_put"]);
     maps.apply_all(&ops);
 
     let began = Instant::now();
-    let tables = engine.ledger().tables();
-    let none = super::super::diff::diff(&tables, &maps.read());
-    println!("a look at everything: {:?}", began.elapsed());
-    assert_eq!(none, []);
+    let tables = engine.allocator().tables();
+    let ops = super::super::diff::diff(&tables, &maps.read());
+    println!("comparison of everything: {:?}", began.elapsed());
+    assert_eq!(ops, []);
     let began = Instant::now();
-    let ledger = Ledger::adopt(maps.read(), CAPACITY, 1_000_000, began);
-    let mut restarted = Engine::new("here", Terms::default(), ledger);
+    let allocator = Allocator::adopt(maps.read(), CAPACITY, 1_000_000, began);
+    let mut restarted = Engine::new("here", NodeContext::default(), allocator);
     assert_eq!(restarted.update(&changed, began), []);
     println!("a restart: {:?}", began.elapsed());
 }

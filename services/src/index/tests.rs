@@ -4,7 +4,7 @@ use super::*;
 use weir_model::{Endpoint, Protocol, SlicePort, TrafficPolicy};
 use weir_model::{Node, NodeUid};
 
-/// An endpoint in the making.
+/// A builder of endpoints.
 #[derive(Clone)]
 pub(crate) struct Ep(pub(crate) Endpoint);
 
@@ -91,41 +91,41 @@ pub(crate) fn snapshot(services: &[Service], slices: &[EndpointSlice]) -> Snapsh
     snapshot
 }
 
-/// The names of what changed, each with the last bytes of its endpoints.
-fn told(changes: &[Change]) -> Vec<(String, Option<Vec<u8>>)> {
+/// The names of the Services that changed, each with the last bytes of its endpoints' addresses.
+fn summary(changes: &[Change]) -> Vec<(String, Option<Vec<u8>>)> {
     let last = |ip: IpAddr| match ip {
         IpAddr::V4(ip) => ip.octets()[3],
         IpAddr::V6(_) => 0,
     };
     let of = |resolved: &Arc<Resolved>| {
-        let targets = resolved.ports.iter().flat_map(|port| &port.targets);
-        targets.map(|target| last(target.ip)).collect()
+        let backends = resolved.ports.iter().flat_map(|port| &port.backends);
+        backends.map(|spec| last(spec.ip)).collect()
     };
     let changes = changes.iter();
     changes.map(|change| (change.name.name.to_string(), change.resolved.as_ref().map(of))).collect()
 }
 
 #[test]
-fn a_change_concerns_the_service_that_it_belongs_to_and_no_other() {
+fn a_changed_slice_affects_its_service_and_no_other() {
     let mut index = Index::new("here");
     let mut snapshot = snapshot(
         &[service("a", 1), service("b", 2)],
         &[slice("a-1", "a", &[ep(1)]), slice("b-1", "b", &[ep(2)])],
     );
-    let first = told(&index.update(&snapshot));
+    let first = summary(&index.update(&snapshot));
     assert_eq!(first, [("a".into(), Some(vec![1])), ("b".into(), Some(vec![2]))]);
     assert_eq!(index.update(&snapshot), []);
 
     snapshot.slices.insert(name("b-2"), slice("b-2", "b", &[ep(3)]).into());
-    assert_eq!(told(&index.update(&snapshot)), [("b".into(), Some(vec![2, 3]))]);
+    assert_eq!(summary(&index.update(&snapshot)), [("b".into(), Some(vec![2, 3]))]);
     snapshot.slices.remove(&name("b-1"));
-    assert_eq!(told(&index.update(&snapshot)), [("b".into(), Some(vec![3]))]);
+    assert_eq!(summary(&index.update(&snapshot)), [("b".into(), Some(vec![3]))]);
     snapshot.services.remove(&name("a"));
-    assert_eq!(told(&index.update(&snapshot)), [("a".into(), None)]);
+    assert_eq!(summary(&index.update(&snapshot)), [("a".into(), None)]);
 }
 
 #[test]
-fn an_endpoint_that_moves_between_slices_is_no_change() {
+fn an_endpoint_that_moves_between_slices_does_not_change_the_service() {
     let mut index = Index::new("here");
     let mut snapshot = snapshot(
         &[service("a", 1)],
@@ -133,9 +133,9 @@ fn an_endpoint_that_moves_between_slices_is_no_change() {
     );
     index.update(&snapshot);
     snapshot.slices.insert(name("a-2"), slice("a-2", "a", &[ep(2), ep(3)]).into());
-    assert_eq!(index.update(&snapshot), [], "it is in both");
+    assert_eq!(index.update(&snapshot), [], "it is in both slices");
     snapshot.slices.insert(name("a-1"), slice("a-1", "a", &[ep(1)]).into());
-    assert_eq!(index.update(&snapshot), [], "and in the other one");
+    assert_eq!(index.update(&snapshot), [], "it is in the other slice");
 }
 
 #[test]
@@ -144,11 +144,11 @@ fn slices_may_come_before_their_service_and_outlive_it() {
     let mut snapshot = snapshot(&[], &[slice("a-1", "a", &[ep(1)])]);
     assert_eq!(index.update(&snapshot), []);
     snapshot.services.insert(name("a"), service("a", 1).into());
-    assert_eq!(told(&index.update(&snapshot)), [("a".into(), Some(vec![1]))]);
+    assert_eq!(summary(&index.update(&snapshot)), [("a".into(), Some(vec![1]))]);
     snapshot.services.remove(&name("a"));
     index.update(&snapshot);
     snapshot.services.insert(name("a"), service("a", 9).into());
-    assert_eq!(told(&index.update(&snapshot)), [("a".into(), Some(vec![1]))], "created again");
+    assert_eq!(summary(&index.update(&snapshot)), [("a".into(), Some(vec![1]))], "created again");
 }
 
 #[test]
@@ -157,17 +157,17 @@ fn a_slice_can_change_its_service() {
     let mut snapshot = snapshot(&[service("a", 1), service("b", 2)], &[slice("x", "a", &[ep(1)])]);
     index.update(&snapshot);
     snapshot.slices.insert(name("x"), slice("x", "b", &[ep(1)]).into());
-    let changes = told(&index.update(&snapshot));
+    let changes = summary(&index.update(&snapshot));
     assert_eq!(changes, [("a".into(), Some(vec![])), ("b".into(), Some(vec![1]))]);
 }
 
 #[test]
-fn a_service_in_another_namespace_has_its_own_slices() {
+fn a_slice_belongs_to_the_service_of_its_own_namespace() {
     let mut index = Index::new("here");
     let mut foreign = slice("a-1", "a", &[ep(1)]);
     foreign.service.namespace = "other".into();
     let snapshot = snapshot(&[service("a", 1)], &[foreign]);
-    assert_eq!(told(&index.update(&snapshot)), [("a".into(), Some(vec![]))]);
+    assert_eq!(summary(&index.update(&snapshot)), [("a".into(), Some(vec![]))]);
 }
 
 #[test]
@@ -177,8 +177,8 @@ fn hints_are_looked_at_again_when_the_node_changes_its_zone() {
     let mut snapshot = snapshot(&[service("a", 1)], &[slice("a-1", "a", &hinted)]);
     let chosen = |changes: &[Change]| -> Vec<IpAddr> {
         let resolved = changes[0].resolved.as_ref().unwrap();
-        let targets = resolved.ports[0].targets.iter();
-        targets.filter(|target| target.in_cluster_set).map(|target| target.ip).collect()
+        let backends = resolved.ports[0].backends.iter();
+        backends.filter(|spec| spec.in_cluster_set).map(|spec| spec.ip).collect()
     };
     assert_eq!(chosen(&index.update(&snapshot)).len(), 2);
     for (zone, last) in [("z1", 1), ("z2", 2)] {
@@ -204,7 +204,7 @@ fn another_collection_is_compared_as_a_whole() {
     let services = [service("a", 1), service("b", 2)];
     index.update(&snapshot(&services, &[slice("a-1", "a", &[ep(1)])]));
     let other = snapshot(&services[..1], &[slice("a-2", "a", &[ep(1)])]);
-    assert_eq!(told(&index.update(&other)), [("b".into(), None)]);
+    assert_eq!(summary(&index.update(&other)), [("b".into(), None)]);
 }
 
 #[test]
@@ -214,6 +214,6 @@ fn dual_stack_services_have_endpoints_of_both_families() {
     dual.cluster_ips.push("fd00::1".parse().unwrap());
     let changes = index.update(&snapshot(&[dual], &[slice("a-1", "a", &[ep(1)])]));
     let ports = &changes[0].resolved.as_ref().unwrap().ports;
-    let counts: Vec<_> = ports.iter().map(|port| (port.family, port.targets.len())).collect();
+    let counts: Vec<_> = ports.iter().map(|port| (port.family, port.backends.len())).collect();
     assert_eq!(counts, [(Family::V4, 1), (Family::V6, 0)]);
 }
