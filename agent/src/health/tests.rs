@@ -108,7 +108,7 @@ async fn metrics_tell_what_was_recorded_and_how_old_the_snapshot_is() {
     let (publisher, health) = agent();
     let address = free_address().await;
     let server = tokio::spawn(serve(address, Arc::clone(&health)));
-    publisher.send_modify(|published| published.status.in_step = Some(Instant::now()));
+    publisher.send_modify(|published| published.status.last_synced = Some(Instant::now()));
     health.record(pass(3, 3));
     health.record_repair("tunnel_deleted");
     let answer = get(address, "/metrics").await;
