@@ -7,6 +7,7 @@
 //! remember that version.
 
 mod connect;
+mod output;
 mod resource_watch;
 mod watch_error;
 
@@ -15,7 +16,8 @@ use futures_util::future::select_all;
 use super::{Publisher, Source};
 use crate::kinds::Kind;
 use crate::state_assembler::StateAssembler;
-use resource_watch::{AnyWatch, Connected, End, MakeWatch, Output};
+use output::Output;
+use resource_watch::{AnyWatch, Connected, End, MakeWatch};
 use watch_error::Failure;
 
 pub use connect::{ConnectError, Connection};

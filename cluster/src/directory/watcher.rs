@@ -101,10 +101,10 @@ impl DirectoryWatcher {
             | WatchMask::DELETE_SELF
             | WatchMask::MOVE_SELF
             | WatchMask::ATTRIB;
-        // The same directory gives the same descriptor; another one under that name another.
+        // The same directory has the same descriptor. A new directory of that name has another one.
         let inside = existing(watches.add(&self.directory, contents))?;
         if let Some(old) = self.inside.take().filter(|old| Some(old) != inside.as_ref()) {
-            // It fails if the directory is gone, and the watch with it.
+            // This fails if the directory, and with it the watch, is gone.
             let _ = watches.remove(old);
         }
         self.inside = inside;

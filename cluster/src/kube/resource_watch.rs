@@ -1,7 +1,7 @@
 //! The watch of one kind of object.
 
+use std::marker::PhantomData;
 use std::pin::Pin;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use futures_util::future::BoxFuture;
@@ -11,12 +11,12 @@ use kube::runtime::watcher::{self, Config, Event, watcher};
 use kube::{Api, Client};
 use tokio::time::{Instant, sleep, timeout};
 
+use super::output::Output;
 use super::watch_error::{Failure, WatchError};
-use crate::Publisher;
 use crate::backoff::Backoff;
 use crate::kinds::{DecodedObject, KindVisitor, ListedKind};
 use crate::resource_state::SourceError;
-use crate::state_assembler::{ResourceEvent, StateAssembler};
+use crate::state_assembler::ResourceEvent;
 
 /// How often the state is confirmed, and how often the API server is asked after an error.
 const CHECK_INTERVAL: Duration = Duration::from_secs(5);
@@ -71,28 +71,6 @@ enum Server {
     Restored,
 }
 
-/// Where all watches of a source put what they receive.
-#[derive(Debug)]
-pub(super) struct Output<'a> {
-    assembler: Mutex<StateAssembler>,
-    publisher: &'a Publisher,
-}
-
-impl<'a> Output<'a> {
-    pub(super) const fn new(assembler: StateAssembler, publisher: &'a Publisher) -> Self {
-        Self { assembler: Mutex::new(assembler), publisher }
-    }
-
-    fn assembler(&self) -> MutexGuard<'_, StateAssembler> {
-        // No code panics in the middle of a change.
-        self.assembler.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn publish(&self) {
-        self.assembler().publish(self.publisher);
-    }
-}
-
 /// A connection to the API server.
 pub(super) struct Connected {
     pub(super) client: Client,
@@ -131,7 +109,7 @@ type Events<K> = Pin<Box<dyn Stream<Item = watcher::Result<Event<K>>> + Send>>;
 
 /// The watch of one kind of object.
 struct ResourceWatch<K> {
-    api: std::marker::PhantomData<fn() -> K>,
+    kind: PhantomData<fn() -> K>,
     error: Option<WatchError>,
     initial_list: InitialList,
     /// The newest version of any object that has been received. Versions count the changes of the
@@ -172,8 +150,7 @@ impl<K: ListedKind> AnyWatch for ResourceWatch<K> {
             let error = WatchError::after(self.error.as_ref(), failure, SystemTime::now());
             let (text, affects_all) = (error.text(), error.affects_all());
             self.error = Some(error);
-            output.assembler().state(K::ID).record_error(SourceError { text, affects_all });
-            output.publish();
+            output.record_error(K::ID, SourceError { text, affects_all });
             sleep(self.backoff.next_wait()).await;
         }
         .boxed()
@@ -183,7 +160,7 @@ impl<K: ListedKind> AnyWatch for ResourceWatch<K> {
 impl<K: ListedKind> ResourceWatch<K> {
     fn new() -> Self {
         Self {
-            api: std::marker::PhantomData,
+            kind: PhantomData,
             error: None,
             initial_list: InitialList::Streamed,
             newest_version: 0,
@@ -225,7 +202,7 @@ impl<K: ListedKind> ResourceWatch<K> {
                         }
                         continue;
                     }
-                    () = output.publisher.closed() => return WatchEnd::End(End::NoReaders),
+                    () = output.closed() => return WatchEnd::End(End::NoReaders),
                 },
             };
             match event {
@@ -272,15 +249,14 @@ impl<K: ListedKind> ResourceWatch<K> {
         }
         let event = resource_event(event);
         let completes = matches!(event, ResourceEvent::ListComplete);
-        output.assembler().handle(K::ID, event);
+        output.handle(K::ID, event);
         completes
     }
 
     /// Records and publishes that the state is that of the API server.
     fn mark_synced(&mut self, output: &Output<'_>) {
         self.error = None;
-        output.assembler().state(K::ID).mark_synced(std::time::Instant::now());
-        output.publish();
+        output.mark_synced(K::ID);
     }
 
     fn needs_new_client(&self) -> bool {
@@ -392,3 +368,6 @@ fn is_unknown_request(error: &watcher::Error) -> bool {
 fn is_too_old(error: &watcher::Error) -> bool {
     status(error) == Some(410)
 }
+
+#[cfg(test)]
+mod tests;
