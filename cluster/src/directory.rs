@@ -1,21 +1,25 @@
-//! Cluster state from a directory of manifests: Kubernetes objects as YAML or JSON files.
+//! The state of the cluster from a directory of manifests: Kubernetes objects as YAML or JSON files.
 //!
-//! A file is read again when inotify reports it, and no other is looked at for that; every few
-//! seconds all are, in case it could not report something. A file should be replaced by a rename,
-//! which is taken in at once; one that is being written is left alone until its writer closes it. What cannot be read keeps the last good state of its objects and is a problem of the
-//! source. A directory that is missing keeps the last snapshot.
+//! A file is read again when inotify reports it, and then no other file is checked. Every few seconds
+//! all files are checked, in case inotify missed a change. A file should be replaced by a rename, which
+//! takes effect at once; a file that is being written is read when its writer closes it. An object or
+//! file that cannot be read keeps its last good state and is a problem of the source. While the
+//! directory is missing the last snapshot stays.
 
 mod catalog;
-mod follow;
-mod places;
+mod changes;
+mod definitions;
+mod manifest_file;
+mod watcher;
 
 use std::path::PathBuf;
-use std::time::Instant;
 
-use super::publication::publish;
-use super::{Publisher, Source, SourceStatus};
+use super::{Publisher, Source};
+use crate::kinds::Kind;
+use crate::state_assembler::StateAssembler;
 use catalog::Catalog;
-use follow::{Changes, Follower};
+use changes::Changes;
+use watcher::DirectoryWatcher;
 
 /// The source that reads a directory.
 #[derive(Debug, Clone)]
@@ -24,9 +28,8 @@ pub struct DirectorySource {
 }
 
 impl DirectorySource {
-    /// A source that reads the files `*.yaml`, `*.yml` and `*.json` in `directory`, which may come
-    /// into being later. Directories inside of it and files whose name starts with a dot are not
-    /// read.
+    /// A source that reads the files `*.yaml`, `*.yml` and `*.json` in `directory`, which may be
+    /// created later. Subdirectories and files whose name starts with a dot are not read.
     pub fn new(directory: impl Into<PathBuf>) -> Self {
         Self { directory: directory.into() }
     }
@@ -35,31 +38,28 @@ impl DirectorySource {
 impl Source for DirectorySource {
     async fn run(self, publisher: Publisher) {
         let Self { directory } = self;
-        let mut follower = Follower::new(directory.clone());
+        let mut watcher = DirectoryWatcher::new(directory.clone());
         let mut catalog = Catalog::new(directory);
+        let mut assembler = StateAssembler::new(Kind::ALL.iter().copied());
         let mut changes = Changes::default();
-        let mut in_step = None;
         while !publisher.is_closed() {
-            // Before reading: what changes from here on is reported.
-            let blind = follower.attach();
-            let read = catalog.read(&changes).await;
-            let mut problems: Vec<String> = blind.iter().map(ToString::to_string).collect();
-            let snapshot = match read {
+            // Before reading: changes from here on are reported.
+            let unavailable = watcher.attach();
+            let read = catalog.read(&changes, &mut assembler).await;
+            let mut problems: Vec<String> = unavailable.iter().map(ToString::to_string).collect();
+            match &read {
                 Ok(()) => {
-                    in_step = Some(Instant::now());
-                    let (snapshot, more) = catalog.snapshot();
-                    problems.extend(more);
-                    Some(snapshot.into())
+                    assembler.mark_all_synced();
+                    problems.extend(catalog.problems());
                 }
                 Err(error) => {
-                    problems.push(format!("{error}; what it held last stays in force"));
-                    None
+                    problems.push(format!("{error}; its last known state stays in use"));
                 }
-            };
-            let was_read = snapshot.is_some();
-            publish(&publisher, snapshot, SourceStatus { in_step, problems });
-            changes = follower.changed().await;
-            if !was_read {
+            }
+            assembler.set_problems(problems);
+            assembler.publish(&publisher);
+            changes = watcher.changed().await;
+            if read.is_err() {
                 changes = changes.among_others();
             }
         }

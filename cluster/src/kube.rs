@@ -1,32 +1,24 @@
-//! Cluster state from the Kubernetes API: a list of the Nodes, of the Services and of the
-//! EndpointSlices, and a watch of each from there on.
+//! The state of the cluster from the Kubernetes API: a list of the objects of each kind, and a watch
+//! from there on.
 //!
-//! Nothing is ever written. There is no snapshot before all lists are complete, and a new list of one
-//! kind takes the place of the old one when it is complete, and not before. When
-//! the API server is away the last snapshot stays; the watch goes on where it stopped, and lists anew
-//! only if the server does not remember that far.
+//! This source never writes. There is no snapshot before all lists are complete, and a new list of one
+//! kind replaces the old one only when it is complete. While the API server is unreachable the last
+//! snapshot stays. The watch continues where it stopped, and lists again only if the server does not
+//! remember that version.
 
 mod connect;
-mod desk;
-mod feed;
-mod followed;
-mod inventory;
-mod object;
-mod trouble;
-mod watch;
+mod output;
+mod resource_watch;
+mod watch_error;
 
-use std::sync::Mutex;
+use futures_util::future::select_all;
 
-use kube::Client;
-
-use super::service::ServiceObject;
-use super::slice::SliceObject;
 use super::{Publisher, Source};
-use desk::{Desk, Outbox};
-use feed::Feed;
-use object::NodeObject;
-use trouble::Kind;
-use watch::End;
+use crate::kinds::Kind;
+use crate::state_assembler::StateAssembler;
+use output::Output;
+use resource_watch::{AnyWatch, Connected, End, MakeWatch};
+use watch_error::Failure;
 
 pub use connect::{ConnectError, Connection};
 
@@ -35,68 +27,45 @@ pub use connect::{ConnectError, Connection};
 pub struct KubernetesSource {
     connection: Connection,
     with_services: bool,
-    feeds: Feeds,
-}
-
-#[derive(Debug, Default)]
-struct Feeds {
-    nodes: Feed<NodeObject>,
-    services: Feed<ServiceObject>,
-    slices: Feed<SliceObject>,
 }
 
 impl KubernetesSource {
-    /// A source that connects in this way, and follows the Nodes.
-    pub fn new(connection: Connection) -> Self {
-        Self { connection, with_services: false, feeds: Feeds::default() }
+    /// A source that connects in this way and watches the Nodes.
+    pub const fn new(connection: Connection) -> Self {
+        Self { connection, with_services: false }
     }
 
-    /// Whether to follow Services and EndpointSlices too, which needs the right to.
+    /// Whether to watch the other kinds too, Services and EndpointSlices, which needs the right to.
     #[must_use]
     pub fn with_services(self, with_services: bool) -> Self {
         Self { with_services, ..self }
     }
 }
 
-impl Feeds {
-    /// Follows each kind, until the first of them needs a new client.
-    async fn follow(
-        &mut self,
-        client: &Client,
-        address: &str,
-        with_services: bool,
-        outbox: &Outbox<'_>,
-    ) -> End {
-        let Self { nodes, services, slices } = self;
-        let nodes = nodes.follow(client.clone(), address, outbox);
-        if !with_services {
-            return nodes.await;
-        }
-        tokio::select! {
-            end = nodes => end,
-            end = services.follow(client.clone(), address, outbox) => end,
-            end = slices.follow(client.clone(), address, outbox) => end,
-        }
-    }
-}
-
 impl Source for KubernetesSource {
     async fn run(self, publisher: Publisher) {
-        let Self { connection, with_services, mut feeds } = self;
-        let desk = Mutex::new(Desk::new(with_services));
-        let outbox = Outbox::new(&desk, &publisher);
+        let Self { connection, with_services } = self;
+        let is_watched = |kind: &Kind| *kind == Kind::Node || with_services;
+        let kinds: Vec<Kind> = Kind::ALL.iter().copied().filter(is_watched).collect();
+        let output = Output::new(StateAssembler::new(kinds.iter().copied()), &publisher);
+        let mut watches: Vec<Box<dyn AnyWatch>> =
+            kinds.into_iter().map(|kind| kind.visit(MakeWatch)).collect();
         while !publisher.is_closed() {
             match connection.connect().await {
                 Ok((client, address)) => {
                     tracing::info!(address, "connecting to the API server");
-                    let end = feeds.follow(&client, &address, with_services, &outbox).await;
-                    if end == End::NobodyListens {
+                    let server = Connected { client, address };
+                    // Until the first of the watches needs a new client.
+                    let watching = watches.iter_mut().map(|watch| watch.follow(&server, &output));
+                    if select_all(watching).await.0 == End::NoReaders {
                         return;
                     }
                 }
                 Err(error) => {
-                    let kind = Kind::NoClient(connect::with_causes(&error));
-                    feeds.nodes.suffer(kind, &outbox).await;
+                    let failure = Failure::NoClient(connect::with_causes(&error));
+                    if let Some(watch) = watches.first_mut() {
+                        watch.record_failure(failure, &output).await;
+                    }
                 }
             }
         }

@@ -1,25 +1,30 @@
-//! Where the state of the cluster comes from.
+//! The sources of the state of the cluster: the Kubernetes API, or a directory of manifests.
 //!
-//! A source publishes whole snapshots on a watch channel: nothing until it has seen everything once,
-//! then a new snapshot whenever something changed, never half a list. Readers that are slow see the
-//! newest snapshot only; what came between does not matter to a level-triggered agent.
+//! A source publishes whole snapshots on a watch channel: none until it has read everything once,
+//! then a new one after each change, never half a list. A slow reader sees the newest snapshot only,
+//! which is enough for a level-triggered agent.
+//!
+//! Both sources decode the same kinds of objects and feed the same `StateAssembler`.
 
 pub mod backoff;
 pub mod directory;
+mod kinds;
 pub mod kube;
 pub mod manifest;
 mod meta;
-pub mod node;
 mod publication;
-mod service;
-mod slice;
-mod wrong;
+mod resource_state;
+mod state_assembler;
+mod validation;
+mod watched_resource;
 
 use std::{sync::Arc, time::Instant};
 
 use tokio::sync::watch;
 
 use weir_model::Snapshot;
+
+pub use kinds::node;
 
 /// What a source has published.
 #[derive(Debug, Clone, Default)]
@@ -33,18 +38,19 @@ pub struct Published {
 /// How a source is doing, for health, metrics and the log.
 #[derive(Debug, Clone, Default)]
 pub struct SourceStatus {
-    /// When the source was last known to be in step with what it reads.
-    pub in_step: Option<Instant>,
-    /// What is wrong now; empty if nothing is. Each is a line for an operator and names the object,
-    /// or the file and line.
+    /// When the state was last known to be that of the cluster, or of the directory.
+    pub last_synced: Option<Instant>,
+    /// The current problems. Each is a line for an operator and names the object, or the file and
+    /// line.
     pub problems: Vec<String>,
 }
 
-/// The end that a source publishes on.
+/// The sending end of the channel that a source publishes on.
 pub type Publisher = watch::Sender<Published>;
 
-/// A source of cluster state. It runs until the process ends, and never gives up: what it cannot
-/// reach or read is a problem in its status, and the last good snapshot stays.
+/// A source of cluster state. It runs until the process ends and never gives up: an API server that it
+/// cannot reach, or a file that it cannot read, is a problem in its status, and the last good snapshot
+/// stays.
 pub trait Source {
     /// Follows the cluster and publishes snapshots.
     fn run(self, publisher: Publisher) -> impl Future<Output = ()> + Send;

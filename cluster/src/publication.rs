@@ -1,12 +1,13 @@
-//! The end that sources publish on: readers are woken when there is something new, only then.
+//! Publishing snapshots: readers are woken by changes only.
 
 use std::sync::Arc;
 
 use super::{Publisher, SourceStatus};
+use crate::kinds::log_change;
 use weir_model::Snapshot;
 
-/// Publishes how the source is doing and, if there is one, a snapshot; what is the same as before
-/// wakes nobody.
+/// Publishes the status of the source and, if there is one, a snapshot. Readers are not woken if both
+/// are the same as before.
 pub(crate) fn publish(
     publisher: &Publisher,
     snapshot: Option<Arc<Snapshot>>,
@@ -15,23 +16,22 @@ pub(crate) fn publish(
     publisher.send_if_modified(|published| {
         let new_snapshot = snapshot.is_some() && published.snapshot != snapshot;
         if new_snapshot {
-            if let Some(Snapshot { nodes, services, slices }) = snapshot.as_deref() {
-                let (nodes, services, slices) = (nodes.len(), services.len(), slices.len());
-                tracing::debug!(nodes, services, slices, "the cluster has changed");
+            if let Some(snapshot) = &snapshot {
+                log_change(snapshot);
             }
             published.snapshot = snapshot;
         }
         let new_problems = published.status.problems != status.problems;
         if new_problems {
-            log(&published.status.problems, &status.problems);
+            log_problems(&published.status.problems, &status.problems);
         }
         published.status = status;
         new_snapshot || new_problems
     });
 }
 
-/// Says what is wrong now, and when nothing is any more.
-fn log(before: &[String], now: &[String]) {
+/// Logs new problems, and the end of all problems.
+fn log_problems(before: &[String], now: &[String]) {
     for problem in now.iter().filter(|problem| !before.contains(problem)) {
         tracing::warn!(problem, "the cluster's state is not known in full");
     }
@@ -48,10 +48,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn readers_are_woken_by_what_is_new_and_by_nothing_else() {
+    fn readers_are_woken_by_changes_only() {
         let (publisher, mut reader) = tokio::sync::watch::channel(Published::default());
         let status = |problems: &[&str]| SourceStatus {
-            in_step: Some(Instant::now()),
+            last_synced: Some(Instant::now()),
             problems: problems.iter().map(|text| (*text).to_owned()).collect(),
         };
         let mut wakes = |snapshot: Option<Snapshot>, problems: &[&str]| {
@@ -69,10 +69,14 @@ mod tests {
     }
 
     #[test]
-    fn a_problem_does_not_take_the_snapshot_away() {
+    fn a_problem_does_not_remove_the_snapshot() {
         let (publisher, reader) = tokio::sync::watch::channel(Published::default());
         publish(&publisher, Some(Arc::default()), SourceStatus::default());
-        publish(&publisher, None, SourceStatus { in_step: None, problems: vec!["away".into()] });
+        publish(
+            &publisher,
+            None,
+            SourceStatus { last_synced: None, problems: vec!["away".into()] },
+        );
         assert!(reader.borrow().snapshot.is_some());
     }
 }

@@ -168,11 +168,11 @@ impl Health {
     /// The metrics as text, after an update of those that change with time.
     pub(super) fn scrape(&self) -> Result<String, fmt::Error> {
         self.metrics.set_ready(self.readiness().is_ok());
-        let (in_step, problems) = {
+        let (last_synced, problems) = {
             let published = self.source.borrow();
-            (published.status.in_step, published.status.problems.len())
+            (published.status.last_synced, published.status.problems.len())
         };
-        self.metrics.set_source(in_step.unwrap_or(self.started).elapsed(), problems);
+        self.metrics.set_source(last_synced.unwrap_or(self.started).elapsed(), problems);
         self.metrics.text()
     }
 

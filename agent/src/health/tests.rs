@@ -110,7 +110,7 @@ async fn metrics_contain_the_recorded_values_and_the_age_of_the_snapshot() {
     let (publisher, health) = agent();
     let address = free_address().await;
     let server = tokio::spawn(serve(address, Arc::clone(&health)));
-    publisher.send_modify(|published| published.status.in_step = Some(Instant::now()));
+    publisher.send_modify(|published| published.status.last_synced = Some(Instant::now()));
     health.record(pass(3, 3));
     health.record_repair("tunnel_deleted");
     let reply = get(address, "/metrics").await;

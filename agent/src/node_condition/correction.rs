@@ -74,7 +74,7 @@ pub(super) async fn run(
                     if tries >= TRIES || error.is_denied() {
                         obstacles.send_replace(Some(error.text()));
                     }
-                    sleep(backoff.next()).await;
+                    sleep(backoff.next_wait()).await;
                 }
             }
         }

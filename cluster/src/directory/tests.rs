@@ -32,10 +32,10 @@ async fn expect(reader: &mut Receiver<Published>, nodes: &[&str], problems: &[&s
             let nodes = snapshot.nodes.values();
             nodes.map(|node| format!("{}={}", node.name, node.underlay_ips[0])).collect()
         });
-        let said = &published.status.problems;
+        let found = &published.status.problems;
         snapshot.as_ref() == Some(&wanted)
-            && said.len() == problems.len()
-            && said.iter().zip(problems).all(|(said, part)| said.contains(part))
+            && found.len() == problems.len()
+            && found.iter().zip(problems).all(|(found, part)| found.contains(part))
     };
     let found = timeout(Duration::from_secs(5), reader.wait_for(fits)).await.is_ok();
     assert!(found, "{nodes:?} {problems:?} is not {:?}", reader.borrow());
@@ -48,7 +48,7 @@ fn replace(path: &Path, text: &str) {
 }
 
 #[tokio::test]
-async fn files_that_come_change_and_go_change_the_snapshot() {
+async fn new_changed_and_deleted_files_change_the_snapshot() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("b.yaml");
     fs::write(folder.path().join("a.yaml"), node("a", "192.0.2.1")).unwrap();
@@ -76,22 +76,22 @@ async fn a_broken_file_keeps_its_objects_and_is_reported_with_its_line() {
 }
 
 #[tokio::test]
-async fn a_node_in_two_files_counts_once_and_is_reported() {
+async fn a_node_in_two_files_is_used_once_and_reported() {
     let folder = TempDir::new().unwrap();
     fs::write(folder.path().join("a.yaml"), node("a", "192.0.2.1")).unwrap();
     fs::write(folder.path().join("b.yaml"), node("a", "192.0.2.2")).unwrap();
     let mut reader = start(folder.path());
-    expect(&mut reader, &["a=192.0.2.1"], &["b.yaml:2: node a is also at"]).await;
+    expect(&mut reader, &["a=192.0.2.1"], &["b.yaml:2: node a is also defined at"]).await;
 }
 
 #[tokio::test]
-async fn the_directory_may_come_later_go_and_return() {
+async fn the_directory_may_be_created_later_deleted_and_created_again() {
     let folder = TempDir::new().unwrap();
     let directory = folder.path().join("deep/manifests");
     let mut reader = start(&directory);
     let missing = reader.wait_for(|published| !published.status.problems.is_empty());
     timeout(Duration::from_secs(5), missing).await.unwrap().unwrap();
-    assert_eq!(reader.borrow().snapshot, None, "a directory that is missing is no empty cluster");
+    assert_eq!(reader.borrow().snapshot, None, "a missing directory is not an empty cluster");
 
     fs::create_dir_all(&directory).unwrap();
     fs::write(directory.join("a.yaml"), node("a", "192.0.2.1")).unwrap();
@@ -156,7 +156,7 @@ async fn a_file_that_is_being_written_is_not_read_before_it_is_closed() {
 }
 
 #[tokio::test]
-async fn of_services_and_slices_those_that_changed_are_told() {
+async fn only_services_and_slices_that_changed_are_new_in_the_snapshot() {
     let folder = TempDir::new().unwrap();
     let service = |name: &str, ip: &str| {
         format!(

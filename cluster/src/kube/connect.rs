@@ -1,8 +1,8 @@
 //! The connection to the API server.
 //!
-//! The Service address `kubernetes.default` is what one usually connects to from a pod. It only
-//! works once somebody serves Services, which on a starting node nobody does yet: so the address
-//! comes from elsewhere, and the environment that names the Service is the last resort.
+//! Pods usually connect to the address of the Service `kubernetes.default`. It works only once Services
+//! are served, which is not yet the case on a starting node. So the address comes from elsewhere, and the
+//! environment that names the Service is the last resort.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -12,14 +12,14 @@ use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 use thiserror::Error;
 
-/// Where a pod finds the token and the certificate authority of its ServiceAccount.
+/// The folder with the token and the certificate authority of a pod's ServiceAccount.
 const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
 /// How long connecting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How to reach the API server. The first of these that is set is used: `kubeconfig`, `api_server`,
-/// `kubelet_conf` if that file exists, and at last the environment of the pod.
+/// `kubelet_conf` if that file exists, and finally the environment of the pod.
 #[derive(Debug, Clone)]
 pub struct Connection {
     /// A file with address and credentials.
@@ -29,8 +29,8 @@ pub struct Connection {
     /// The node's kubelet.conf, of which only the address is used; credentials are those of the
     /// ServiceAccount.
     pub kubelet_conf: Option<PathBuf>,
-    /// The folder that holds the ServiceAccount's `token` and `ca.crt`. Both are read again as they
-    /// are renewed.
+    /// The folder with the ServiceAccount's `token` and `ca.crt`. Both are read again when they are
+    /// renewed.
     pub service_account: PathBuf,
 }
 
@@ -45,18 +45,18 @@ impl Default for Connection {
     }
 }
 
-/// Why there is no client. The API server has not been asked yet.
+/// Why a client cannot be made. No request has been sent to the API server yet.
 #[derive(Debug, Error)]
 pub enum ConnectError {
-    /// The kubeconfig or the kubelet.conf is no such file.
+    /// The kubeconfig or the kubelet.conf cannot be read.
     #[error("read {}", path.display())]
     ReadKubeconfig {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The cause.
         source: Box<KubeconfigError>,
     },
-    /// A key that names the API server is not there.
+    /// A key that leads to the address of the API server is missing.
     #[error("{} has no key {key}, so the API server's address is unknown (--api-server sets it)",
         path.display())]
     NoServer {
@@ -65,28 +65,28 @@ pub enum ConnectError {
         /// The key that is missing.
         key: String,
     },
-    /// An address is no URL.
+    /// An address is not a URL.
     #[error(
-        "`{address}` ({origin}) is no URL of an API server; one is written like \
+        "`{address}` ({origin}) is not the URL of an API server, for example \
              https://192.0.2.1:6443"
     )]
-    WrongAddress {
+    InvalidAddress {
         /// The address.
         address: String,
-        /// Who says so.
+        /// The setting or file that has the address.
         origin: String,
     },
-    /// The ServiceAccount's token or certificate authority is not there.
+    /// The ServiceAccount's token or certificate authority cannot be read.
     #[error("read {}, which Kubernetes mounts into pods that have a ServiceAccount", path.display())]
     ServiceAccount {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The cause.
         source: std::io::Error,
     },
-    /// Not even the pod's environment says where the API server is.
+    /// No setting, and not even the pod's environment, has the address of the API server.
     #[error(
-        "nothing says where the API server is: set --kubeconfig or --api-server, or mount the \
+        "the address of the API server is unknown: set --kubeconfig or --api-server, or mount the \
              node's kubelet.conf"
     )]
     NoAddress(#[source] kube::config::InClusterError),
@@ -95,20 +95,20 @@ pub enum ConnectError {
     Client {
         /// The API server.
         address: String,
-        /// What is wrong.
+        /// The cause.
         source: Box<kube::Error>,
     },
 }
 
 impl Connection {
-    /// Makes a client; the API server need not be there.
+    /// Makes a client. The API server need not be reachable.
     ///
     /// # Errors
-    /// When files or settings are missing or wrong.
+    /// When files or settings are missing or invalid.
     pub async fn connect(&self) -> Result<(Client, String), ConnectError> {
         let mut config = self.config().await?;
         config.connect_timeout = Some(CONNECT_TIMEOUT);
-        // Who watches tries again anyway, and wants to know at once.
+        // The watches try again themselves, and report errors at once.
         config.default_retry = false;
         let address = config.cluster_url.to_string();
         let address = address.trim_end_matches('/').to_owned();
@@ -150,20 +150,20 @@ impl Connection {
         tls_server_name: Option<String>,
         origin: &str,
     ) -> Result<Config, ConnectError> {
-        let wrong = || ConnectError::WrongAddress {
+        let invalid = || ConnectError::InvalidAddress {
             address: address.to_owned(),
             origin: origin.to_owned(),
         };
         let url =
             if address.contains("://") { address.to_owned() } else { format!("https://{address}") };
-        let mut config = Config::new(url.parse().map_err(|_| wrong())?);
+        let mut config = Config::new(url.parse().map_err(|_| invalid())?);
         if config.cluster_url.host().is_none_or(str::is_empty) {
-            return Err(wrong());
+            return Err(invalid());
         }
         let (token, ca) = (self.service_account.join("token"), self.service_account.join("ca.crt"));
         must_be_readable(&token)?;
         must_be_readable(&ca)?;
-        // The file decides; no authority of the system is trusted besides.
+        // Only the authority in the file is trusted, and none of the system's.
         config.root_cert = Some(Vec::new());
         config.auth_info.token_file = Some(token.display().to_string());
         config.root_cert_file = Some(ca);
@@ -179,8 +179,10 @@ fn must_be_readable(path: &Path) -> Result<(), ConnectError> {
     }
 }
 
-/// The address of the API server in a kubeconfig and the name in its certificate, if that is
-/// another; or else the key that is missing.
+/// The address of the API server in a kubeconfig, and the name in its certificate if the file has one.
+///
+/// # Errors
+/// The key that is missing.
 fn server(file: &Kubeconfig) -> Result<(String, Option<String>), String> {
     let named = match &file.current_context {
         Some(current) if !current.is_empty() => {
@@ -199,14 +201,14 @@ fn server(file: &Kubeconfig) -> Result<(String, Option<String>), String> {
     Ok((server, cluster.and_then(|cluster| cluster.tls_server_name.clone())))
 }
 
-/// An error with what caused it, on one line. Some errors repeat their cause: that is said once.
+/// An error with its causes on one line. A cause that the error's text repeats is left out.
 pub(super) fn with_causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
-        let words = error.to_string();
-        if !text.contains(&words) {
-            text = format!("{text}: {words}");
+        let text_of_cause = error.to_string();
+        if !text.contains(&text_of_cause) {
+            text = format!("{text}: {text_of_cause}");
         }
         cause = error.source();
     }

@@ -1,17 +1,17 @@
-//! Cutting a file into its documents.
+//! Splitting a file into its documents.
 
 /// One document of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Document<'a> {
-    /// Its text, with the separator that starts it.
-    pub text: &'a str,
-    /// How many lines of the file are before it.
-    pub lines_before: u64,
+pub(super) struct Document<'a> {
+    /// The text, with the separator that begins it.
+    pub(super) text: &'a str,
+    /// The number of lines of the file before it.
+    pub(super) lines_before: u64,
 }
 
-/// The documents of a file. As in `kubectl`, a line that starts with `---` starts one, whatever the
-/// text around it looks like: so a document that is broken does not reach into the next.
-pub fn documents(text: &str) -> Vec<Document<'_>> {
+/// Splits a file into its documents. As in `kubectl`, a line that begins with `---` begins a document
+/// whatever comes before it, so a broken document does not affect the next one.
+pub(super) fn documents(text: &str) -> Vec<Document<'_>> {
     let mut documents = Vec::new();
     let (mut start, mut lines_before) = (0, 0);
     let (mut position, mut line) = (0, 0);
@@ -38,23 +38,23 @@ fn is_separator(line: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn cut(text: &str) -> Vec<(&str, u64)> {
+    fn split(text: &str) -> Vec<(&str, u64)> {
         documents(text).iter().map(|document| (document.text, document.lines_before)).collect()
     }
 
     #[test]
-    fn documents_start_at_separators_and_know_their_line() {
+    fn documents_begin_at_separators_and_have_a_line() {
         assert_eq!(
-            cut("a: 1\n---\nb: 2\n--- # c\nc: 3"),
+            split("a: 1\n---\nb: 2\n--- # c\nc: 3"),
             [("a: 1\n", 0), ("---\nb: 2\n", 1), ("--- # c\nc: 3", 3),]
         );
-        assert_eq!(cut("---\na: 1\n"), [("---\na: 1\n", 0)]);
-        assert_eq!(cut(""), []);
+        assert_eq!(split("---\na: 1\n"), [("---\na: 1\n", 0)]);
+        assert_eq!(split(""), []);
     }
 
     #[test]
-    fn what_only_looks_like_a_separator_is_none() {
-        assert_eq!(cut("a: |\n  ---\n---b: 1\n").len(), 1);
-        assert_eq!(cut("a: 1\r\n---\r\nb: 2\r\n").len(), 2);
+    fn similar_lines_are_not_separators() {
+        assert_eq!(split("a: |\n  ---\n---b: 1\n").len(), 1);
+        assert_eq!(split("a: 1\r\n---\r\nb: 2\r\n").len(), 2);
     }
 }

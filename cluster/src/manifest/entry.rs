@@ -1,40 +1,36 @@
-//! An object of a file, and what becomes of it when the file changes.
+//! An object of a file, and its state when the file changes.
 
 use std::collections::{HashMap, HashSet};
-use std::hash::Hash;
 
-/// An object, and where it was found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry<N, T> {
-    /// What the object is called.
-    pub name: N,
-    /// The object, without the values that are wrong.
-    pub object: T,
-    /// The line that it starts on, from 1.
-    pub line: u64,
-    /// Whether some value had to be left out.
-    pub doubtful: bool,
+use crate::kinds::{Object, ObjectKey};
+
+/// The definition of an object in a file.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Entry {
+    pub(crate) key: ObjectKey,
+    /// The object without its invalid values; none if Weir ignores it.
+    pub(crate) object: Option<Object>,
+    /// The line that it begins on, from 1.
+    pub(crate) line: u64,
+    /// Whether it had invalid values.
+    pub(crate) invalid: bool,
 }
 
-/// The entries that hold after a file changed from `old` to `newer`: those that are doubtful keep
-/// the state that they had, and so do those that may be among what could not be read at all.
-pub(super) fn succeed<N: Clone + Eq + Hash, T: Clone>(
-    old: &[Entry<N, T>],
-    mut newer: Vec<Entry<N, T>>,
-    incomplete: bool,
-) -> Vec<Entry<N, T>> {
-    if newer.iter().any(|entry| entry.doubtful) {
-        let good: HashMap<&N, &Entry<N, T>> =
-            old.iter().filter(|entry| !entry.doubtful).map(|entry| (&entry.name, entry)).collect();
-        for entry in newer.iter_mut().filter(|entry| entry.doubtful) {
-            if let Some(good) = good.get(&entry.name) {
-                *entry = (*good).clone();
+/// The entries of a file that changed from `old` to `newer`. Invalid entries keep the state that they
+/// had, and so do those that may be among the unreadable parts of an incomplete file.
+pub(super) fn updated(old: &[Entry], mut newer: Vec<Entry>, incomplete: bool) -> Vec<Entry> {
+    if newer.iter().any(|entry| entry.invalid) {
+        let valid: HashMap<&ObjectKey, &Entry> =
+            old.iter().filter(|entry| !entry.invalid).map(|entry| (&entry.key, entry)).collect();
+        for entry in newer.iter_mut().filter(|entry| entry.invalid) {
+            if let Some(valid) = valid.get(&entry.key) {
+                *entry = (*valid).clone();
             }
         }
     }
     if incomplete {
-        let there: HashSet<N> = newer.iter().map(|entry| entry.name.clone()).collect();
-        newer.extend(old.iter().filter(|entry| !there.contains(&entry.name)).cloned());
+        let present: HashSet<ObjectKey> = newer.iter().map(|entry| entry.key.clone()).collect();
+        newer.extend(old.iter().filter(|entry| !present.contains(&entry.key)).cloned());
     }
     newer
 }

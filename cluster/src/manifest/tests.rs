@@ -1,6 +1,10 @@
+use std::sync::Arc;
+
 use proptest::prelude::*;
 
 use super::*;
+use crate::kinds::Object;
+use weir_model::{Node, ObjectName};
 
 const NODE_A: &str = "\
 apiVersion: v1
@@ -19,7 +23,14 @@ status:
 ";
 
 fn names(manifest: &Manifest) -> Vec<&str> {
-    manifest.nodes.iter().map(|entry| entry.object.name.as_str()).collect()
+    manifest.entries.iter().map(|entry| &*entry.key.name.name).collect()
+}
+
+fn node(manifest: &Manifest, index: usize) -> Arc<Node> {
+    match &manifest.entries[index].object {
+        Some(Object::Node(node)) => Arc::clone(node),
+        other => panic!("{other:?}"),
+    }
 }
 
 fn problems(manifest: &Manifest) -> Vec<String> {
@@ -30,7 +41,7 @@ fn problems(manifest: &Manifest) -> Vec<String> {
 fn a_node_is_read_as_kubectl_writes_it() {
     let manifest = Manifest::parse(NODE_A.as_bytes());
     assert_eq!(problems(&manifest), [""; 0]);
-    let node = &manifest.nodes[0].object;
+    let node = node(&manifest, 0);
     assert_eq!(node.uid.0, "u-a");
     assert_eq!(node.pod_cidrs, ["10.244.1.0/24".parse().unwrap()]);
     assert_eq!(node.underlay_ips, ["192.0.2.1".parse::<std::net::IpAddr>().unwrap()]);
@@ -46,8 +57,8 @@ fn json_and_lists_are_read_too() {
     ]}"#;
     let manifest = Manifest::parse(json.as_bytes());
     assert_eq!(problems(&manifest), [""; 0]);
-    assert_eq!(names(&manifest), ["a", "b"]);
-    assert_eq!(manifest.nodes[1].line, 4);
+    assert_eq!(names(&manifest), ["a", "s", "b"]);
+    assert_eq!(manifest.entries[2].line, 4);
 }
 
 #[test]
@@ -58,7 +69,7 @@ fn other_kinds_and_empty_documents_are_accepted() {
 }
 
 #[test]
-fn a_document_that_is_broken_does_not_lose_the_others() {
+fn a_broken_document_does_not_affect_the_others() {
     let broken = "kind: Node\n  apiVersion: [v1\n";
     let text = format!("{NODE_A}---\n{broken}---\n{}", NODE_A.replace("name: a", "name: b"));
     let manifest = Manifest::parse(text.as_bytes());
@@ -69,7 +80,7 @@ fn a_document_that_is_broken_does_not_lose_the_others() {
 }
 
 #[test]
-fn a_value_of_the_wrong_type_is_named_with_its_line_and_field() {
+fn a_value_of_the_wrong_type_is_reported_with_its_line_and_field() {
     let text = NODE_A.replace("[10.244.1.0/24]", "{a: 1}");
     let text = format!("{NODE_A}---\n{text}");
     let manifest = Manifest::parse(text.as_bytes());
@@ -79,7 +90,7 @@ fn a_value_of_the_wrong_type_is_named_with_its_line_and_field() {
 }
 
 #[test]
-fn an_item_of_a_list_that_is_broken_does_not_lose_the_others() {
+fn a_broken_item_of_a_list_does_not_affect_the_others() {
     let text = "apiVersion: v1\nkind: List\nitems:\n\
         - {apiVersion: v1, kind: Node, metadata: {name: a}}\n\
         - {apiVersion: v1, kind: Node, metadata: {name: b}, spec: {podCIDRs: 7}}\n\
@@ -92,12 +103,15 @@ fn an_item_of_a_list_that_is_broken_does_not_lose_the_others() {
 }
 
 #[test]
-fn a_wrong_address_is_named_and_the_node_stays() {
+fn an_invalid_address_is_reported_and_the_node_stays() {
     let text = NODE_A.replace("address: 192.0.2.1", "address: here");
     let manifest = Manifest::parse(text.as_bytes());
     assert_eq!(names(&manifest), ["a"]);
-    assert_eq!(problems(&manifest), ["line 1: node a: status.addresses: `here` is no IP address"]);
-    assert!(manifest.nodes[0].doubtful && !manifest.incomplete);
+    assert_eq!(
+        problems(&manifest),
+        ["line 1: node a: status.addresses: `here` is not an IP address"]
+    );
+    assert!(manifest.entries[0].invalid && !manifest.incomplete);
 }
 
 #[test]
@@ -107,25 +121,25 @@ fn a_node_without_a_name_is_refused() {
 }
 
 #[test]
-fn broken_objects_keep_the_state_that_they_had() {
+fn broken_objects_keep_their_state() {
     let both = format!("{NODE_A}---\n{}", NODE_A.replace("name: a", "name: b"));
     let good = Manifest::parse(both.as_bytes());
 
     // One became unreadable, the other changed.
     let newer = format!("kind: [\n---\n{}", both.replace("192.0.2.1", "192.0.2.9"));
     let newer = newer.replace("name: a", "name: c");
-    let after = good.succeeded_by(Manifest::parse(newer.as_bytes()));
+    let after = good.updated_to(Manifest::parse(newer.as_bytes()));
     assert_eq!(names(&after), ["c", "b", "a"]);
-    assert_eq!(after.nodes[2], good.nodes[0]);
+    assert_eq!(after.entries[2], good.entries[0]);
 
-    // A wrong value: the whole object keeps its state.
+    // An invalid value: the whole object keeps its state.
     let newer = both.replacen("192.0.2.1", "nowhere", 1);
-    let after = good.succeeded_by(Manifest::parse(newer.as_bytes()));
-    assert_eq!(after.nodes, good.nodes);
+    let after = good.updated_to(Manifest::parse(newer.as_bytes()));
+    assert_eq!(after.entries, good.entries);
     assert_eq!(after.problems.len(), 1);
 
-    // What was removed from a file that is right is gone.
-    let after = good.succeeded_by(Manifest::parse(NODE_A.as_bytes()));
+    // Objects that were removed from a valid file are gone.
+    let after = good.updated_to(Manifest::parse(NODE_A.as_bytes()));
     assert_eq!(names(&after), ["a"]);
 }
 
@@ -154,23 +168,24 @@ endpoints:
 fn a_service_and_its_endpoints_are_read() {
     let manifest = Manifest::parse(SERVICE.as_bytes());
     assert_eq!(problems(&manifest), [""; 0]);
-    let service = manifest.services[0].object.as_ref().unwrap();
-    let slice = manifest.slices[0].object.as_ref().unwrap();
+    let snapshot = manifest.snapshot();
+    let service = snapshot.services.get(&ObjectName::new("default", "s")).unwrap();
+    let slice = snapshot.slices.get(&ObjectName::new("default", "s-1")).unwrap();
     assert_eq!((service.name.to_string(), &slice.service), ("default/s".into(), &service.name));
     assert_eq!(
         slice.ports[0].name, service.ports[0].name,
-        "a port without a name has the empty one"
+        "a port without a name has the empty name"
     );
-    assert_eq!(manifest.slices[0].line, 9);
+    assert_eq!(manifest.entries[1].line, 9);
 }
 
 #[test]
-fn a_field_of_a_service_that_is_broken_is_named_with_its_line() {
+fn a_broken_field_of_a_service_is_reported_with_its_line() {
     let broken = SERVICE.replace("port: 80\n", "port: http\n");
     let manifest = Manifest::parse(broken.as_bytes());
     let problems = problems(&manifest);
     assert!(problems[0].starts_with("line 7: spec.ports[0].port: "), "{problems:?}");
-    assert_eq!(manifest.slices.len(), 1);
+    assert_eq!(names(&manifest), ["s-1"]);
 }
 
 #[test]
@@ -179,13 +194,14 @@ fn a_broken_service_keeps_its_state_and_one_that_became_headless_does_not() {
     for broken in
         [SERVICE.replace("10.96.0.10", "here"), SERVICE.replace("port: 80\n", "port: {}\n")]
     {
-        let after = good.succeeded_by(Manifest::parse(broken.as_bytes()));
-        assert_eq!(after.services, good.services);
+        let after = good.updated_to(Manifest::parse(broken.as_bytes()));
+        let services = |manifest: &Manifest| manifest.snapshot().services;
+        assert_eq!(services(&after), services(&good));
         assert_eq!(after.problems.len(), 1);
     }
     let headless = SERVICE.replace("10.96.0.10", "None");
-    let after = good.succeeded_by(Manifest::parse(headless.as_bytes()));
-    assert_eq!(after.services[0].object, None);
+    let after = good.updated_to(Manifest::parse(headless.as_bytes()));
+    assert_eq!(after.entries[0].object, None);
 }
 
 proptest! {

@@ -1,18 +1,16 @@
-//! That following changes leads to what reading everything anew does.
+//! Reading changed files gives the same state as reading all files.
+
+use std::fs;
 
 use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
 
-#[test]
-fn unfinished_copies_of_editors_are_not_manifests() {
-    for name in ["a.yaml", "a.yml", "a.b.json"] {
-        assert!(is_manifest(OsStr::new(name)), "{name}");
-    }
-    for name in [".a.yaml.swp", ".#a.yaml", "#a.yaml#", "a.yaml~", "4913", "..data", "yaml"] {
-        assert!(!is_manifest(OsStr::new(name)), "{name}");
-    }
+fn new_catalog(folder: &std::path::Path) -> (Catalog, StateAssembler) {
+    let mut assembler = StateAssembler::new(Kind::ALL.iter().copied());
+    assembler.mark_all_synced();
+    (Catalog::new(folder.to_owned()), assembler)
 }
 
 /// Objects of a file: what kind, which name, which value.
@@ -37,7 +35,7 @@ fn text(content: &Content) -> String {
     documents.collect()
 }
 
-fn anywhere() -> impl Strategy<Value = Vec<(u8, Option<Content>)>> {
+fn steps() -> impl Strategy<Value = Vec<(u8, Option<Content>)>> {
     let content = prop::collection::vec((0_u8..4, 0_u8..3, 1_u8..4), 0..4);
     prop::collection::vec((0_u8..4, prop::option::weighted(0.8, content)), 1..12)
 }
@@ -45,10 +43,10 @@ fn anywhere() -> impl Strategy<Value = Vec<(u8, Option<Content>)>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
-    fn a_catalog_that_is_told_what_changed_is_one_that_has_read_everything(steps in anywhere()) {
+    fn reading_changed_files_gives_the_same_state_as_reading_all_files(steps in steps()) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let folder = TempDir::new().unwrap();
-        let mut told = Catalog::new(folder.path().to_owned());
+        let (mut catalog, mut assembler) = new_catalog(folder.path());
         for (file, content) in steps {
             let name = format!("{file}.yaml");
             let path = folder.path().join(&name);
@@ -56,30 +54,58 @@ proptest! {
                 Some(content) => fs::write(&path, text(&content)).unwrap(),
                 None => drop(fs::remove_file(&path)),
             }
-            let mut anew = Catalog::new(folder.path().to_owned());
+            let (mut fresh, mut expected) = new_catalog(folder.path());
             runtime.block_on(async {
-                told.read(&Changes::of([name.into()])).await.unwrap();
-                anew.read(&Changes::default()).await.unwrap();
+                catalog.read(&Changes::of([name.into()]), &mut assembler).await.unwrap();
+                fresh.read(&Changes::default(), &mut expected).await.unwrap();
             });
-            let ((snapshot, problems), (expected, due)) = (told.snapshot(), anew.snapshot());
-            prop_assert_eq!(&snapshot, &expected);
-            prop_assert_eq!(&problems, &due);
-            // And then there is nothing more to find.
-            runtime.block_on(told.read(&Changes::default())).unwrap();
-            prop_assert_eq!(told.snapshot(), (snapshot, problems));
+            let (snapshot, problems) = (assembler.snapshot(), catalog.problems());
+            prop_assert_eq!(&snapshot, &expected.snapshot());
+            prop_assert_eq!(&problems, &fresh.problems());
+            runtime.block_on(catalog.read(&Changes::default(), &mut assembler)).unwrap();
+            prop_assert_eq!(assembler.snapshot(), snapshot, "nothing more has changed");
+            prop_assert_eq!(catalog.problems(), problems);
         }
     }
 }
 
 #[tokio::test]
-async fn a_file_that_is_gone_with_the_directory_is_out_of_sight_and_still_counts() {
+async fn a_file_that_is_gone_with_the_directory_keeps_its_objects() {
     let folder = TempDir::new().unwrap();
     let directory = folder.path().join("manifests");
     fs::create_dir(&directory).unwrap();
     fs::write(directory.join("a.yaml"), text(&vec![(0, 1, 1)])).unwrap();
-    let mut catalog = Catalog::new(directory.clone());
-    catalog.read(&Changes::default()).await.unwrap();
+    let (mut catalog, mut assembler) = new_catalog(&directory);
+    catalog.read(&Changes::default(), &mut assembler).await.unwrap();
     fs::rename(&directory, folder.path().join("away")).unwrap();
-    assert!(catalog.read(&Changes::of(["a.yaml".into()])).await.is_err());
-    assert_eq!(catalog.snapshot().0.nodes.len(), 1);
+    assert!(catalog.read(&Changes::of(["a.yaml".into()]), &mut assembler).await.is_err());
+    assert_eq!(assembler.snapshot().unwrap().nodes.len(), 1);
+}
+
+#[tokio::test]
+async fn a_uid_of_two_nodes_belongs_to_the_first_and_may_pass_from_one_to_the_other() {
+    let folder = TempDir::new().unwrap();
+    let (mut catalog, mut assembler) = new_catalog(folder.path());
+    let mut names = async |steps: &[(&str, Option<Content>)]| {
+        for (file, content) in steps {
+            let path = folder.path().join(file);
+            match content {
+                Some(content) => fs::write(path, text(content)).unwrap(),
+                None => fs::remove_file(path).unwrap(),
+            }
+        }
+        catalog.read(&Changes::default(), &mut assembler).await.unwrap();
+        let snapshot = assembler.snapshot().unwrap();
+        let nodes = snapshot.nodes.iter().map(|(uid, node)| format!("{}={}", uid.0, node.name));
+        (nodes.collect::<Vec<_>>(), catalog.problems())
+    };
+    let (nodes, problems) =
+        names(&[("a.yaml", Some(vec![(0, 1, 1)])), ("b.yaml", Some(vec![(0, 2, 1)]))]).await;
+    assert_eq!(nodes, ["u1=n1"]);
+    assert!(problems[0].contains("b.yaml:2: node n2 has the uid of node n1"), "{problems:?}");
+    assert_eq!(names(&[("a.yaml", None)]).await.0, ["u1=n2"]);
+    let exchanged = names(&[("b.yaml", Some(vec![(0, 1, 1), (0, 2, 2)]))]).await;
+    assert_eq!(exchanged, (vec!["u1=n1".to_owned(), "u2=n2".to_owned()], vec![]));
+    let exchanged = names(&[("b.yaml", Some(vec![(0, 1, 2), (0, 2, 1)]))]).await;
+    assert_eq!(exchanged, (vec!["u1=n2".to_owned(), "u2=n1".to_owned()], vec![]));
 }

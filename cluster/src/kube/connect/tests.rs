@@ -36,7 +36,7 @@ fn pod(kubelet_conf: &str) -> (TempDir, Connection) {
     (folder, connection)
 }
 
-async fn refusal(connection: &Connection) -> String {
+async fn error_of(connection: &Connection) -> String {
     with_causes(&connection.config().await.unwrap_err())
 }
 
@@ -52,17 +52,17 @@ async fn the_address_is_the_kubelets_and_the_credentials_are_the_service_account
 }
 
 #[tokio::test]
-async fn an_address_on_the_command_line_goes_before_the_kubelets() {
+async fn an_address_on_the_command_line_has_precedence_over_the_kubelets() {
     let (_folder, mut connection) = pod(KUBELET_CONF);
     connection.api_server = Some("[2001:db8::1]:6443".into());
     let config = connection.config().await.unwrap();
     assert_eq!(config.cluster_url.to_string(), "https://[2001:db8::1]:6443/");
     connection.api_server = Some("https://".into());
-    assert!(refusal(&connection).await.starts_with("`https://` (--api-server) is no URL"));
+    assert!(error_of(&connection).await.starts_with("`https://` (--api-server) is not the URL"));
 }
 
 #[tokio::test]
-async fn a_kubelet_conf_without_an_address_is_named_with_the_key() {
+async fn a_kubelet_conf_without_an_address_is_reported_with_the_missing_key() {
     let (folder, connection) =
         pod(&KUBELET_CONF.replace("server: 'https://192", "x: 'https://192"));
     let path = folder.path().join("kubelet.conf");
@@ -71,26 +71,26 @@ async fn a_kubelet_conf_without_an_address_is_named_with_the_key() {
          unknown (--api-server sets it)",
         path.display()
     );
-    assert_eq!(refusal(&connection).await, expected);
+    assert_eq!(error_of(&connection).await, expected);
 
     fs::write(&path, KUBELET_CONF.replace("- name: kubernetes", "- name: k8s")).unwrap();
-    assert!(refusal(&connection).await.contains("has no key clusters[name=kubernetes],"));
+    assert!(error_of(&connection).await.contains("has no key clusters[name=kubernetes],"));
     fs::write(&path, "clusters: []").unwrap();
-    assert!(refusal(&connection).await.contains("has no key clusters,"));
+    assert!(error_of(&connection).await.contains("has no key clusters,"));
     fs::write(&path, "clusters: 7").unwrap();
-    assert!(refusal(&connection).await.starts_with(&format!("read {}: ", path.display())));
+    assert!(error_of(&connection).await.starts_with(&format!("read {}: ", path.display())));
 }
 
 #[tokio::test]
-async fn a_token_that_is_not_mounted_is_named() {
+async fn a_token_that_is_not_mounted_is_reported() {
     let (folder, connection) = pod(KUBELET_CONF);
     fs::remove_file(folder.path().join("token")).unwrap();
     let token = folder.path().join("token");
-    assert!(refusal(&connection).await.starts_with(&format!("read {}", token.display())));
+    assert!(error_of(&connection).await.starts_with(&format!("read {}", token.display())));
 }
 
 #[tokio::test]
-async fn a_kubeconfig_brings_its_own_credentials() {
+async fn a_kubeconfig_has_its_own_credentials() {
     let (folder, mut connection) = pod(KUBELET_CONF);
     let path = folder.path().join("admin.conf");
     let file = KUBELET_CONF.replace(", certificate-authority: /no/such/file", "");

@@ -1,4 +1,4 @@
-//! What stands between us and the API server, in an operator's words.
+//! Errors of watches, described for an operator.
 
 use std::time::SystemTime;
 
@@ -8,33 +8,33 @@ use kube::runtime::watcher;
 
 use super::connect::with_causes;
 
-/// A trouble, and since when there is any.
+/// An error, and when the first of the errors in a row occurred.
 #[derive(Debug, Clone)]
-pub(super) struct Trouble {
+pub(super) struct WatchError {
     since: SystemTime,
-    kind: Kind,
+    failure: Failure,
 }
 
-/// What kind of trouble, with what the API server or the connection says.
+/// What failed, with the message of the API server or of the connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// There is not even a client.
+pub(super) enum Failure {
+    /// No client can be made.
     NoClient(String),
     /// No answer.
-    Away { address: String, error: String },
+    Unreachable { address: String, error: String },
     /// 401.
     Unauthorized { address: String, message: String },
     /// 403.
     Denied { tried: Attempt, message: String },
-    /// Another answer than the wanted one.
+    /// Any other answer that is not a list or a watch.
     Refused { address: String, resource: &'static str, message: String },
 }
 
 /// A verb and the resource that it was tried on.
 type Attempt = (&'static str, &'static str);
 
-impl Kind {
-    /// What the watch's error means. The verb is what was tried if the error does not tell.
+impl Failure {
+    /// The failure that an error of a watch means. `tried` is used if the error does not name a verb.
     pub(super) fn of(error: &watcher::Error, tried: Attempt, address: &str) -> Self {
         let resource = tried.1;
         match error {
@@ -53,16 +53,16 @@ impl Kind {
         }
     }
 
-    /// What a request's error means.
+    /// The failure that an error of a request means.
     pub(super) fn of_client(error: &kube::Error, tried: Attempt, address: &str) -> Self {
         match error {
             kube::Error::Api(status) => Self::of_status(status, tried, address),
-            error => Self::Away { address: address.to_owned(), error: with_causes(error) },
+            error => Self::Unreachable { address: address.to_owned(), error: with_causes(error) },
         }
     }
 
     fn of_status(status: &Status, tried: Attempt, address: &str) -> Self {
-        let (address, message) = (address.to_owned(), said(status));
+        let (address, message) = (address.to_owned(), message_of(status));
         match status.code {
             401 => Self::Unauthorized { address, message },
             403 => Self::Denied { tried, message },
@@ -75,59 +75,62 @@ impl Kind {
     }
 }
 
-fn said(status: &Status) -> String {
+fn message_of(status: &Status) -> String {
     match (status.message.as_str(), status.code) {
         ("", code) => format!("code {code} {}", status.reason),
         (message, code) => format!("{message} (code {code})"),
     }
 }
 
-impl Trouble {
-    /// The trouble is now of this kind; it began when the one before it did.
-    pub(super) fn next(before: Option<&Self>, kind: Kind, now: SystemTime) -> Self {
-        Self { since: before.map_or(now, |trouble| trouble.since), kind }
+impl WatchError {
+    /// The error after another one: the first one's time is kept.
+    pub(super) fn after(before: Option<&Self>, failure: Failure, now: SystemTime) -> Self {
+        Self { since: before.map_or(now, |error| error.since), failure }
     }
 
-    /// How long there has been trouble.
-    pub(super) fn lasts(&self, now: SystemTime) -> std::time::Duration {
+    /// How long ago the first error in a row occurred.
+    pub(super) fn duration(&self, now: SystemTime) -> std::time::Duration {
         now.duration_since(self.since).unwrap_or_default()
     }
 
     /// Whether the credentials or the address may be out of date.
     pub(super) fn wants_new_client(&self) -> bool {
-        self.kind.wants_new_client()
+        self.failure.wants_new_client()
     }
 
-    /// Whether it is in the way of all kinds of objects alike.
-    pub(super) fn concerns_all(&self) -> bool {
-        matches!(self.kind, Kind::NoClient(_) | Kind::Away { .. } | Kind::Unauthorized { .. })
+    /// Whether the error affects the watches of all kinds.
+    pub(super) fn affects_all(&self) -> bool {
+        matches!(
+            self.failure,
+            Failure::NoClient(_) | Failure::Unreachable { .. } | Failure::Unauthorized { .. }
+        )
     }
 
-    /// Whether the API server may have moved. One that denies something is there.
-    pub(super) fn may_be_elsewhere(&self) -> bool {
-        !matches!(self.kind, Kind::Denied { .. })
+    /// Whether the API server may have moved. One that denies a request has not.
+    pub(super) fn may_have_moved(&self) -> bool {
+        !matches!(self.failure, Failure::Denied { .. })
     }
 
-    /// The text for people. It stays the same as long as the trouble does.
+    /// Describes the error for an operator. The text stays the same as long as the failure does.
     pub(super) fn text(&self) -> String {
         let since = Timestamp::try_from(self.since).unwrap_or_default().strftime("%FT%TZ");
-        match &self.kind {
-            Kind::NoClient(error) => {
+        match &self.failure {
+            Failure::NoClient(error) => {
                 format!("no connection to the API server can be made (since {since}): {error}")
             }
-            Kind::Away { address, error } => format!(
+            Failure::Unreachable { address, error } => format!(
                 "the API server {address} has not been reachable since {since}; \
-                 what it said last stays in force: {error}"
+                 its last known state stays in use: {error}"
             ),
-            Kind::Unauthorized { address, message } => format!(
+            Failure::Unauthorized { address, message } => format!(
                 "the API server {address} has not accepted the credentials since {since}: {message}"
             ),
-            Kind::Denied { tried: (verb, resource), message } => format!(
+            Failure::Denied { tried: (verb, resource), message } => format!(
                 "the API server has denied the verb `{verb}` on `{resource}` since {since}: {message}; \
                  the ClusterRole `weir-agent` of the shipped manifests allows it: apply them \
                  again, and see that its ClusterRoleBinding names the agent's ServiceAccount"
             ),
-            Kind::Refused { address, resource, message } => format!(
+            Failure::Refused { address, resource, message } => format!(
                 "the API server {address} has not listed {resource} since {since}: {message}"
             ),
         }
@@ -144,36 +147,36 @@ mod tests {
         Status { code, ..Status::failure(message, "Reason") }.boxed()
     }
 
-    fn text(kind: Kind) -> String {
+    fn text(failure: Failure) -> String {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(3661);
-        Trouble::next(None, kind, now).text()
+        WatchError::after(None, failure, now).text()
     }
 
     #[test]
-    fn a_denied_verb_is_named_with_its_resource_and_its_remedy() {
+    fn a_denied_verb_is_reported_with_its_resource_and_the_remedy() {
         let denied = status(403, "nodes is forbidden: User \"u\" cannot watch resource \"nodes\"");
         let error = watcher::Error::WatchStartFailed(kube::Error::Api(denied));
-        let text = text(Kind::of(&error, ("list", "nodes"), "https://192.0.2.1:6443"));
+        let text = text(Failure::of(&error, ("list", "nodes"), "https://192.0.2.1:6443"));
         assert!(text.contains("denied the verb `watch` on `nodes` since 1970-01-01T01:01:01Z"));
         assert!(text.contains("User \"u\" cannot watch"), "{text}");
         assert!(text.contains("the ClusterRole `weir-agent`"), "{text}");
     }
 
     #[test]
-    fn what_the_server_answers_is_told_apart() {
-        let of = |code| Kind::of_status(&status(code, "m"), ("list", "nodes"), "a");
-        assert!(matches!(of(401), Kind::Unauthorized { .. }) && of(401).wants_new_client());
-        assert!(matches!(of(403), Kind::Denied { tried: ("list", "nodes"), .. }));
-        assert!(matches!(of(500), Kind::Refused { .. }));
+    fn answers_of_the_server_are_distinguished() {
+        let of = |code| Failure::of_status(&status(code, "m"), ("list", "nodes"), "a");
+        assert!(matches!(of(401), Failure::Unauthorized { .. }) && of(401).wants_new_client());
+        assert!(matches!(of(403), Failure::Denied { tried: ("list", "nodes"), .. }));
+        assert!(matches!(of(500), Failure::Refused { .. }));
     }
 
     #[test]
-    fn trouble_began_with_its_first_error() {
+    fn errors_in_a_row_keep_the_time_of_the_first() {
         let start = SystemTime::UNIX_EPOCH;
-        let kind = || Kind::NoClient("x".into());
-        let first = Trouble::next(None, kind(), start);
-        let later = Trouble::next(Some(&first), kind(), start + Duration::from_secs(60));
+        let failure = || Failure::NoClient("x".into());
+        let first = WatchError::after(None, failure(), start);
+        let later = WatchError::after(Some(&first), failure(), start + Duration::from_secs(60));
         assert_eq!(first.text(), later.text());
-        assert_eq!(later.lasts(start + Duration::from_secs(60)), Duration::from_secs(60));
+        assert_eq!(later.duration(start + Duration::from_secs(60)), Duration::from_secs(60));
     }
 }

@@ -1,7 +1,7 @@
-//! Learning that the directory changed.
+//! Watching the directory with inotify.
 
 use std::collections::{HashMap, HashSet};
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,99 +11,61 @@ use inotify::{Event, EventMask, EventStream, Inotify, WatchDescriptor, WatchMask
 use thiserror::Error;
 use tokio::time::{Instant, timeout_at};
 
-use super::catalog::is_manifest;
+use super::changes::Changes;
+use super::manifest_file::is_manifest;
 
-/// After a change, further ones are awaited for this long ...
+/// After an event, further ones are awaited for this long ...
 const QUIET: Duration = Duration::from_millis(10);
-/// ... but no longer than this in all.
-const PATIENCE: Duration = Duration::from_millis(100);
-/// When nothing was reported, one looks nevertheless: links may lead to places that are not
-/// watched, and some file systems report nothing.
+/// ... but not longer than this in all.
+const LONGEST_BURST: Duration = Duration::from_millis(100);
+/// All files are checked after this time without events: links may lead to places that are not
+/// watched, and some file systems report no events.
 const RESCAN: Duration = Duration::from_secs(10);
-/// The same while there is no inotify.
-const BLIND_RESCAN: Duration = Duration::from_secs(1);
-/// A file that was written to and not closed is read nevertheless after this time.
-const WRITING: Duration = Duration::from_secs(2);
+/// The same while inotify cannot be used.
+const RESCAN_WITHOUT_WATCH: Duration = Duration::from_secs(1);
+/// A file that was written to and not closed is read after this time.
+const WRITER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The link whose replacement makes all files of a mounted ConfigMap new at once.
 const CONFIG_MAP_LINK: &str = "..data";
 
-/// Why changes are seen late.
+/// Why inotify cannot be used.
 #[derive(Debug, Error)]
 #[error(
     "changes of manifests are seen up to a second late, because inotify cannot be used \
      (are there enough of fs.inotify.max_user_instances and max_user_watches?): {0}"
 )]
-pub(super) struct Blind(#[source] io::Error);
+pub(super) struct WatchUnavailable(#[source] io::Error);
 
-/// What changed: all there is until something is known.
-#[derive(Debug, Default)]
-pub(super) struct Changes {
-    /// Files that were reported; none if there may be others.
-    only: Option<HashSet<OsString>>,
-    /// Files that were reported, among others.
-    among: HashSet<OsString>,
-    being_written: HashSet<OsString>,
+/// What an inotify event means.
+enum FsEvent {
+    /// No file that may have changed.
+    Irrelevant,
+    /// A file has been written completely.
+    Complete(OsString),
+    /// A file is gone or is being written: more events may follow.
+    Incomplete(OsString),
+    /// Any file may have changed.
+    Any,
 }
 
-impl Changes {
-    /// These files and no others.
-    #[cfg(test)]
-    pub(super) fn of(names: impl IntoIterator<Item = OsString>) -> Self {
-        Self { only: Some(names.into_iter().collect()), ..Self::default() }
-    }
-
-    /// The files that alone may have changed, if that is known.
-    pub(super) const fn only(&self) -> Option<&HashSet<OsString>> {
-        self.only.as_ref()
-    }
-
-    /// The same where there may be others.
-    pub(super) fn among_others(self) -> Self {
-        let Self { only, mut among, being_written } = self;
-        among.extend(only.into_iter().flatten());
-        Self { only: None, among, being_written }
-    }
-
-    /// Whether the file was reported.
-    pub(super) fn names(&self, name: &OsStr) -> bool {
-        self.only.as_ref().unwrap_or(&self.among).contains(name)
-    }
-
-    /// Whether somebody is about to write the file and would let us read half of it.
-    pub(super) fn is_being_written(&self, name: &OsStr) -> bool {
-        self.being_written.contains(name)
-    }
-}
-
-/// What an event tells.
-enum News {
-    /// Nothing of interest.
-    Nothing,
-    /// A file is as its writer wants it.
-    Whole(OsString),
-    /// A file is gone or not finished: something may follow.
-    Begun(OsString),
-    /// Anything may have changed.
-    Anything,
-}
-
-/// Follows the directory, and while it is missing the place where it would come.
-pub(super) struct Follower {
+/// Watches the directory, and the nearest existing folder above it in case it is missing.
+pub(super) struct DirectoryWatcher {
     directory: PathBuf,
     events: Option<EventStream<Vec<u8>>>,
     /// The watch on the directory.
     inside: Option<WatchDescriptor>,
     /// The watch on the nearest folder above that exists, and the name that matters in it.
     above: Option<(WatchDescriptor, OsString)>,
+    /// Files that a writer has open, and when it last wrote.
     writing: HashMap<OsString, Instant>,
-    /// When something was last reported.
-    heard: Option<Instant>,
-    /// When everything was last looked at.
-    scanned: Instant,
+    /// When the last event arrived.
+    last_event: Option<Instant>,
+    /// When all files were last checked.
+    last_scan: Instant,
 }
 
-impl Follower {
+impl DirectoryWatcher {
     pub(super) fn new(directory: PathBuf) -> Self {
         Self {
             directory,
@@ -111,18 +73,18 @@ impl Follower {
             inside: None,
             above: None,
             writing: HashMap::new(),
-            heard: None,
-            scanned: Instant::now(),
+            last_event: None,
+            last_scan: Instant::now(),
         }
     }
 
-    /// Watches what is there now. To be called before the directory is read, each time.
-    pub(super) fn attach(&mut self) -> Option<Blind> {
+    /// Watches the directory that exists now. To be called each time before the directory is read.
+    pub(super) fn attach(&mut self) -> Option<WatchUnavailable> {
         let attached = self.try_attach();
         if attached.is_err() {
             (self.events, self.inside, self.above) = (None, None, None);
         }
-        attached.err().map(Blind)
+        attached.err().map(WatchUnavailable)
     }
 
     fn try_attach(&mut self) -> io::Result<()> {
@@ -139,10 +101,10 @@ impl Follower {
             | WatchMask::DELETE_SELF
             | WatchMask::MOVE_SELF
             | WatchMask::ATTRIB;
-        // The same directory gives the same descriptor; another one under that name another.
+        // The same directory has the same descriptor. A new directory of that name has another one.
         let inside = existing(watches.add(&self.directory, contents))?;
         if let Some(old) = self.inside.take().filter(|old| Some(old) != inside.as_ref()) {
-            // It fails if the directory is gone, and the watch with it.
+            // This fails if the directory, and with it the watch, is gone.
             let _ = watches.remove(old);
         }
         self.inside = inside;
@@ -166,79 +128,80 @@ impl Follower {
         Ok(())
     }
 
-    /// Waits until something may have changed. A file that is whole is told at once if there was
-    /// quiet before; in a burst, one waits for a moment in which nothing more happens.
+    /// Waits until files may have changed. A file that has been written completely is returned at once
+    /// unless it is part of a burst of events: then this waits for a pause.
     pub(super) async fn changed(&mut self) -> Changes {
         let rescan = if self.events.is_none() {
-            BLIND_RESCAN
+            RESCAN_WITHOUT_WATCH
         } else if self.writing.is_empty() {
             RESCAN
         } else {
-            WRITING
+            WRITER_TIMEOUT
         };
-        let mut quiet_before = None;
-        let mut deadline = self.scanned + rescan;
+        let mut was_quiet = None;
+        let mut deadline = self.last_scan + rescan;
         let mut latest = None;
         let mut names = HashSet::new();
-        let mut begun = HashSet::new();
-        // Where files change all the time a look at everything waits for a pause, but not forever.
-        let mut anything = self.scanned.elapsed() >= rescan * 2;
+        let mut incomplete = HashSet::new();
+        // Where files change all the time the check of all files waits for a pause, but not forever.
+        let mut any_file = self.last_scan.elapsed() >= rescan * 2;
         while let Ok(event) = timeout_at(deadline, next(&mut self.events)).await {
             match self.read(event) {
-                News::Nothing => continue,
-                News::Anything => anything = true,
-                News::Whole(name) => {
-                    begun.remove(&name);
+                FsEvent::Irrelevant => continue,
+                FsEvent::Any => any_file = true,
+                FsEvent::Complete(name) => {
+                    incomplete.remove(&name);
                     names.insert(name);
                 }
-                News::Begun(name) => {
-                    begun.insert(name.clone());
+                FsEvent::Incomplete(name) => {
+                    incomplete.insert(name.clone());
                     names.insert(name);
                 }
             }
             let now = Instant::now();
-            let heard = self.heard.replace(now);
-            let is_quiet =
-                *quiet_before.get_or_insert_with(|| heard.is_none_or(|heard| now >= heard + QUIET));
-            let latest = *latest.get_or_insert(now + PATIENCE);
-            let is_whole = is_quiet && begun.is_empty() && !anything;
-            deadline = if is_whole { now } else { (now + QUIET).min(latest) };
+            let last_event = self.last_event.replace(now);
+            let is_quiet = *was_quiet.get_or_insert_with(|| {
+                last_event.is_none_or(|last_event| now >= last_event + QUIET)
+            });
+            let latest = *latest.get_or_insert(now + LONGEST_BURST);
+            let is_complete = is_quiet && incomplete.is_empty() && !any_file;
+            deadline = if is_complete { now } else { (now + QUIET).min(latest) };
         }
-        // Whoever has not closed a file by now does not hold up the others.
-        let hung = self.writing.extract_if(|_, since| since.elapsed() >= WRITING);
-        names.extend(hung.map(|(name, _)| name));
-        anything |= names.is_empty();
+        // A writer that has not closed its file by now does not delay the other files.
+        let timed_out = self.writing.extract_if(|_, since| since.elapsed() >= WRITER_TIMEOUT);
+        names.extend(timed_out.map(|(name, _)| name));
+        any_file |= names.is_empty();
         let being_written = self.writing.keys().cloned().collect();
-        if anything {
-            self.scanned = Instant::now();
+        if any_file {
+            self.last_scan = Instant::now();
             return Changes { only: None, among: names, being_written };
         }
         Changes { only: Some(names), among: HashSet::new(), being_written }
     }
 
-    fn read(&mut self, event: io::Result<Event<OsString>>) -> News {
+    fn read(&mut self, event: io::Result<Event<OsString>>) -> FsEvent {
         let Ok(Event { wd, mask, name, .. }) = event else {
-            // It is set up anew, and everything is looked at.
+            // inotify is set up again, and all files are checked.
             self.events = None;
-            return News::Anything;
+            return FsEvent::Any;
         };
         if mask.contains(EventMask::Q_OVERFLOW) {
-            return News::Anything;
+            return FsEvent::Any;
         }
         if self.above.as_ref().is_some_and(|(above, awaited)| {
             *above == wd && name.as_ref().is_none_or(|name| name == awaited)
         }) {
-            return News::Anything;
+            return FsEvent::Any;
         }
         if self.inside.as_ref() != Some(&wd) {
-            return News::Nothing;
+            return FsEvent::Irrelevant;
         }
         let Some(name) = name else {
-            let is_moot = mask.contains(EventMask::ATTRIB);
-            return if is_moot { News::Nothing } else { News::Anything };
+            let is_irrelevant = mask.contains(EventMask::ATTRIB);
+            return if is_irrelevant { FsEvent::Irrelevant } else { FsEvent::Any };
         };
         if !is_manifest(&name) {
-            return if name == CONFIG_MAP_LINK { News::Anything } else { News::Nothing };
+            return if name == CONFIG_MAP_LINK { FsEvent::Any } else { FsEvent::Irrelevant };
         }
         if mask.contains(EventMask::MODIFY) {
             self.writing.insert(name.clone(), Instant::now());
@@ -246,9 +209,9 @@ impl Follower {
             self.writing.remove(&name);
         }
         if mask.intersects(EventMask::CLOSE_WRITE | EventMask::MOVED_TO) {
-            News::Whole(name)
+            FsEvent::Complete(name)
         } else {
-            News::Begun(name)
+            FsEvent::Incomplete(name)
         }
     }
 }
@@ -260,7 +223,7 @@ async fn next(events: &mut Option<EventStream<Vec<u8>>>) -> io::Result<Event<OsS
     stream.next().await.unwrap_or_else(|| Err(io::ErrorKind::UnexpectedEof.into()))
 }
 
-/// Nothing to watch is no error.
+/// A path that does not exist is not an error.
 fn existing(added: io::Result<WatchDescriptor>) -> io::Result<Option<WatchDescriptor>> {
     match added {
         Ok(watch) => Ok(Some(watch)),

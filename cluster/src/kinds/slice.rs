@@ -1,16 +1,16 @@
-//! A Kubernetes EndpointSlice: the part of it that is decoded, and the model's slice that it stands
-//! for.
+//! The decoded part of a Kubernetes EndpointSlice, and its conversion to the model's slice.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::discovery::v1;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Deserialize;
 
-use super::meta::{self, SERVICE_NAME_LABEL};
 use super::service::protocol;
-use super::wrong::{Fault, Report, WrongValue};
+use crate::meta::{self, SERVICE_NAME_LABEL};
+use crate::validation::{InvalidValue, Validation, ValidationError, is_unicast_target};
+use crate::watched_resource::{WatchedResource, decoded_part_of};
 use weir_model::{Endpoint, EndpointSlice, Family, ObjectName, SlicePort};
 
 /// The part of an EndpointSlice that is decoded.
@@ -59,43 +59,48 @@ struct Hint {
     name: String,
 }
 
-impl SliceObject {
-    /// Gives what was written by hand the defaults that the API server would: a port that is not
-    /// named has the empty name.
-    pub(crate) fn with_server_defaults(mut self) -> Self {
+impl WatchedResource for SliceObject {
+    type Model = EndpointSlice;
+
+    const NOUN: &'static str = "endpoint slice";
+    const SELECTOR: Option<&'static str> = Some(meta::SELECTOR);
+
+    /// A port without a name gets the empty name.
+    fn with_server_defaults(mut self) -> Self {
         for port in self.ports.iter_mut().flatten() {
             port.name.get_or_insert_default();
         }
         self
     }
 
-    /// The slice, or none if it is not for us; and the values that had to be left out.
-    pub(crate) fn convert(&self) -> (Option<EndpointSlice>, Vec<WrongValue>) {
-        let name = meta::object_name(&self.metadata);
+    fn convert(&self) -> (Option<EndpointSlice>, Vec<InvalidValue>) {
+        let name = self.object_name();
         let service = meta::label(&self.metadata, SERVICE_NAME_LABEL).unwrap_or_default();
-        if service.is_empty() || meta::is_left_alone(&self.metadata) {
+        if service.is_empty() || meta::is_ignored(&self.metadata) {
             return (None, Vec::new());
         }
-        let mut report = Report::new("endpoint slice", &name);
+        let mut validation = Validation::new(Self::NOUN, &name);
         let family = match self.address_type.as_str() {
             "IPv4" => Family::V4,
             "IPv6" => Family::V6,
             "FQDN" => return (None, Vec::new()),
             other => {
-                let known = "IPv4, IPv6, FQDN";
-                report.add("addressType", Fault::Unknown { found: other.to_owned(), known });
-                return (None, report.into_wrong());
+                let (found, expected) = (other.to_owned(), "IPv4, IPv6 or FQDN");
+                validation.reject("addressType", ValidationError::NotOneOf { found, expected });
+                return (None, validation.into_invalid());
             }
         };
-        let ports = self.ports(&mut report);
-        let endpoints = self.endpoints(family, &mut report);
-        let wrong = report.into_wrong();
+        let ports = self.ports(&mut validation);
+        let endpoints = self.endpoints(family, &mut validation);
+        let invalid = validation.into_invalid();
         let service = ObjectName::new(Arc::clone(&name.namespace), service);
-        (Some(EndpointSlice { name, service, ports, endpoints }), wrong)
+        (Some(EndpointSlice { name, service, ports, endpoints }), invalid)
     }
+}
 
-    /// Ports that stand for a number and can be referred to.
-    fn ports(&self, report: &mut Report<'_>) -> Vec<SlicePort> {
+impl SliceObject {
+    /// The ports that have a name and a number.
+    fn ports(&self, validation: &mut Validation<'_>) -> Vec<SlicePort> {
         let mut ports = Vec::new();
         for (index, WirePort { name, protocol: written, port }) in
             self.ports.iter().flatten().enumerate()
@@ -107,36 +112,40 @@ impl SliceObject {
                 (Ok(protocol), Ok(port)) => {
                     ports.push(SlicePort { name: name.as_str().into(), protocol, port });
                 }
-                (Err(fault), _) => report.add(format!("ports[{index}].protocol"), fault),
+                (Err(error), _) => validation.reject(format!("ports[{index}].protocol"), error),
                 (_, Err(_)) => {
-                    report.add(format!("ports[{index}].port"), Fault::NoPort(number));
+                    let error = ValidationError::NotAPort(number);
+                    validation.reject(format!("ports[{index}].port"), error);
                 }
             }
         }
         ports
     }
 
-    fn endpoints(&self, family: Family, report: &mut Report<'_>) -> Vec<Endpoint> {
+    fn endpoints(&self, family: Family, validation: &mut Validation<'_>) -> Vec<Endpoint> {
         let wire = self.endpoints.iter().flatten().enumerate();
-        wire.filter_map(|(index, wire)| wire.convert(index, family, report)).collect()
+        wire.filter_map(|(index, wire)| wire.convert(index, family, validation)).collect()
     }
 }
 
 impl WireEndpoint {
-    fn convert(&self, index: usize, family: Family, report: &mut Report<'_>) -> Option<Endpoint> {
+    fn convert(
+        &self,
+        index: usize,
+        family: Family,
+        validation: &mut Validation<'_>,
+    ) -> Option<Endpoint> {
         let text = self.addresses.as_ref()?.first()?;
-        let fault = match text.parse::<IpAddr>() {
+        let error = match text.parse::<IpAddr>() {
             Ok(ip) if Family::of(ip) != family => {
-                let wanted = if family == Family::V4 { "IPv4" } else { "IPv6" };
-                Fault::OtherFamily { ip, wanted }
+                let expected = if family == Family::V4 { "IPv4" } else { "IPv6" };
+                ValidationError::OtherFamily { ip, expected }
             }
-            Ok(ip) if ip.is_unspecified() || ip.is_loopback() || ip.is_multicast() => {
-                Fault::Unreachable(ip)
-            }
+            Ok(ip) if !is_unicast_target(ip) => ValidationError::NotAnEndpointAddress(ip),
             Ok(ip) => return Some(self.at(ip)),
-            Err(_) => Fault::NoAddress(text.clone()),
+            Err(_) => ValidationError::NotAnAddress(text.clone()),
         };
-        report.add(format!("endpoints[{index}].addresses[0]"), fault);
+        validation.reject(format!("endpoints[{index}].addresses[0]"), error);
         None
     }
 
@@ -159,26 +168,7 @@ impl WireEndpoint {
     }
 }
 
-impl k8s_openapi::Resource for SliceObject {
-    const API_VERSION: &'static str = "discovery.k8s.io/v1";
-    const GROUP: &'static str = "discovery.k8s.io";
-    const KIND: &'static str = "EndpointSlice";
-    const VERSION: &'static str = "v1";
-    const URL_PATH_SEGMENT: &'static str = "endpointslices";
-    type Scope = NamespaceResourceScope;
-}
-
-impl k8s_openapi::Metadata for SliceObject {
-    type Ty = ObjectMeta;
-
-    fn metadata(&self) -> &ObjectMeta {
-        &self.metadata
-    }
-
-    fn metadata_mut(&mut self) -> &mut ObjectMeta {
-        &mut self.metadata
-    }
-}
+decoded_part_of!(v1::EndpointSlice, SliceObject);
 
 #[cfg(test)]
 mod tests {
@@ -197,13 +187,13 @@ mod tests {
     }
 
     fn good(rest: &Value) -> EndpointSlice {
-        let (slice, wrong) = object(rest).convert();
-        assert_eq!(wrong, []);
+        let (slice, invalid) = object(rest).convert();
+        assert_eq!(invalid, []);
         slice.unwrap()
     }
 
     #[test]
-    fn a_slice_has_what_its_object_says() {
+    fn a_slice_is_converted() {
         let slice = good(&json!({
             "ports": [{"name": "http", "protocol": "UDP", "port": 8080}],
             "endpoints": [{
@@ -225,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn conditions_that_are_not_known_are_good() {
+    fn conditions_that_are_not_set_are_good() {
         for conditions in [json!(null), json!({}), json!({"ready": null, "serving": null})] {
             let endpoint = json!({"addresses": ["10.244.1.2"], "conditions": conditions});
             let slice = good(&json!({"endpoints": [endpoint]}));
@@ -244,11 +234,11 @@ mod tests {
         };
         assert_eq!(ports(good(&rest)), [4]);
         let by_hand = object(&rest).with_server_defaults().convert().0.unwrap();
-        assert_eq!(ports(by_hand), [1, 4], "the API server names what is not named");
+        assert_eq!(ports(by_hand), [1, 4], "the API server sets the empty name");
     }
 
     #[test]
-    fn slices_of_domain_names_of_no_service_and_of_another_proxy_are_not_for_us() {
+    fn slices_of_domain_names_of_no_service_and_of_another_proxy_are_ignored() {
         assert_eq!(object(&json!({"addressType": "FQDN"})).convert(), (None, vec![]));
         let no_label = object(&json!({"metadata": {"name": "x"}}));
         assert_eq!(no_label.convert(), (None, vec![]));
@@ -261,8 +251,8 @@ mod tests {
     }
 
     #[test]
-    fn wrong_values_are_named_with_their_field_and_the_right_ones_stay() {
-        let (slice, wrong) = object(&json!({
+    fn invalid_values_are_reported_with_their_field_and_valid_ones_are_used() {
+        let (slice, invalid) = object(&json!({
             "ports": [{"name": "a", "port": 70000}, {"name": "b", "port": 1, "protocol": "X"}],
             "endpoints": [
                 {"addresses": ["fd00::1"]},
@@ -274,25 +264,23 @@ mod tests {
         }))
         .convert();
         assert_eq!(slice.unwrap().endpoints.len(), 1);
-        let wrong: Vec<_> = wrong.iter().map(ToString::to_string).collect();
+        let invalid: Vec<_> = invalid.iter().map(ToString::to_string).collect();
         assert_eq!(
-            wrong,
+            invalid,
             [
-                "endpoint slice ns/s-1: ports[0].port: 70000 is no port number",
-                "endpoint slice ns/s-1: ports[1].protocol: `X` is none of TCP, UDP, SCTP",
-                "endpoint slice ns/s-1: endpoints[0].addresses[0]: `fd00::1` is not of the slice's \
-                 addressType IPv4",
-                "endpoint slice ns/s-1: endpoints[1].addresses[0]: `pod` is no IP address",
-                "endpoint slice ns/s-1: endpoints[3].addresses[0]: `127.0.0.1` is no address that \
-                 an endpoint can have",
+                "endpoint slice ns/s-1: ports[0].port: 70000 is not a port number",
+                "endpoint slice ns/s-1: ports[1].protocol: must be TCP, UDP or SCTP, not `X`",
+                "endpoint slice ns/s-1: endpoints[0].addresses[0]: `fd00::1` does not match the \
+                 slice's addressType IPv4",
+                "endpoint slice ns/s-1: endpoints[1].addresses[0]: `pod` is not an IP address",
+                "endpoint slice ns/s-1: endpoints[3].addresses[0]: an endpoint cannot have the \
+                 address `127.0.0.1`",
             ]
         );
     }
 
     #[test]
-    fn the_part_that_is_decoded_fits_the_full_object() {
-        use k8s_openapi::api::discovery::v1;
-
+    fn the_decoded_part_matches_the_full_object() {
         let full = v1::EndpointSlice {
             address_type: "IPv6".into(),
             metadata: ObjectMeta {

@@ -1,18 +1,17 @@
-//! A Kubernetes Service: the part of it that is decoded, and the model's Service that it stands for.
-//!
-//! Both sources decode the same part, so that both understand a Service alike.
+//! The decoded part of a Kubernetes Service, and its conversion to the model's Service.
 
 use std::net::IpAddr;
 
-use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::core::v1;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Deserialize;
 
-use super::meta;
-use super::wrong::{Fault, Report, WrongValue};
+use crate::meta;
+use crate::validation::{InvalidValue, Validation, ValidationError, is_unicast_target};
+use crate::watched_resource::{WatchedResource, decoded_part_of};
 use weir_model::{Family, Protocol, Service, ServicePort, TrafficPolicy};
 
-/// For how long a client keeps its endpoint if `timeoutSeconds` does not say it.
+/// How long a client keeps its endpoint if `timeoutSeconds` is not set.
 const AFFINITY_SECONDS: u32 = 10_800;
 const LONGEST_AFFINITY: u32 = 86_400;
 
@@ -60,36 +59,42 @@ struct ClientIp {
     timeout_seconds: Option<i64>,
 }
 
-impl ServiceObject {
-    /// The Service, or none if it is not for us; and the values that had to be left out.
-    pub(crate) fn convert(&self) -> (Option<Service>, Vec<WrongValue>) {
-        let name = meta::object_name(&self.metadata);
+impl WatchedResource for ServiceObject {
+    type Model = Service;
+
+    const NOUN: &'static str = "service";
+    const SELECTOR: Option<&'static str> = Some(meta::SELECTOR);
+
+    fn convert(&self) -> (Option<Service>, Vec<InvalidValue>) {
+        let name = self.object_name();
         let Some(spec) = self.served() else { return (None, Vec::new()) };
-        let mut report = Report::new("service", &name);
+        let mut validation = Validation::new(Self::NOUN, &name);
         let service = Service {
             name: name.clone(),
             created: self.metadata.creation_timestamp.as_ref().map(|time| time.0.into()),
-            cluster_ips: spec.cluster_ips(&mut report),
-            ports: spec.ports(&mut report),
+            cluster_ips: spec.cluster_ips(&mut validation),
+            ports: spec.ports(&mut validation),
             internal_policy: policy(
                 spec.internal_traffic_policy.as_deref(),
                 "spec.internalTrafficPolicy",
-                &mut report,
+                &mut validation,
             ),
             external_policy: policy(
                 spec.external_traffic_policy.as_deref(),
                 "spec.externalTrafficPolicy",
-                &mut report,
+                &mut validation,
             ),
-            affinity_seconds: spec.affinity_seconds(&mut report),
+            affinity_seconds: spec.affinity_seconds(&mut validation),
         };
-        let wrong = report.into_wrong();
-        (Some(service), wrong)
+        let invalid = validation.into_invalid();
+        (Some(service), invalid)
     }
+}
 
-    /// What is to be served: not an alias of another name, and not a headless Service.
+impl ServiceObject {
+    /// The spec, unless another proxy serves the Service, or it is an alias or headless.
     fn served(&self) -> Option<&Spec> {
-        let spec = self.spec.as_ref().filter(|_| !meta::is_left_alone(&self.metadata))?;
+        let spec = self.spec.as_ref().filter(|_| !meta::is_ignored(&self.metadata))?;
         let first = spec.written_ips().next().unwrap_or_default();
         let is_alias = spec.kind.as_deref() == Some("ExternalName");
         (!is_alias && !first.is_empty() && first != "None").then_some(spec)
@@ -104,28 +109,26 @@ impl Spec {
         several.iter().map(String::as_str).chain(single)
     }
 
-    fn cluster_ips(&self, report: &mut Report<'_>) -> Vec<IpAddr> {
+    fn cluster_ips(&self, validation: &mut Validation<'_>) -> Vec<IpAddr> {
         let mut chosen: Vec<IpAddr> = Vec::new();
         for text in self.written_ips() {
-            let fault = match text.parse::<IpAddr>() {
-                Err(_) => Fault::NoAddress(text.to_owned()),
-                Ok(ip) if ip.is_unspecified() || ip.is_loopback() || ip.is_multicast() => {
-                    Fault::Unservable(ip)
-                }
+            let error = match text.parse::<IpAddr>() {
+                Err(_) => ValidationError::NotAnAddress(text.to_owned()),
+                Ok(ip) if !is_unicast_target(ip) => ValidationError::NotAServiceAddress(ip),
                 Ok(ip) if chosen.iter().any(|other| Family::of(*other) == Family::of(ip)) => {
-                    Fault::SecondOfFamily(ip)
+                    ValidationError::SecondAddressOfFamily(ip)
                 }
                 Ok(ip) => {
                     chosen.push(ip);
                     continue;
                 }
             };
-            report.add("spec.clusterIPs", fault);
+            validation.reject("spec.clusterIPs", error);
         }
         chosen
     }
 
-    fn ports(&self, report: &mut Report<'_>) -> Vec<ServicePort> {
+    fn ports(&self, validation: &mut Validation<'_>) -> Vec<ServicePort> {
         let mut ports = Vec::new();
         for (number, port) in self.ports.iter().flatten().enumerate() {
             let of_port = |field: &str| format!("spec.ports[{number}].{field}");
@@ -137,20 +140,22 @@ impl Spec {
                     protocol,
                     port: port_number,
                 }),
-                (Err(fault), _) => report.add(of_port("protocol"), fault),
-                (Ok(_), None) => report.add(of_port("port"), Fault::NoPort(port.port)),
+                (Err(error), _) => validation.reject(of_port("protocol"), error),
+                (Ok(_), None) => {
+                    validation.reject(of_port("port"), ValidationError::NotAPort(port.port));
+                }
             }
         }
         ports
     }
 
-    fn affinity_seconds(&self, report: &mut Report<'_>) -> Option<u32> {
+    fn affinity_seconds(&self, validation: &mut Validation<'_>) -> Option<u32> {
         match self.session_affinity.as_deref() {
             Some("ClientIP") => {}
             None | Some("" | "None") => return None,
             Some(other) => {
-                let fault = Fault::Unknown { found: other.to_owned(), known: "None, ClientIP" };
-                report.add("spec.sessionAffinity", fault);
+                let error = not_one_of(other, "None or ClientIP");
+                validation.reject("spec.sessionAffinity", error);
                 return None;
             }
         }
@@ -162,55 +167,39 @@ impl Spec {
         let seconds = u32::try_from(written).ok();
         if seconds.is_none_or(|seconds| !(1..=LONGEST_AFFINITY).contains(&seconds)) {
             let field = "spec.sessionAffinityConfig.clientIP.timeoutSeconds";
-            report.add(field, Fault::NoTimeout(written));
+            validation.reject(field, ValidationError::TimeoutOutOfRange(written));
             return Some(AFFINITY_SECONDS);
         }
         seconds
     }
 }
 
-/// A protocol as it is written; TCP if it is not.
-pub(crate) fn protocol(text: Option<&str>) -> Result<Protocol, Fault> {
+/// The protocol of a port; TCP if none is set.
+pub(super) fn protocol(text: Option<&str>) -> Result<Protocol, ValidationError> {
     match text {
         None | Some("" | "TCP") => Ok(Protocol::Tcp),
         Some("UDP") => Ok(Protocol::Udp),
         Some("SCTP") => Ok(Protocol::Sctp),
-        Some(other) => Err(Fault::Unknown { found: other.to_owned(), known: "TCP, UDP, SCTP" }),
+        Some(other) => Err(not_one_of(other, "TCP, UDP or SCTP")),
     }
 }
 
-fn policy(text: Option<&str>, field: &str, report: &mut Report<'_>) -> TrafficPolicy {
+fn not_one_of(found: &str, expected: &'static str) -> ValidationError {
+    ValidationError::NotOneOf { found: found.to_owned(), expected }
+}
+
+fn policy(text: Option<&str>, field: &str, validation: &mut Validation<'_>) -> TrafficPolicy {
     match text {
         None | Some("" | "Cluster") => TrafficPolicy::Cluster,
         Some("Local") => TrafficPolicy::Local,
         Some(other) => {
-            let fault = Fault::Unknown { found: other.to_owned(), known: "Cluster, Local" };
-            report.add(field, fault);
+            validation.reject(field, not_one_of(other, "Cluster or Local"));
             TrafficPolicy::Cluster
         }
     }
 }
 
-impl k8s_openapi::Resource for ServiceObject {
-    const API_VERSION: &'static str = "v1";
-    const GROUP: &'static str = "";
-    const KIND: &'static str = "Service";
-    const VERSION: &'static str = "v1";
-    const URL_PATH_SEGMENT: &'static str = "services";
-    type Scope = NamespaceResourceScope;
-}
-
-impl k8s_openapi::Metadata for ServiceObject {
-    type Ty = ObjectMeta;
-
-    fn metadata(&self) -> &ObjectMeta {
-        &self.metadata
-    }
-
-    fn metadata_mut(&mut self) -> &mut ObjectMeta {
-        &mut self.metadata
-    }
-}
+decoded_part_of!(v1::Service, ServiceObject);
 
 #[cfg(test)]
 mod tests {
@@ -221,18 +210,18 @@ mod tests {
     fn convert(spec: &Value) -> (Option<Service>, Vec<String>) {
         let json = json!({"metadata": {"namespace": "ns", "name": "s"}, "spec": spec});
         let object: ServiceObject = serde_json::from_value(json).unwrap();
-        let (service, wrong) = object.convert();
-        (service, wrong.iter().map(ToString::to_string).collect())
+        let (service, invalid) = object.convert();
+        (service, invalid.iter().map(ToString::to_string).collect())
     }
 
     fn good(spec: &Value) -> Service {
-        let (service, wrong) = convert(spec);
-        assert_eq!(wrong, [""; 0]);
+        let (service, invalid) = convert(spec);
+        assert_eq!(invalid, [""; 0]);
         service.unwrap()
     }
 
     #[test]
-    fn a_service_has_what_its_object_says() {
+    fn a_service_is_converted() {
         let service = good(&json!({
             "type": "LoadBalancer",
             "clusterIP": "10.96.0.10",
@@ -258,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_said_has_the_api_servers_default() {
+    fn fields_that_are_not_set_have_the_api_servers_default() {
         let service = good(&json!({"clusterIP": "10.96.0.1", "ports": [{"port": 443}]}));
         assert_eq!(service.cluster_ips, ["10.96.0.1".parse::<IpAddr>().unwrap()]);
         assert_eq!(service.ports[0].protocol, Protocol::Tcp);
@@ -270,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn headless_services_and_external_names_are_not_for_us() {
+    fn headless_services_and_external_names_are_ignored() {
         for spec in [
             json!({"clusterIP": "None"}),
             json!({"clusterIP": "None", "clusterIPs": ["None"]}),
@@ -286,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn the_service_of_another_proxy_is_not_for_us() {
+    fn the_service_of_another_proxy_is_ignored() {
         let label = json!({"service.kubernetes.io/service-proxy-name": "other"});
         let json = json!({
             "metadata": {"name": "s", "labels": label},
@@ -297,8 +286,8 @@ mod tests {
     }
 
     #[test]
-    fn wrong_values_are_named_with_their_field_and_the_right_ones_stay() {
-        let (service, wrong) = convert(&json!({
+    fn invalid_values_are_reported_with_their_field_and_valid_ones_are_used() {
+        let (service, invalid) = convert(&json!({
             "clusterIPs": ["10.96.0.1", "10.96.0.2", "here", "::1"],
             "ports": [
                 {"port": 80, "protocol": "tcp"},
@@ -314,26 +303,24 @@ mod tests {
         assert_eq!(service.cluster_ips.len(), 1);
         assert_eq!(service.ports.len(), 1);
         assert_eq!(
-            wrong,
+            invalid,
             [
                 "service ns/s: spec.clusterIPs: `10.96.0.2` is a second address of the same family, \
                  and only the first is used",
-                "service ns/s: spec.clusterIPs: `here` is no IP address",
-                "service ns/s: spec.clusterIPs: `::1` is no address that a Service can have",
-                "service ns/s: spec.ports[0].protocol: `tcp` is none of TCP, UDP, SCTP",
-                "service ns/s: spec.ports[1].port: 65536 is no port number",
-                "service ns/s: spec.ports[2].port: 0 is no port number",
-                "service ns/s: spec.internalTrafficPolicy: `Near` is none of Cluster, Local",
-                "service ns/s: spec.sessionAffinityConfig.clientIP.timeoutSeconds: 0 is no number \
-                 of seconds between 1 and 86400",
+                "service ns/s: spec.clusterIPs: `here` is not an IP address",
+                "service ns/s: spec.clusterIPs: a Service cannot have the address `::1`",
+                "service ns/s: spec.ports[0].protocol: must be TCP, UDP or SCTP, not `tcp`",
+                "service ns/s: spec.ports[1].port: 65536 is not a port number",
+                "service ns/s: spec.ports[2].port: 0 is not a port number",
+                "service ns/s: spec.internalTrafficPolicy: must be Cluster or Local, not `Near`",
+                "service ns/s: spec.sessionAffinityConfig.clientIP.timeoutSeconds: must be \
+                 between 1 and 86400 seconds, not 0",
             ]
         );
     }
 
     #[test]
-    fn the_part_that_is_decoded_fits_the_full_object() {
-        use k8s_openapi::api::core::v1;
-
+    fn the_decoded_part_matches_the_full_object() {
         let full = v1::Service {
             metadata: ObjectMeta {
                 name: Some("s".into()),
