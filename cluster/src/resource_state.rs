@@ -61,7 +61,7 @@ impl ResourceState {
 
     /// Puts in objects that are new or changed.
     pub(crate) fn upsert_all(&mut self, objects: Vec<DecodedObject>, snapshot: &mut Snapshot) {
-        // An identity may pass from one of the objects to another: nobody has it in between.
+        // An identity may pass from one object to another, so objects that lose theirs are removed first.
         for decoded in &objects {
             let known = self.known.get(&decoded.key.name).and_then(|known| known.object.as_ref());
             let old = known.and_then(Object::identity);
