@@ -19,7 +19,6 @@ use std::fmt::Write as _;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Instant;
 
 use weir_cluster::manifest::Manifest;
@@ -79,7 +78,7 @@ fn files(extension: &str) -> BTreeSet<PathBuf> {
 /// The tables after each state of the cluster, as text.
 fn tables_of(yaml: &str) -> String {
     let mut engine = engine(yaml);
-    let mut snapshot = Snapshot::default();
+    let mut all = String::new();
     let mut text = String::new();
     for (number, state) in yaml.split(THEN).enumerate() {
         // What follows the marker on its line is a sentence.
@@ -88,8 +87,9 @@ fn tables_of(yaml: &str) -> String {
         if number > 0 {
             write!(text, "\nthen: {sentence}\n\n").unwrap();
         }
-        add(&mut snapshot, &Manifest::parse(objects.as_bytes()));
-        engine.update(&snapshot, Instant::now());
+        // An object that is written again has changed.
+        all = format!("{objects}\n---\n{all}");
+        engine.update(&snapshot(&all), Instant::now());
         text += &dump(&engine);
     }
     text
@@ -105,25 +105,11 @@ fn engine(yaml: &str) -> Engine {
     Engine::new("node1", context, Allocator::new(CAPACITY, 0))
 }
 
-/// Adds the objects of a manifest to a snapshot.
-fn add(snapshot: &mut Snapshot, manifest: &Manifest) {
+/// The cluster that has these objects. Of several definitions of an object the first counts.
+fn snapshot(objects: &str) -> Snapshot {
+    let manifest = Manifest::parse(objects.as_bytes());
     assert_eq!(manifest.problems, [], "the objects must be valid");
-    for entry in &manifest.nodes {
-        let node = Arc::clone(&entry.object);
-        Arc::make_mut(&mut snapshot.nodes).insert(node.uid.clone(), node);
-    }
-    for entry in &manifest.services {
-        match &entry.object {
-            Some(service) => snapshot.services.insert(entry.name.clone(), Arc::clone(service)),
-            None => snapshot.services.remove(&entry.name),
-        };
-    }
-    for entry in &manifest.slices {
-        match &entry.object {
-            Some(slice) => snapshot.slices.insert(entry.name.clone(), Arc::clone(slice)),
-            None => snapshot.slices.remove(&entry.name),
-        };
-    }
+    manifest.snapshot()
 }
 
 fn dump(engine: &Engine) -> String {
