@@ -12,9 +12,9 @@ use weir_ebpf_common::{Config, Direction, Flow, Hook, Reason, Scope, Service};
 use crate::program::Program;
 use crate::scratch::HasScratch;
 use crate::skb::Skb;
+use crate::to_pod::reverse_nat;
 use crate::verdict::{Stop, Verdict};
 use crate::view::View;
-use crate::to_pod::reverse_nat;
 use crate::{flow, inline, maps, report, service};
 
 /// Frontends are written for this scope only, and clients outside of the node share them.
