@@ -6,7 +6,8 @@ use std::net::IpAddr;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use serde::Serialize;
-use weir_datapath::common::{Algorithm, Backend, Service};
+use weir_datapath::common::Algorithm;
+use weir_services::wire;
 
 use crate::node::flows::{self, FlowRecord};
 use crate::node::maps::{self, BackendId, Frontend, Programmed};
@@ -166,19 +167,20 @@ fn compile(
             .iter()
             .enumerate()
             .filter_map(|(number, id)| {
-                let target = programmed.backends.get(id)?;
+                let backend = programmed.backends.get(id)?;
                 Some(BackendEntry {
-                    address: target.address,
-                    port: target.port,
+                    address: backend.ip,
+                    port: backend.port,
                     in_set: number < in_set,
-                    serving: target.has(Backend::<()>::SERVING),
-                    local: is_local(&target.address),
+                    serving: backend.serving,
+                    local: is_local(&backend.ip),
                     flows: by_backend.get(&(service.id, *id)).copied().unwrap_or_default(),
                 })
             })
             .collect();
         backends.sort_by_key(|backend| (backend.address, backend.port));
         let of_service = |id: &BackendId| by_backend.get(&(service.id, *id)).copied();
+        let policy = wire::decode_policy(&service);
         entries.push(Entry {
             service: name.cloned(),
             address,
@@ -186,9 +188,9 @@ fn compile(
             protocol,
             id: service.id,
             algorithm: algorithm(service.algorithm),
-            affinity_seconds: service.affinity,
-            local_only: service.has(Service::LOCAL_SET),
-            if_empty: if service.has(Service::DROP_IF_EMPTY) { "drop" } else { "reject" },
+            affinity_seconds: policy.affinity,
+            local_only: policy.local_set,
+            if_empty: if policy.drop_if_empty { "drop" } else { "reject" },
             flows: ids.iter().filter_map(of_service).sum(),
             backends,
         });

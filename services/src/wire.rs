@@ -16,7 +16,7 @@ pub fn encode_frontend_key<A: Address>(address: A, key: &FrontendKey) -> common:
     };
     match key.port {
         Some((port, transport)) => {
-            common::ServiceKey::new(address, Port::new(port), number(transport), scope)
+            common::ServiceKey::new(address, Port::new(port), protocol_number(transport), scope)
         }
         None => common::ServiceKey::unknown_port_guard(address, scope),
     }
@@ -36,14 +36,17 @@ pub fn decode_frontend_key<A: Address + Into<IpAddr>>(
         (Port::ANY, 0) => None,
         (port, transport) => {
             let known = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp];
-            Some((port.get(), known.into_iter().find(|known| number(*known) == transport)?))
+            Some((
+                port.get(),
+                known.into_iter().find(|known| protocol_number(*known) == transport)?,
+            ))
         }
     };
     Some(FrontendKey { ip: address.into(), port, scope })
 }
 
 /// The protocol's number in IP headers.
-const fn number(transport: Protocol) -> u8 {
+pub const fn protocol_number(transport: Protocol) -> u8 {
     match transport {
         Protocol::Tcp => protocol::TCP,
         Protocol::Udp => protocol::UDP,
@@ -77,18 +80,23 @@ pub fn decode_frontend_value(found: &common::Service) -> FrontendValue {
     let value = FrontendValue {
         service: found.id,
         range: Range { offset: found.offset, count: found.count },
-        policy: FrontendPolicy {
-            affinity: found.affinity,
-            drop_if_empty: found.has(common::Service::DROP_IF_EMPTY),
-            local_set: found.has(common::Service::LOCAL_SET),
-            masquerade: found.has(common::Service::MASQUERADE),
-        },
+        policy: decode_policy(found),
     };
     if encode_frontend_value(&value) == *found {
         value
     } else {
         let policy = FrontendPolicy { affinity: u32::MAX, ..value.policy };
         FrontendValue { service: 0, policy, ..value }
+    }
+}
+
+/// The policy in the entry of a frontend, without what this version does not know.
+pub fn decode_policy(found: &common::Service) -> FrontendPolicy {
+    FrontendPolicy {
+        affinity: found.affinity,
+        drop_if_empty: found.has(common::Service::DROP_IF_EMPTY),
+        local_set: found.has(common::Service::LOCAL_SET),
+        masquerade: found.has(common::Service::MASQUERADE),
     }
 }
 

@@ -6,9 +6,11 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 
 use weir_datapath::common::map;
-use weir_datapath::common::{Address, Backend, Reason, Scope, Service, V4, V6};
+use weir_datapath::common::{Address, Reason, Service, V4, V6};
 use weir_datapath::maps::{Backends, Counters, Endpoints, Family, Routes, Services, Slots};
 use weir_datapath::{Error, Pins};
+use weir_services::tables::{Backend, FrontendKey, Scope};
+use weir_services::wire;
 
 use crate::protocol::Protocol;
 
@@ -45,21 +47,6 @@ pub(crate) struct Frontend {
     pub(crate) service: Service,
 }
 
-/// A backend of Services.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Target {
-    pub(crate) address: IpAddr,
-    pub(crate) port: u16,
-    pub(crate) flags: u16,
-}
-
-impl Target {
-    /// Whether it has one of the flags of [`Backend`].
-    pub(crate) fn has(&self, flag: u16) -> bool {
-        self.flags & flag != 0
-    }
-}
-
 /// A backend's ID, which is unique in its family.
 pub(crate) type BackendId = (bool, u32);
 
@@ -68,7 +55,7 @@ pub(crate) type BackendId = (bool, u32);
 pub(crate) struct Programmed {
     /// By address, port and protocol.
     pub(crate) frontends: Vec<Frontend>,
-    pub(crate) backends: HashMap<BackendId, Target>,
+    pub(crate) backends: HashMap<BackendId, Backend>,
     pub(crate) slots: Vec<u32>,
 }
 
@@ -82,20 +69,20 @@ impl Programmed {
         Ok(programmed)
     }
 
-    fn read_family<A: Family + ToIp>(&mut self, pins: &Pins) -> Result<(), Error> {
+    fn read_family<A: Family + ToIp + Into<IpAddr>>(&mut self, pins: &Pins) -> Result<(), Error> {
         for (key, service) in Services::<A>::open(pins, A::SERVICES)?.entries()? {
-            // The guard for unknown ports of an address has no protocol.
-            if key.protocol != 0 && key.scope == Scope::Internal as u8 {
-                let protocol = Protocol(key.protocol);
-                let (address, port) = (key.address.ip(), key.port.get());
+            let Some(FrontendKey { ip: address, port, scope }) = wire::decode_frontend_key(&key)
+            else {
+                continue;
+            };
+            // The guard for unknown ports of an address has no port.
+            if let Some((port, protocol)) = port.filter(|_| scope == Scope::Internal) {
+                let protocol = Protocol(wire::protocol_number(protocol));
                 self.frontends.push(Frontend { address, port, protocol, service });
             }
         }
-        for (id, Backend { address, port, flags }) in
-            Backends::<A>::open(pins, A::BACKENDS)?.entries()?
-        {
-            let target = Target { address: address.ip(), port: port.get(), flags };
-            self.backends.insert((A::IS_V4, id), target);
+        for (id, found) in Backends::<A>::open(pins, A::BACKENDS)?.entries()? {
+            self.backends.insert((A::IS_V4, id), wire::decode_backend(&found));
         }
         Ok(())
     }

@@ -207,9 +207,9 @@ fn service(destination: &Destination, attempt: &Attempt, node: &Node) -> Option<
 
 fn backend(attempt: &Attempt, node: &Node) -> Option<BackendTrace> {
     let id = attempt.backend.filter(|id| *id != 0)?;
-    let target = node.programmed.backends.get(&(attempt.sent.source.is_ipv4(), id))?;
-    let pod = node.pods.get(&target.address).map(|(_, name)| name.clone());
-    Some(BackendTrace { id, address: target.address, port: target.port, pod })
+    let backend = node.programmed.backends.get(&(attempt.sent.source.is_ipv4(), id))?;
+    let pod = node.pods.get(&backend.ip).map(|(_, name)| name.clone());
+    Some(BackendTrace { id, address: backend.ip, port: backend.port, pod })
 }
 
 fn describe(trace: &Trace, reason: Option<Reason>, attempt: &Attempt, node: &Node) -> String {
