@@ -9,9 +9,10 @@
 //! # Steps
 //! 1. [`load`](crate::load()) pins every map that keeps its layout ([`Transfer::Map`]) under its new
 //!    name as well. Old and new programs then share it, and nothing in it is lost.
-//! 2. It creates the maps that are missing, and copies the entries of old maps with another layout
-//!    ([`Transfer::Entries`]) into them, unless they have an entry with the same key.
-//! 3. It verifies the new programs and pins them, the one last that the plugin looks for.
+//! 2. It creates the maps that are missing, and has the kernel verify the new programs. It then copies
+//!    the entries of old maps with another layout ([`Transfer::Entries`]) into the new ones, unless
+//!    they have an entry with the same key.
+//! 3. It pins the programs, the one last that the plugin looks for.
 //! 4. The agent writes the configuration, the routes and the pods of the node, and attaches the new
 //!    programs at sockets.
 //! 5. [`Upgrade::complete`] copies what the old programs have written since step 2, replaces them at

@@ -22,7 +22,16 @@ fn code(folder: &Path, into: &mut String) -> Result<()> {
 fn every_test_named_in_the_services_page_exists() -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut tests = String::new();
-    for folder in ["agent/src", "datapath/tests", "ebpf-common/src", "tests/tests/cluster"] {
+    let folders = [
+        "agent/src",
+        "cluster",
+        "datapath/tests",
+        "ebpf-common/src",
+        "model/src",
+        "services/src",
+        "tests/tests/cluster",
+    ];
+    for folder in folders {
         code(&root.join(folder), &mut tests)?;
     }
     let page = fs::read_to_string(root.join("docs/services.md")).context("docs/services.md")?;
