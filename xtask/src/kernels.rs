@@ -28,6 +28,10 @@ pub(crate) struct Options {
     )]
     kernels: Vec<String>,
 
+    /// Only the tests that say most about a kernel, in a third of the time
+    #[arg(long)]
+    quick: bool,
+
     /// List the kernels and tests, and do nothing else
     #[arg(long)]
     list: bool,
@@ -72,6 +76,9 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     program::run_part(PROGRAM, &mut fetch)?;
     build::programs(workspace, &mut steps)?;
     let mut run = runner(workspace, "run", options);
+    if options.quick {
+        run.arg("--quick");
+    }
     run.arg("--repository").arg(&workspace.root);
     run.arg("--output").arg(workspace.target.join("kernels"));
     program::become_program(PROGRAM, &mut run)

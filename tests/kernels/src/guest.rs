@@ -8,9 +8,15 @@ use anyhow::{Context, Result, bail};
 
 use crate::initramfs;
 use crate::kept::Kernel;
+use crate::suites::Depth;
 
-/// No guest may take longer, however slow the machine: ten times what it takes on two processors.
-const LIMIT: &str = "900";
+/// No guest may take longer, in seconds: three times what three of them take on two slow processors.
+const fn limit(depth: Depth) -> &'static str {
+    match depth {
+        Depth::All => "4500",
+        Depth::Quick => "1200",
+    }
+}
 /// The kernel's command line: end the emulation at a panic, trust the emulated clock, and spend no
 /// instructions on mitigations.
 const COMMAND_LINE: &str =
@@ -25,13 +31,18 @@ pub(crate) struct Logs {
 }
 
 /// Boots the kernel with the programs, and waits until the guest is switched off.
-pub(crate) fn run(kernel: &Kernel, programs: &Path, folder: &Path) -> Result<Logs> {
+pub(crate) fn run(
+    kernel: &Kernel,
+    depth: Depth,
+    programs: &Path,
+    folder: &Path,
+) -> Result<Logs> {
     fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
     let (suites, console) = (folder.join("suites.log"), folder.join("console.log"));
     let initramfs = folder.join("initramfs.cpio");
     initramfs::join(&[programs.to_owned(), kernel.modules()], &initramfs)?;
     let errors = folder.join("qemu.log");
-    let mut qemu = machine(kernel, &initramfs, &console, &suites);
+    let mut qemu = machine(kernel, &initramfs, [&console, &suites], limit(depth));
     let errors_file =
         File::create(&errors).with_context(|| format!("create {}", errors.display()))?;
     let status = qemu.stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors_file).status();
@@ -44,9 +55,9 @@ pub(crate) fn run(kernel: &Kernel, programs: &Path, folder: &Path) -> Result<Log
     Ok(Logs { suites: read(&suites)?, console: read(&console)? })
 }
 
-fn machine(kernel: &Kernel, initramfs: &Path, console: &Path, suites: &Path) -> Command {
+fn machine(kernel: &Kernel, initramfs: &Path, logs: [&Path; 2], limit: &str) -> Command {
     let mut qemu = Command::new("timeout");
-    qemu.args(["--kill-after=10", LIMIT, "qemu-system-x86_64", "-nodefaults", "-no-user-config"]);
+    qemu.args(["--kill-after=10", limit, "qemu-system-x86_64", "-nodefaults", "-no-user-config"]);
     qemu.args(["-display", "none", "-no-reboot", "-m", "1536"]);
     // Emulated, because a machine that is virtual itself seldom has KVM. Time in the guest is
     // counted in its own instructions, and waiting takes none: however busy this machine is, no
@@ -58,7 +69,7 @@ fn machine(kernel: &Kernel, initramfs: &Path, console: &Path, suites: &Path) -> 
     qemu.args(["-cpu", "max,-cx16"]);
     qemu.arg("-kernel").arg(kernel.image()).arg("-initrd").arg(initramfs);
     qemu.args(["-append", COMMAND_LINE]);
-    for log in [console, suites] {
+    for log in logs {
         qemu.arg("-serial").arg(format!("file:{}", log.display()));
     }
     qemu

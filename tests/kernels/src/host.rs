@@ -21,10 +21,11 @@ pub(crate) fn run(released: &Path, programs: &[Program], folder: &Path) -> Resul
     fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
     let path = folder.join("suites.log");
     let mut log = File::create(&path).with_context(|| format!("create {}", path.display()))?;
-    for Program { suite, file } in programs {
+    for program in programs {
+        let Program { suite, file, .. } = program;
         writeln!(log, "{}{}", verdict::RUN, suite.name).context("write the log")?;
         let mut command = Command::new(file);
-        command.env("WEIR_BIN_DIR", released).args(suite.arguments());
+        command.env("WEIR_BIN_DIR", released).args(program.arguments());
         // Errors say where they come from; a backtrace would push them out of what is shown.
         command.env("RUST_BACKTRACE", "0");
         let (out, err) = (log.try_clone()?, log.try_clone()?);

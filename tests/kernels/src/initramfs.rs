@@ -43,7 +43,7 @@ pub(crate) fn programs(released: &Path, suites: &[Program], root: &Path) -> Resu
     for program in suites {
         let place = Path::new("suites").join(program.suite.name);
         tree::put(&program.file, root, &place)?;
-        let words = [&[program.suite.name], &*program.suite.arguments()].concat();
+        let words = [&[program.suite.name], &*program.arguments()].concat();
         list += &format!("{}\n", words.join(" "));
     }
     fs::write(root.join("suites.list"), list).context("write the list of suites")?;

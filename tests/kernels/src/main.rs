@@ -32,7 +32,7 @@ use crate::conclusion::Conclusion;
 use crate::kept::Kernel;
 use crate::mirror::Mirror;
 use crate::series::Series;
-use crate::suites::{SUITES, Suite};
+use crate::suites::{Depth, SUITES, Suite};
 
 /// Test Weir on other kernels, and on this machine's
 #[derive(Debug, Parser)]
@@ -65,6 +65,10 @@ enum Verb {
     Run {
         #[command(flatten)]
         choice: Choice,
+
+        /// Only the tests that say most about a kernel
+        #[arg(long)]
+        quick: bool,
 
         /// The released programs
         #[arg(long, env = "WEIR_BIN_DIR", value_name = "DIR")]
@@ -111,8 +115,9 @@ fn main() -> ExitCode {
             Ok(())
         }
         Verb::Fetch { choice, update, mirror } => fetch(&choice, update, mirror.as_deref()),
-        Verb::Run { choice, released, repository, output } => {
-            run(&choice, &released, &repository, &output)
+        Verb::Run { choice, quick, released, repository, output } => {
+            let depth = if quick { Depth::Quick } else { Depth::All };
+            run((&choice, depth), &released, &repository, &output)
         }
     };
     match result {
@@ -150,7 +155,12 @@ fn fetch(choice: &Choice, update: bool, mirror: Option<&str>) -> Result<()> {
     Ok(())
 }
 
-fn run(choice: &Choice, released: &Path, repository: &Path, output: &Path) -> Result<()> {
+fn run(
+    (choice, depth): (&Choice, Depth),
+    released: &Path,
+    repository: &Path,
+    output: &Path,
+) -> Result<()> {
     let mut steps = Steps::default();
     let kernels = choice
         .emulated()
@@ -159,7 +169,7 @@ fn run(choice: &Choice, released: &Path, repository: &Path, output: &Path) -> Re
             kept.with_context(|| format!("kernel {} was not fetched", series.name()))
         })
         .collect::<Result<Vec<_>>>()?;
-    let programs = steps.step("build the tests", || suites::build(repository))?;
+    let programs = steps.step("build the tests", || suites::build(repository, depth))?;
 
     let mut conclusions = Vec::new();
     if choice.series().contains(&Series::Host) {
@@ -172,7 +182,7 @@ fn run(choice: &Choice, released: &Path, repository: &Path, output: &Path) -> Re
     if !kernels.is_empty() {
         conclusions.extend(steps.step("test on emulated machines", || {
             let archive = initramfs::programs(released, &programs, &output.join("programs"))?;
-            emulate(&kernels, &archive, output)
+            emulate(&kernels, depth, &archive, output)
         })?);
     }
     steps.summary();
@@ -180,12 +190,17 @@ fn run(choice: &Choice, released: &Path, repository: &Path, output: &Path) -> Re
 }
 
 /// Runs all guests at once: their clocks do not notice that they share this machine.
-fn emulate(kernels: &[Kernel], archive: &Path, folder: &Path) -> Result<Vec<Conclusion>> {
+fn emulate(
+    kernels: &[Kernel],
+    depth: Depth,
+    archive: &Path,
+    folder: &Path,
+) -> Result<Vec<Conclusion>> {
     let emulate = |kernel: &Kernel| -> Result<Conclusion> {
         let Kernel { series, release, .. } = kernel;
         console::note(&format!("{release} boots"));
         let start = Instant::now();
-        let logs = guest::run(kernel, archive, &folder.join(series.name()))
+        let logs = guest::run(kernel, depth, archive, &folder.join(series.name()))
             .with_context(|| format!("kernel {release}"))?;
         Ok(Conclusion::of(*series, release, start, &logs))
     };

@@ -21,8 +21,19 @@ pub(crate) struct Suite {
     package: (&'static str, &'static str),
     /// The program's name in the package.
     target: &'static str,
-    /// Modules and tests, by their whole names; no name means all tests.
+    /// Modules and tests, by their whole names.
     tests: &'static [&'static str],
+    /// Those of them that say most about a kernel in little time.
+    quick: &'static [&'static str],
+}
+
+/// How much is tested.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Depth {
+    /// All tests of the suites.
+    All,
+    /// Only what says most about a kernel in little time.
+    Quick,
 }
 
 pub(crate) const SUITES: &[Suite] = &[
@@ -46,6 +57,18 @@ pub(crate) const SUITES: &[Suite] = &[
             "sockets::a_process_of_the_node_reaches_a_backend_by_ipv4",
             "trial::",
         ],
+        quick: &[
+            "attachment::a_second_attach_does_nothing_and_a_new_program_replaces_the_old",
+            "batch::every_slot_is_read_in_its_place",
+            "cluster_ip::the_verifier_looks_at_few_instructions",
+            "fragments::fragments_pass_both_ways_by_ipv6",
+            "hairpin::a_pod_reaches_itself_through_its_service_by_ipv4",
+            "refusal::a_service_without_backends_refuses_at_once_by_ipv6",
+            "remote::a_pod_reaches_a_backend_of_another_node_past_the_stack_by_ipv4",
+            "sockets::a_process_of_the_node_is_refused_where_nobody_listens",
+            "sockets::a_process_of_the_node_reaches_a_backend_by_ipv4",
+            "trial::the_packet_and_its_mark_are_handed_back",
+        ],
     },
     Suite {
         name: "plugin",
@@ -62,6 +85,7 @@ pub(crate) const SUITES: &[Suite] = &[
             "routes::",
             "traffic::",
         ],
+        quick: &["bridge::", "kernel_state::", "traffic::"],
     },
     Suite {
         name: "cluster",
@@ -80,6 +104,14 @@ pub(crate) const SUITES: &[Suite] = &[
             "services::external_client::",
             "services::rejection::the_agent_logs_refused_packets_if_configured",
         ],
+        quick: &[
+            "cleanup::cleanup_removes_everything_of_weir_and_nothing_else",
+            "cli::trace::trace_shows_the_backend_and_the_redirect_that_bypasses_the_stack",
+            "masquerade::machines_outside_of_the_cluster_see_pods_with_their_nodes_address",
+            "offload::without_the_flag_the_agent_keeps_the_offload_setting_of_a_correct_kernel",
+            "services::dual_stack_pods_reach_a_service_in_both_families_through_a_tunnel",
+            "services::external_client::a_machine_outside_of_the_cluster_reaches_services_through_a_node",
+        ],
     },
 ];
 
@@ -87,18 +119,29 @@ pub(crate) const SUITES: &[Suite] = &[
 #[derive(Debug)]
 pub(crate) struct Program {
     pub(crate) suite: &'static Suite,
+    depth: Depth,
     pub(crate) file: PathBuf,
 }
 
-impl Suite {
+impl Program {
     /// Arguments of the test program. One test at a time: a guest has one processor.
     pub(crate) fn arguments(&self) -> Vec<&'static str> {
-        [&["--test-threads=1"], self.tests].concat()
+        self.suite.arguments(self.depth)
+    }
+}
+
+impl Suite {
+    fn arguments(&self, depth: Depth) -> Vec<&'static str> {
+        let tests = match depth {
+            Depth::All => self.tests,
+            Depth::Quick => self.quick,
+        };
+        [&["--test-threads=1"], tests].concat()
     }
 }
 
 /// Builds the test programs, static as the released ones, so that they need nothing of a guest.
-pub(crate) fn build(repository: &Path) -> Result<Vec<Program>> {
+pub(crate) fn build(repository: &Path, depth: Depth) -> Result<Vec<Program>> {
     let mut cargo = command::cargo();
     cargo.args([
         "test",
@@ -119,7 +162,7 @@ pub(crate) fn build(repository: &Path) -> Result<Vec<Program>> {
         let file = executable(&messages, &manifest, suite.target)
             .with_context(|| format!("cargo built no test {} of {package}", suite.target))?;
         demand_tests(suite, &file)?;
-        Ok(Program { suite, file })
+        Ok(Program { suite, depth, file })
     });
     programs.collect()
 }
@@ -139,7 +182,7 @@ fn executable(messages: &str, manifest: &Path, target: &str) -> Option<PathBuf> 
 /// Fails unless each name of the suite is that of a test: one that is misspelt would never fail.
 fn demand_tests(suite: &Suite, program: &Path) -> Result<()> {
     let listing = command::output(Command::new(program).arg("--list"))?;
-    match unknown(&listing, suite.tests) {
+    match unknown(&listing, &[suite.tests, suite.quick].concat()) {
         None => Ok(()),
         Some(name) => bail!("the suite {} names {name}, which is not a test", suite.name),
     }
@@ -190,9 +233,19 @@ mod tests {
     }
 
     #[test]
+    fn every_quick_test_is_one_of_all() {
+        for suite in SUITES {
+            let is_there = |quick: &&&str| suite.tests.iter().any(|test| quick.starts_with(test));
+            let quick: Vec<_> = suite.quick.iter().collect();
+            let of_all: Vec<_> = suite.quick.iter().filter(is_there).collect();
+            assert_eq!(of_all, quick, "{}", suite.name);
+        }
+    }
+
+    #[test]
     fn names_of_suites_and_tests_have_no_spaces() {
         for suite in SUITES {
-            let words = [&[suite.name], &*suite.arguments()].concat();
+            let words = [&[suite.name], &*suite.arguments(Depth::All), &*suite.arguments(Depth::Quick)].concat();
             assert!(words.iter().all(|word| !word.contains(char::is_whitespace)), "{suite:?}");
             assert_eq!(SUITES.iter().filter(|other| other.name == suite.name).count(), 1);
         }
