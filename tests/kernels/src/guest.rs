@@ -31,12 +31,7 @@ pub(crate) struct Logs {
 }
 
 /// Boots the kernel with the programs, and waits until the guest is switched off.
-pub(crate) fn run(
-    kernel: &Kernel,
-    depth: Depth,
-    programs: &Path,
-    folder: &Path,
-) -> Result<Logs> {
+pub(crate) fn run(kernel: &Kernel, depth: Depth, programs: &Path, folder: &Path) -> Result<Logs> {
     fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
     let (suites, console) = (folder.join("suites.log"), folder.join("console.log"));
     let initramfs = folder.join("initramfs.cpio");

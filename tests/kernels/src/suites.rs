@@ -245,7 +245,9 @@ mod tests {
     #[test]
     fn names_of_suites_and_tests_have_no_spaces() {
         for suite in SUITES {
-            let words = [&[suite.name], &*suite.arguments(Depth::All), &*suite.arguments(Depth::Quick)].concat();
+            let words =
+                [&[suite.name], &*suite.arguments(Depth::All), &*suite.arguments(Depth::Quick)]
+                    .concat();
             assert!(words.iter().all(|word| !word.contains(char::is_whitespace)), "{suite:?}");
             assert_eq!(SUITES.iter().filter(|other| other.name == suite.name).count(), 1);
         }
