@@ -8,7 +8,7 @@ use weir_netlink::{
     sysctl,
 };
 
-use crate::{Error, config::NetworkConfig, pod::mac_for, range::RangeSet};
+use crate::{Error, config::NetworkConfig, mac::mac_for, range::RangeSet};
 
 const FORWARDING_V4: &str = "net/ipv4/ip_forward";
 const FORWARDING_V6: &str = "net/ipv6/conf/all/forwarding";

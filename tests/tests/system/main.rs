@@ -13,6 +13,7 @@ mod host_port;
 mod input;
 mod kernel_state;
 mod lab;
+mod macs;
 mod mtu;
 mod parallel;
 mod pins;
