@@ -22,6 +22,7 @@ use crate::{
     mac::ChosenMac,
     mtu, node,
     output::{AddResult, Interface},
+    parameters,
     pod::{self, Assignment},
     programs::{EndpointMaps, PodEndpoint, Programs},
     range::RangeSet,
@@ -137,6 +138,7 @@ impl Parts<'_> {
         let routes = pod::routes(&self.add.pod.routes, config.default_gateway, &assigned);
         let mac = chosen.address;
 
+        self.netns.run(parameters::ensure_defaults).map_err(Error::Namespace)??;
         self.create_veth(host, inside, &bridge, mac).await?;
         made.has_veth = true;
         let port = self.find_port(host).await?;

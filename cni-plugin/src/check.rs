@@ -12,6 +12,7 @@ use crate::{
     attributes::RouteAttributes,
     config::NetworkConfig,
     node::{gateways, missing_gateways},
+    parameters,
     previous::{Previous, PreviousInterface},
     programs::{self, PodEndpoint},
     record::Records,
@@ -33,6 +34,11 @@ pub(crate) async fn check(
     let host = Netlink::open()?;
     let inside = open_inside(&netns)?;
     check_pod(&inside, (expected, &addresses), &previous.routes).await?;
+    let difference = netns.run(|| parameters::difference(&attachment.ifname));
+    if let Some(difference) = difference.map_err(Error::Namespace)?? {
+        let subject = format!("interface {} of the container", attachment.ifname);
+        return Err(differs(&subject, difference));
+    }
     check_host(&host, config, attachment, &previous).await?;
     check_reservations(config, attachment, &addresses)
 }

@@ -35,6 +35,7 @@ pub mod mac;
 mod mtu;
 mod node;
 mod output;
+mod parameters;
 mod plugin;
 mod pod;
 mod previous;

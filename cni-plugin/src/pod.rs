@@ -10,7 +10,7 @@ use weir_netlink::{
     route, sysctl,
 };
 
-use crate::{Error, attributes::RouteAttributes};
+use crate::{Error, attributes::RouteAttributes, parameters};
 
 /// An address of the pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,9 +68,11 @@ pub(crate) async fn configure(
     routes: &[RouteAttributes],
 ) -> Result<(), Error> {
     let has_ipv6 = assigned.iter().any(|assignment| assignment.network.is_ipv6());
-    if has_ipv6 {
-        netns.run(|| prepare_ipv6(ifname)).map_err(Error::Namespace)??;
-    }
+    let prepare = || {
+        parameters::ensure_interface(ifname)?;
+        if has_ipv6 { prepare_ipv6(ifname) } else { Ok(()) }
+    };
+    netns.run(prepare).map_err(Error::Namespace)??;
     let up = LinkChange { up: Some(true), ..LinkChange::default() };
     link::change(netlink, index, &up).await?;
     for assignment in assigned {

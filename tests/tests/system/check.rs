@@ -176,6 +176,21 @@ fn check_finds_a_missing_address_that_the_previous_result_leaves_out() -> Result
 }
 
 #[test]
+fn check_finds_an_interface_that_follows_neighbours() -> Result<()> {
+    for name in [
+        "net/ipv6/conf/eth0/accept_ra",
+        "net/ipv6/conf/eth0/accept_redirects",
+        "net/ipv4/conf/eth0/accept_redirects",
+    ] {
+        let error = check_error(|fixture| {
+            fixture.pod.run(|| Ok(std::fs::write(format!("/proc/sys/{name}"), "1")?))
+        })?;
+        ensure!(error.contains(name), "{error}");
+    }
+    Ok(())
+}
+
+#[test]
 fn check_finds_an_fdb_entry_that_leads_elsewhere() -> Result<()> {
     // Both are what a pod with the same MAC address leaves.
     for (mac, named) in

@@ -15,6 +15,7 @@ mod kernel_state;
 mod lab;
 mod macs;
 mod mtu;
+mod neighbours;
 mod parallel;
 mod pins;
 mod pod_cidr;
