@@ -11,6 +11,7 @@
 //! Nothing is changed until the source has a snapshot and this node has its subnets. Until then, the
 //! state that an earlier agent has programmed stays in use.
 
+mod bridge_entries;
 mod concerns;
 mod error;
 mod headroom;
@@ -34,6 +35,7 @@ use weir_model::{Node, Snapshot};
 use weir_netlink::Netlink;
 
 use self::{
+    bridge_entries::BridgeEntries,
     error::{Error, chain},
     headroom::HeadroomCheck,
     overlay::{Overlay, Programmed},
@@ -75,6 +77,7 @@ pub struct Reconciler {
     masquerade: Option<Masquerade>,
     uplinks: Vec<Uplink>,
     overlay: Overlay,
+    bridge_entries: BridgeEntries,
     /// The concerns of the last check of foreign firewalls.
     firewall_concerns: BTreeSet<Concern>,
     /// When foreign firewalls were last checked.
@@ -111,6 +114,7 @@ impl Reconciler {
             masquerade: None,
             uplinks: Vec::new(),
             overlay: Overlay::default(),
+            bridge_entries: BridgeEntries::default(),
             firewall_concerns: BTreeSet::new(),
             firewalls_checked: None,
             headroom: BTreeSet::new(),
@@ -159,6 +163,7 @@ impl Reconciler {
             tunnel: self.tunnel_name(),
             tunnel_index: self.overlay.tunnel(),
             bridge: self.options.bridge.clone(),
+            bridge_entry: self.bridge_entries.own(),
             uplinks: self.uplinks.iter().map(|uplink| uplink.link).collect(),
             desired: Arc::clone(self.overlay.desired()),
             programs: self.programs.program_ids(),
@@ -231,6 +236,13 @@ impl Reconciler {
             refused.iter().filter_map(concerns::from_refusal).collect();
         let Some(own) = self.own_node(own, &mut concerns) else { return Ok(()) };
 
+        // First, and whatever becomes of the rest: a wrong entry can cut all pods off the node.
+        let (netlink, entries) = (&self.netlink, &mut self.bridge_entries);
+        let entries_set = entries.ensure(netlink, &self.options, trigger, &self.health).await;
+        if let Ok(count @ 1..) = &entries_set {
+            report.add([("bridge_entry_set", *count)].into());
+        }
+        concerns.extend(self.bridge_entries.concerns());
         self.uplinks = underlay::find(&self.netlink, &own.underlay_ips).await?;
         let planned = plan(&self.conf, &own, &peers, &self.uplinks);
         if let Ok((_, unreachable)) = &planned {
@@ -284,6 +296,7 @@ impl Reconciler {
             self.firewall_concerns =
                 concerns::check_firewalls(&network, &self.options.bridge, overlay).await;
         }
+        entries_set?;
         if failures.is_empty() { Ok(()) } else { Err(Error::Operations(failures)) }
     }
 

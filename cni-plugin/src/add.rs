@@ -2,11 +2,11 @@
 //!
 //! [`Made`] records each change; on an error, the changes are undone in reverse order.
 
-use std::{collections::HashSet, net::IpAddr, path::Path};
+use std::{net::IpAddr, path::Path};
 
 use tracing::{debug, info, warn};
 use weir_netlink::{
-    Link, MacAddr, Netlink, Netns, fdb,
+    Link, MacAddr, Netlink, Netns,
     link::{self, LinkChange},
     veth::{self, VethSpec},
 };
@@ -14,12 +14,15 @@ use weir_node::{Attachment, EndpointRecord, PodIdentity, endpoint::LAYOUT};
 
 use crate::{
     Error,
+    addresses::{AddressChoice, Requests},
     attributes::RouteAttributes,
-    boot,
-    config::NetworkConfig,
+    config::{NetworkConfig, PodConfig},
+    forwarding,
     invocation::Arguments,
+    mac::ChosenMac,
     mtu, node,
     output::{AddResult, Interface},
+    parameters,
     pod::{self, Assignment},
     programs::{EndpointMaps, PodEndpoint, Programs},
     range::RangeSet,
@@ -33,6 +36,7 @@ const ALIAS_MAX: usize = 255;
 /// A validated `ADD`.
 pub(crate) struct Add<'a> {
     pub(crate) config: &'a NetworkConfig,
+    pub(crate) pod: &'a PodConfig,
     pub(crate) attachment: &'a Attachment,
     pub(crate) netns_path: &'a Path,
     pub(crate) arguments: &'a Arguments,
@@ -52,16 +56,17 @@ impl Add<'_> {
     pub(crate) async fn run(&self) -> Result<AddResult, Error> {
         let config = self.config;
         let sets = config.ipam.range_sets()?;
-        let requested = self.requested(&sets)?;
+        let choice = AddressChoice::new(config, self.attachment, &sets, &self.requests())?;
         let programs = Programs::open(&config.pin_dir)?;
         let netns = Netns::open(self.netns_path).map_err(Error::Namespace)?;
         let host = Netlink::open()?;
         let inside = open_inside(&netns)?;
         let mtu = mtu::resolve(&host, config, &sets).await?;
+        choice.check(&host).await?;
 
         let claim = Records::new(&config.run_dir).claim(self.attachment)?;
         let mut made = Made::default();
-        let parts = Parts { add: self, sets: &sets, requested: &requested, netns: &netns, mtu };
+        let parts = Parts { add: self, sets: &sets, choice: &choice, netns: &netns, mtu };
         match parts.make(&host, &inside, programs, &claim, &mut made).await {
             Ok(result) => Ok(result),
             Err(cause) => {
@@ -71,22 +76,14 @@ impl Add<'_> {
         }
     }
 
-    /// The requested addresses by range set. Each must be in a range set, and no two in the same.
-    fn requested(&self, sets: &[RangeSet]) -> Result<Vec<Option<IpAddr>>, Error> {
-        let mut requested = vec![None; sets.len()];
-        for ip in self.arguments.ips.iter().chain(&self.config.runtime.ips).copied() {
-            let set = sets.iter().position(|set| set.range_of(ip).is_some());
-            let slot = set.and_then(|index| requested.get_mut(index));
-            let slot =
-                slot.ok_or(Error::Requested { ip, problem: "is a gateway or outside all ranges" })?;
-            if slot.is_some_and(|other| other != ip) {
-                let problem =
-                    "is the second of one range set, and a pod gets one address from each";
-                return Err(Error::Requested { ip, problem });
-            }
-            *slot = Some(ip);
+    /// The requests of `CNI_ARGS` and of the configuration. For the MAC address, the latter takes
+    /// precedence.
+    fn requests(&self) -> Requests {
+        let (arguments, runtime) = (self.arguments, &self.pod.runtime);
+        Requests {
+            ips: arguments.ips.iter().chain(&runtime.ips).copied().collect(),
+            mac: runtime.mac.or(arguments.mac),
         }
-        Ok(requested)
     }
 
     async fn undo(&self, host: &Netlink, claim: &Claim, made: Made) {
@@ -121,7 +118,7 @@ fn report(outcome: Result<(), Error>) {
 struct Parts<'a> {
     add: &'a Add<'a>,
     sets: &'a [RangeSet],
-    requested: &'a [Option<IpAddr>],
+    choice: &'a AddressChoice<'a>,
     netns: &'a Netns,
     mtu: u32,
 }
@@ -137,10 +134,11 @@ impl Parts<'_> {
     ) -> Result<AddResult, Error> {
         let Add { config, attachment, arguments, .. } = self.add;
         let bridge = node::ensure_bridge(host, config, self.sets, self.mtu).await?;
-        let assigned = self.reserve(host, made).await?;
-        let routes = pod::routes(config, &assigned);
-        let mac = self.mac(&assigned);
+        let (assigned, chosen) = self.choice.assign(host, &bridge, &mut made.ips).await?;
+        let routes = pod::routes(&self.add.pod.routes, config.default_gateway, &assigned);
+        let mac = chosen.address;
 
+        self.netns.run(parameters::ensure_defaults).map_err(Error::Namespace)??;
         self.create_veth(host, inside, &bridge, mac).await?;
         made.has_veth = true;
         let port = self.find_port(host).await?;
@@ -153,7 +151,7 @@ impl Parts<'_> {
             let (port, netns) = (port.index, port.peer_netns);
             programs.add_endpoint(&PodEndpoint { port, mac, netns, ips })?;
         }
-        self.start_port(host, &port, mac).await?;
+        self.start_port(host, &bridge, &port, &chosen).await?;
         let interface = (attachment.ifname.as_str(), port.peer.ok_or_else(|| gone(attachment))?);
         pod::configure(self.netns, inside, interface, &assigned, &routes).await?;
         // Both ends' carriers have taken effect: the pod's first packet is not lost.
@@ -170,50 +168,6 @@ impl Parts<'_> {
             "added"
         );
         Ok(self.result(&bridge, &port, mac, &assigned, routes))
-    }
-
-    /// Takes an address from each set.
-    async fn reserve(&self, host: &Netlink, made: &mut Made) -> Result<Vec<Assignment>, Error> {
-        let Add { config, attachment, .. } = self.add;
-        let store = Store::new(&config.ipam.data_dir, &config.name);
-        let boot_id = boot::current_id();
-        let locked = store.lock()?;
-        if let Some(boot_id) = boot_id
-            && locked.boot_id().as_deref() != Some(boot_id.as_str())
-        {
-            let links = link::list(host).await?;
-            let names: HashSet<String> = links.into_iter().map(|link| link.name).collect();
-            boot::release_invalid(&locked, &boot_id, &names)?;
-        }
-        let mut assigned = Vec::new();
-        for (index, (set, requested)) in self.sets.iter().zip(self.requested).enumerate() {
-            let found = if let Some(ip) = *requested {
-                let only = set.range_of(ip).map(|range| (ip, range));
-                locked.reserve_first(attachment, index, only.into_iter())?
-            } else {
-                let last = locked.last_reserved(index);
-                locked.reserve_first(attachment, index, set.candidates(last))?
-            };
-            let Some((ip, range)) = found else {
-                return Err(match *requested {
-                    Some(ip) => Error::Requested { ip, problem: "is already reserved" },
-                    None => Error::Exhausted { ranges: set.to_string(), size: set.size() },
-                });
-            };
-            made.ips.push(ip);
-            assigned.push(Assignment { network: range.network_of(ip), gateway: range.gateway() });
-        }
-        Ok(assigned)
-    }
-
-    fn mac(&self, assigned: &[Assignment]) -> MacAddr {
-        let asked = self.add.config.runtime.mac.or(self.add.arguments.mac);
-        let first = assigned
-            .iter()
-            .find(|assignment| assignment.network.is_ipv4())
-            .or_else(|| assigned.first())
-            .map_or(std::net::Ipv4Addr::UNSPECIFIED.into(), |assignment| assignment.network.ip());
-        asked.unwrap_or_else(|| pod::mac_for(first))
     }
 
     async fn create_veth(
@@ -259,7 +213,13 @@ impl Parts<'_> {
     }
 
     /// Brings the host interface up, with the pod's name as its alias. It has no carrier yet.
-    async fn start_port(&self, host: &Netlink, port: &Link, mac: MacAddr) -> Result<(), Error> {
+    async fn start_port(
+        &self,
+        host: &Netlink,
+        bridge: &Link,
+        port: &Link,
+        mac: &ChosenMac,
+    ) -> Result<(), Error> {
         let Add { config, attachment, arguments, .. } = self.add;
         let change = LinkChange {
             up: Some(true),
@@ -269,7 +229,7 @@ impl Parts<'_> {
             ..LinkChange::default()
         };
         link::change(host, port.index, &change).await?;
-        Ok(fdb::ensure_static(host, port.index, mac).await?)
+        forwarding::take(host, &Records::new(&config.run_dir), bridge, port.index, mac).await
     }
 
     fn record(
@@ -279,7 +239,7 @@ impl Parts<'_> {
         mac: MacAddr,
         assigned: &[Assignment],
     ) -> EndpointRecord {
-        let Add { config, attachment, arguments, netns_path } = self.add;
+        let Add { config, attachment, arguments, netns_path, pod } = self.add;
         EndpointRecord {
             version: LAYOUT,
             network: config.name.clone(),
@@ -292,12 +252,12 @@ impl Parts<'_> {
             addresses: assigned.iter().map(|assignment| assignment.network).collect(),
             mtu: self.mtu,
             pod: arguments.pod.clone(),
-            port_mappings: config.runtime.port_mappings.clone(),
+            port_mappings: pod.runtime.port_mappings.clone(),
         }
     }
 
     fn log_port_mappings(&self) {
-        for mapping in &self.add.config.runtime.port_mappings {
+        for mapping in &self.add.pod.runtime.port_mappings {
             warn!(
                 host_port = mapping.host_port,
                 protocol = ?mapping.protocol,
@@ -314,7 +274,7 @@ impl Parts<'_> {
         assigned: &[Assignment],
         routes: Vec<RouteAttributes>,
     ) -> AddResult {
-        let Add { config, attachment, netns_path, .. } = self.add;
+        let Add { pod, attachment, netns_path, .. } = self.add;
         debug!(?routes, "routes of the pod");
         let interface = |link: &Link| Interface {
             name: link.name.clone(),
@@ -332,7 +292,7 @@ impl Parts<'_> {
             interfaces: [interface(bridge), interface(port), of_pod],
             ips: assigned.to_vec(),
             routes,
-            dns: config.dns.clone(),
+            dns: pod.dns.clone(),
         }
     }
 }

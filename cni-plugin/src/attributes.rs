@@ -59,8 +59,19 @@ impl RouteAttributes {
 
     /// Checks the values; `key` is the route's path in the configuration.
     pub(crate) fn check(&self, key: &str) -> Result<(), Error> {
-        if self.gw.is_some_and(|gateway| gateway.is_ipv4() != self.dst.is_ipv4()) {
-            let problem = format!("its family differs from that of dst {}", self.dst);
+        let Self { dst, gw, .. } = self;
+        if dst.ip() != dst.network() {
+            let problem = format!("{dst} has host bits set; its network is {}", dst.network());
+            return Err(Error::config(format!("{key}.dst"), problem));
+        }
+        let Some(gateway) = *gw else { return Ok(()) };
+        if gateway.is_ipv4() != dst.is_ipv4() {
+            let problem = format!("its family differs from that of dst {dst}");
+            return Err(Error::config(format!("{key}.gw"), problem));
+        }
+        // The kernel takes the unspecified address for no gateway: the destination would be on the link.
+        if gateway.is_unspecified() || gateway.is_multicast() || gateway.is_loopback() {
+            let problem = format!("{gateway} is not the address of a router");
             return Err(Error::config(format!("{key}.gw"), problem));
         }
         Ok(())

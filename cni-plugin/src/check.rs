@@ -1,10 +1,8 @@
 //! `CHECK`: compares the kernel with the result of `ADD`, and reports the first difference.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use ipnetwork::IpNetwork;
-use serde::Deserialize;
-use serde_json::Value;
 use weir_netlink::{Link, MacAddr, Netlink, Netns, address, fdb, link, route};
 use weir_node::Attachment;
 
@@ -14,35 +12,12 @@ use crate::{
     attributes::RouteAttributes,
     config::NetworkConfig,
     node::{gateways, missing_gateways},
+    parameters,
+    previous::{Previous, PreviousInterface},
     programs::{self, PodEndpoint},
     record::Records,
     store::Store,
 };
-
-/// The part of the previous result that is compared.
-#[derive(Debug, Deserialize)]
-struct Previous {
-    #[serde(default)]
-    interfaces: Vec<PreviousInterface>,
-    #[serde(default)]
-    ips: Vec<PreviousIp>,
-    #[serde(default)]
-    routes: Vec<RouteAttributes>,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-struct PreviousInterface {
-    name: String,
-    mac: Option<String>,
-    mtu: Option<u32>,
-    sandbox: Option<PathBuf>,
-}
-
-#[derive(Debug, Deserialize)]
-struct PreviousIp {
-    address: IpNetwork,
-    interface: Option<usize>,
-}
 
 /// Succeeds if everything is as `ADD` left it.
 pub(crate) async fn check(
@@ -50,48 +25,39 @@ pub(crate) async fn check(
     attachment: &Attachment,
     netns: &Path,
 ) -> Result<(), Error> {
-    let previous = previous(config)?;
+    let previous = Previous::of(config)?;
+    let (expected, mut addresses) = previous.of_container(&attachment.ifname)?;
+    // The result may leave out what ADD gave to the pod, and the record does not.
+    let record = Records::new(&config.run_dir).find(attachment);
+    addresses.extend(record.iter().flat_map(|record| record.addresses.iter().copied()));
     let netns = Netns::open(netns).map_err(Error::Namespace)?;
     let host = Netlink::open()?;
     let inside = open_inside(&netns)?;
-    check_pod(&inside, attachment, &previous).await?;
+    check_pod(&inside, (expected, &addresses), &previous.routes).await?;
+    let difference = netns.run(|| parameters::difference(&attachment.ifname));
+    if let Some(difference) = difference.map_err(Error::Namespace)?? {
+        let subject = format!("interface {} of the container", attachment.ifname);
+        return Err(differs(&subject, difference));
+    }
     check_host(&host, config, attachment, &previous).await?;
-    check_reservations(config, attachment, &previous)
-}
-
-fn previous(config: &NetworkConfig) -> Result<Previous, Error> {
-    let value = config.previous.clone().filter(|value| *value != Value::Null);
-    let value = value.ok_or_else(|| Error::config("prevResult", "it is missing"))?;
-    serde_path_to_error::deserialize(value).map_err(|error| {
-        Error::config(format!("prevResult.{}", error.path()), error.inner().to_string())
-    })
+    check_reservations(config, attachment, &addresses)
 }
 
 async fn check_pod(
     inside: &Netlink,
-    attachment: &Attachment,
-    previous: &Previous,
+    (expected, addresses): (&PreviousInterface, &[IpNetwork]),
+    routes: &[RouteAttributes],
 ) -> Result<(), Error> {
-    let ifname = &attachment.ifname;
-    let subject = format!("interface {ifname} of the container");
-    let index = previous
-        .interfaces
-        .iter()
-        .position(|interface| interface.sandbox.is_some() && interface.name == *ifname);
-    let expected = index.and_then(|index| previous.interfaces.get(index)).ok_or_else(|| {
-        Error::config("prevResult.interfaces", format!("it has no {ifname} in a sandbox"))
-    })?;
-    let interface = find(inside, ifname, &subject).await?;
+    let subject = format!("interface {} of the container", expected.name);
+    let interface = find(inside, &expected.name, &subject).await?;
     compare(&interface, expected, &subject)?;
 
     let present = address::list(inside, interface.index).await?;
-    let of_pod = previous.ips.iter().filter(|ip| ip.interface.is_none() || ip.interface == index);
-    for ip in of_pod {
-        if !present.iter().any(|address| address.network == ip.address) {
-            return Err(differs(&subject, format!("address {} is gone", ip.address)));
-        }
+    let is_present = |wanted: &IpNetwork| present.iter().any(|found| found.network == *wanted);
+    if let Some(gone) = addresses.iter().find(|wanted| !is_present(wanted)) {
+        return Err(differs(&subject, format!("address {gone} is gone")));
     }
-    for expected in &previous.routes {
+    for expected in routes {
         let table = expected.table.unwrap_or(route::TABLE_MAIN);
         let present = route::list(inside, table).await?;
         let is_there = present.iter().any(|route| {
@@ -112,17 +78,17 @@ async fn check_host(
     attachment: &Attachment,
     previous: &Previous,
 ) -> Result<(), Error> {
-    let on_host = |name: &str| {
-        previous.interfaces.iter().find(|interface| {
-            interface.sandbox.as_ref().is_none_or(|path| path.as_os_str().is_empty())
-                && interface.name == name
-        })
-    };
     let subject = format!("bridge {}", config.bridge);
     let bridge = find(host, &config.bridge, &subject).await?;
-    if let Some(expected) = on_host(&bridge.name) {
+    if let Some(expected) = previous.on_host(&bridge.name) {
         // The MTU of the bridge follows the node's and may differ from that of pods.
-        compare(&bridge, &PreviousInterface { mtu: None, ..expected.clone() }, &subject)?;
+        compare(&bridge, &expected.without_mtu(), &subject)?;
+    }
+    if let Some(mac) = bridge.mac
+        && !fdb::find_fixed(host, bridge.index, mac).await?.is_some_and(|entry| entry.is_local)
+    {
+        let problem = format!("its own FDB entry for {mac} is gone or leads to a port");
+        return Err(differs(&subject, problem));
     }
     let sets = config.ipam.range_sets()?;
     if let Some(gateway) = missing_gateways(host, &bridge, &gateways(&sets)).await?.first() {
@@ -132,7 +98,7 @@ async fn check_host(
     let name = attachment.host_interface();
     let subject = format!("host interface {name}");
     let port = find(host, &name, &subject).await?;
-    if let Some(expected) = on_host(&name) {
+    if let Some(expected) = previous.on_host(&name) {
         compare(&port, expected, &subject)?;
     }
     if port.controller != Some(bridge.index) {
@@ -150,16 +116,17 @@ async fn check_host(
     if port.mtu != record.mtu {
         return Err(differs(&subject, format!("its MTU is {}, not {}", port.mtu, record.mtu)));
     }
-    let entries = fdb::list_static(host, port.index).await?;
-    if !entries.iter().any(|mac| mac.to_string() == record.mac) {
-        return Err(differs(&subject, format!("the static FDB entry for {} is gone", record.mac)));
-    }
     let Ok(mac) = record.mac.parse::<MacAddr>() else {
         return Err(differs(
             &subject,
             format!("its record has the invalid MAC address {:?}", record.mac),
         ));
     };
+    let entry = fdb::find_fixed(host, bridge.index, mac).await?;
+    if entry.is_none_or(|entry| entry.link != port.index) {
+        let problem = format!("the static FDB entry for {mac} is gone or leads to another port");
+        return Err(differs(&subject, problem));
+    }
     let netns = port.peer_netns;
     let endpoint = PodEndpoint { port: port.index, mac, netns, ips: record.ips().collect() };
     match programs::difference(&config.pin_dir, &endpoint)? {
@@ -171,12 +138,12 @@ async fn check_host(
 fn check_reservations(
     config: &NetworkConfig,
     attachment: &Attachment,
-    previous: &Previous,
+    addresses: &[IpNetwork],
 ) -> Result<(), Error> {
     let store = Store::new(&config.ipam.data_dir, &config.name);
-    for ip in &previous.ips {
-        if !store.is_owned_by(ip.address.ip(), attachment) {
-            let subject = format!("reservation of {}", ip.address.ip());
+    for ip in addresses.iter().map(IpNetwork::ip) {
+        if !store.is_owned_by(ip, attachment) {
+            let subject = format!("reservation of {ip}");
             return Err(differs(&subject, "it does not belong to this container".to_owned()));
         }
     }
@@ -194,8 +161,7 @@ fn compare(link: &Link, expected: &PreviousInterface, subject: &str) -> Result<(
     if let Some(mtu) = expected.mtu.filter(|mtu| *mtu != 0 && *mtu != link.mtu) {
         return Err(differs(subject, format!("its MTU is {}, not {mtu}", link.mtu)));
     }
-    let mac = expected.mac.as_deref().and_then(|text| text.parse::<MacAddr>().ok());
-    if let (Some(mac), Some(found)) = (mac, link.mac)
+    if let (Some(mac), Some(found)) = (expected.mac()?, link.mac)
         && mac != found
     {
         return Err(differs(subject, format!("its MAC address is {found}, not {mac}")));

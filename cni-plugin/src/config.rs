@@ -5,21 +5,22 @@
 //! requires.
 
 mod address_management;
+pub mod dns;
 mod null;
 mod runtime;
 
 use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::{Map, Value};
-use weir_netlink::MacAddr;
 use weir_node::{Attachment, endpoint::PortMapping};
 
-use self::{address_management::RawIpam, null::null_is_default, runtime::RawRuntime};
+use self::{address_management::RawIpam, dns::Dns, null::null_is_default, runtime::RawRuntime};
 use crate::{
     Error,
     attributes::RouteAttributes,
     invocation::{check_identifier, check_interface_name, parse_mac},
+    mac::{ChosenMac, Origin},
     range::RangeSet,
     version::SpecVersion,
 };
@@ -46,14 +47,8 @@ pub struct NetworkConfig {
     pub hairpin: bool,
     /// Whether pods get a default route to the bridge, for each family.
     pub default_gateway: bool,
-    /// Routes for pods besides the default ones.
-    pub routes: Vec<RouteAttributes>,
     /// The addresses.
     pub ipam: IpamConfig,
-    /// DNS settings, which are copied to the result.
-    pub dns: Dns,
-    /// What the runtime requests for this container.
-    pub runtime: RuntimeConfig,
     /// Directory of the endpoint records and of the overlay's `subnet.env`.
     pub run_dir: PathBuf,
     /// Directory of the pinned eBPF programs and maps.
@@ -66,8 +61,27 @@ pub struct NetworkConfig {
     pub wait_for_removal: bool,
     /// The result of ADD, on CHECK and DEL. CHECK validates it.
     pub previous: Option<Value>,
-    /// On GC: the attachments that exist.
-    pub valid_attachments: Option<Vec<Attachment>>,
+    pod: RawPodConfig,
+    valid_attachments: Option<Vec<Attachment>>,
+}
+
+/// The unchecked part that only `ADD` uses.
+#[derive(Debug, Clone)]
+struct RawPodConfig {
+    dns: Dns,
+    runtime: RawRuntime,
+    args: RawRuntime,
+}
+
+/// What only `ADD` uses.
+#[derive(Debug, Clone)]
+pub struct PodConfig {
+    /// Routes for pods besides the default ones.
+    pub routes: Vec<RouteAttributes>,
+    /// DNS settings, which are copied to the result.
+    pub dns: Dns,
+    /// What the runtime requests for this container.
+    pub runtime: RuntimeConfig,
 }
 
 /// The address management (IPAM).
@@ -95,23 +109,9 @@ pub struct RuntimeConfig {
     /// The requested addresses.
     pub ips: Vec<std::net::IpAddr>,
     /// The requested MAC address.
-    pub mac: Option<MacAddr>,
+    pub mac: Option<ChosenMac>,
     /// The requested port mappings.
     pub port_mappings: Vec<PortMapping>,
-}
-
-/// DNS settings of configurations and results, in the format of the specification.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Dns {
-    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "null_is_default")]
-    nameservers: Vec<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    domain: Option<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "null_is_default")]
-    search: Vec<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "null_is_default")]
-    options: Vec<String>,
 }
 
 /// The unchecked configuration.
@@ -188,7 +188,6 @@ impl NetworkConfig {
         let ipam = raw.ipam.unwrap_or_default();
         ipam.check()?;
         let extra_ranges = raw.runtime_config.ip_ranges.clone();
-        let routes = ipam.routes()?;
         Ok(Self {
             version,
             name,
@@ -196,37 +195,63 @@ impl NetworkConfig {
             mtu,
             hairpin: raw.hairpin_mode.unwrap_or(true),
             default_gateway: raw.is_default_gateway.unwrap_or(true),
-            routes,
             ipam: IpamConfig { data_dir: ipam.data_dir(), raw: ipam, extra_ranges },
-            dns: raw.dns,
-            runtime: runtime_config(&raw.runtime_config, &raw.args.cni)?,
             run_dir: raw.run_dir.unwrap_or_else(|| PathBuf::from("/run/weir")),
             pin_dir: raw.pin_dir.unwrap_or_else(|| PathBuf::from("/sys/fs/bpf/weir")),
             log_level: log_level(raw.log_level.as_deref())?,
             wait_for_agent: raw.wait_for_agent.unwrap_or(false),
             wait_for_removal: raw.wait_for_removal.unwrap_or(false),
             previous: raw.prev_result,
+            pod: RawPodConfig { dns: raw.dns, runtime: raw.runtime_config, args: raw.args.cni },
             valid_attachments: raw.valid_attachments,
         })
+    }
+
+    /// What only `ADD` uses.
+    ///
+    /// Checked here and not by [`Document::check`]: a `DEL` must work after an `ADD` that was refused.
+    pub fn for_pod(&self) -> Result<PodConfig, Error> {
+        let RawPodConfig { dns, runtime, args } = &self.pod;
+        dns.check()?;
+        Ok(PodConfig {
+            routes: self.ipam.raw.routes()?,
+            dns: dns.clone(),
+            runtime: runtime_config(runtime, args)?,
+        })
+    }
+
+    /// The attachments that exist, which only `GC` uses. An item that no attachment can have, such as an
+    /// empty name, is an error: whoever made such a list does not know which attachments exist.
+    pub fn valid_attachments(&self) -> Result<&[Attachment], Error> {
+        const KEY: &str = "cni.dev/valid-attachments";
+        // A missing list must not be treated as empty: that would remove the network of every pod.
+        let list = self.valid_attachments.as_ref();
+        let list = list.ok_or_else(|| Error::config(KEY, "it is missing"))?;
+        for (index, Attachment { container_id, ifname }) in list.iter().enumerate() {
+            let invalid =
+                |field| move |problem| Error::config(format!("{KEY}[{index}].{field}"), problem);
+            check_identifier(container_id).map_err(invalid("containerID"))?;
+            check_interface_name(ifname).map_err(invalid("ifname"))?;
+        }
+        Ok(list)
     }
 }
 
 /// `runtimeConfig` takes precedence over `args.cni`.
 fn runtime_config(runtime: &RawRuntime, args: &RawRuntime) -> Result<RuntimeConfig, Error> {
-    let mac = match (&runtime.mac, &args.mac) {
-        (Some(mac), _) => Some(("runtimeConfig.mac", mac)),
-        (None, Some(mac)) => Some(("args.cni.mac", mac)),
-        (None, None) => None,
-    };
-    let mac = mac
-        .map(|(key, mac)| parse_mac(mac).map_err(|problem| Error::config(key, problem)))
-        .transpose()?;
-    let ips = if runtime.ips.is_empty() {
-        args.requested_ips("args.cni.ips")?
-    } else {
-        runtime.requested_ips("runtimeConfig.ips")?
-    };
+    // Both are checked, also the one that is not used.
+    let of_runtime = requested_mac("runtimeConfig.mac", runtime)?;
+    let mac = of_runtime.or(requested_mac("args.cni.mac", args)?);
+    let of_args = args.requested_ips("args.cni.ips")?;
+    let ips = runtime.requested_ips("runtimeConfig.ips")?;
+    let ips = if ips.is_empty() { of_args } else { ips };
     Ok(RuntimeConfig { ips, mac, port_mappings: runtime.port_mappings()? })
+}
+
+fn requested_mac(key: &'static str, raw: &RawRuntime) -> Result<Option<ChosenMac>, Error> {
+    let Some(text) = &raw.mac else { return Ok(None) };
+    let address = parse_mac(text).map_err(|problem| Error::config(key, problem))?;
+    Ok(Some(ChosenMac { address, origin: Origin::Requested(key) }))
 }
 
 /// Checks that the MTU suffices for IPv6.

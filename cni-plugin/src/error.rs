@@ -115,12 +115,14 @@ pub enum Error {
         ifname: String,
     },
     /// All addresses of a range set are taken.
-    #[error("no free address in {ranges}: all {size} are reserved")]
+    #[error("no free address in {ranges}: all {size} {problem}")]
     Exhausted {
         /// The ranges, as text.
         ranges: String,
         /// How many addresses they have.
         size: u128,
+        /// Why none of them is free.
+        problem: &'static str,
     },
     /// A requested address is not available.
     #[error("requested address {ip} {problem}")]
@@ -129,6 +131,16 @@ pub enum Error {
         ip: IpAddr,
         /// Why not.
         problem: &'static str,
+    },
+    /// Another interface on the bridge, or the bridge itself, has the MAC address.
+    #[error("MAC address {mac}, {origin}, is that of {owner}; request another one")]
+    MacTaken {
+        /// The MAC address.
+        mac: String,
+        /// Where it is from.
+        origin: String,
+        /// What has it.
+        owner: String,
     },
     /// The bridge serves another subnet than the configuration's.
     #[error(
@@ -204,7 +216,7 @@ impl Error {
             Self::Netlink(_) | Self::Datapath { .. } | Self::InterfaceTaken { .. } => 100,
             Self::AlreadyAdded { .. } => 101,
             Self::Exhausted { .. } => 102,
-            Self::Requested { .. } => 103,
+            Self::Requested { .. } | Self::MacTaken { .. } => 103,
             Self::OtherSubnet { .. } => 104,
             Self::Difference { .. } => 105,
             Self::Programs { .. } => 106,

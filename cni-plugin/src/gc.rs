@@ -24,10 +24,7 @@ const CLAIM_AGE: Duration = Duration::from_secs(600);
 /// Those of other networks and of running `ADD`s stay: the runtime's list may be older than such an
 /// `ADD`.
 pub(crate) async fn gc(config: &NetworkConfig) -> Result<(), Error> {
-    let key = "cni.dev/valid-attachments";
-    // A missing list must not be treated as empty: that would remove the network of every pod.
-    let valid = config.valid_attachments.as_ref();
-    let valid = valid.ok_or_else(|| Error::config(key, "it is missing"))?;
+    let valid = config.valid_attachments()?;
     let records = Records::new(&config.run_dir);
     let Claims { running, abandoned } = records.claims(CLAIM_AGE)?;
     let mut keep: HashSet<String> = valid.iter().map(Attachment::host_interface).collect();

@@ -5,7 +5,11 @@ use std::{collections::BTreeMap, fmt, net::IpAddr, path::PathBuf};
 use weir_netlink::MacAddr;
 use weir_node::{Attachment, PodIdentity};
 
-use crate::{Error, version::SpecVersion};
+use crate::{
+    Error,
+    mac::{ChosenMac, Origin},
+    version::SpecVersion,
+};
 
 /// A verb.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,7 +66,7 @@ pub struct Arguments {
     /// `IP`: the requested addresses.
     pub ips: Vec<IpAddr>,
     /// `MAC`: the requested MAC address.
-    pub mac: Option<MacAddr>,
+    pub mac: Option<ChosenMac>,
     /// `K8S_POD_NAMESPACE`, `K8S_POD_NAME` and `K8S_POD_UID`.
     pub pod: PodIdentity,
 }
@@ -160,9 +164,10 @@ impl Environment {
                     }
                 }
                 "MAC" => {
-                    let mac =
+                    let address =
                         parse_mac(value).map_err(|problem| invalid(format!("MAC: {problem}")))?;
-                    arguments.mac = Some(mac);
+                    let origin = Origin::Requested("MAC in CNI_ARGS");
+                    arguments.mac = Some(ChosenMac { address, origin });
                 }
                 "K8S_POD_NAMESPACE" => pod.namespace = Some(value.to_owned()),
                 "K8S_POD_NAME" => pod.name = Some(value.to_owned()),
@@ -208,6 +213,10 @@ pub(crate) fn check_interface_name(text: &str) -> Result<(), String> {
     if text.is_empty() || text == "." || text == ".." || text.contains(forbidden) {
         return Err(format!("is {text:?}, which is not an interface name"));
     }
+    // The kernel has parameters of these names, which are for all interfaces and for later ones.
+    if text == "all" || text == "default" {
+        return Err(format!("is {text:?}, which the kernel does not allow as an interface name"));
+    }
     Ok(())
 }
 
@@ -230,7 +239,7 @@ mod tests {
         .unwrap();
         assert_eq!(found.pod.name.as_deref(), Some("web-0"));
         assert_eq!(found.ips, ["10.1.2.3", "fd00::3"].map(|ip| ip.parse::<IpAddr>().unwrap()));
-        assert_eq!(found.mac.unwrap().to_string(), "0a:58:00:00:00:01");
+        assert_eq!(found.mac.unwrap().address.to_string(), "0a:58:00:00:00:01");
     }
 
     #[test]
@@ -248,6 +257,8 @@ mod tests {
             ("CNI_CONTAINERID", "-x"),
             ("CNI_IFNAME", "a/b"),
             ("CNI_IFNAME", ".."),
+            ("CNI_IFNAME", "all"),
+            ("CNI_IFNAME", "default"),
             ("CNI_IFNAME", "sixteencharacter"),
             ("CNI_IFNAME", "a b"),
         ] {

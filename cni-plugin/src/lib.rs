@@ -9,8 +9,9 @@
 //! 1. [`invocation`] reads the environment and [`config`] the configuration. Both check everything
 //!    before anything is touched.
 //! 2. One verb runs: `add`, `del`, `check`, `gc` or `status`. `node` is the host's side (the
-//!    bridge), `pod` the container's, `store` the address store, `record` the claims
-//!    and endpoint records that others may read.
+//!    bridge) and `forwarding` its FDB entries, `pod` the container's side and `parameters` its kernel
+//!    parameters, `store` the address store, `record` the claims and endpoint records that others may
+//!    read.
 //! 3. `output` writes the one JSON document that the caller gets; [`Error`] maps to the
 //!    specification's codes in one place.
 //!
@@ -19,19 +20,25 @@
 //! after an `ADD` that was killed at any point.
 
 mod add;
+mod addresses;
 mod attributes;
 mod boot;
 mod check;
 pub mod config;
 mod del;
 mod error;
+mod forwarding;
 mod gc;
 pub mod invocation;
+mod lock;
+pub mod mac;
 mod mtu;
 mod node;
 mod output;
+mod parameters;
 mod plugin;
 mod pod;
+mod previous;
 mod programs;
 pub mod range;
 mod record;

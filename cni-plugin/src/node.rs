@@ -8,7 +8,7 @@ use weir_netlink::{
     sysctl,
 };
 
-use crate::{Error, config::NetworkConfig, pod::mac_for, range::RangeSet};
+use crate::{Error, config::NetworkConfig, mac::mac_for, range::RangeSet};
 
 const FORWARDING_V4: &str = "net/ipv4/ip_forward";
 const FORWARDING_V6: &str = "net/ipv6/conf/all/forwarding";
@@ -85,12 +85,15 @@ fn ensure_parameters(bridge: &str, has_ipv6: bool) -> Result<(), Error> {
     set(FORWARDING_V4, "1")?;
     // Pods of one bridge reach a Service through their gateway, and need no redirects.
     set(&format!("net/ipv4/conf/{bridge}/send_redirects"), "0")?;
+    // No pod is a router of the node.
+    set(&format!("net/ipv4/conf/{bridge}/accept_redirects"), "0")?;
     let v6 = format!("net/ipv6/conf/{bridge}");
     match sysctl::ensure(&format!("{v6}/accept_ra"), "0") {
         // A kernel without IPv6.
         Err(error) if error.is_not_found() && !has_ipv6 => return Ok(()),
         outcome => outcome?,
     };
+    set(&format!("{v6}/accept_redirects"), "0")?;
     // No other host can have the link-local address of the bridge.
     set(&format!("{v6}/accept_dad"), "0")?;
     if has_ipv6 {

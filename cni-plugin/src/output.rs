@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use weir_netlink::MacAddr;
 
 use crate::{
-    Error, attributes::RouteAttributes, config::Dns, pod::Assignment, version::SpecVersion,
+    Error, attributes::RouteAttributes, config::dns::Dns, pod::Assignment, version::SpecVersion,
 };
 
 /// The position of the pod's interface in a result's `interfaces`.

@@ -82,6 +82,7 @@ async fn run_command(
         Command::Add => {
             let add = Add {
                 config,
+                pod: &config.for_pod()?,
                 attachment: &environment.attachment()?,
                 netns_path: &environment.netns()?,
                 arguments: &environment.arguments()?,

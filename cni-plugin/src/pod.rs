@@ -5,12 +5,12 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 use tracing::warn;
 use weir_netlink::{
-    MacAddr, Netlink, Netns, address,
+    Netlink, Netns, address,
     link::{self, LinkChange},
     route, sysctl,
 };
 
-use crate::{Error, attributes::RouteAttributes, config::NetworkConfig};
+use crate::{Error, attributes::RouteAttributes, parameters};
 
 /// An address of the pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,33 +21,22 @@ pub(crate) struct Assignment {
     pub(crate) gateway: IpAddr,
 }
 
-/// The MAC address for an IP address: `0a:58` and the last four bytes of the IP address.
-///
-/// The next pod with an IP address has the same MAC address, so that no neighbour entry on the bridge
-/// becomes stale.
-pub(crate) fn mac_for(ip: IpAddr) -> MacAddr {
-    let [a, b, c, d] = match ip {
-        IpAddr::V4(ip) => ip.octets(),
-        IpAddr::V6(ip) => {
-            let [.., a, b, c, d] = ip.octets();
-            [a, b, c, d]
-        }
-    };
-    MacAddr::new([0x0a, 0x58, a, b, c, d])
-}
-
 /// The pod's routes: those of the configuration for the families of the pod's addresses, each with its
 /// gateway, and the default routes that the configuration wants and does not list.
-pub(crate) fn routes(config: &NetworkConfig, assigned: &[Assignment]) -> Vec<RouteAttributes> {
+pub(crate) fn routes(
+    configured: &[RouteAttributes],
+    default_gateway: bool,
+    assigned: &[Assignment],
+) -> Vec<RouteAttributes> {
     let mut routes = Vec::new();
-    for route in &config.routes {
+    for route in configured {
         if gateway_for(route.dst, assigned).is_some() {
             routes.push(route.clone());
         } else {
             warn!(dst = %route.dst, "skipped a route: the pod has no address of its family");
         }
     }
-    if config.default_gateway {
+    if default_gateway {
         for ipv4 in [true, false] {
             let has_default =
                 |route: &RouteAttributes| route.is_default() && route.dst.is_ipv4() == ipv4;
@@ -78,9 +67,12 @@ pub(crate) async fn configure(
     assigned: &[Assignment],
     routes: &[RouteAttributes],
 ) -> Result<(), Error> {
-    if assigned.iter().any(|assignment| assignment.network.is_ipv6()) {
-        netns.run(|| prepare_ipv6(ifname)).map_err(Error::Namespace)??;
-    }
+    let has_ipv6 = assigned.iter().any(|assignment| assignment.network.is_ipv6());
+    let prepare = || {
+        parameters::ensure_interface(ifname)?;
+        if has_ipv6 { prepare_ipv6(ifname) } else { Ok(()) }
+    };
+    netns.run(prepare).map_err(Error::Namespace)??;
     let up = LinkChange { up: Some(true), ..LinkChange::default() };
     link::change(netlink, index, &up).await?;
     for assignment in assigned {
@@ -103,16 +95,4 @@ fn prepare_ipv6(ifname: &str) -> Result<(), Error> {
         sysctl::ensure(&format!("net/ipv6/conf/{ifname}/{parameter}"), value)?;
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_hardware_address_follows_from_the_address() {
-        let mac = |ip: &str| mac_for(ip.parse().unwrap()).to_string();
-        assert_eq!(mac("10.244.1.2"), "0a:58:0a:f4:01:02");
-        assert_eq!(mac("fd00:1::a1b2:c3d4"), "0a:58:a1:b2:c3:d4");
-    }
 }

@@ -38,6 +38,9 @@ impl Range {
             let problem = format!("{subnet} has host bits set; its network is {network}");
             return Err(invalid("subnet", problem));
         }
+        if !is_unicast(subnet) {
+            return Err(invalid("subnet", format!("{subnet} has no addresses that pods can have")));
+        }
         let host_bits = bits(subnet.ip()) - u32::from(subnet.prefix());
         if host_bits < 2 {
             return Err(invalid("subnet", format!("{subnet} has no room for a gateway and a pod")));
@@ -206,6 +209,17 @@ pub(crate) fn check_disjoint<'a>(
     Ok(())
 }
 
+/// Whether routers forward packets to the addresses of a network.
+fn is_unicast(subnet: IpNetwork) -> bool {
+    let is_link_local = match subnet {
+        // These are what some networks have left.
+        IpNetwork::V4(_) => false,
+        IpNetwork::V6(subnet) => subnet.ip().is_unicast_link_local(),
+    };
+    let ip = subnet.ip();
+    !(is_link_local || ip.is_unspecified() || ip.is_loopback() || ip.is_multicast())
+}
+
 const fn bits(ip: IpAddr) -> u32 {
     match ip {
         IpAddr::V4(_) => 32,
@@ -317,18 +331,20 @@ mod tests {
     }
 
     #[test]
-    fn the_whole_ipv6_space_is_no_overflow() {
-        let set = set(&["::/0"]);
+    fn half_of_the_ipv6_space_is_no_overflow() {
+        let set = set(&["8000::/1"]);
         assert!(set.size() > 0);
-        assert_eq!(set.candidates(None).next().unwrap().0.to_string(), "::2");
+        assert_eq!(set.candidates(None).next().unwrap().0.to_string(), "8000::2");
         let end: IpAddr = "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff".parse().unwrap();
-        assert_eq!(set.candidates(Some(end)).next().unwrap().0.to_string(), "::2");
+        assert_eq!(set.candidates(Some(end)).next().unwrap().0.to_string(), "8000::2");
+        assert_eq!(range("::/0", None, None).unwrap_err().code(), 7);
     }
 
     prop_compose! {
         /// A valid IPv4 range of at most 1,000 addresses, with any gateway.
         fn any_range()(
-            base in any::<u32>(),
+            // Unicast: neither loopback nor multicast.
+            base in 0x8000_0000_u32..0xe000_0000,
             prefix in 22_u8..=30,
             picks in prop::array::uniform3(any::<prop::sample::Index>()),
         ) -> Range {

@@ -18,7 +18,7 @@ use weir_node::{
     endpoint::{self, ReadError},
 };
 
-use crate::Error;
+use crate::{Error, lock::Lock};
 
 /// The endpoint records and claims below a run directory.
 #[derive(Debug, Clone)]
@@ -82,6 +82,11 @@ impl Records {
             return Err(already());
         }
         Ok(claim)
+    }
+
+    /// Waits until no other call takes a MAC address. Only after a claim: the directory must exist.
+    pub(crate) fn lock(&self) -> Result<Lock, Error> {
+        Lock::of_directory(&endpoint::directory(&self.run_dir))
     }
 
     /// Removes the record and the claim of an attachment. Missing files are not an error.

@@ -63,7 +63,8 @@ fn check_free(taken: &HashSet<IpAddr>, sets: &[RangeSet]) -> Result<(), Error> {
     for set in sets {
         let in_use = taken.iter().filter(|ip| set.range_of(**ip).is_some()).count() as u128;
         if in_use >= set.size() {
-            return Err(Error::Exhausted { ranges: set.to_string(), size: set.size() });
+            let (ranges, size) = (set.to_string(), set.size());
+            return Err(Error::Exhausted { ranges, size, problem: "are reserved" });
         }
     }
     Ok(())

@@ -10,8 +10,6 @@
 //! writer. Nothing is synced to disk: after a power failure no container is left, and the changed boot
 //! ID clears the store.
 
-mod lock;
-
 use std::{
     fs::{self, OpenOptions},
     io::{ErrorKind, Write},
@@ -25,8 +23,7 @@ use std::{
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use weir_node::Attachment;
 
-use self::lock::Lock;
-use crate::Error;
+use crate::{Error, lock::Lock};
 
 /// The file of a reservation before it is renamed to its address.
 const STAGING: &str = ".reserving";
@@ -111,6 +108,11 @@ impl Store {
     /// Whether the attachment has this address.
     pub(crate) fn is_owned_by(&self, ip: IpAddr, owner: &Attachment) -> bool {
         read_owner(&self.path_of(ip)).as_ref() == Some(owner)
+    }
+
+    /// Whether the address is reserved, by anyone and in any boot.
+    pub(crate) fn is_reserved(&self, ip: IpAddr) -> bool {
+        self.path_of(ip).exists()
     }
 
     fn path_of(&self, ip: IpAddr) -> PathBuf {

@@ -52,8 +52,8 @@ fn read(payload: &NetlinkPayload<RouteNetlinkMessage>) -> Option<Change> {
             }
             Message::NewRoute(route) => Some(of_route(route, false)),
             Message::DelRoute(route) => Some(of_route(route, true)),
-            Message::NewNeighbour(entry) => Some(of_neighbour(entry, false)),
-            Message::DelNeighbour(entry) => Some(of_neighbour(entry, true)),
+            Message::NewNeighbour(entry) => of_neighbour(entry, false),
+            Message::DelNeighbour(entry) => of_neighbour(entry, true),
             Message::NewTrafficFilter(filter) => of_filter(filter, false),
             Message::DelTrafficFilter(filter) => of_filter(filter, true),
             Message::DelQueueDiscipline(discipline) => of_discipline(discipline),
@@ -76,14 +76,19 @@ fn of_route(message: &RouteMessage, is_gone: bool) -> Change {
     Change::Route { protocol: message.header.protocol.into(), entry }
 }
 
-fn of_neighbour(message: &NeighbourMessage, is_gone: bool) -> Change {
+/// `None` for the copy of a bridge's entry for one VLAN.
+fn of_neighbour(message: &NeighbourMessage, is_gone: bool) -> Option<Change> {
     let link = message.header.ifindex;
-    if message.header.family == AddressFamily::Bridge {
-        return Change::Forwarding { link, entry: Entry::new(fdb::read(message), is_gone) };
-    }
     let is_permanent = !is_gone && message.header.state == NeighbourState::Permanent;
-    let mac = is_permanent.then(|| neigh::mac(message)).flatten();
-    Change::Neighbour { link, ip: neigh::ip(message), mac }
+    if message.header.family != AddressFamily::Bridge {
+        let mac = is_permanent.then(|| neigh::mac(message)).flatten();
+        return Some(Change::Neighbour { link, ip: neigh::ip(message), mac });
+    }
+    if fdb::is_of_bridge(message) {
+        let (bridge, mac) = fdb::of_bridge(message)?;
+        return Some(Change::BridgeEntry { bridge, mac, is_local: is_permanent });
+    }
+    Some(Change::Forwarding { link, entry: Entry::new(fdb::read(message), is_gone) })
 }
 
 fn of_filter(message: &TcMessage, is_gone: bool) -> Option<Change> {

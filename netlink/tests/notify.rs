@@ -9,12 +9,13 @@ use rustix::thread::{
     CapabilitySet, CapabilitySets, UnshareFlags, set_capabilities, unshare_unsafe,
 };
 use weir_netlink::{
-    MacAddr, Netlink, address,
+    MacAddr, Netlink, Netns, address,
     bridge::{self, BridgeSpec},
     fdb, link, neigh,
     notify::{self, Change, Entry},
     offload,
     route::{self, Route},
+    veth::{self, VethSpec},
     vxlan::{self, VxlanSpec},
 };
 
@@ -120,6 +121,30 @@ fn every_kind_of_change_is_reported_with_its_object() {
             Change::Route { protocol: 87, entry: Entry::Gone(made) },
         ];
         all_are_reported(&mut changes, missing).await;
+    });
+}
+
+#[test]
+fn an_entry_of_a_bridge_is_reported_with_its_mac_address() {
+    on_underlay(|netlink, bridge| async move {
+        let mut changes = notify::changes(&netlink).unwrap();
+        let mac = MacAddr::new([0x0a, 0x58, 0, 0, 0, 1]);
+        let spec = VethSpec {
+            name: "port0",
+            controller: bridge,
+            mtu: 1500,
+            peer_name: "peer0",
+            peer_mac: MacAddr::new([2, 0, 0, 0, 0, 1]),
+            peer_netns: &Netns::current().unwrap(),
+        };
+        veth::create(&netlink, &spec).await.unwrap();
+        let port = link::find(&netlink, "port0").await.unwrap().unwrap().index;
+        fdb::ensure_static(&netlink, port, mac).await.unwrap();
+        all_are_reported(&mut changes, vec![Change::BridgeEntry { bridge, mac, is_local: false }])
+            .await;
+        fdb::ensure_own(&netlink, bridge, mac).await.unwrap();
+        all_are_reported(&mut changes, vec![Change::BridgeEntry { bridge, mac, is_local: true }])
+            .await;
     });
 }
 

@@ -7,7 +7,8 @@ use std::{future::Future, net::IpAddr, thread};
 use ipnetwork::IpNetwork;
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 use weir_netlink::{
-    Link, LinkKind, MacAddr, Netlink, Netns, address, bridge, fdb,
+    Link, LinkKind, MacAddr, Netlink, Netns, address, bridge,
+    fdb::{self, BridgeEntry},
     link::{self, LinkChange},
     neigh, removal, route, sysctl, veth, vxlan,
 };
@@ -214,7 +215,40 @@ fn alias_hairpin_and_ports_are_seen_as_they_were_set() {
         for _ in 0..2 {
             fdb::ensure_static(&netlink, port.index, PEER_MAC).await.unwrap();
         }
-        assert_eq!(fdb::list_static(&netlink, port.index).await.unwrap(), [PEER_MAC]);
+        let entry =
+            BridgeEntry { mac: PEER_MAC, link: port.index, is_local: false, is_sticky: true };
+        let bridge = port_of.index;
+        assert_eq!(fdb::find_fixed(&netlink, bridge, PEER_MAC).await.unwrap(), Some(entry));
+        assert!(fdb::list_fixed(&netlink, bridge).await.unwrap().contains(&entry));
+    });
+}
+
+#[test]
+fn a_bridges_own_fdb_entry_is_taken_back_from_a_port() {
+    in_new_netns(|netlink| async move {
+        let netns = new_netns();
+        let bridge = bridge::ensure(&netlink, &bridge_spec("br0")).await.unwrap();
+        veth::create(&netlink, &pair(&bridge, 1500, &netns)).await.unwrap();
+        let port = link::find(&netlink, "port0").await.unwrap().unwrap();
+        let (mac, index) = (bridge.mac.unwrap(), bridge.index);
+        let own = BridgeEntry { mac, link: index, is_local: true, is_sticky: false };
+        assert_eq!(fdb::find_fixed(&netlink, index, mac).await.unwrap(), Some(own));
+
+        fdb::ensure_static(&netlink, port.index, mac).await.unwrap();
+        let taken = BridgeEntry { mac, link: port.index, is_local: false, is_sticky: true };
+        assert_eq!(fdb::find_fixed(&netlink, index, mac).await.unwrap(), Some(taken));
+        assert!(!fdb::list_fixed(&netlink, index).await.unwrap().contains(&own));
+
+        for _ in 0..2 {
+            fdb::ensure_own(&netlink, index, mac).await.unwrap();
+            assert_eq!(fdb::find_fixed(&netlink, index, mac).await.unwrap(), Some(own));
+        }
+        let of_port: Vec<_> = fdb::list_fixed(&netlink, index).await.unwrap();
+        // The port's own MAC address is the host's too.
+        let port_mac = port.mac.unwrap();
+        assert!(of_port.iter().any(|entry| entry.mac == port_mac && entry.is_local), "{of_port:?}");
+        let unknown = MacAddr::new([2, 0, 0, 0, 0, 99]);
+        assert_eq!(fdb::find_fixed(&netlink, index, unknown).await.unwrap(), None);
     });
 }
 

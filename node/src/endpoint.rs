@@ -56,6 +56,17 @@ impl EndpointRecord {
     pub fn ips(&self) -> impl Iterator<Item = IpAddr> + '_ {
         self.addresses.iter().map(IpNetwork::ip)
     }
+
+    /// What an operator calls the pod: `namespace/name`, or the beginning of the container's ID where the
+    /// runtime named no pod.
+    pub fn pod_name(&self) -> String {
+        match &self.pod {
+            PodIdentity { namespace: Some(namespace), name: Some(name), .. } => {
+                format!("{namespace}/{name}")
+            }
+            _ => self.attachment.container_id.chars().take(12).collect(),
+        }
+    }
 }
 
 /// The pod that a container belongs to, as far as the runtime named it.

@@ -6,13 +6,15 @@
 //! - [`names`]: names and marks of links, routes, tables and files.
 //! - [`Attachment`]: the key of a pod's interface, and the host interface name that follows from it.
 //! - [`endpoint`]: the record of a pod's interface. The plugin writes it.
+//! - [`forwarding`]: the FDB entries that the pods' bridge must have.
 //! - [`PodNetwork`]: `subnet.env`. The agent writes it.
 //!
 //! Formats on disk are stable: a plugin of one version meets files of another after an upgrade.
-//! The crate reads files. It writes none and decides nothing.
+//! The crate reads files and writes none. What it decides is what the agent and the tool must see alike.
 
 mod attachment;
 pub mod endpoint;
+pub mod forwarding;
 pub mod names;
 pub mod subnet_env;
 

@@ -53,6 +53,24 @@ pub enum Concern {
         /// Why they cannot be attached: see [`crate::datapath`].
         obstacle: String,
     },
+    /// Entries of the bridge's FDB were wrong. They have been set again.
+    BridgeEntriesChanged {
+        /// The bridge.
+        bridge: String,
+        /// How many.
+        count: usize,
+        /// The first one.
+        example: String,
+    },
+    /// A pod has the MAC address of the bridge or of another pod.
+    MacAddressShared {
+        /// The MAC address.
+        mac: String,
+        /// Who has the bridge's entry.
+        kept: String,
+        /// The pod that gets no packets.
+        cut_off: String,
+    },
     /// The bridge has few ports left for pods, or none.
     BridgePortsScarce {
         /// The bridge.
@@ -82,6 +100,8 @@ impl Concern {
             Self::ForwardingDropped { .. } => "ForwardingDropped",
             Self::NetworkUnavailable { .. } => "NetworkUnavailable",
             Self::ServicesUnavailable { .. } => "ServicesUnavailable",
+            Self::BridgeEntriesChanged { .. } => "BridgeEntriesChanged",
+            Self::MacAddressShared { .. } => "MACAddressShared",
             Self::BridgePortsScarce { .. } => "BridgePortsScarce",
             Self::NeighbourTableSmall { .. } => "NeighbourTableSmall",
         }
@@ -97,6 +117,7 @@ impl Concern {
             Self::ForwardingDropped { .. } => "CheckForwarding",
             Self::NetworkUnavailable { .. } => "SetCondition",
             Self::ServicesUnavailable { .. } => "LoadPrograms",
+            Self::BridgeEntriesChanged { .. } | Self::MacAddressShared { .. } => "CheckBridge",
             Self::BridgePortsScarce { .. } | Self::NeighbourTableSmall { .. } => "CheckHeadroom",
         }
     }
@@ -122,6 +143,8 @@ impl Concern {
             | Self::ForwardingDropped { .. }
             | Self::NetworkUnavailable { .. }
             | Self::ServicesUnavailable { .. }
+            | Self::BridgeEntriesChanged { .. }
+            | Self::MacAddressShared { .. }
             | Self::BridgePortsScarce { .. }
             | Self::NeighbourTableSmall { .. } => None,
         }
@@ -164,6 +187,17 @@ impl fmt::Display for Concern {
                 f,
                 "the eBPF programs that serve Services are not loaded: {obstacle}; pods reach each \
                  other, but Services work only if another program serves them",
+            ),
+            Self::BridgeEntriesChanged { bridge, count, example } => write!(
+                f,
+                "frames did not reach whom they were for, because {count} of the FDB entries of \
+                 bridge {bridge} were wrong ({example}); they are set again. If this repeats, find \
+                 the program that changes them: bridge monitor fdb",
+            ),
+            Self::MacAddressShared { mac, kept, cut_off } => write!(
+                f,
+                "pod {cut_off} has the MAC address {mac} of {kept}, so it gets no packets: delete \
+                 the pod, and request another MAC address for it, or none",
             ),
             Self::BridgePortsScarce { bridge, none_left } => write!(
                 f,

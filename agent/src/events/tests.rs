@@ -82,6 +82,22 @@ fn every_concern_names_a_solution_and_fits_into_an_event() {
         (Concern::EndpointNotOnLink { peer: text("b"), address, link: text("eth0") }, "vxlan"),
         (Concern::ForwardingDropped { finding: "é".repeat(2000) }, "é"),
         (Concern::NetworkUnavailable { obstacle: text("denied") }, "denied"),
+        (
+            Concern::BridgeEntriesChanged {
+                bridge: text("weir0"),
+                count: 2,
+                example: text("there was none"),
+            },
+            "bridge monitor fdb",
+        ),
+        (
+            Concern::MacAddressShared {
+                mac: text("02:00:00:00:00:01"),
+                kept: text("bridge weir0"),
+                cut_off: text("shop/cart"),
+            },
+            "delete the pod",
+        ),
         (Concern::BridgePortsScarce { bridge: text("weir0"), none_left: false }, "--max-pods"),
         (
             Concern::NeighbourTableSmall {

@@ -15,6 +15,8 @@ pub(super) enum Error {
     NotReady(#[from] NotReady),
     #[error("the eBPF data path cannot be updated")]
     Datapath(#[from] datapath::Error),
+    #[error("the endpoint records cannot be read")]
+    Records(#[from] weir_node::endpoint::ReadError),
     #[error("masquerading cannot be set up")]
     Masquerade(#[from] masquerade::Error),
     #[error("the node's files cannot be written")]

@@ -12,7 +12,7 @@ use weir_cluster::Published;
 use weir_datapath::filter::PRIORITY;
 use weir_model::Nodes;
 use weir_netlink::{
-    Netlink,
+    MacAddr, Netlink,
     notify::{self, Change, Entry},
 };
 
@@ -50,6 +50,7 @@ impl Trigger {
             Self::Kernel(Change::Address { .. }) => Some("address"),
             Self::Kernel(Change::Route { .. }) => Some("route"),
             Self::Kernel(Change::Neighbour { .. } | Change::Forwarding { .. }) => Some("neighbour"),
+            Self::Kernel(Change::BridgeEntry { .. }) => Some("bridge_entry"),
             Self::Kernel(Change::Filter { .. } | Change::Filters { .. }) => Some("filter"),
             Self::Kernel(Change::Table) => Some("nftables"),
             Self::Kernel(Change::Lost) => Some("lost_notifications"),
@@ -92,6 +93,8 @@ pub(super) struct Interests {
     pub(super) tunnel_index: Option<u32>,
     /// Name of the bridge.
     pub(super) bridge: String,
+    /// The bridge's index and MAC address, if it exists.
+    pub(super) bridge_entry: Option<(u32, MacAddr)>,
     /// Indexes of the uplinks; empty while no link has the node's address.
     pub(super) uplinks: BTreeSet<u32>,
     /// The state that the last pass has programmed: a change to this state needs no pass.
@@ -276,6 +279,10 @@ impl Interests {
             Change::Route { protocol, .. } => *protocol == ROUTE_PROTOCOL,
             Change::Neighbour { link, .. } | Change::Forwarding { link, .. } => {
                 self.tunnel_index == Some(*link)
+            }
+            // Of the bridge's own entry. Bridges learn other addresses all the time.
+            Change::BridgeEntry { bridge, mac, is_local } => {
+                !is_local && self.bridge_entry == Some((*bridge, *mac))
             }
             // A program that the plugin or the last pass has attached is as desired.
             Change::Filter { entry: Entry::Is(filter), .. } => {

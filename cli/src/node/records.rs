@@ -4,17 +4,7 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use anyhow::Result;
-use weir_node::{EndpointRecord, PodIdentity, endpoint};
-
-/// `namespace/name`; the beginning of the container's ID where the runtime named no pod.
-pub(crate) fn pod_name(record: &EndpointRecord) -> String {
-    match &record.pod {
-        PodIdentity { namespace: Some(namespace), name: Some(name), .. } => {
-            format!("{namespace}/{name}")
-        }
-        _ => record.attachment.container_id.chars().take(12).collect(),
-    }
-}
+use weir_node::{EndpointRecord, endpoint};
 
 /// Whether `who` is the pod's name, an address of it, or the beginning of its container's ID.
 pub(crate) fn is_named(record: &EndpointRecord, who: &str) -> bool {
@@ -29,7 +19,7 @@ pub(crate) fn is_named(record: &EndpointRecord, who: &str) -> bool {
 /// All records, sorted by pod. Files that are not records are left out.
 pub(crate) fn list(run_dir: &Path) -> Result<Vec<EndpointRecord>> {
     let mut records = endpoint::list(run_dir)?.records;
-    records.sort_by_key(pod_name);
+    records.sort_by_key(EndpointRecord::pod_name);
     Ok(records)
 }
 
@@ -46,14 +36,14 @@ mod tests {
                 "pod":{"namespace":"shop","name":"web-1"},"portMappings":[]}"#,
         )
         .unwrap();
-        assert_eq!(pod_name(&record), "shop/web-1");
+        assert_eq!(record.pod_name(), "shop/web-1");
         for who in ["shop/web-1", "10.244.1.5", "fd00::5", "0123"] {
             assert!(is_named(&record, who), "{who}");
         }
         for who in ["web-1", "shop/web-10", "10.244.1.50", "12", ""] {
             assert!(!is_named(&record, who), "{who}");
         }
-        let unnamed = EndpointRecord { pod: PodIdentity::default(), ..record };
-        assert_eq!(pod_name(&unnamed), "0123456789ab");
+        let unnamed = EndpointRecord { pod: weir_node::PodIdentity::default(), ..record };
+        assert_eq!(unnamed.pod_name(), "0123456789ab");
     }
 }

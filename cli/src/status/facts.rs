@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use weir_datapath::AtSockets;
+use weir_node::forwarding::Fault;
 
 use crate::endpoints::MapEntry;
 use crate::leftovers::{Leftover, Owner};
@@ -26,6 +27,8 @@ pub(crate) struct Facts {
     pub(crate) maps: Vec<Fill>,
     pub(crate) pods: Vec<PodFacts>,
     pub(crate) mtu: MtuFacts,
+    /// The faults of the bridge's FDB entries.
+    pub(crate) forwarding: Vec<Fault>,
     pub(crate) leftovers: Vec<(Owner, Leftover)>,
     /// What could not be inspected.
     pub(crate) notes: Vec<String>,

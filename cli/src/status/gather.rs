@@ -12,6 +12,7 @@ use weir_node::{EndpointRecord, names::TUNNEL_PREFIX, subnet_env};
 use super::facts::{
     AgentFacts, Attachment, Concern, Facts, MtuFacts, Peers, PodFacts, Tunnel, Waiting,
 };
+use super::forwarding;
 use crate::endpoints::in_map;
 use crate::leftovers::{self, Owner};
 use crate::node::programs::{Found, Pinned};
@@ -29,6 +30,7 @@ pub(super) async fn gather(paths: &options::NodePaths, address: SocketAddr) -> R
         agent: ask_agent(address).await,
         serves: pins.exist(),
         mtu: mtu(paths, &links),
+        forwarding: forwarding::read_faults(paths, &netlink).await?,
         ..Facts::default()
     };
     if facts.serves {
@@ -42,7 +44,7 @@ pub(super) async fn gather(paths: &options::NodePaths, address: SocketAddr) -> R
     facts.pods = records
         .iter()
         .map(|record| PodFacts {
-            pod: records::pod_name(record),
+            pod: record.pod_name(),
             interface: record.host_interface.clone(),
             mtu: links.iter().find(|link| link.name == record.host_interface).map(|link| link.mtu),
             map_entry: in_maps.as_ref().map(|map| in_map(record, map)),
@@ -75,7 +77,7 @@ fn datapath(
         for hook in Hook::POD {
             facts.attachments.push(Attachment {
                 device: link.name.clone(),
-                pod: Some(records::pod_name(record)),
+                pod: Some(record.pod_name()),
                 program: hook.program(),
                 found: programs::find(link.index, hook, &pinned)?,
             });

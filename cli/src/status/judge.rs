@@ -1,6 +1,7 @@
 //! Derives problems from facts, each with its remedy.
 
 use serde::Serialize;
+use weir_node::forwarding::Fault;
 
 use super::facts::{AgentFacts, Facts, PodFacts, Tunnel};
 use crate::endpoints::MapEntry;
@@ -36,6 +37,7 @@ pub(crate) enum Kind {
     ProgramOutdated,
     PodNotInMap,
     InterfaceMissing,
+    ForwardingWrong,
     MapFull,
     KubeProxyLeft,
     FlannelLeft,
@@ -56,6 +58,7 @@ pub(crate) fn judge(facts: &Facts, own_version: &str) -> Vec<Problem> {
     programs(facts, &mut problems);
     problems.extend(facts.maps.iter().filter_map(check_fill));
     problems.extend(facts.pods.iter().filter_map(pod));
+    problems.extend(facts.forwarding.iter().filter_map(|fault| forwarding(fault, &facts.agent)));
     mtu(facts, &mut problems);
     leftovers(facts, &mut problems);
     problems
@@ -120,6 +123,10 @@ fn remedy_of(condition: &str) -> &'static str {
         "subnets-assigned" => {
             "run the controller manager with --allocate-node-cidrs and --cluster-cidr, or set \
              podCIDR on the Node"
+        }
+        "bridge-entries-set" => {
+            "see the reason; bridge fdb show br weir0 lists the entries, and bridge monitor fdb who changes \
+             them"
         }
         "programs-attached" => {
             "check that the kernel is 5.10 or later, that /sys/fs/bpf is a BPF file system, and that \
@@ -220,6 +227,33 @@ fn pod(facts: &PodFacts) -> Option<Problem> {
         message: format!("pod {pod} {what}"),
         remedy: "the agent repairs it within seconds; if not, check its log".to_owned(),
     })
+}
+
+/// Reports a wrong entry of the bridge. A MAC address that two have is a concern of the agent if it runs.
+fn forwarding(fault: &Fault, agent: &AgentFacts) -> Option<Problem> {
+    let repair = "the agent sets it again within seconds; if not, check its log";
+    let (message, remedy) = match fault {
+        Fault::Own => (
+            "the bridge's FDB entry for its own MAC address is gone or leads to a port: the node gets \
+             no packets of its pods"
+                .to_owned(),
+            repair,
+        ),
+        Fault::Pod { record } => (
+            format!(
+                "the bridge's FDB entry for {} of pod {} is gone, leads elsewhere or is not sticky",
+                record.mac,
+                record.pod_name()
+            ),
+            repair,
+        ),
+        Fault::Shared { .. } if agent.silence.is_none() => return None,
+        Fault::Shared { mac, kept, record } => (
+            format!("pod {} has the MAC address {mac} of {kept}: it gets no packets", record.pod_name()),
+            "delete the pod, and request another MAC address for it, or none",
+        ),
+    };
+    Some(Problem { kind: Kind::ForwardingWrong, message, remedy: remedy.to_owned() })
 }
 
 fn mtu(facts: &Facts, problems: &mut Vec<Problem>) {

@@ -3,6 +3,7 @@
 //! `gather` reads facts, `judge` derives problems from them and is pure, `show` prints both.
 
 mod facts;
+mod forwarding;
 mod gather;
 mod judge;
 mod show;

@@ -99,9 +99,9 @@ fn find_sender(
         [record] => {
             let address = record.ips().find(|ip| ip.is_ipv4() == ipv4).with_context(|| {
                 let family = if ipv4 { "IPv4" } else { "IPv6" };
-                format!("pod {} has no {family} address", records::pod_name(record))
+                format!("pod {} has no {family} address", record.pod_name())
             })?;
-            (records::pod_name(record), address)
+            (record.pod_name(), address)
         }
         [] => {
             let address: IpAddr =
@@ -109,7 +109,7 @@ fn find_sender(
             (who.to_owned(), address)
         }
         several => {
-            let names: Vec<_> = several.iter().map(|record| records::pod_name(record)).collect();
+            let names: Vec<_> = several.iter().map(|record| record.pod_name()).collect();
             bail!("{who} is ambiguous: {}", names.join(", "));
         }
     };
@@ -126,7 +126,7 @@ fn pods(
 ) -> HashMap<IpAddr, (u32, String)> {
     let name = |ip: &IpAddr| {
         let record = records.iter().find(|record| record.ips().any(|own| own == *ip));
-        record.map_or_else(|| ip.to_string(), records::pod_name)
+        record.map_or_else(|| ip.to_string(), EndpointRecord::pod_name)
     };
     local.iter().map(|(ip, (ifindex, _))| (*ip, (*ifindex, name(ip)))).collect()
 }

@@ -10,7 +10,7 @@ use super::{address_management::RawRange, null::null_is_default};
 use crate::Error;
 
 /// The unchecked `runtimeConfig`.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct RawRuntime {
     #[serde(default, deserialize_with = "null_is_default")]
@@ -46,7 +46,7 @@ impl RawRuntime {
 
 /// An unchecked port mapping. The conventions of CNI have the first spelling of each key; containerd
 /// writes the second.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 struct RawPortMapping {
     #[serde(rename = "hostPort", alias = "HostPort", default)]
     host_port: u16,

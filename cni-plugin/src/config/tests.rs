@@ -10,6 +10,16 @@ fn check(config: &Value) -> Result<NetworkConfig, Error> {
     Document::decode(config.to_string().as_bytes())?.check()
 }
 
+/// Checks what `ADD` and `GC` use.
+fn use_all(config: &NetworkConfig) -> Result<(), Error> {
+    config.ipam.range_sets()?;
+    config.for_pod()?;
+    if config.valid_attachments.is_some() {
+        config.valid_attachments()?;
+    }
+    Ok(())
+}
+
 fn minimal() -> Value {
     json!({
         "cniVersion": "1.0.0", "name": "weir", "type": "weir-cni",
@@ -97,14 +107,62 @@ fn an_invalid_value_is_error_seven_and_names_its_key() {
             json!({ "portMappings": [{ "hostPort": 80, "containerPort": 80, "protocol": "quic" }] }),
             "runtimeConfig.portMappings[0].protocol",
         ),
+        ("/ipam/ranges", json!([[{ "subnet": "0.0.0.0/0" }]]), "ipam.ranges[0][0].subnet"),
+        ("/ipam/ranges", json!([[{ "subnet": "127.0.0.0/8" }]]), "ipam.ranges[0][0].subnet"),
+        ("/ipam/ranges", json!([[{ "subnet": "224.0.0.0/24" }]]), "ipam.ranges[0][0].subnet"),
+        ("/ipam/ranges", json!([[{ "subnet": "fe80::/64" }]]), "ipam.ranges[0][0].subnet"),
+        ("/ipam/routes", json!([{ "dst": "10.9.0.7/16" }]), "ipam.routes[0].dst"),
+        ("/ipam/routes", json!([{ "dst": "10.9.0.0/16", "gw": "0.0.0.0" }]), "ipam.routes[0].gw"),
+        ("/ipam/routes", json!([{ "dst": "10.9.0.0/16", "gw": "" }]), "ipam.routes[0].gw"),
+        ("/ipam/routes", json!([{ "dst": "::/0", "gw": "ff02::1" }]), "ipam.routes[0].gw"),
+        ("/runtimeConfig", json!({ "ips": [""] }), "runtimeConfig.ips[0]"),
+        ("/runtimeConfig", json!({ "mac": "" }), "runtimeConfig.mac"),
+        ("/runtimeConfig", json!({ "mac": "00:00:00:00:00:00" }), "runtimeConfig.mac"),
+        ("/runtimeConfig", json!({ "mac": "01:00:5e:00:00:01" }), "runtimeConfig.mac"),
+        ("/args", json!({ "cni": { "mac": "ff:ff:ff:ff:ff:ff" } }), "args.cni.mac"),
+        ("/args", json!({ "cni": { "ips": ["10.244.1.7", ""] } }), "args.cni.ips[1]"),
+        (
+            "/runtimeConfig",
+            json!({ "portMappings": [{ "hostPort": 80, "containerPort": 0 }] }),
+            "runtimeConfig.portMappings[0].containerPort",
+        ),
+        (
+            "/runtimeConfig",
+            json!({ "portMappings": [{ "hostPort": 80, "containerPort": 80, "hostIP": "all" }] }),
+            "runtimeConfig.portMappings[0].hostIP",
+        ),
+        ("/dns", json!({ "nameservers": ["10.96.0.10", ""] }), "dns.nameservers[1]"),
+        ("/dns", json!({ "search": ["a\nnameserver 192.0.2.1"] }), "dns.search[0]"),
+        ("/dns", json!({ "options": [""] }), "dns.options[0]"),
+        ("/dns", json!({ "domain": "a b" }), "dns.domain"),
         ("/cni.dev~1valid-attachments", json!([{ "containerID": 1 }]), "valid-attachments"),
+        (
+            "/cni.dev~1valid-attachments",
+            json!([{ "containerID": "c1", "ifname": "eth0" }, { "containerID": "", "ifname": "eth0" }]),
+            "cni.dev/valid-attachments[1].containerID",
+        ),
+        (
+            "/cni.dev~1valid-attachments",
+            json!([{ "containerID": "c1", "ifname": "" }]),
+            "cni.dev/valid-attachments[0].ifname",
+        ),
+        (
+            "/cni.dev~1valid-attachments",
+            json!([{ "containerID": "../c1", "ifname": "eth0" }]),
+            "cni.dev/valid-attachments[0].containerID",
+        ),
+        (
+            "/cni.dev~1valid-attachments",
+            json!([{ "containerID": "c1", "ifname": "eth0/../eth1" }]),
+            "cni.dev/valid-attachments[0].ifname",
+        ),
     ] {
         let mut config = minimal();
         let (parent, leaf) = pointer.rsplit_once('/').unwrap();
         let parent = config.pointer_mut(parent).unwrap().as_object_mut().unwrap();
         parent.insert(leaf.replace("~1", "/"), value.clone());
         let error = check(&config)
-            .and_then(|config| config.ipam.range_sets().map(|_| ()))
+            .and_then(|config| use_all(&config))
             .expect_err(&format!("{pointer} = {value}"));
         assert_eq!(error.code(), 7, "{pointer} = {value}: {error}");
         assert!(error.to_string().contains(key), "{pointer} = {value}: {error}");
@@ -145,15 +203,18 @@ fn container_ports_without_a_host_port_are_ignored() {
         { "hostPort": 0, "containerPort": 53, "protocol": "UDP" },
         { "hostPort": 8080, "containerPort": 80, "protocol": "TCP", "hostIP": "" },
     ] });
-    let mappings = check(&config).unwrap().runtime.port_mappings;
+    let mappings = check(&config).unwrap().for_pod().unwrap().runtime.port_mappings;
     assert_eq!(mappings.len(), 1);
     assert_eq!((mappings[0].host_port, mappings[0].host_ip), (8080, None));
 }
 
 #[test]
-fn ranges_that_became_invalid_do_not_prevent_del() {
+fn what_only_add_uses_does_not_prevent_del() {
     let mut config = minimal();
     config["ipam"]["ranges"] = json!([[{ "subnet": "10.1.0.7/24" }]]);
+    config["ipam"]["routes"] = json!([{ "dst": "10.9.0.7/16" }]);
+    config["runtimeConfig"] = json!({ "mac": "ff:ff:ff:ff:ff:ff", "ips": [""] });
+    config["dns"] = json!({ "nameservers": ["none"] });
     assert!(check(&config).is_ok());
 }
 
@@ -187,7 +248,7 @@ proptest! {
         };
         let mut config = minimal();
         config[key] = value;
-        let _ = check(&config).and_then(|config| config.ipam.range_sets().map(|_| ()));
+        let _ = check(&config).and_then(|config| use_all(&config));
     }
 }
 
@@ -198,7 +259,7 @@ fn port_mappings_with_the_keys_of_containerd_are_read() {
         { "HostPort": 8080, "ContainerPort": 80, "Protocol": "udp", "HostIP": "192.0.2.7" },
         { "HostPort": 8081, "ContainerPort": 81, "Protocol": "tcp", "HostIP": "" },
     ] });
-    let mappings = check(&config).unwrap().runtime.port_mappings;
+    let mappings = check(&config).unwrap().for_pod().unwrap().runtime.port_mappings;
     assert_eq!(mappings.len(), 2);
     assert_eq!((mappings[0].host_port, mappings[0].container_port), (8080, 80));
     assert_eq!(mappings[0].protocol, Protocol::Udp);

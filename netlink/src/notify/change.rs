@@ -36,12 +36,21 @@ pub enum Change {
         /// Its MAC address, if the entry is permanent; `None` also if it was removed.
         mac: Option<MacAddr>,
     },
-    /// An FDB entry was added, changed or removed.
+    /// An FDB entry of a tunnel device was added, changed or removed.
     Forwarding {
         /// Index of the link.
         link: u32,
         /// The entry, if it is one of a tunnel device.
         entry: Entry<TunnelEntry>,
+    },
+    /// An entry of a bridge's FDB was added, changed or removed, also by learning.
+    BridgeEntry {
+        /// Index of the bridge.
+        bridge: u32,
+        /// The entry's MAC address.
+        mac: MacAddr,
+        /// Whether frames for it are delivered to the host now. False also if the entry was removed.
+        is_local: bool,
     },
     /// A traffic filter of a link was added, changed or removed.
     Filter {

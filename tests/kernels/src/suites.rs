@@ -82,6 +82,8 @@ pub(crate) const SUITES: &[Suite] = &[
             "gc::gc_removes_an_interface_without_reservation_and_record",
             "gc::gc_keeps_valid_attachments_and_removes_the_others",
             "kernel_state::",
+            "macs::",
+            "neighbours::",
             "routes::",
             "traffic::",
         ],
@@ -92,6 +94,7 @@ pub(crate) const SUITES: &[Suite] = &[
         package: ("weir-tests", "tests"),
         target: "cluster",
         tests: &[
+            "bridge_entries::the_bridges_own_entry_is_restored_at_once",
             "cleanup::cleanup_removes_everything_of_weir_and_nothing_else",
             "cli::trace::",
             "device::the_tunnel_device_has_the_documented_settings_and_does_not_learn",

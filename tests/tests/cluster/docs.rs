@@ -1,4 +1,4 @@
-//! The tests that `docs/services.md` names exist.
+//! The tests that the pages in `docs` name exist.
 
 use std::fs;
 use std::path::Path;
@@ -18,10 +18,29 @@ fn code(folder: &Path, into: &mut String) -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn every_test_named_in_the_services_page_exists() -> Result<()> {
+/// Checks that each test that a page names is in one of these folders, and that it names some.
+fn tests_exist(page: &str, folders: &[&str], at_least: usize) -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut tests = String::new();
+    for folder in folders {
+        code(&root.join(folder), &mut tests)?;
+    }
+    let page = fs::read_to_string(root.join(page)).with_context(|| page.to_owned())?;
+    let quoted = page.split('`').skip(1).step_by(2);
+    let names: Vec<_> = quoted.filter_map(|name| name.rsplit("::").next()).collect();
+    let is_word = |name: &&str| name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    let names = names.into_iter().filter(is_word).filter(|name| name.matches('_').count() > 2);
+    let mut count = 0;
+    for name in names {
+        ensure!(tests.contains(&format!("fn {name}(")), "there is no test {name}");
+        count += 1;
+    }
+    ensure!(count > at_least, "the page names only {count} tests");
+    Ok(())
+}
+
+#[test]
+fn every_test_named_in_the_services_page_exists() -> Result<()> {
     let folders = [
         "agent/src",
         "cluster",
@@ -31,18 +50,11 @@ fn every_test_named_in_the_services_page_exists() -> Result<()> {
         "services/src",
         "tests/tests/cluster",
     ];
-    for folder in folders {
-        code(&root.join(folder), &mut tests)?;
-    }
-    let page = fs::read_to_string(root.join("docs/services.md")).context("docs/services.md")?;
-    let quoted = page.split('`').skip(1).step_by(2);
-    let names: Vec<_> = quoted.filter_map(|name| name.rsplit("::").next()).collect();
-    let names = names.into_iter().filter(|name| name.matches('_').count() > 2);
-    let mut count = 0;
-    for name in names {
-        ensure!(tests.contains(&format!("fn {name}(")), "there is no test {name}");
-        count += 1;
-    }
-    ensure!(count > 40, "the page names only {count} tests");
-    Ok(())
+    tests_exist("docs/services.md", &folders, 40)
+}
+
+#[test]
+fn every_test_named_in_the_plugins_page_exists() -> Result<()> {
+    let folders = ["cni-plugin/src", "tests/tests/cluster", "tests/tests/system"];
+    tests_exist("docs/cni.md", &folders, 20)
 }

@@ -4,6 +4,7 @@
 //! is compared with its kernel; the agent is asked only whether it is ready. Waiting has a deadline,
 //! and no test depends on timing.
 
+mod bridge_entries;
 mod cleanup;
 mod cli;
 mod conflicts;

@@ -144,6 +144,70 @@ fn check_needs_the_previous_result() -> Result<()> {
 }
 
 #[test]
+fn check_refuses_a_previous_result_whose_lists_leave_nothing_to_compare() -> Result<()> {
+    let Fixture { cni, pod, added, .. } = healthy()?;
+    for (pointer, value, key) in [
+        ("/ips", json!([]), "prevResult.ips"),
+        ("/ips/0/interface", json!(7), "prevResult.ips[0].interface"),
+        ("/ips/0/address", json!(""), "prevResult.ips[0].address"),
+        ("/interfaces", json!([]), "prevResult"),
+        ("/interfaces/2/name", json!(""), "prevResult.interfaces"),
+        ("/interfaces/2/mac", json!("none"), "prevResult.interfaces"),
+        ("/interfaces/2/sandbox", json!(""), "prevResult.interfaces"),
+    ] {
+        let mut changed = added.clone();
+        *changed.raw.pointer_mut(pointer).context(pointer)? = value;
+        let error = refused(cni.check(&pod, &changed), 7).context(pointer)?;
+        ensure!(error.to_string().contains(key), "{pointer}: {error}");
+    }
+    cni.check(&pod, &added)
+}
+
+#[test]
+fn check_finds_a_missing_address_that_the_previous_result_leaves_out() -> Result<()> {
+    let Fixture { cni, pod, added, .. } = healthy()?;
+    let mut less = added.clone();
+    less.raw["ips"].as_array_mut().context("no addresses")?.pop();
+    cni.check(&pod, &less)?;
+    pod.sh("ip -6 addr del fd00:1::2/64 dev eth0")?;
+    let error = refused(cni.check(&pod, &less), 105)?;
+    ensure!(error.to_string().contains("fd00:1::2"), "{error}");
+    Ok(())
+}
+
+#[test]
+fn check_finds_an_interface_that_follows_neighbours() -> Result<()> {
+    for name in [
+        "net/ipv6/conf/eth0/accept_ra",
+        "net/ipv6/conf/eth0/accept_redirects",
+        "net/ipv4/conf/eth0/accept_redirects",
+    ] {
+        let error = check_error(|fixture| {
+            fixture.pod.run(|| Ok(std::fs::write(format!("/proc/sys/{name}"), "1")?))
+        })?;
+        ensure!(error.contains(name), "{error}");
+    }
+    Ok(())
+}
+
+#[test]
+fn check_finds_an_fdb_entry_that_leads_elsewhere() -> Result<()> {
+    // Both are what a pod with the same MAC address leaves.
+    for (mac, named) in
+        [("0a:58:0a:01:00:02", "host interface"), ("0a:58:0a:01:00:01", "bridge weir0")]
+    {
+        let error = check_error(|fixture| {
+            let Fixture { node, .. } = fixture;
+            node.sh("ip link add thief type veth peer name behind")?;
+            node.sh("ip link set thief master weir0 up")?;
+            node.sh(&format!("bridge fdb replace {mac} dev thief master static sticky")).map(drop)
+        })?;
+        ensure!(error.contains(named) && error.contains(mac), "{error}");
+    }
+    Ok(())
+}
+
+#[test]
 fn check_tolerates_interfaces_of_other_plugins_in_the_chain() -> Result<()> {
     let Fixture { cni, pod, mut added, .. } = healthy()?;
     let interfaces = added.raw["interfaces"].as_array_mut().context("no interfaces")?;

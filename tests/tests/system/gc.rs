@@ -144,12 +144,44 @@ fn gc_refuses_an_invalid_list_and_removes_nothing() -> Result<()> {
     let (node, cni) = setup()?;
     let pod = node.pod("a")?;
     let added = cni.add(&pod)?;
-    for list in [json!("all"), json!({}), json!([1]), json!([{ "containerID": 1 }])] {
+    for list in [json!("all"), json!({}), json!([1]), json!([null]), json!([{ "containerID": 1 }])]
+    {
         let invalid = cni.reconfigured(|config| config.with("cni.dev/valid-attachments", list));
         let error = refused(invalid.call("GC").run()?.silent(), 7)?;
         ensure!(error.to_string().contains("cni.dev/valid-attachments"), "{error}");
     }
     cni.check(&pod, &added)
+}
+
+#[test]
+fn gc_refuses_a_list_with_an_attachment_that_cannot_exist_and_removes_nothing() -> Result<()> {
+    let (node, cni) = setup()?;
+    let (pod, other) = (node.pod("a")?, node.pod("b")?);
+    let added = [cni.add(&pod)?, cni.add(&other)?];
+    let (id, long) = (pod.container_id(), "sixteencharacter");
+    for (container, ifname, field) in [
+        ("", "eth0", "containerID"),
+        ("../b", "eth0", "containerID"),
+        ("-b", "eth0", "containerID"),
+        (" ", "eth0", "containerID"),
+        ("b\n", "eth0", "containerID"),
+        (&*id, "", "ifname"),
+        (&*id, ".", "ifname"),
+        (&*id, "eth/0", "ifname"),
+        (&*id, "eth 0", "ifname"),
+        (&*id, long, "ifname"),
+        ("", "", "containerID"),
+    ] {
+        let valid = json!({ "containerID": id, "ifname": "eth0" });
+        let list = json!([valid, { "containerID": container, "ifname": ifname }]);
+        let invalid = cni.reconfigured(|config| config.with("cni.dev/valid-attachments", list));
+        let error = refused(invalid.call("GC").run()?.silent(), 7)?;
+        let key = format!("cni.dev/valid-attachments[1].{field}");
+        ensure!(error.to_string().contains(&key), "{container:?} {ifname:?}: {error}");
+    }
+    cni.check(&pod, &added[0])?;
+    cni.check(&other, &added[1])?;
+    ping(&other, added[1].gateway()?)
 }
 
 #[test]

@@ -106,12 +106,35 @@ fn the_requested_mac_address_is_set() -> Result<()> {
 fn an_invalid_mac_address_is_refused() -> Result<()> {
     let (node, cni) = setup()?;
     let pod = node.pod("a")?;
-    for mac in ["01:00:5e:00:00:01", "00:00:00:00:00:00", "ff:ff:ff:ff:ff:ff"] {
-        let outcome = with_capability(&cni, &pod, "mac", json!(mac));
-        ensure!(
-            outcome.as_ref().is_err_and(|e| e.is::<weir_tests::lab::CniError>()),
-            "{mac}: {outcome:?}"
-        );
+    for mac in ["01:00:5e:00:00:01", "00:00:00:00:00:00", "ff:ff:ff:ff:ff:ff", "", "0a:58"] {
+        let error = refused(with_capability(&cni, &pod, "mac", json!(mac)), 7)?;
+        ensure!(error.to_string().contains("runtimeConfig.mac"), "{mac}: {error}");
+        let args = json!({ "cni": { "mac": mac } });
+        let error = refused(cni.reconfigured(|config| config.with("args", args)).add(&pod), 7)?;
+        ensure!(error.to_string().contains("args.cni.mac"), "{mac}: {error}");
+        let error = refused(with_args(&cni, &pod, &format!("MAC={mac}")), 4)?;
+        ensure!(error.to_string().contains("CNI_ARGS"), "{mac}: {error}");
+        ensure!(node.find_link("weir0")?.is_none(), "the refused ADD made the bridge");
+        cni.ensure_nothing_left()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn del_succeeds_after_an_add_whose_requests_were_refused() -> Result<()> {
+    let (node, cni) = setup()?;
+    let pod = node.pod("a")?;
+    let bad_route = json!([{ "dst": "10.9.0.1/16" }]);
+    for wrong in [
+        cni.reconfigured(|config| config.with_runtime("mac", "ff:ff:ff:ff:ff:ff")),
+        cni.reconfigured(|config| config.with_runtime("ips", json!([""]))),
+        cni.reconfigured(|config| config.with_ipam("routes", bad_route)),
+        cni.reconfigured(|config| config.with("dns", json!({ "nameservers": [""] }))),
+    ] {
+        refused(wrong.add(&pod), 7)?;
+        ensure!(node.find_link("weir0")?.is_none(), "the refused ADD made the bridge");
+        // The runtime passes the same configuration to DEL.
+        wrong.del(&pod)?;
         cni.ensure_nothing_left()?;
     }
     Ok(())

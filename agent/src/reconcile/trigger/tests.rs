@@ -9,12 +9,15 @@ use crate::overlay::peers::tests::node;
 const TUNNEL: u32 = 9;
 const UPLINK: u32 = 2;
 const PROGRAM: u32 = 70;
+const BRIDGE: u32 = 3;
+const MAC: MacAddr = MacAddr::new([0x0a, 0x58, 10, 244, 1, 1]);
 
 fn interests() -> Interests {
     Interests {
         tunnel: "weir.1".to_owned(),
         tunnel_index: Some(TUNNEL),
         bridge: "weir0".to_owned(),
+        bridge_entry: Some((BRIDGE, MAC)),
         uplinks: BTreeSet::from([UPLINK]),
         desired: Arc::default(),
         programs: Arc::new([PROGRAM].into()),
@@ -94,6 +97,16 @@ fn while_no_link_has_the_nodes_address_any_link_may_get_it() {
     let elsewhere = Change::Address { link: 40 };
     assert!(!interests().include(&elsewhere));
     assert!(Interests { uplinks: BTreeSet::new(), ..interests() }.include(&elsewhere));
+}
+
+#[test]
+fn of_the_bridges_entries_only_the_loss_of_its_own_one_starts_a_pass() {
+    let entry = |bridge, mac, is_local| Change::BridgeEntry { bridge, mac, is_local };
+    assert!(interests().include(&entry(BRIDGE, MAC, false)));
+    let of_pod = MacAddr::new([0x0a, 0x58, 10, 244, 1, 2]);
+    for quiet in [entry(BRIDGE, MAC, true), entry(BRIDGE, of_pod, false), entry(4, MAC, false)] {
+        assert!(!interests().include(&quiet), "{quiet:?}");
+    }
 }
 
 #[tokio::test]

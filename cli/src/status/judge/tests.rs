@@ -1,4 +1,5 @@
 use weir_datapath::AtSockets;
+use weir_node::EndpointRecord;
 
 use super::super::facts::{Attachment, Concern, MtuFacts, Waiting};
 use super::*;
@@ -157,6 +158,28 @@ fn a_pod_without_a_map_entry_is_reported() {
         let problem = only(|facts| facts.pods[0].map_entry = Some(entry));
         assert_eq!(problem.kind, Kind::PodNotInMap);
     }
+}
+
+#[test]
+fn a_wrong_entry_of_the_bridge_is_reported_and_a_shared_mac_address_only_without_the_agent() {
+    let record: EndpointRecord = serde_json::from_str(
+        r#"{"version":1,"network":"weir","containerID":"c","ifname":"eth0","netns":"/run/netns/a",
+            "hostInterface":"weir1","hostIfindex":7,"bridge":"weir0","mac":"0a:58:0a:f4:01:05",
+            "addresses":[],"mtu":1450,"pod":{"namespace":"shop","name":"web"},"portMappings":[]}"#,
+    )
+    .unwrap();
+    for fault in [Fault::Own, Fault::Pod { record: record.clone() }] {
+        let problem = only(|facts| facts.forwarding = vec![fault]);
+        assert_eq!(problem.kind, Kind::ForwardingWrong);
+    }
+    let (mac, kept) = ("0a:58:0a:f4:01:05".to_owned(), "bridge weir0".to_owned());
+    let shared = Fault::Shared { mac, kept, record };
+    assert_eq!(problems(|facts| facts.forwarding = vec![shared.clone()]), []);
+    let problems = problems(|facts| {
+        facts.agent.silence = Some("refused".to_owned());
+        facts.forwarding = vec![shared];
+    });
+    assert_eq!(problems.last().map(|problem| problem.kind), Some(Kind::ForwardingWrong));
 }
 
 #[test]

@@ -1,7 +1,8 @@
-//! The lock of the store: `flock` on a file, like that of host-local.
+//! Locks between processes: `flock` on a file, like that of host-local, or on a directory.
 
 use std::{
     fs::{File, OpenOptions},
+    io,
     os::unix::fs::OpenOptionsExt,
     path::Path,
     sync::mpsc,
@@ -21,23 +22,27 @@ const TIME_LIMIT: Duration = Duration::from_secs(10);
 
 /// Held until it is dropped or the process ends.
 #[derive(Debug)]
-pub(super) struct Lock(#[expect(dead_code, reason = "closing the file releases the lock")] File);
+pub(crate) struct Lock(#[expect(dead_code, reason = "closing the file releases the lock")] File);
 
 impl Lock {
-    /// Waits for the lock, at most [`TIME_LIMIT`].
-    pub(super) fn acquire(path: &Path) -> Result<Self, Error> {
+    /// Waits for the lock of a file, which is created if necessary, at most [`TIME_LIMIT`].
+    pub(crate) fn acquire(path: &Path) -> Result<Self, Error> {
         Self::acquire_within(path, TIME_LIMIT)
     }
 
+    /// Waits for the lock of a directory, at most [`TIME_LIMIT`].
+    pub(crate) fn of_directory(path: &Path) -> Result<Self, Error> {
+        Self::wait(File::open(path), path, TIME_LIMIT)
+    }
+
     fn acquire_within(path: &Path, limit: Duration) -> Result<Self, Error> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(path)
-            .map_err(Error::file("open", path))?;
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        Self::wait(options.open(path), path, limit)
+    }
+
+    fn wait(opened: io::Result<File>, path: &Path, limit: Duration) -> Result<Self, Error> {
+        let file = opened.map_err(Error::file("open", path))?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => return Ok(Self(file)),
             Err(Errno::WOULDBLOCK | Errno::INTR) => {}
