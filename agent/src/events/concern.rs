@@ -48,6 +48,11 @@ pub enum Concern {
         /// Why it cannot be set: see [`crate::node_condition`].
         obstacle: String,
     },
+    /// The nftables table cannot be written.
+    TableOutdated {
+        /// Why: see [`crate::masquerade`].
+        obstacle: String,
+    },
     /// The eBPF programs are not attached, so Services do not work.
     ServicesUnavailable {
         /// Why they cannot be attached: see [`crate::datapath`].
@@ -81,6 +86,7 @@ impl Concern {
             Self::EndpointNotOnLink { .. } => "EndpointNotOnLink",
             Self::ForwardingDropped { .. } => "ForwardingDropped",
             Self::NetworkUnavailable { .. } => "NetworkUnavailable",
+            Self::TableOutdated { .. } => "NftablesTableOutdated",
             Self::ServicesUnavailable { .. } => "ServicesUnavailable",
             Self::BridgePortsScarce { .. } => "BridgePortsScarce",
             Self::NeighbourTableSmall { .. } => "NeighbourTableSmall",
@@ -96,6 +102,7 @@ impl Concern {
             | Self::EndpointNotOnLink { .. } => "ProgramPeer",
             Self::ForwardingDropped { .. } => "CheckForwarding",
             Self::NetworkUnavailable { .. } => "SetCondition",
+            Self::TableOutdated { .. } => "WriteTable",
             Self::ServicesUnavailable { .. } => "LoadPrograms",
             Self::BridgePortsScarce { .. } | Self::NeighbourTableSmall { .. } => "CheckHeadroom",
         }
@@ -121,6 +128,7 @@ impl Concern {
             Self::PodCidrMissing
             | Self::ForwardingDropped { .. }
             | Self::NetworkUnavailable { .. }
+            | Self::TableOutdated { .. }
             | Self::ServicesUnavailable { .. }
             | Self::BridgePortsScarce { .. }
             | Self::NeighbourTableSmall { .. } => None,
@@ -159,6 +167,13 @@ impl fmt::Display for Concern {
                 f,
                 "the Node has the condition NetworkUnavailable=True, which keeps pods off the node \
                  although its network is ready; the agent cannot set it to False: {obstacle}"
+            ),
+            Self::TableOutdated { obstacle } => write!(
+                f,
+                "the nftables table inet weir of the node is not as it should be: {obstacle}; the \
+                 tunnel may refuse packets of new nodes, or take packets of machines that are not \
+                 nodes, and pods may not reach destinations outside of the cluster: correct the \
+                 cause, and the agent writes the table within seconds",
             ),
             Self::ServicesUnavailable { obstacle } => write!(
                 f,

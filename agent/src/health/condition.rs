@@ -11,6 +11,8 @@ pub enum Condition {
     SubnetsAssigned,
     /// Every known peer is programmed in the kernel. Set from the reports of passes.
     PeersProgrammed,
+    /// The nftables table is as it should be.
+    TableWritten,
     /// The eBPF programs are loaded and attached, if Services are enabled.
     ProgramsAttached,
     /// The Services of the snapshot are in the maps, if Services are enabled.
@@ -20,10 +22,11 @@ pub enum Condition {
 }
 
 impl Condition {
-    pub(super) const ALL: [Self; 6] = [
+    pub(super) const ALL: [Self; 7] = [
         Self::ClusterSeen,
         Self::SubnetsAssigned,
         Self::PeersProgrammed,
+        Self::TableWritten,
         Self::ProgramsAttached,
         Self::ServicesProgrammed,
         Self::ConfigurationWritten,
@@ -36,6 +39,7 @@ impl fmt::Display for Condition {
             Self::ClusterSeen => "cluster-seen",
             Self::SubnetsAssigned => "subnets-assigned",
             Self::PeersProgrammed => "peers-programmed",
+            Self::TableWritten => "table-written",
             Self::ProgramsAttached => "programs-attached",
             Self::ServicesProgrammed => "services-programmed",
             Self::ConfigurationWritten => "configuration-written",

@@ -84,9 +84,12 @@ async fn readiness_names_every_unmet_condition() {
     });
     assert!(get(address, "/readyz").await.contains("waiting cluster-seen: nodes is forbidden"));
     publisher.send_modify(|published| published.snapshot = Some(Arc::new(Snapshot::default())));
-    for condition in
-        [Condition::SubnetsAssigned, Condition::ProgramsAttached, Condition::ServicesProgrammed]
-    {
+    for condition in [
+        Condition::SubnetsAssigned,
+        Condition::TableWritten,
+        Condition::ProgramsAttached,
+        Condition::ServicesProgrammed,
+    ] {
         health.set(condition, Ok(()));
     }
     health.set(Condition::ConfigurationWritten, Err("/etc/cni/net.d is read-only".to_owned()));

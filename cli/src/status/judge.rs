@@ -121,6 +121,10 @@ fn remedy_of(condition: &str) -> &'static str {
             "run the controller manager with --allocate-node-cidrs and --cluster-cidr, or set \
              podCIDR on the Node"
         }
+        "table-written" => {
+            "check that the program nft runs on the node (nft list ruleset), that the kernel has \
+             nftables (CONFIG_NF_TABLES_INET), and that the agent has the capability NET_ADMIN"
+        }
         "programs-attached" => {
             "check that the kernel is 5.10 or later, that /sys/fs/bpf is a BPF file system, and that \
              the agent has the capabilities NET_ADMIN, BPF and PERFMON"

@@ -18,6 +18,7 @@ fn interests() -> Interests {
         uplinks: BTreeSet::from([UPLINK]),
         desired: Arc::default(),
         programs: Arc::new([PROGRAM].into()),
+        table: None,
     }
 }
 
@@ -72,6 +73,7 @@ async fn a_change_of_each_object_of_weir_starts_a_pass() {
         route(ROUTE_PROTOCOL),
         neighbour(TUNNEL),
         Change::Table,
+        Change::Elements(Vec::new()),
         Change::Lost,
     ] {
         assert_eq!(first_of(vec![change.clone()]).await, Trigger::Kernel(change));
