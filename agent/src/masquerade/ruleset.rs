@@ -22,14 +22,14 @@
 //!     counter tunnel_from_pods { }
 //!     counter tunnel_from_others { }
 //!     chain to_tunnel {
+//!         ip daddr 172.16.0.1 notrack accept
 //!         iifname "weir0" ip daddr @peers_ipv4 counter name tunnel_from_pods drop
-//!         ip daddr 172.16.0.1 notrack
 //!     }
 //!     chain input { type filter hook input priority raw;
 //!         udp dport 8472 meta nfproto ipv4 goto from_peers
 //!     }
 //!     chain from_peers {
-//!         iifname != "weir0" iifname != "weir.1" ip daddr 172.16.0.1 ip saddr @peers_ipv4 accept
+//!         iifname != "weir0" ip daddr 172.16.0.1 ip saddr @peers_ipv4 accept
 //!         iifname "weir0" counter name tunnel_from_pods drop
 //!         counter name tunnel_from_others drop
 //!     }
@@ -220,9 +220,11 @@ fn add_to_tunnel(batch: &mut Batch<'static>, tunnel: &TunnelEnd, bridge: &str) {
     let is_from_pod = matches(meta(MetaKey::Iifname), Operator::EQ, bridge.to_owned());
     let is_for_peer = matches(field(protocol, "daddr"), Operator::EQ, peers_of(tunnel));
     let dropped = vec![is_from_pod, is_for_peer, count(FROM_PODS), Statement::Drop(None)];
-    add_rule(batch, TO_TUNNEL, dropped);
     // A pod may use the same port. Packets that are forwarded or bridged to it need conntrack for NAT.
-    add_rule(batch, TO_TUNNEL, vec![is_for_tunnel(tunnel), Statement::Notrack]);
+    // The packets of the tunnel pass no further rule here.
+    let own = vec![is_for_tunnel(tunnel), Statement::Notrack, Statement::Accept(None)];
+    add_rule(batch, TO_TUNNEL, own);
+    add_rule(batch, TO_TUNNEL, dropped);
 }
 
 /// Which packets to the tunnel's port reach it. The tunnel has a socket of its own family only.
@@ -232,7 +234,6 @@ fn add_tunnel_input(batch: &mut Batch<'static>, tunnel: &TunnelEnd, bridge: &str
     let iifname = |op, name: &str| matches(meta(MetaKey::Iifname), op, name.to_owned());
     let accepted = vec![
         iifname(Operator::NEQ, bridge),
-        iifname(Operator::NEQ, &tunnel.device),
         is_for_tunnel(tunnel),
         matches(field(protocol, "saddr"), Operator::EQ, peers_of(tunnel)),
         Statement::Accept(None),

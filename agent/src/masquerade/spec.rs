@@ -47,8 +47,6 @@ impl Masquerade {
 /// This node's end of the tunnel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TunnelEnd {
-    /// The tunnel device.
-    pub device: String,
     /// The UDP port, the same on every node.
     pub port: u16,
     /// The address that other nodes send the tunnel's outer packets to.

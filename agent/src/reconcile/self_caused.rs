@@ -81,14 +81,14 @@ mod tests {
     /// The table for a node with one peer.
     fn written() -> Masquerade {
         let peers = Arc::new([ip("192.0.2.1")].into());
-        let (device, local) = ("weir.1".to_owned(), ip("192.0.2.9"));
+        let local = ip("192.0.2.9");
         Masquerade {
             local_pod_cidrs: Vec::new(),
             pod_networks: Vec::new(),
             direct_nodes: Vec::new(),
             no_masquerade_cidrs: Vec::new(),
             ip_masq: true,
-            tunnel: Some(TunnelEnd { device, port: 8472, local, peers }),
+            tunnel: Some(TunnelEnd { port: 8472, local, peers }),
             bridge: "weir0".to_owned(),
             marks: None,
         }

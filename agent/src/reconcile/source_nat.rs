@@ -21,7 +21,6 @@ pub(super) fn wanted(
     sets_marks: bool,
 ) -> Masquerade {
     let tunnel = desired.tunnel.as_ref().map(|tunnel| TunnelEnd {
-        device: tunnel.name.clone(),
         port: tunnel.port,
         local: tunnel.local,
         peers: Arc::new(tunnel_sources(peers, tunnel.local.is_ipv4())),

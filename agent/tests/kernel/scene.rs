@@ -156,7 +156,7 @@ pub(crate) fn wanted() -> Masquerade {
 /// This node's end of the tunnel.
 pub(crate) fn tunnel(local: IpAddr, peers: &[IpAddr]) -> TunnelEnd {
     let peers = Arc::new(peers.iter().copied().collect());
-    TunnelEnd { device: "weir.1".to_owned(), port: 8472, local, peers }
+    TunnelEnd { port: 8472, local, peers }
 }
 
 fn mac(number: u8) -> MacAddr {

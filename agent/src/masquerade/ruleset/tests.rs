@@ -11,7 +11,6 @@ fn networks(texts: &[&str]) -> Vec<IpNetwork> {
 
 fn tunnel(local: &str, peers: &[&str]) -> TunnelEnd {
     TunnelEnd {
-        device: "weir.1".to_owned(),
         port: 8472,
         local: local.parse().unwrap(),
         peers: Arc::new(peers.iter().map(|peer| peer.parse().unwrap()).collect()),
@@ -160,7 +159,7 @@ fn the_tunnels_port_is_open_to_peers_of_its_family_only() {
         assert!(input[0].contains(&format!("\"right\":\"{family}\"")), "{input:?}");
         let rules = rules_of(&end, "from_peers");
         let [accepted, from_pods, from_others] = &rules[..] else { panic!("{rules:?}") };
-        let parts = ["weir0", "weir.1", local, &format!("@peers_{family}"), "accept"];
+        let parts = ["weir0", local, &format!("@peers_{family}"), "accept"];
         assert!(parts.iter().all(|part| accepted.contains(part)), "{accepted}");
         assert!(from_pods.contains("drop") && from_others.contains("drop"));
         // An empty set matches nothing.
