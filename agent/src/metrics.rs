@@ -51,6 +51,11 @@ struct AddressFamily {
     family: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Sender {
+    from: &'static str,
+}
+
 /// All metrics of the agent.
 #[derive(Debug)]
 pub struct Metrics {
@@ -62,6 +67,7 @@ pub struct Metrics {
     reconciles: Family<PassResult, Counter>,
     operations: Family<Kind, Counter>,
     repairs: Family<Cause, Counter>,
+    refused: Family<Sender, Counter>,
     last_error: Seconds,
     source_lag: Seconds,
     source_problems: Gauge,
@@ -82,6 +88,7 @@ impl Default for Metrics {
         let reconciles = Family::default();
         let operations = Family::default();
         let repairs = Family::default();
+        let refused = Family::default();
         let last_error = Seconds::default();
         let source_lag = Seconds::default();
         let source_problems = Gauge::default();
@@ -105,6 +112,8 @@ impl Default for Metrics {
         registry.register("operations", help, operations.clone());
         let help = "Repairs of changes that another program had made, by cause";
         registry.register("repairs", help, repairs.clone());
+        let help = "Packets to the tunnel's port that were dropped because no peer has sent them";
+        registry.register("tunnel_packets_refused", help, refused.clone());
         let help = "Time of the last failed pass, in seconds since 1970; 0 if no pass failed";
         registry.register("last_error_timestamp", help, last_error.clone());
         let help = "Time since the snapshot of the cluster was last known to be current";
@@ -129,6 +138,7 @@ impl Default for Metrics {
             reconciles,
             operations,
             repairs,
+            refused,
             last_error,
             source_lag,
             source_problems,
@@ -163,6 +173,11 @@ impl Metrics {
 
     pub(crate) fn add_repair(&self, cause: &'static str) {
         self.repairs.get_or_create(&Cause { cause }).inc();
+    }
+
+    pub(crate) fn add_refused(&self, from_pods: u64, from_others: u64) {
+        self.refused.get_or_create(&Sender { from: "pods" }).inc_by(from_pods);
+        self.refused.get_or_create(&Sender { from: "others" }).inc_by(from_others);
     }
 
     pub(crate) fn set_ready(&self, is_ready: bool) {
@@ -205,6 +220,7 @@ mod tests {
         metrics.add_operations("route_add", 4);
         metrics.add_operations("route_add", 1);
         metrics.add_repair("route_deleted");
+        metrics.add_refused(2, 9);
         metrics.set_source(Duration::from_millis(1500), 2);
         metrics.set_bridge_ports(7);
         metrics.set_neighbours("ipv4", 300, 1024);
@@ -219,6 +235,8 @@ mod tests {
             "weir_reconciles_total{result=\"error\"} 1",
             "weir_operations_total{kind=\"route_add\"} 5",
             "weir_repairs_total{cause=\"route_deleted\"} 1",
+            "weir_tunnel_packets_refused_total{from=\"pods\"} 2",
+            "weir_tunnel_packets_refused_total{from=\"others\"} 9",
             "weir_source_lag_seconds 1.5",
             "weir_source_problems 2",
             "weir_bridge_ports 7",

@@ -62,10 +62,18 @@ impl Error {
 
 /// Lists a part of the rule set without the values of counters: `nft --json --stateless list …`.
 pub(crate) async fn list(what: &[&str]) -> Result<Value, Error> {
-    let words = [&["--json", "--stateless", "list"], what].concat();
-    let listing = run(&words, "").await?;
+    read(&[&["--json", "--stateless", "list"], what].concat()).await
+}
+
+/// Lists a part of the rule set with the values of counters: `nft --json list …`.
+pub(crate) async fn list_with_counts(what: &[&str]) -> Result<Value, Error> {
+    read(&[&["--json", "list"], what].concat()).await
+}
+
+async fn read(words: &[&str]) -> Result<Value, Error> {
+    let listing = run(words, "").await?;
     serde_json::from_str(&listing)
-        .map_err(|cause| Error::Json { command: command_line(&words), cause })
+        .map_err(|cause| Error::Json { command: command_line(words), cause })
 }
 
 /// Applies a batch in one transaction.

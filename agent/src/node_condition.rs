@@ -31,7 +31,9 @@ impl NetworkCondition {
         Self { writer: None, obstacle: watch::channel(Some(obstacle.to_owned())).1 }
     }
 
-    /// Writes to the API server. Needs the verbs `get` on nodes and `patch` on nodes/status.
+    /// Writes to the API server. Needs the verbs `get` on nodes and `patch` on nodes/status, which the
+    /// component `cloud` of the manifests gives. Without them, that is a concern if the condition is
+    /// True.
     ///
     /// Spawns a task; call it inside a tokio runtime.
     pub fn with_api(node_name: &str, client: Client) -> Self {

@@ -24,6 +24,7 @@ mod preemption;
 mod programs;
 mod self_caused;
 mod source_nat;
+mod table;
 mod trigger;
 
 use std::{collections::BTreeSet, sync::Arc, time::Instant};
@@ -42,13 +43,13 @@ use self::{
     pass_report::{Outcome, PassReport},
     preemption::Preemption,
     programs::Programs,
+    table::Table,
     trigger::{Interests, Trigger, Triggers},
 };
 use crate::{
     datapath::plan::Inputs,
     events::{Concern, Events},
     health::{Condition, Health, Pass},
-    install::PodNetwork,
     masquerade::{self, Masquerade},
     net_conf::{Backend, NetConf},
     node_condition::NetworkCondition,
@@ -72,9 +73,7 @@ pub struct Reconciler {
     events: Events,
     network_condition: NetworkCondition,
     programs: Programs,
-    /// The input that the nftables table was last written from. The table is checked again when the
-    /// input changes, when the kernel notifies about a change of the table, and in every resync.
-    masquerade: Option<Masquerade>,
+    table: Table,
     uplinks: Vec<Uplink>,
     overlay: Overlay,
     bridge_entries: BridgeEntries,
@@ -103,6 +102,7 @@ impl Reconciler {
         if !options.services {
             health.set(Condition::ServicesProgrammed, Ok(()));
         }
+        let table = Table::new(Arc::clone(&health));
         Self {
             programs: Programs::new(&options, Arc::clone(&health)),
             options,
@@ -111,7 +111,7 @@ impl Reconciler {
             health,
             events,
             network_condition,
-            masquerade: None,
+            table,
             uplinks: Vec::new(),
             overlay: Overlay::default(),
             bridge_entries: BridgeEntries::default(),
@@ -140,7 +140,7 @@ impl Reconciler {
             let trigger = triggers.next(&self.interests()).await;
             self.health.beat();
             if triggers.take_table_changed() {
-                self.masquerade = None;
+                self.table.forget();
             }
             let filters = triggers.take_changed_filters();
             let mut succeeded = self.programs.restore(&self.netlink, &filters).await;
@@ -167,6 +167,7 @@ impl Reconciler {
             uplinks: self.uplinks.iter().map(|uplink| uplink.link).collect(),
             desired: Arc::clone(self.overlay.desired()),
             programs: self.programs.program_ids(),
+            table: self.table.written().cloned(),
         }
     }
 
@@ -252,6 +253,7 @@ impl Reconciler {
         }
         concerns.extend(self.firewall_concerns.iter().chain(&self.headroom).cloned());
         concerns.extend(self.programs.obstacle());
+        concerns.extend(self.table.obstacle());
         concerns.extend(self.network_condition.concern(&own));
         self.health.record_concerns(&concerns);
         self.events.report(Some(&own), concerns);
@@ -259,7 +261,12 @@ impl Reconciler {
         let desired = Arc::new(desired);
 
         report.peers_known = peers.len();
-        let failures = self.program(trigger, &desired, preemption, report).await?;
+        let network =
+            pod_network::build(&self.conf, snapshot, &own, &desired, self.options.ip_masq);
+        let marks = self.programs.will_set_marks();
+        let wanted = source_nat::wanted(&self.options, &desired, &own, &peers, &network, marks);
+        let (failures, guarded) =
+            self.program(trigger, &desired, wanted, preemption, report).await?;
         let cut_off: BTreeSet<&str> = unreachable.iter().map(|found| found.node.as_str()).collect();
         report.peers_programmed = peers.len().saturating_sub(failures.len().max(cut_off.len()));
 
@@ -268,8 +275,6 @@ impl Reconciler {
         }
         preemption.check()?;
 
-        let network =
-            pod_network::build(&self.conf, snapshot, &own, &desired, self.options.ip_masq);
         node::ensure_parameters(&desired, &network)?;
         if node::ensure_offload(&desired, self.options.tx_checksum)? {
             *report.operations.entry("offload_set").or_default() += 1;
@@ -279,7 +284,11 @@ impl Reconciler {
         preemption.check()?;
         let bridge = &self.options.bridge;
         node::follow_subnets(&self.netlink, bridge, &network, &mut report.operations).await?;
-        self.ensure_masquerade(trigger, &own, &peers, (&desired, &network), report).await?;
+        guarded?;
+        // Programs may have failed to load, or may have been loaded in spite of an earlier failure.
+        let marks = self.programs.set_marks();
+        let wanted = source_nat::wanted(&self.options, &desired, &own, &peers, &network, marks);
+        report.add(self.table.ensure(wanted, false).await?);
         node::write_files(&self.options, &network)?;
         self.health.set(Condition::ConfigurationWritten, Ok(()));
         self.network_condition.report_network_ready(&own);
@@ -325,15 +334,20 @@ impl Reconciler {
         Some(own)
     }
 
-    /// Programs the desired overlay in the kernel. After a new snapshot, the state that the last pass
-    /// has left is taken as the kernel's state; otherwise the kernel is read.
+    /// Programs the nftables table and the desired overlay in the kernel. After a new snapshot, the
+    /// state that the last pass has left is taken as the kernel's state; otherwise the kernel is read.
+    ///
+    /// A tunnel that has to go is closed before the table stops guarding its port, and the table guards
+    /// the port of a new one before that opens. A new peer is admitted before anything is sent to it. A
+    /// table that cannot be written keeps no peer from being programmed; the error is in the result.
     async fn program(
         &mut self,
         trigger: &Trigger,
         desired: &Arc<Desired>,
+        table: Masquerade,
         preemption: &mut Preemption,
         report: &mut PassReport,
-    ) -> Result<Vec<Failure>, Error> {
+    ) -> Result<(Vec<Failure>, Result<(), masquerade::Error>), Error> {
         let tunnel = self.tunnel_name();
         let remembered = match trigger {
             Trigger::Source => self.overlay.remembered(desired),
@@ -346,11 +360,14 @@ impl Reconciler {
                 preemption.run_unless_preempted(observe).await?
             }
         };
-        let desired = Arc::clone(desired);
-        let programmed = self.overlay.program(&self.netlink, &tunnel, desired, &observed);
+        let mut changes = self.overlay.plan(Arc::clone(desired), &observed);
+        Overlay::remove_tunnels(&self.netlink, &tunnel, &mut changes).await;
+        let guarded = self.table.ensure(table, trigger.is_resync()).await;
+        let guarded = guarded.map(|operations| report.add(operations));
+        let programmed = self.overlay.program(&self.netlink, &tunnel, changes);
         let Programmed { operations, failures } = programmed.await?;
         report.add(operations);
-        Ok(failures)
+        Ok((failures, guarded))
     }
 
     async fn ensure_programs(
@@ -365,28 +382,6 @@ impl Reconciler {
         let tunnel = known.tunnel().filter(|_| overlay.tunnel.is_some());
         let inputs = Inputs { conf, own, peers, overlay, tunnel, uplinks };
         report.add(programs.ensure(netlink, &inputs, trigger.is_resync()).await?);
-        Ok(())
-    }
-
-    async fn ensure_masquerade(
-        &mut self,
-        trigger: &Trigger,
-        own: &Node,
-        peers: &[Arc<Node>],
-        (desired, network): (&Desired, &PodNetwork),
-        report: &mut PassReport,
-    ) -> Result<(), Error> {
-        let marks = self.programs.set_marks();
-        let wanted = source_nat::wanted(&self.options, desired, own, peers, network, marks);
-        if self.masquerade.as_ref() == Some(&wanted) && !trigger.is_resync() {
-            return Ok(());
-        }
-        self.masquerade = None;
-        if let masquerade::Outcome::Written(reason) = masquerade::ensure(&wanted).await? {
-            info!(?reason, "wrote the nftables table");
-            *report.operations.entry("nftables_write").or_default() += 1;
-        }
-        self.masquerade = Some(wanted);
         Ok(())
     }
 }

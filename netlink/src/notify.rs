@@ -17,7 +17,7 @@ use rtnetlink::{
 };
 
 pub use self::{
-    change::{Change, Entry, Filter},
+    change::{Change, Entry, Filter, SetElement},
     nftables::table_changes,
 };
 use crate::{Error, Netlink, fdb, neigh, route::Route};

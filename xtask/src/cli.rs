@@ -68,6 +68,16 @@ pub(crate) enum Task {
         args: Vec<OsString>,
     },
 
+    /// Attack a cluster of two nodes on this machine, and show what each attacker got (as root)
+    ///
+    /// Fails if an attacker got something. Arguments go to the program: `cargo xtask attack -- --help`
+    /// shows its own.
+    Attack {
+        /// Arguments for the attackers
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
+
     /// Run Weir with Kubernetes' own programs (as root)
     ///
     /// All commands but `api` work on one cluster of real components on this machine, whose nodes
@@ -97,6 +107,10 @@ mod tests {
         let cli = Cli::try_parse_from(["xtask", "demo", "--pods", "5"]).unwrap();
         let Task::Demo { args } = cli.task else { panic!("{cli:?}") };
         assert_eq!(args, ["--pods", "5"]);
+
+        let cli = Cli::try_parse_from(["xtask", "attack", "--only", "underlay"]).unwrap();
+        let Task::Attack { args } = cli.task else { panic!("{cli:?}") };
+        assert_eq!(args, ["--only", "underlay"]);
 
         let cli = Cli::try_parse_from(["xtask", "bench", "cni", "--", "--help"]).unwrap();
         let Task::Bench(Bench::Cni { args }) = cli.task else { panic!("{cli:?}") };

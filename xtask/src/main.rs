@@ -6,6 +6,7 @@
 //!
 //! All its messages go to standard error. Standard output belongs to the programs that it runs.
 
+mod attack;
 mod bench;
 mod build;
 mod cli;
@@ -54,6 +55,7 @@ fn run(task: Task) -> Result<()> {
         Task::Test(options) => test::run(&workspace, &options),
         Task::Lint(options) => lint::run(&workspace, &options),
         Task::Kernels(options) => kernels::run(&workspace, &options),
+        Task::Attack { args } => attack::run(&workspace, &args),
         Task::Demo { args } => demo::run(&workspace, &args),
         Task::E2e(task) => e2e::run(&workspace, &task),
         Task::Bench(bench) => bench::run(&workspace, &bench),

@@ -53,6 +53,12 @@ pub(crate) const DEMO: &[Need] = to_build_and![
     Need::Package(Package::PING),
 ];
 
+pub(crate) const ATTACK: &[Need] = to_build_and![
+    Need::Package(Package::IPROUTE),
+    Need::Package(Package::NFTABLES),
+    Need::Package(Package::PING),
+];
+
 pub(crate) const BENCH_SERVICES: &[Need] = to_build_and![
     Need::Package(Package::IPROUTE),
     Need::Package(Package::IPTABLES),
@@ -100,6 +106,7 @@ pub(crate) const KERNELS: &[Need] = to_build_and![
 ];
 
 pub(crate) const E2E_API: &[Need] = to_build_and![
+    Need::Package(Package::CURL),
     Need::Package(Package::IPROUTE),
     Need::Package(Package::NFTABLES),
     Need::Package(Package::OPENSSL),
@@ -273,6 +280,7 @@ mod tests {
     #[test]
     fn every_task_that_builds_has_the_needs_of_building() {
         for (name, task) in [
+            ("attack", ATTACK),
             ("demo", DEMO),
             ("bench overlay", BENCH_OVERLAY),
             ("bench services", BENCH_SERVICES),
@@ -291,6 +299,7 @@ mod tests {
     #[test]
     fn every_task_that_runs_an_agent_needs_nft() {
         for (name, task) in [
+            ("attack", ATTACK),
             ("demo", DEMO),
             ("bench overlay", BENCH_OVERLAY),
             ("bench services", BENCH_SERVICES),

@@ -48,6 +48,11 @@ pub enum Concern {
         /// Why it cannot be set: see [`crate::node_condition`].
         obstacle: String,
     },
+    /// The nftables table cannot be written.
+    TableOutdated {
+        /// Why: see [`crate::masquerade`].
+        obstacle: String,
+    },
     /// The eBPF programs are not attached, so Services do not work.
     ServicesUnavailable {
         /// Why they cannot be attached: see [`crate::datapath`].
@@ -99,6 +104,7 @@ impl Concern {
             Self::EndpointNotOnLink { .. } => "EndpointNotOnLink",
             Self::ForwardingDropped { .. } => "ForwardingDropped",
             Self::NetworkUnavailable { .. } => "NetworkUnavailable",
+            Self::TableOutdated { .. } => "NftablesTableOutdated",
             Self::ServicesUnavailable { .. } => "ServicesUnavailable",
             Self::BridgeEntriesChanged { .. } => "BridgeEntriesChanged",
             Self::MacAddressShared { .. } => "MACAddressShared",
@@ -116,6 +122,7 @@ impl Concern {
             | Self::EndpointNotOnLink { .. } => "ProgramPeer",
             Self::ForwardingDropped { .. } => "CheckForwarding",
             Self::NetworkUnavailable { .. } => "SetCondition",
+            Self::TableOutdated { .. } => "WriteTable",
             Self::ServicesUnavailable { .. } => "LoadPrograms",
             Self::BridgeEntriesChanged { .. } | Self::MacAddressShared { .. } => "CheckBridge",
             Self::BridgePortsScarce { .. } | Self::NeighbourTableSmall { .. } => "CheckHeadroom",
@@ -142,6 +149,7 @@ impl Concern {
             Self::PodCidrMissing
             | Self::ForwardingDropped { .. }
             | Self::NetworkUnavailable { .. }
+            | Self::TableOutdated { .. }
             | Self::ServicesUnavailable { .. }
             | Self::BridgeEntriesChanged { .. }
             | Self::MacAddressShared { .. }
@@ -182,6 +190,13 @@ impl fmt::Display for Concern {
                 f,
                 "the Node has the condition NetworkUnavailable=True, which keeps pods off the node \
                  although its network is ready; the agent cannot set it to False: {obstacle}"
+            ),
+            Self::TableOutdated { obstacle } => write!(
+                f,
+                "the nftables table inet weir of the node is not as it should be: {obstacle}; the \
+                 tunnel may refuse packets of new nodes, or take packets of machines that are not \
+                 nodes, and pods may not reach destinations outside of the cluster: correct the \
+                 cause, and the agent writes the table within seconds",
             ),
             Self::ServicesUnavailable { obstacle } => write!(
                 f,

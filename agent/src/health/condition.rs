@@ -13,6 +13,8 @@ pub enum Condition {
     PeersProgrammed,
     /// The entries of the pods' bridge lead to the node and to its pods.
     BridgeEntriesSet,
+    /// The nftables table is as it should be.
+    TableWritten,
     /// The eBPF programs are loaded and attached, if Services are enabled.
     ProgramsAttached,
     /// The Services of the snapshot are in the maps, if Services are enabled.
@@ -22,11 +24,12 @@ pub enum Condition {
 }
 
 impl Condition {
-    pub(super) const ALL: [Self; 7] = [
+    pub(super) const ALL: [Self; 8] = [
         Self::ClusterSeen,
         Self::SubnetsAssigned,
         Self::PeersProgrammed,
         Self::BridgeEntriesSet,
+        Self::TableWritten,
         Self::ProgramsAttached,
         Self::ServicesProgrammed,
         Self::ConfigurationWritten,
@@ -40,6 +43,7 @@ impl fmt::Display for Condition {
             Self::SubnetsAssigned => "subnets-assigned",
             Self::PeersProgrammed => "peers-programmed",
             Self::BridgeEntriesSet => "bridge-entries-set",
+            Self::TableWritten => "table-written",
             Self::ProgramsAttached => "programs-attached",
             Self::ServicesProgrammed => "services-programmed",
             Self::ConfigurationWritten => "configuration-written",

@@ -111,6 +111,11 @@ impl Health {
         self.metrics.services.programmed(took);
     }
 
+    /// Records packets to the tunnel's port that were dropped: of this node's pods, and of others.
+    pub fn record_refused(&self, from_pods: u64, from_others: u64) {
+        self.metrics.add_refused(from_pods, from_others);
+    }
+
     /// Records the number of ports of the pods' bridge.
     pub fn record_bridge_ports(&self, ports: usize) {
         self.metrics.set_bridge_ports(ports);

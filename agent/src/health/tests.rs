@@ -87,6 +87,7 @@ async fn readiness_names_every_unmet_condition() {
     for condition in [
         Condition::SubnetsAssigned,
         Condition::BridgeEntriesSet,
+        Condition::TableWritten,
         Condition::ProgramsAttached,
         Condition::ServicesProgrammed,
     ] {

@@ -6,6 +6,11 @@
 //! listing right after that. If the first differs, the input is new. If the second differs, another
 //! program has edited the table. Because the digests are in the table, this works across restarts of
 //! the agent.
+//!
+//! The peers' addresses are part of neither. They are compared one by one, so that a node that joins
+//! does not make the whole table outdated.
+
+use std::{collections::BTreeSet, net::IpAddr};
 
 use nftables::{
     batch::Batch,
@@ -17,7 +22,8 @@ use sha2::{Digest as _, Sha256};
 
 use super::{
     outcome::Reason,
-    ruleset::{FAMILY, TABLE},
+    peer_set,
+    table::{FAMILY, TABLE},
 };
 
 /// The chain whose only rule has the digests in its comment. It has no hook.
@@ -28,7 +34,7 @@ const CHAIN: &str = "fingerprint";
 pub(super) struct Digest(u128);
 
 impl Digest {
-    /// Of a batch that makes the table.
+    /// Of a batch that makes the table without any peer.
     pub(super) fn of(batch: &Nftables<'_>) -> Self {
         // The batch has nothing that serialization can fail on. If it failed, the transaction would
         // fail with the same error.
@@ -45,15 +51,18 @@ impl Digest {
 /// The table as it is now.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Listing {
-    /// Of everything but the fingerprint.
+    /// Of everything but the fingerprint and the peers' addresses.
     listed: Digest,
     fingerprint: Option<String>,
+    /// The peers' addresses.
+    peers: BTreeSet<IpAddr>,
 }
 
 impl Listing {
     /// Of the output of `nft --json list table`.
     pub(super) fn new(output: &Value) -> Self {
         let mut fingerprint = None;
+        let mut peers = BTreeSet::new();
         let mut text = String::new();
         let objects = output.get("nftables").and_then(Value::as_array);
         for object in
@@ -68,11 +77,21 @@ impl Listing {
                 continue;
             }
             let mut object = object.clone();
+            if let Some(set) = object.get_mut("set")
+                && set.get("name").and_then(Value::as_str).is_some_and(peer_set::is_name)
+            {
+                peers.append(&mut peer_set::take_elements(set));
+            }
             strip(&mut object);
             text.push_str(&object.to_string());
             text.push('\n');
         }
-        Self { listed: Digest::of_text(&text), fingerprint }
+        Self { listed: Digest::of_text(&text), fingerprint, peers }
+    }
+
+    /// The peers' addresses.
+    pub(super) const fn peers(&self) -> &BTreeSet<IpAddr> {
+        &self.peers
     }
 
     /// Why the table must be written, or `None` if it is as wanted.
@@ -121,8 +140,11 @@ fn strip(value: &mut Value) {
         Value::Object(members) => {
             members.remove("handle");
             for (name, member) in members {
-                if name == "counter" {
-                    *member = Value::Null;
+                if name == "counter"
+                    && let Some(counter) = member.as_object_mut()
+                {
+                    counter.remove("packets");
+                    counter.remove("bytes");
                 }
                 strip(member);
             }
@@ -143,6 +165,7 @@ mod tests {
             {"metainfo": {"version": "1.0.6"}},
             {"table": {"family": "inet", "name": "weir", "handle": handle}},
             {"chain": {"family": "inet", "table": "weir", "name": "fingerprint", "handle": 9}},
+            {"counter": {"name": "refused", "packets": packets, "bytes": 0}},
             {"rule": {"chain": "postrouting", "handle": handle, "expr": [
                 {"match": {"right": daddr}}, {"counter": {"packets": packets, "bytes": 0}},
             ]}},
@@ -164,6 +187,20 @@ mod tests {
     fn handles_and_counters_make_no_difference() {
         assert_eq!(sealed("10.0.0.0", 0, 1).reason_to_write(digest("batch")), None);
         assert_eq!(sealed("10.0.0.0", 7, 5).reason_to_write(digest("batch")), None);
+    }
+
+    #[test]
+    fn the_peers_are_no_part_of_the_fingerprint() {
+        let with = |elements: Value| {
+            let mut listing = listing("10.0.0.0", 0, 1, None);
+            let set = json!({"set": {"name": "peers_ipv4", "type": "ipv4_addr", "elem": elements}});
+            listing["nftables"].as_array_mut().unwrap().push(set);
+            Listing::new(&listing)
+        };
+        let (one, two) = (with(json!(["192.0.2.1"])), with(json!(["192.0.2.1", "192.0.2.2"])));
+        assert_eq!(one.listed, two.listed);
+        assert_eq!((one.peers().len(), two.peers().len()), (1, 2));
+        assert_ne!(one.listed, with(json!([{"prefix": {"addr": "192.0.2.0", "len": 24}}])).listed);
     }
 
     #[test]

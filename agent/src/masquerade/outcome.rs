@@ -18,4 +18,6 @@ pub enum Reason {
     Outdated,
     /// Another program changed the table, or the agent was stopped before it had finished.
     Edited,
+    /// Only the peers' set was different: nodes have joined or left, or another program changed it.
+    Peers,
 }

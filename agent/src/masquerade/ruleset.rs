@@ -14,11 +14,32 @@
 //!         …and the same for IPv6…
 //!     }
 //!     chain prerouting { type filter hook prerouting priority raw;
-//!         udp dport 8472 ip daddr 172.16.0.1 notrack
+//!         udp dport 8472 goto to_tunnel
 //!     }
 //!     chain output { type filter hook output priority raw; udp dport 8472 notrack }
+//!
+//!     set peers_ipv4 { type ipv4_addr; elements = { 172.16.0.2, 172.16.0.3, … } }
+//!     counter tunnel_from_pods { }
+//!     counter tunnel_from_others { }
+//!     chain to_tunnel {
+//!         ip daddr 172.16.0.1 notrack accept
+//!         iifname "weir0" ip daddr @peers_ipv4 counter name tunnel_from_pods drop
+//!     }
+//!     chain input { type filter hook input priority raw;
+//!         udp dport 8472 meta nfproto ipv4 goto from_peers
+//!     }
+//!     chain from_peers {
+//!         iifname != "weir0" ip daddr 172.16.0.1 ip saddr @peers_ipv4 accept
+//!         iifname "weir0" counter name tunnel_from_pods drop
+//!         counter name tunnel_from_others drop
+//!     }
 //! }
 //! ```
+//!
+//! The kernel takes tunnel packets at every address of the node, also at broadcast addresses, and puts
+//! fragments together before the hook input. So the port is guarded there, for all packets that its
+//! socket would get. A pod's packet to another node would arrive there with this node's address, so it
+//! is dropped here, before NAT.
 //!
 //! With the eBPF data path, which sets marks, the table also has, with the default bits:
 //!
@@ -54,26 +75,32 @@ use ipnetwork::IpNetwork;
 use nftables::{
     batch::Batch,
     expr::MetaKey,
-    schema::{Chain, NfListObject, Nftables, Rule, Set, SetFlag, SetType, SetTypeValue, Table},
+    schema::{
+        Chain, Counter, NfListObject, Nftables, Rule, Set, SetFlag, SetType, SetTypeValue, Table,
+    },
     stmt::{Mangle, Operator, RejectType, Statement},
-    types::{NfChainPolicy, NfChainType, NfFamily, NfHook, RejectCode},
+    types::{NfChainPolicy, NfChainType, NfHook, RejectCode},
 };
 
 use self::phrase::{
-    and, counter, field, goto, has_mark, mark, masquerade, matches, meta, network, reject,
+    and, count, counter, field, goto, has_mark, mark, masquerade, matches, meta, network, reject,
 };
 use super::{
     address_set::merged,
+    peer_set,
     spec::{Marks, Masquerade, TunnelEnd},
+    table::{FAMILY, TABLE},
 };
-
-/// The table's name.
-pub(super) const TABLE: &str = weir_node::names::NFTABLES_TABLE;
-/// Its family: IPv4 and IPv6 in one table.
-pub(super) const FAMILY: NfFamily = NfFamily::INet;
 
 /// A chain without a hook: marked packets jump here. `reject` before routing needs Linux 5.9.
 const REJECTED: &str = "rejected";
+/// Chains without a hook: packets to the tunnel's port go there before routing, and on input.
+const TO_TUNNEL: &str = "to_tunnel";
+const FROM_PEERS: &str = "from_peers";
+/// Counters of the packets to a tunnel's port that are dropped: those of this node's pods …
+pub(super) const FROM_PODS: &str = "tunnel_from_pods";
+/// … and those of all others that are not peers.
+pub(super) const FROM_OTHERS: &str = "tunnel_from_others";
 
 const IPPROTO_TCP: u32 = 6;
 
@@ -99,9 +126,10 @@ pub fn ruleset(wanted: &Masquerade) -> Nftables<'static> {
         add_mark_clearing(&mut batch, marks);
     }
     add_prerouting(&mut batch, wanted);
-    if let Some(TunnelEnd { port, .. }) = wanted.tunnel {
+    if let Some(tunnel) = &wanted.tunnel {
+        add_tunnel_input(&mut batch, tunnel, &wanted.bridge);
         add_chain(&mut batch, "output", NfChainType::Filter, NfHook::Output, PRIORITY_RAW);
-        add_rule(&mut batch, "output", vec![is_to_port(port), Statement::Notrack]);
+        add_rule(&mut batch, "output", vec![is_to_port(tunnel.port), Statement::Notrack]);
     }
     batch.to_nftables()
 }
@@ -167,22 +195,69 @@ fn add_prerouting(batch: &mut Batch<'static>, wanted: &Masquerade) {
         add_rejected(batch);
         add_rule(batch, name, vec![has_mark(marks.reject), goto(REJECTED)]);
     }
-    if let Some(TunnelEnd { port, local }) = wanted.tunnel {
-        // A pod may use the same port. Packets that are forwarded or bridged to it need conntrack for
-        // NAT.
-        let protocol = if local.is_ipv4() { "ip" } else { "ip6" };
-        let is_for_tunnel = matches(field(protocol, "daddr"), Operator::EQ, local.to_string());
-        add_rule(batch, name, vec![is_to_port(port), is_for_tunnel, Statement::Notrack]);
+    if let Some(tunnel) = &wanted.tunnel {
+        add_to_tunnel(batch, tunnel, &wanted.bridge);
+        add_rule(batch, name, vec![is_to_port(tunnel.port), goto(TO_TUNNEL)]);
     }
 }
 
+/// What happens to packets to the tunnel's port before routing.
+fn add_to_tunnel(batch: &mut Batch<'static>, tunnel: &TunnelEnd, bridge: &str) {
+    let ipv4 = tunnel.local.is_ipv4();
+    let protocol = if ipv4 { "ip" } else { "ip6" };
+    batch.add(peer_set::new(&tunnel.peers, ipv4));
+    for name in [FROM_PODS, FROM_OTHERS] {
+        batch.add(NfListObject::Counter(Counter {
+            family: FAMILY,
+            table: TABLE.into(),
+            name: name.into(),
+            packets: Some(0),
+            bytes: Some(0),
+            ..Counter::default()
+        }));
+    }
+    add_chain_without_hook(batch, TO_TUNNEL);
+    let is_from_pod = matches(meta(MetaKey::Iifname), Operator::EQ, bridge.to_owned());
+    let is_for_peer = matches(field(protocol, "daddr"), Operator::EQ, peers_of(tunnel));
+    let dropped = vec![is_from_pod, is_for_peer, count(FROM_PODS), Statement::Drop(None)];
+    // A pod may use the same port. Packets that are forwarded or bridged to it need conntrack for NAT.
+    // The packets of the tunnel pass no further rule here.
+    let own = vec![is_for_tunnel(tunnel), Statement::Notrack, Statement::Accept(None)];
+    add_rule(batch, TO_TUNNEL, own);
+    add_rule(batch, TO_TUNNEL, dropped);
+}
+
+/// Which packets to the tunnel's port reach it. The tunnel has a socket of its own family only.
+fn add_tunnel_input(batch: &mut Batch<'static>, tunnel: &TunnelEnd, bridge: &str) {
+    let (protocol, family) = if tunnel.local.is_ipv4() { ("ip", "ipv4") } else { ("ip6", "ipv6") };
+    add_chain_without_hook(batch, FROM_PEERS);
+    let iifname = |op, name: &str| matches(meta(MetaKey::Iifname), op, name.to_owned());
+    let accepted = vec![
+        iifname(Operator::NEQ, bridge),
+        is_for_tunnel(tunnel),
+        matches(field(protocol, "saddr"), Operator::EQ, peers_of(tunnel)),
+        Statement::Accept(None),
+    ];
+    add_rule(batch, FROM_PEERS, accepted);
+    let from_pods = vec![iifname(Operator::EQ, bridge), count(FROM_PODS), Statement::Drop(None)];
+    add_rule(batch, FROM_PEERS, from_pods);
+    add_rule(batch, FROM_PEERS, vec![count(FROM_OTHERS), Statement::Drop(None)]);
+    add_chain(batch, "input", NfChainType::Filter, NfHook::Input, PRIORITY_RAW);
+    let is_of_family = matches(meta(MetaKey::Nfproto), Operator::EQ, family.to_owned());
+    add_rule(batch, "input", vec![is_to_port(tunnel.port), is_of_family, goto(FROM_PEERS)]);
+}
+
+fn is_for_tunnel(tunnel: &TunnelEnd) -> Statement<'static> {
+    let protocol = if tunnel.local.is_ipv4() { "ip" } else { "ip6" };
+    matches(field(protocol, "daddr"), Operator::EQ, tunnel.local.to_string())
+}
+
+fn peers_of(tunnel: &TunnelEnd) -> String {
+    format!("@{}", peer_set::name(tunnel.local.is_ipv4()))
+}
+
 fn add_rejected(batch: &mut Batch<'static>) {
-    batch.add(NfListObject::Chain(Chain {
-        family: FAMILY,
-        table: TABLE.into(),
-        name: REJECTED.into(),
-        ..Chain::default()
-    }));
+    add_chain_without_hook(batch, REJECTED);
     // By number, because nft looks names up in a file that a container image may not have.
     let is_tcp = matches(meta(MetaKey::L4proto), Operator::EQ, IPPROTO_TCP);
     let reset = reject(RejectType::TCPReset, None);
@@ -220,6 +295,15 @@ fn add_chain(
         hook: Some(hook),
         prio: Some(priority),
         policy: Some(NfChainPolicy::Accept),
+        ..Chain::default()
+    }));
+}
+
+fn add_chain_without_hook(batch: &mut Batch<'static>, name: &'static str) {
+    batch.add(NfListObject::Chain(Chain {
+        family: FAMILY,
+        table: TABLE.into(),
+        name: name.into(),
         ..Chain::default()
     }));
 }

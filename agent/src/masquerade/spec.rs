@@ -1,6 +1,6 @@
 //! The input of the table.
 
-use std::net::IpAddr;
+use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
 use ipnetwork::IpNetwork;
 
@@ -31,13 +31,28 @@ pub struct Masquerade {
     pub marks: Option<Marks>,
 }
 
-/// The destination of the tunnel's outer packets on this node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+impl Masquerade {
+    /// The addresses of other nodes that the tunnel's port is open to.
+    pub fn peers(&self) -> Option<&Arc<BTreeSet<IpAddr>>> {
+        self.tunnel.as_ref().map(|tunnel| &tunnel.peers)
+    }
+
+    /// The same input with other peers: all that the rules depend on.
+    pub(super) fn with_peers(&self, peers: Arc<BTreeSet<IpAddr>>) -> Self {
+        let tunnel = self.tunnel.clone().map(|tunnel| TunnelEnd { peers, ..tunnel });
+        Self { tunnel, ..self.clone() }
+    }
+}
+
+/// This node's end of the tunnel.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TunnelEnd {
     /// The UDP port, the same on every node.
     pub port: u16,
-    /// The address that other nodes send them to.
+    /// The address that other nodes send the tunnel's outer packets to.
     pub local: IpAddr,
+    /// The addresses that other nodes send them from, all of the family of `local`.
+    pub peers: Arc<BTreeSet<IpAddr>>,
 }
 
 /// Bits of a packet's mark, each a mask.

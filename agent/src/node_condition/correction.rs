@@ -124,9 +124,9 @@ impl Error {
                 if status.is_forbidden() =>
             {
                 format!(
-                    "the API server has denied the verb `{verb}` on `{resource}`: {}; the \
-                     ClusterRole `weir-agent` of the shipped manifests \
-                     (manifests/base/cluster-role.yaml) allows it: apply them again",
+                    "the API server has denied the verb `{verb}` on `{resource}`: {}; apply \
+                     manifests/overlays/cloud, or add manifests/components/cloud to your \
+                     kustomization, which allow it",
                     status.message
                 )
             }

@@ -128,7 +128,7 @@ async fn the_concern_about_a_denied_verb_names_its_resource_and_the_fix() {
     condition.report_network_ready(&own(true));
     timeout(TIME_LIMIT, condition.obstacle.changed()).await.unwrap().unwrap();
     let text = condition.concern(&own(true)).unwrap().to_string();
-    for words in ["the verb `patch` on `nodes/status`", "cannot patch", "cluster-role.yaml"] {
+    for words in ["the verb `patch` on `nodes/status`", "cannot patch", "components/cloud"] {
         assert!(text.contains(words), "{words:?} is not in {text}");
     }
     assert_eq!(condition.concern(&own(false)), None);

@@ -26,6 +26,18 @@ pub(super) struct Overlay {
     is_settled: bool,
 }
 
+/// The changes of a pass.
+pub(super) struct Changes {
+    /// The tunnel devices that have to go, as operations.
+    removals: Vec<Op>,
+    /// All other operations.
+    rest: Vec<Op>,
+    /// All operations by kind.
+    operations: BTreeMap<&'static str, u64>,
+    /// Operations that failed.
+    failures: Vec<Failure>,
+}
+
 /// What was done.
 pub(super) struct Programmed {
     /// Operations by kind.
@@ -63,14 +75,8 @@ impl Overlay {
         observe(netlink, tunnel_name, own_mac).await
     }
 
-    /// Changes the kernel from `observed` to `desired`.
-    pub(super) async fn program(
-        &mut self,
-        netlink: &Netlink,
-        tunnel_name: &str,
-        desired: Arc<Desired>,
-        observed: &Observed,
-    ) -> Result<Programmed, Error> {
+    /// The changes from `observed` to `desired`.
+    pub(super) fn plan(&mut self, desired: Arc<Desired>, observed: &Observed) -> Changes {
         self.is_settled = false;
         let ops = diff(&desired, observed);
         self.desired = desired;
@@ -84,7 +90,31 @@ impl Overlay {
         if let Some(more) = ops.len().checked_sub(LOGGED).filter(|more| *more > 0) {
             info!("and {more} more operations");
         }
-        let failures = apply(netlink, tunnel_name, ops).await;
+        let (removals, rest) = ops.into_iter().partition(|op| matches!(op, Op::DeleteTunnel(_)));
+        Changes { removals, rest, operations, failures: Vec::new() }
+    }
+
+    /// Deletes the tunnel devices that have to go.
+    pub(super) async fn remove_tunnels(
+        netlink: &Netlink,
+        tunnel_name: &str,
+        changes: &mut Changes,
+    ) {
+        let removals = std::mem::take(&mut changes.removals);
+        if !removals.is_empty() {
+            changes.failures.extend(apply(netlink, tunnel_name, removals).await);
+        }
+    }
+
+    /// Makes all other changes.
+    pub(super) async fn program(
+        &mut self,
+        netlink: &Netlink,
+        tunnel_name: &str,
+        changes: Changes,
+    ) -> Result<Programmed, Error> {
+        let Changes { removals: _, rest, operations, mut failures } = changes;
+        failures.extend(apply(netlink, tunnel_name, rest).await);
         self.tunnel = link::find(netlink, tunnel_name).await?.map(|link| link.index);
         self.is_settled = failures.is_empty();
         Ok(Programmed { operations, failures })

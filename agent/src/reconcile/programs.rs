@@ -41,6 +41,11 @@ impl Programs {
         self.datapath.is_on()
     }
 
+    /// Whether programs will set marks after this pass, if nothing new fails.
+    pub(super) fn will_set_marks(&self) -> bool {
+        self.datapath.is_wanted() && (self.datapath.is_on() || self.obstacle.is_none())
+    }
+
     /// The kernel's ids of the programs; empty while they are not loaded.
     pub(super) fn program_ids(&self) -> Arc<BTreeSet<u32>> {
         self.datapath.program_ids()

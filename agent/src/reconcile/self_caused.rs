@@ -8,14 +8,24 @@
 
 use weir_netlink::notify::{Change, Entry};
 
-use crate::overlay::{
-    diff::{ObservedHop, is_same_hop},
-    plan::Desired,
+use crate::{
+    masquerade::{Masquerade, are_as_written},
+    overlay::{
+        diff::{ObservedHop, is_same_hop},
+        plan::Desired,
+    },
 };
 
-/// Whether a change has made an entry as `desired`. `tunnel` is the index of the tunnel device.
-pub(super) fn is_as_desired(change: &Change, desired: &Desired, tunnel: Option<u32>) -> bool {
+/// Whether a change has made an entry as `desired`, or as in the nftables table that was last
+/// `written`. `tunnel` is the index of the tunnel device.
+pub(super) fn is_as_desired(
+    change: &Change,
+    desired: &Desired,
+    tunnel: Option<u32>,
+    written: Option<&Masquerade>,
+) -> bool {
     match change {
+        Change::Elements(elements) => are_as_written(elements, written),
         Change::Route { protocol: _, entry } => match entry {
             Entry::Is(route) => desired.routes.get(&route.destination).is_some_and(|hop| {
                 let found = ObservedHop { link: route.link, gateway: route.gateway };
@@ -38,12 +48,15 @@ pub(super) fn is_as_desired(change: &Change, desired: &Desired, tunnel: Option<u
 
 #[cfg(test)]
 mod tests {
-    use std::net::IpAddr;
+    use std::{net::IpAddr, sync::Arc};
 
-    use weir_netlink::{MacAddr, fdb::TunnelEntry, route::Route};
+    use weir_netlink::{MacAddr, fdb::TunnelEntry, notify::SetElement, route::Route};
 
     use super::*;
-    use crate::overlay::{ROUTE_PROTOCOL, plan::Hop};
+    use crate::{
+        masquerade::TunnelEnd,
+        overlay::{ROUTE_PROTOCOL, plan::Hop},
+    };
 
     const TUNNEL: u32 = 9;
 
@@ -65,8 +78,29 @@ mod tests {
         desired
     }
 
+    /// The table for a node with one peer.
+    fn written() -> Masquerade {
+        let peers = Arc::new([ip("192.0.2.1")].into());
+        let local = ip("192.0.2.9");
+        Masquerade {
+            local_pod_cidrs: Vec::new(),
+            pod_networks: Vec::new(),
+            direct_nodes: Vec::new(),
+            no_masquerade_cidrs: Vec::new(),
+            ip_masq: true,
+            tunnel: Some(TunnelEnd { port: 8472, local, peers }),
+            bridge: "weir0".to_owned(),
+            marks: None,
+        }
+    }
+
+    fn elements(set: &str, entries: impl IntoIterator<Item = Entry<IpAddr>>) -> Change {
+        let element = |entry| SetElement { set: set.to_owned(), entry };
+        Change::Elements(entries.into_iter().map(element).collect())
+    }
+
     fn is_self_caused(change: &Change) -> bool {
-        is_as_desired(change, &desired(), Some(TUNNEL))
+        is_as_desired(change, &desired(), Some(TUNNEL), Some(&written()))
     }
 
     fn route(to: &str, link: u32, wrap: fn(Route) -> Entry<Route>) -> Change {
@@ -94,6 +128,7 @@ mod tests {
             forwarding(1, "192.0.2.1", Entry::Is),
             forwarding(1, "192.0.2.2", Entry::Gone),
             forwarding(2, "192.0.2.1", Entry::Gone),
+            elements("peers_ipv4", [Entry::Is(ip("192.0.2.1")), Entry::Gone(ip("192.0.2.2"))]),
         ] {
             assert!(is_self_caused(&change), "{change:?}");
         }
@@ -114,6 +149,11 @@ mod tests {
             Change::Route { protocol: ROUTE_PROTOCOL, entry: Entry::Other },
             Change::Neighbour { link: TUNNEL, ip: None, mac: None },
             Change::Forwarding { link: TUNNEL, entry: Entry::Other },
+            elements("peers_ipv4", [Entry::Is(ip("192.0.2.1")), Entry::Is(ip("192.0.2.2"))]),
+            elements("peers_ipv4", [Entry::Gone(ip("192.0.2.1"))]),
+            elements("peers_ipv4", [Entry::Other]),
+            elements("cluster_ipv4", [Entry::Is(ip("192.0.2.1"))]),
+            Change::Table,
             Change::Link { index: TUNNEL, name: "weir.1".to_owned() },
             Change::Lost,
         ] {
@@ -122,9 +162,15 @@ mod tests {
     }
 
     #[test]
+    fn while_the_table_is_unknown_every_change_of_it_needs_a_pass() {
+        let change = elements("peers_ipv4", [Entry::Is(ip("192.0.2.1"))]);
+        assert!(!is_as_desired(&change, &desired(), Some(TUNNEL), None));
+    }
+
+    #[test]
     fn an_entry_on_another_tunnel_device_is_not_as_desired() {
         let change = neighbour("10.1.0.0", Some(1));
-        assert!(!is_as_desired(&change, &desired(), Some(TUNNEL + 1)));
-        assert!(!is_as_desired(&route("10.1.0.0/24", TUNNEL, Entry::Is), &desired(), None));
+        assert!(!is_as_desired(&change, &desired(), Some(TUNNEL + 1), None));
+        assert!(!is_as_desired(&route("10.1.0.0/24", TUNNEL, Entry::Is), &desired(), None, None));
     }
 }

@@ -18,7 +18,7 @@ use weir_netlink::{
 
 use super::{nodes_watch::NodesWatch, self_caused::is_as_desired};
 use crate::{
-    masquerade,
+    masquerade::{self, Masquerade},
     overlay::{ROUTE_PROTOCOL, plan::Desired},
 };
 
@@ -52,7 +52,7 @@ impl Trigger {
             Self::Kernel(Change::Neighbour { .. } | Change::Forwarding { .. }) => Some("neighbour"),
             Self::Kernel(Change::BridgeEntry { .. }) => Some("bridge_entry"),
             Self::Kernel(Change::Filter { .. } | Change::Filters { .. }) => Some("filter"),
-            Self::Kernel(Change::Table) => Some("nftables"),
+            Self::Kernel(Change::Table | Change::Elements(_)) => Some("nftables"),
             Self::Kernel(Change::Lost) => Some("lost_notifications"),
             Self::Resync => Some("resync"),
             Self::Source | Self::Retry => None,
@@ -101,6 +101,8 @@ pub(super) struct Interests {
     pub(super) desired: Arc<Desired>,
     /// The kernel's ids of the programs that filters should run.
     pub(super) programs: Arc<BTreeSet<u32>>,
+    /// The nftables table as the last pass has written it; `None` if it may be otherwise.
+    pub(super) table: Option<Arc<Masquerade>>,
 }
 
 /// The kernel's notifications in the network namespace of `netlink`.
@@ -244,8 +246,9 @@ impl<C: Stream<Item = Change> + Unpin> Triggers<C> {
 impl<C> Triggers<C> {
     /// Records what may have changed. Returns whether the change needs a pass.
     fn note(&mut self, change: &Change, interests: &Interests) -> bool {
-        self.table_may_have_changed |= matches!(change, Change::Table | Change::Lost);
         let is_relevant = interests.include(change);
+        self.table_may_have_changed |=
+            is_relevant && matches!(change, Change::Table | Change::Elements(_) | Change::Lost);
         if let Change::Filter { link, .. } | Change::Filters { link } = change
             && is_relevant
         {
@@ -259,7 +262,7 @@ impl Interests {
     /// Whether a change concerns an object of Weir's, or an object that one depends on, and has not
     /// made it as desired.
     fn include(&self, change: &Change) -> bool {
-        if is_as_desired(change, &self.desired, self.tunnel_index) {
+        if is_as_desired(change, &self.desired, self.tunnel_index, self.table.as_deref()) {
             return false;
         }
         match change {
@@ -294,7 +297,7 @@ impl Interests {
             // The link may have none of Weir's filters; then there is nothing to do.
             Change::Filters { .. } => !self.programs.is_empty(),
             // The subscription is for Weir's table only.
-            Change::Table | Change::Lost => true,
+            Change::Table | Change::Elements(_) | Change::Lost => true,
         }
     }
 }

@@ -6,12 +6,12 @@ use std::{
     time::Duration,
 };
 
-use weir_agent::masquerade::{Masquerade, Outcome, Reason, TunnelEnd, ensure};
+use weir_agent::masquerade::{Masquerade, Outcome, Reason, ensure};
 use weir_netlink::sysctl;
 
 use crate::scene::{
     EXEMPT, NODE, OTHER_NODE, OTHER_POD, OUTSIDE, POD, REMOTE_POD, Scene, in_new_netns, nft, talk,
-    wanted,
+    tunnel, wanted,
 };
 
 /// An arbitrary port.
@@ -178,7 +178,7 @@ fn only_the_nodes_own_tunnel_packets_bypass_conntrack() {
     for (family, local) in NODE.each().into_iter().enumerate() {
         in_new_netns(|| async move {
             let scene = Scene::new().await;
-            let tunnel = Some(TunnelEnd { port: 8472, local });
+            let tunnel = Some(tunnel(local, &[OTHER_NODE.each()[family]]));
             ensure(&Masquerade { tunnel, ..wanted() }).await.unwrap();
             nft("table inet foreign {
                 counter untracked { }

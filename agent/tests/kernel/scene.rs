@@ -6,6 +6,7 @@ use std::{
     io::Write as _,
     net::{IpAddr, SocketAddr, UdpSocket},
     process::{Command, Stdio},
+    sync::Arc,
     thread,
     time::Duration,
 };
@@ -146,10 +147,16 @@ pub(crate) fn wanted() -> Masquerade {
         direct_nodes: Vec::new(),
         no_masquerade_cidrs: networks(["192.168.0.0/16", "fd00:99::/64"]),
         ip_masq: true,
-        tunnel: Some(TunnelEnd { port: 8472, local: NODE.each()[0] }),
+        tunnel: Some(tunnel(NODE.each()[0], &[OTHER_NODE.each()[0]])),
         bridge: "weir0".to_owned(),
         marks: Some(Marks { masquerade: 0x0020_0000, reply: 0x0040_0000, reject: 0x0080_0000 }),
     }
+}
+
+/// This node's end of the tunnel.
+pub(crate) fn tunnel(local: IpAddr, peers: &[IpAddr]) -> TunnelEnd {
+    let peers = Arc::new(peers.iter().copied().collect());
+    TunnelEnd { port: 8472, local, peers }
 }
 
 fn mac(number: u8) -> MacAddr {

@@ -2,13 +2,13 @@
 
 use std::{
     io,
-    net::{TcpListener, TcpStream},
+    net::{IpAddr, TcpListener, TcpStream},
     time::Duration,
 };
 
-use weir_agent::masquerade::{Masquerade, Outcome, Reason, ensure, remove};
+use weir_agent::masquerade::{Masquerade, Outcome, Reason, ensure, follow_peers, remove};
 
-use crate::scene::{NODE, OUTSIDE, POD, Scene, in_new_netns, nft, wanted};
+use crate::scene::{NODE, OUTSIDE, POD, Scene, in_new_netns, nft, tunnel, wanted};
 
 /// An arbitrary port.
 const PORT: u16 = 7000;
@@ -78,6 +78,75 @@ fn new_input_replaces_the_table_and_connections_survive() {
         let mut buffer = [0; 10];
         io::Read::read_exact(&mut peer, &mut buffer).unwrap();
         assert_eq!(&buffer, b"still here");
+    });
+}
+
+/// The input with these peers.
+fn with_peers(peers: impl IntoIterator<Item = IpAddr>) -> Masquerade {
+    let peers: Vec<_> = peers.into_iter().collect();
+    Masquerade { tunnel: Some(tunnel(NODE.each()[0], &peers)), ..wanted() }
+}
+
+fn peer(number: u32) -> IpAddr {
+    std::net::Ipv4Addr::from(0xac10_0000 + number).into()
+}
+
+#[test]
+fn only_the_peers_that_differ_are_written() {
+    in_new_netns(|| async {
+        let first = with_peers([peer(2), peer(3)]);
+        ensure(&first).await.unwrap();
+        let rules = |listing: &str| listing[listing.find("chain").unwrap()..].to_owned();
+        let before = rules(&table_without_counts());
+        let second = with_peers([peer(3), peer(4)]);
+        let peers = Outcome::Written(Reason::Peers);
+        assert_eq!(follow_peers(&first, &second).await.unwrap(), peers);
+        assert_eq!(follow_peers(&second, &second).await.unwrap(), Outcome::Kept);
+        assert_eq!(ensure(&second).await.unwrap(), Outcome::Kept);
+        let set = nft("list set inet weir peers_ipv4");
+        assert!(!set.contains("172.16.0.2") && set.contains("172.16.0.4"), "{set}");
+        // As another agent finds it that has been started since.
+        assert_eq!(ensure(&first).await.unwrap(), peers);
+        assert_eq!(rules(&table_without_counts()), before);
+        for edit in
+            ["flush set inet weir peers_ipv4", "add element inet weir peers_ipv4 { 1.2.3.4 }"]
+        {
+            nft(edit);
+            assert_eq!(ensure(&first).await.unwrap(), peers, "{edit}");
+        }
+        nft("add element inet weir peers_ipv4 { 1.2.3.4 comment \"mine\" }");
+        assert_eq!(ensure(&first).await.unwrap(), Outcome::Written(Reason::Edited));
+        assert_eq!(rules(&table_without_counts()).len(), before.len());
+    });
+}
+
+#[test]
+fn peers_are_followed_in_a_table_that_another_program_has_changed() {
+    in_new_netns(|| async {
+        let (first, second) = (with_peers([peer(2)]), with_peers([peer(3)]));
+        ensure(&first).await.unwrap();
+        // The element that is to be removed does not exist.
+        nft("flush set inet weir peers_ipv4");
+        let peers = Outcome::Written(Reason::Peers);
+        assert_eq!(follow_peers(&first, &second).await.unwrap(), peers);
+        nft("flush ruleset");
+        let absent = Outcome::Written(Reason::Absent);
+        assert_eq!(follow_peers(&second, &first).await.unwrap(), absent);
+        let other_port = Masquerade { tunnel: None, ..first.clone() };
+        let outdated = Outcome::Written(Reason::Outdated);
+        assert_eq!(follow_peers(&first, &other_port).await.unwrap(), outdated);
+    });
+}
+
+#[test]
+fn thousands_of_peers_are_accepted() {
+    in_new_netns(|| async {
+        let many = with_peers((2..5002).map(peer));
+        assert_eq!(ensure(&many).await.unwrap(), Outcome::Written(Reason::Absent));
+        assert_eq!(ensure(&many).await.unwrap(), Outcome::Kept);
+        let more = with_peers((3..10_000).map(peer));
+        assert_eq!(follow_peers(&many, &more).await.unwrap(), Outcome::Written(Reason::Peers));
+        assert_eq!(ensure(&more).await.unwrap(), Outcome::Kept);
     });
 }
 

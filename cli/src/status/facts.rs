@@ -47,6 +47,7 @@ pub(crate) struct AgentFacts {
     pub(crate) version: Option<String>,
     pub(crate) concerns: Vec<Concern>,
     pub(crate) peers: Option<Peers>,
+    pub(crate) refused: Option<Refused>,
 }
 
 /// A condition of readiness that is not met.
@@ -68,6 +69,15 @@ pub(crate) struct Concern {
 pub(crate) struct Peers {
     pub(crate) known: u64,
     pub(crate) programmed: u64,
+}
+
+/// Packets to the tunnel's port that were dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub(crate) struct Refused {
+    /// Of this node's pods.
+    pub(crate) from_pods: u64,
+    /// Of all others that are not peers.
+    pub(crate) from_others: u64,
 }
 
 /// A hook of a device that must have a program.

@@ -10,7 +10,7 @@ use weir_netlink::{Link, LinkKind, Netlink, link};
 use weir_node::{EndpointRecord, names::TUNNEL_PREFIX, subnet_env};
 
 use super::facts::{
-    AgentFacts, Attachment, Concern, Facts, MtuFacts, Peers, PodFacts, Tunnel, Waiting,
+    AgentFacts, Attachment, Concern, Facts, MtuFacts, Peers, PodFacts, Refused, Tunnel, Waiting,
 };
 use super::forwarding;
 use crate::endpoints::in_map;
@@ -51,9 +51,15 @@ pub(super) async fn gather(paths: &options::NodePaths, address: SocketAddr) -> R
         })
         .collect();
     for owner in [Owner::KubeProxy, Owner::Flannel] {
-        let found = leftovers::find(owner, paths, &netlink).await?;
-        facts.leftovers.extend(found.leftovers.into_iter().map(|left| (owner, left)));
-        for note in found.notes {
+        // A program that fails, such as nft, must not hide what else is wrong.
+        let notes = match leftovers::find(owner, paths, &netlink).await {
+            Ok(found) => {
+                facts.leftovers.extend(found.leftovers.into_iter().map(|left| (owner, left)));
+                found.notes
+            }
+            Err(error) => vec![format!("what {owner} may have left: {error:#}")],
+        };
+        for note in notes {
             if !facts.notes.contains(&note) {
                 facts.notes.push(note);
             }
@@ -162,9 +168,13 @@ async fn ask_agent(address: SocketAddr) -> AgentFacts {
     }
     if let Ok(response) = agent::get(address, "/metrics").await {
         facts.version = label(&response.body, "weir_build_info", "version");
-        let number = |name| value(&response.body, name);
+        let number = |name: &str| value(&response.body, name);
         let peers = number("weir_peers_known").zip(number("weir_peers_programmed"));
         facts.peers = peers.map(|(known, programmed)| Peers { known, programmed });
+        let refused =
+            |from| number(&format!("weir_tunnel_packets_refused_total{{from=\"{from}\"}}"));
+        let refused = refused("pods").zip(refused("others"));
+        facts.refused = refused.map(|(from_pods, from_others)| Refused { from_pods, from_others });
     }
     facts
 }
@@ -178,7 +188,7 @@ fn waiting(body: &str) -> Vec<Waiting> {
     body.lines().filter_map(unmet).collect()
 }
 
-/// The value of a metric without labels.
+/// The value of a metric; the name includes the labels, if there are any.
 fn value(metrics: &str, name: &str) -> Option<u64> {
     let of_name = |line: &str| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok();
     metrics.lines().find_map(of_name)
@@ -210,5 +220,7 @@ mod tests {
         assert_eq!(value(text, "weir_peers_known"), Some(3));
         assert_eq!(label(text, "weir_build_info", "version").as_deref(), Some("0.1.0"));
         assert_eq!(value(text, "weir_peers"), None);
+        let labelled = "weir_total{from=\"pods\"} 4\nweir_total{from=\"others\"} 5\n";
+        assert_eq!(value(labelled, "weir_total{from=\"others\"}"), Some(5));
     }
 }

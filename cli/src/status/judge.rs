@@ -128,6 +128,10 @@ fn remedy_of(condition: &str) -> &'static str {
             "see the reason; bridge fdb show br weir0 lists the entries, and bridge monitor fdb who changes \
              them"
         }
+        "table-written" => {
+            "check that the program nft runs on the node (nft list ruleset), that the kernel has \
+             nftables (CONFIG_NF_TABLES_INET), and that the agent has the capability NET_ADMIN"
+        }
         "programs-attached" => {
             "check that the kernel is 5.10 or later, that /sys/fs/bpf is a BPF file system, and that \
              the agent has the capabilities NET_ADMIN, BPF and PERFMON"

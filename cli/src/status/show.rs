@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use weir_datapath::common::Reason;
 
-use super::facts::{Facts, MtuFacts, Peers, Tunnel, VERSION};
+use super::facts::{Facts, MtuFacts, Peers, Refused, Tunnel, VERSION};
 use super::judge::Problem;
 use crate::node::maps::WhenFull;
 use crate::node::programs::{Found, compare};
@@ -20,6 +20,8 @@ pub(super) struct Report<'a> {
     notes: &'a [String],
     versions: Versions<'a>,
     peers: Option<Peers>,
+    /// Packets to the tunnel's port that were dropped. `None` without a tunnel.
+    refused: Option<Refused>,
     pods: usize,
     /// Whether Weir serves Services on this node.
     serves: bool,
@@ -95,6 +97,7 @@ impl<'a> Report<'a> {
                 programs: facts.programs.iter().copied().chain(sockets).collect(),
             },
             peers: facts.agent.peers,
+            refused: facts.agent.refused,
             pods: facts.pods.len(),
             serves: facts.serves,
             attachments: at_devices.chain(at_sockets).collect(),
@@ -167,6 +170,11 @@ impl<'a> Report<'a> {
                 ),
             ),
         ];
+        let refused = self.refused.map(|Refused { from_pods, from_others }| {
+            let dropped = format!("{from_pods} from pods, {from_others} from others");
+            ("tunnel", format!("packets dropped that no peer has sent: {dropped}"))
+        });
+        let rows = rows.into_iter().chain(refused);
         table(&["NODE", ""], rows.map(|(key, value)| [key.to_owned(), value]))
     }
 

@@ -128,7 +128,8 @@ impl WatchError {
             Failure::Denied { tried: (verb, resource), message } => format!(
                 "the API server has denied the verb `{verb}` on `{resource}` since {since}: {message}; \
                  the ClusterRole `weir-agent` of the shipped manifests allows it: apply them \
-                 again, and see that its ClusterRoleBinding names the agent's ServiceAccount"
+                 again (with manifests/components/services if Weir serves Services), and see that \
+                 its ClusterRoleBinding names the agent's ServiceAccount"
             ),
             Failure::Refused { address, resource, message } => format!(
                 "the API server {address} has not listed {resource} since {since}: {message}"

@@ -66,6 +66,8 @@ pub enum Change {
     },
     /// The nftables table that the caller named, or an object in it, was added, changed or removed.
     Table,
+    /// Elements of sets in that table were added or removed, and nothing else of it.
+    Elements(Vec<SetElement>),
     /// Notifications were lost because they arrived faster than they were read: anything may
     /// have changed.
     Lost,
@@ -78,6 +80,15 @@ pub struct Filter {
     pub priority: u16,
     /// ID of its eBPF program, if it has one and the kernel reports it.
     pub program: Option<u32>,
+}
+
+/// An element of an nftables set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SetElement {
+    /// The set's name.
+    pub set: String,
+    /// The element, if it is an address.
+    pub entry: Entry<IpAddr>,
 }
 
 /// The new state of an entry.

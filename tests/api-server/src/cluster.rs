@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use serde_json::json;
 use weir_tests::lab::{Node, Stack, eventually};
 
 use crate::agent::{Agent, Source};
@@ -49,20 +50,20 @@ impl TestCluster {
         let machines = (1..=3).map(|n| Machine::new(&control, n)).collect::<Result<_>>()?;
         let plane = ControlPlane::start(&control)?;
         let cluster = Self { machines, plane, control };
-        cluster.apply_manifests()?;
+        cluster.apply_manifests("services")?;
         Ok(cluster)
     }
 
-    /// Applies the shipped manifests again.
+    /// Applies an overlay of the shipped manifests.
     ///
     /// # Errors
-    /// When the API server refuses them.
-    pub fn apply_manifests(&self) -> Result<()> {
+    /// When the API server refuses it.
+    pub fn apply_manifests(&self, overlay: &str) -> Result<()> {
         // cargo sets it at run time; the compile-time value serves a test binary that is run
         // without cargo.
         let package = env::var_os("CARGO_MANIFEST_DIR");
         let package = package.as_deref().unwrap_or(env!("CARGO_MANIFEST_DIR").as_ref());
-        let manifests = Path::new(package).join("../../manifests/base");
+        let manifests = Path::new(package).join("../../manifests/overlays").join(overlay);
         let manifests = manifests.to_str().context("the repository's path is not UTF-8")?;
         self.plane.kubectl().run(&["apply", "-k", manifests]).map(drop)
     }
@@ -86,14 +87,43 @@ impl TestCluster {
     /// # Errors
     /// When one cannot be started.
     pub fn start_agents(&self) -> Result<Vec<Agent>> {
-        let token = &["create", "token", "weir-agent", "--namespace=weir-system"];
-        let token = self.plane.kubectl().run(token)?;
         let kubelet_conf = self.write_kubelet_conf()?;
         let start = |machine: &Machine| {
-            machine.mount_service_account(token.trim(), &self.plane.authority())?;
+            let token = self.agent_token(&machine.name)?;
+            machine.mount_service_account(&token, &self.plane.authority())?;
             Agent::start(&machine.node, &machine.name, Source::ApiServer(&kubelet_conf))
         };
         self.machines.iter().map(start).collect()
+    }
+
+    /// The machine of the control plane.
+    #[must_use]
+    pub fn control(&self) -> &Node {
+        &self.control
+    }
+
+    /// A token of the agents' ServiceAccount, as the kubelet of a node gives it to the agent's pod.
+    ///
+    /// # Errors
+    /// When the API server issues none.
+    pub fn agent_token(&self, node: &str) -> Result<String> {
+        let (kubectl, pod) = (self.plane.kubectl(), format!("weir-agent-{node}"));
+        let namespace = "--namespace=weir-system";
+        if !kubectl.call(&["get", "pod", &pod, namespace])?.finish()?.status.success() {
+            kubectl.create(&json!({
+                "apiVersion": "v1",
+                "kind": "Pod",
+                "metadata": {"name": pod, "namespace": "weir-system"},
+                "spec": {
+                    "nodeName": node,
+                    "serviceAccountName": "weir-agent",
+                    "containers": [{"name": "weir-agent", "image": "localhost/weir-agent"}],
+                },
+            }))?;
+        }
+        let name = format!("--bound-object-name={pod}");
+        let create = ["create", "token", "weir-agent", namespace, "--bound-object-kind=Pod", &name];
+        Ok(kubectl.run(&create)?.trim().to_owned())
     }
 
     /// Starts an agent on each machine, with a directory of manifests that kubectl printed as its

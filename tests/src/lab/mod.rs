@@ -36,6 +36,7 @@ mod start;
 mod store;
 mod tool;
 mod traffic;
+mod vxlan;
 mod wait;
 
 pub use cluster::{
@@ -59,4 +60,5 @@ pub use stack::Stack;
 pub use start::close;
 pub use tool::{Finished, Tool};
 pub use traffic::{observed_source, ping, tcp_echo, tcp_transfer, udp_echo};
+pub use vxlan::{TUNNEL_PORT, tunnel_payload};
 pub use wait::{eventually, poll, retry, until};

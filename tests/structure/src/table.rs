@@ -52,6 +52,7 @@ pub(crate) const CRATES: &[Crate] = &[
     // They test programs, and not the crates that the programs are made of.
     krate("weir-tests", &[]),
     krate("weir-api-tests", &["weir-tests"]),
+    krate("weir-attack", &["weir-tests"]),
     krate("weir-e2e", &["weir-tests"]),
     krate("weir-bench", &["weir-api-tests", "weir-datapath", "weir-ebpf-common", "weir-tests"]),
     krate("weir-structure", &[]),

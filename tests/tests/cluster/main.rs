@@ -30,4 +30,5 @@ mod readiness;
 mod restart;
 mod services;
 mod topology;
+mod tunnel_port;
 mod uplink;

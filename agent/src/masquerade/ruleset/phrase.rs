@@ -78,6 +78,11 @@ pub(super) fn counter() -> Statement<'static> {
     Statement::Counter(Counter::Anonymous(None))
 }
 
+/// `counter name <name>`.
+pub(super) fn count(name: &'static str) -> Statement<'static> {
+    Statement::Counter(Counter::Named(name.into()))
+}
+
 /// `masquerade fully-random`: flows that start at the same time do not compete for the same port.
 pub(super) fn masquerade() -> Statement<'static> {
     let flags = Some(HashSet::from([NATFlag::FullyRandom]));

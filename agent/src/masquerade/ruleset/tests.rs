@@ -1,3 +1,5 @@
+use std::{collections::BTreeSet, sync::Arc};
+
 use serde_json::Value;
 
 use super::*;
@@ -7,6 +9,14 @@ fn networks(texts: &[&str]) -> Vec<IpNetwork> {
     texts.iter().map(|text| text.parse().unwrap()).collect()
 }
 
+fn tunnel(local: &str, peers: &[&str]) -> TunnelEnd {
+    TunnelEnd {
+        port: 8472,
+        local: local.parse().unwrap(),
+        peers: Arc::new(peers.iter().map(|peer| peer.parse().unwrap()).collect()),
+    }
+}
+
 fn dual_stack() -> Masquerade {
     Masquerade {
         local_pod_cidrs: networks(&["10.244.1.0/24", "fd00:10:244:1::/64"]),
@@ -14,7 +24,7 @@ fn dual_stack() -> Masquerade {
         direct_nodes: Vec::new(),
         no_masquerade_cidrs: networks(&["192.168.0.0/16"]),
         ip_masq: true,
-        tunnel: Some(TunnelEnd { port: 8472, local: "172.16.0.1".parse().unwrap() }),
+        tunnel: Some(tunnel("172.16.0.1", &["172.16.0.2"])),
         bridge: "weir0".to_owned(),
         marks: None,
     }
@@ -65,7 +75,10 @@ fn the_number_of_rules_does_not_depend_on_the_number_of_nodes() {
         many.direct_nodes.push(format!("172.16.0.{node}").parse().unwrap());
         many.no_masquerade_cidrs.push(format!("198.51.{node}.0/28").parse().unwrap());
     }
+    let peers: BTreeSet<IpAddr> = (0..250).map(|host| IpAddr::from([172, 16, 1, host])).collect();
+    let many = many.with_peers(Arc::new(peers));
     assert_eq!(rules(&few), rules(&many));
+    assert_eq!(elements(&many, "peers_ipv4").as_array().unwrap().len(), 250);
     assert_eq!(elements(&many, "cluster_ipv4").as_array().unwrap().len(), 251);
 }
 
@@ -90,7 +103,7 @@ fn a_marked_reply_is_never_masqueraded() {
 fn without_ip_masq_only_marked_packets_are_masqueraded() {
     let off = Masquerade { ip_masq: false, ..marked() };
     let text = serde_json::to_string(&ruleset(&off)).unwrap();
-    assert!(!text.contains("saddr"));
+    assert!(!text.contains("@local_ipv4"));
     assert_eq!(rules(&off).len(), rules(&marked()).len() - 2);
 }
 
@@ -98,7 +111,7 @@ fn without_ip_masq_only_marked_packets_are_masqueraded() {
 fn without_marks_no_rule_compares_marks() {
     assert_eq!(
         chains(&dual_stack()),
-        ["postrouting postrouting", "prerouting prerouting", "output output"]
+        ["postrouting postrouting", "prerouting prerouting", "input input", "output output"]
     );
     let text = serde_json::to_string(&ruleset(&dual_stack())).unwrap();
     assert!(!text.contains("mark") && !text.contains("reject"), "{text}");
@@ -120,17 +133,37 @@ fn with_marks_a_packet_passes_one_more_rule_on_input_and_one_on_output() {
 #[test]
 fn without_a_tunnel_conntrack_sees_everything() {
     let host_gw = Masquerade { tunnel: None, ..marked() };
-    assert!(!serde_json::to_string(&ruleset(&host_gw)).unwrap().contains("notrack"));
+    let text = serde_json::to_string(&ruleset(&host_gw)).unwrap();
+    assert!(!text.contains("notrack") && !text.contains("8472") && !text.contains("peers"));
     assert!(serde_json::to_string(&ruleset(&marked())).unwrap().contains("notrack"));
 }
 
 #[test]
 fn a_packet_other_than_udp_is_compared_only_once() {
     for local in ["172.16.0.1", "2001:db8::1"] {
-        let tunnel = Some(TunnelEnd { port: 8472, local: local.parse().unwrap() });
-        let rules = rules_of(&Masquerade { tunnel, ..dual_stack() }, "prerouting");
-        assert_eq!(rules.len(), 1, "{local}");
-        assert!(rules[0].find("udp").unwrap() < rules[0].find(local).unwrap());
+        let tunnel = Some(tunnel(local, &[]));
+        for chain in ["prerouting", "input"] {
+            let rules = rules_of(&Masquerade { tunnel: tunnel.clone(), ..dual_stack() }, chain);
+            assert_eq!(rules.len(), 1, "{local}");
+            assert!(rules[0].find("udp").unwrap() < rules[0].find("goto").unwrap());
+        }
+    }
+}
+
+#[test]
+fn the_tunnels_port_is_open_to_peers_of_its_family_only() {
+    for (local, protocol) in [("172.16.0.1", "ip"), ("2001:db8::1", "ip6")] {
+        let end = Masquerade { tunnel: Some(tunnel(local, &[])), ..dual_stack() };
+        let input = rules_of(&end, "input");
+        let family = if protocol == "ip" { "ipv4" } else { "ipv6" };
+        assert!(input[0].contains(&format!("\"right\":\"{family}\"")), "{input:?}");
+        let rules = rules_of(&end, "from_peers");
+        let [accepted, from_pods, from_others] = &rules[..] else { panic!("{rules:?}") };
+        let parts = ["weir0", local, &format!("@peers_{family}"), "accept"];
+        assert!(parts.iter().all(|part| accepted.contains(part)), "{accepted}");
+        assert!(from_pods.contains("drop") && from_others.contains("drop"));
+        // An empty set matches nothing.
+        assert_eq!(elements(&end, &format!("peers_{family}")), Value::Null);
     }
 }
 

@@ -21,6 +21,7 @@ fn interests() -> Interests {
         uplinks: BTreeSet::from([UPLINK]),
         desired: Arc::default(),
         programs: Arc::new([PROGRAM].into()),
+        table: None,
     }
 }
 
@@ -75,6 +76,7 @@ async fn a_change_of_each_object_of_weir_starts_a_pass() {
         route(ROUTE_PROTOCOL),
         neighbour(TUNNEL),
         Change::Table,
+        Change::Elements(Vec::new()),
         Change::Lost,
     ] {
         assert_eq!(first_of(vec![change.clone()]).await, Trigger::Kernel(change));

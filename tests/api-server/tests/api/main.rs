@@ -6,6 +6,8 @@
 use std::fs;
 use std::path::Path;
 
+mod token;
+
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use weir_api_tests::{Agent, Kubectl, TestCluster};
@@ -23,6 +25,7 @@ fn agents_follow_a_real_api_server() -> Result<()> {
         .context("API server down and back")?;
     agents_apply_the_state_of_a_restored_backup(&mut cluster).context("restored")?;
     the_agent_sets_network_unavailable_to_false(&cluster).context("condition")?;
+    token::changes_nothing_but_what_its_agent_needs(&cluster).context("token")?;
     services_of_another_proxy_are_ignored(&cluster).context("services")?;
     a_denied_verb_is_named_in_the_log(&cluster).context("denied verb")
 }
@@ -159,7 +162,7 @@ fn a_denied_verb_is_named_in_the_log(cluster: &TestCluster) -> Result<()> {
     for agent in &agents {
         ensure!(agent.is_running()?, "the agent ended:\n{}", agent.log());
     }
-    cluster.apply_manifests()?;
+    cluster.apply_manifests("services")?;
     wait_for_peers(cluster, &agents, 2)?;
     eventually("the agents log that the failure is over", TIMEOUT, || {
         Ok(agents.iter().all(|agent| agent.log().contains("known in full again")))
@@ -171,6 +174,24 @@ fn the_agent_sets_network_unavailable_to_false(cluster: &TestCluster) -> Result<
     let kubectl = cluster.plane.kubectl();
     let agents = cluster.start_agents()?;
     wait_for_peers(cluster, &agents, 2)?;
+    ensure!(!agents.iter().any(|agent| agent.log().contains("nodes/status")), "not needed yet");
+
+    // The manifests for clouds have the right, the others do not.
+    kubectl.set_condition("node1", CONDITION, "True")?;
+    let complaints = || agents[0].log().matches("WARN the Node has the condition").count();
+    eventually("the agent logs what is denied, and which manifests allow it", TIMEOUT, || {
+        let log = agents[0].log();
+        Ok(complaints() == 1 && log.contains("denied") && log.contains("manifests/overlays/cloud"))
+    })
+    .with_context(|| agents[0].log())?;
+    wait_for_no_write(&kubectl, &agents)?;
+    ensure!(complaints() == 1, "{} complaints", complaints());
+    cluster.apply_manifests("services-cloud")?;
+    eventually("the condition is False", TIMEOUT, || {
+        Ok(condition(&kubectl.node("node1")?).is_some_and(|found| found["status"] == "False"))
+    })
+    .with_context(|| agents[0].log())?;
+
     for round in 1..=2 {
         kubectl.set_condition("node1", CONDITION, "True")?;
         eventually("the condition is False", TIMEOUT, || {
@@ -193,21 +214,6 @@ fn the_agent_sets_network_unavailable_to_false(cluster: &TestCluster) -> Result<
     let found = condition(&kubectl.node("node1")?).context("the condition is gone")?;
     ensure!(found["reason"] == "NoRouteCreated", "{found}");
 
-    let without = r#"[{"op": "test", "path": "/rules/1/resources", "value": ["nodes/status"]},
-        {"op": "remove", "path": "/rules/1"}]"#;
-    kubectl.run(&["patch", "clusterrole", "weir-agent", "--type=json", "-p", without])?;
-    kubectl.set_condition("node1", CONDITION, "True")?;
-    eventually("the agent logs which verb is denied", TIMEOUT, || {
-        let log = agents[0].log();
-        Ok(log.contains("denied the verb `patch` on `nodes/status`")
-            && log.contains("manifests/base/cluster-role.yaml"))
-    })
-    .with_context(|| agents[0].log())?;
-    cluster.apply_manifests()?;
-    eventually("the condition is False again", TIMEOUT, || {
-        Ok(condition(&kubectl.node("node1")?).is_some_and(|found| found["status"] == "False"))
-    })
-    .with_context(|| agents[0].log())?;
     agents.into_iter().try_for_each(Agent::stop)
 }
 

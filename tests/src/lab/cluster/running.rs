@@ -89,6 +89,15 @@ impl Cluster {
         self.underlay.outside()
     }
 
+    /// A machine on the nodes' first subnet that is not a node. `host` is the last part of its
+    /// addresses.
+    ///
+    /// # Errors
+    /// When a machine has these addresses already.
+    pub fn neighbour(&self, host: u8) -> Result<(Node, Vec<IpAddr>)> {
+        self.underlay.neighbour(host)
+    }
+
     /// Waits until every node has exactly the entries for all others that its mode requires, and
     /// its agent reports that it is ready.
     ///

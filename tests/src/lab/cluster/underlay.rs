@@ -104,6 +104,13 @@ impl Underlay {
         Ok((machine, addresses))
     }
 
+    /// A machine on the first subnet that is not a node.
+    pub(super) fn neighbour(&self, host: u8) -> Result<(Node, Vec<IpAddr>)> {
+        let machine = Node::new()?;
+        let addresses = self.plug(&machine, 0, host)?;
+        Ok((machine, addresses))
+    }
+
     /// A directory that lives as long as the underlay.
     pub(super) fn dir(&self) -> &std::path::Path {
         self.machine.dir()

@@ -1,0 +1,73 @@
+//! Attacks a cluster of two nodes in every setting, and prints what each attacker got.
+//!
+//! An attacker is a file below `attacks/` with one idea: what it sends, and what it would get. It gets a
+//! [`scene::Scene`], and says what it has gained. To add one, write the file and add it to the list in
+//! `attacks.rs`.
+
+#![expect(clippy::print_stdout, reason = "the table is the output")]
+
+mod attack;
+mod attacks;
+mod gain;
+mod inbox;
+mod report;
+mod scene;
+mod send;
+mod setting;
+
+use anyhow::{Context, Result, ensure};
+use clap::Parser;
+
+use attack::Attack;
+use attacks::ATTACKS;
+use report::Report;
+use scene::Scene;
+use setting::Setting;
+
+/// Attacks a cluster of two nodes, and shows what each attacker got: nothing
+///
+/// Each attacker attacks a cluster with a tunnel and one without (host-gw), in both families, with the
+/// fast path on and off. The clusters are network namespaces, and are removed at the end. Fails if an
+/// attacker got something. Needs root.
+#[derive(Debug, Parser)]
+#[command(name = "weir-attack")]
+#[command(after_help = "\
+Environment:
+  WEIR_BIN_DIR  directory of weir-agent and weir-cni [default: the workspace's release build]")]
+struct Options {
+    /// List the attackers, and what each one does
+    #[arg(long)]
+    list: bool,
+
+    /// Only the attackers whose name contains this
+    #[arg(long, value_name = "NAME")]
+    only: Option<String>,
+}
+
+fn main() -> Result<()> {
+    let Options { list, only } = Options::parse();
+    let is_chosen =
+        |attack: &&Attack| only.as_ref().is_none_or(|only| attack.name.contains(only.as_str()));
+    let chosen: Vec<&Attack> = ATTACKS.iter().copied().filter(is_chosen).collect();
+    ensure!(!chosen.is_empty(), "no attacker has such a name: see --list");
+    if list {
+        for attack in chosen {
+            println!("{}\n  {}", attack.name, attack.idea);
+        }
+        return Ok(());
+    }
+    let mut report = Report::new(&chosen);
+    for setting in Setting::all() {
+        eprintln!("attacking a cluster with {setting}");
+        let scene =
+            Scene::new(setting).with_context(|| format!("make a cluster with {setting}"))?;
+        for attack in &chosen {
+            let gain = (attack.run)(&scene)
+                .with_context(|| format!("{}, with {setting}:\n{}", attack.name, scene.logs()))?;
+            report.add(setting, gain);
+        }
+    }
+    println!("{}", report.table());
+    ensure!(report.is_clean(), "an attacker got something");
+    Ok(())
+}
