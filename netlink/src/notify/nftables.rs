@@ -163,13 +163,13 @@ mod tests {
 
     /// A message with two attributes, the first of which is the table's name.
     fn message(kind: u16, family: u8, table: &str) -> Vec<u8> {
-        let mut body = vec![family, 0, 0, 0];
-        for (number, value) in [(TABLE, [table.as_bytes(), b"\0"].concat()), (9, vec![1; 4])] {
-            body.extend(u16::try_from(4 + value.len()).unwrap().to_ne_bytes());
-            body.extend(number.to_ne_bytes());
-            body.extend(value);
-            body.resize(body.len().next_multiple_of(4), 0);
-        }
+        let name = [table.as_bytes(), b"\0"].concat();
+        with_header(kind, family, &[attribute(TABLE, &name), attribute(9, &[1; 4])].concat())
+    }
+
+    /// A message of the nftables subsystem with these attributes.
+    fn with_header(kind: u16, family: u8, attributes: &[u8]) -> Vec<u8> {
+        let body = [&[family, 0, 0, 0], attributes].concat();
         let mut message = u32::try_from(16 + body.len()).unwrap().to_ne_bytes().to_vec();
         message.extend((SUBSYSTEM << 8 | kind).to_ne_bytes());
         message.extend([0; 10]);
@@ -201,15 +201,12 @@ mod tests {
             attribute(ELEMENT | NESTED, &key)
         };
         let elements: Vec<u8> = keys.iter().flat_map(element).collect();
-        let mut body = vec![INET, 0, 0, 0];
-        body.extend(attribute(TABLE, b"weir\0"));
-        body.extend(attribute(SET, b"peers\0"));
-        body.extend(attribute(ELEMENTS | NESTED, &elements));
-        let mut message = u32::try_from(16 + body.len()).unwrap().to_ne_bytes().to_vec();
-        message.extend((SUBSYSTEM << 8 | kind).to_ne_bytes());
-        message.extend([0; 10]);
-        message.extend(body);
-        message
+        let attributes = [
+            attribute(TABLE, b"weir\0"),
+            attribute(SET, b"peers\0"),
+            attribute(ELEMENTS | NESTED, &elements),
+        ];
+        with_header(kind, INET, &attributes.concat())
     }
 
     #[test]

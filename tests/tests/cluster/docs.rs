@@ -54,6 +54,11 @@ fn every_test_named_in_the_services_page_exists() -> Result<()> {
 }
 
 #[test]
+fn every_test_named_in_the_security_page_exists() -> Result<()> {
+    tests_exist("docs/security.md", &["tests/tests/cluster"], 7)
+}
+
+#[test]
 fn every_test_named_in_the_plugins_page_exists() -> Result<()> {
     let folders = ["cni-plugin/src", "tests/tests/cluster", "tests/tests/system"];
     tests_exist("docs/cni.md", &folders, 20)
