@@ -26,7 +26,7 @@ use tokio::sync::watch;
 use tracing::{debug, info, warn};
 use weir_datapath::{
     Hook, LogLevel, MapRoom, Pins, Program, Upgrade, attach, attach_sockets,
-    common::{Config, map::Map},
+    common::{Config, map::Map, timeout},
     detach, detach_sockets, load_with_logs,
     maps::ConfigMap,
     mount_bpffs, netns_cookie,
@@ -46,7 +46,7 @@ use crate::{map_capacity, options::Options};
 const BPF_FS: &str = "/sys/fs/bpf";
 
 /// An idle UDP flow keeps its backend as long as the kernel's conntrack would keep its entry.
-const UDP_IDLE_SECONDS: u32 = 120;
+pub(crate) const UDP_IDLE_SECONDS: u32 = timeout::STREAM;
 
 /// Why the data path could not be updated.
 #[derive(Debug, thiserror::Error)]
@@ -86,7 +86,13 @@ pub struct Datapath {
 impl Datapath {
     /// The data path that the options describe. Changes nothing yet.
     pub fn new(options: &Options) -> Self {
-        let flags = if options.fast_path { Config::FAST_PATH } else { 0 };
+        let mut flags = 0;
+        for (is_on, flag) in [
+            (options.fast_path, Config::FAST_PATH),
+            (options.pod_source_check, Config::SOURCE_CHECK),
+        ] {
+            flags |= if is_on { flag } else { 0 };
+        }
         let settings = Config {
             flags,
             masquerade_mark: options.masquerade_mark,

@@ -58,6 +58,11 @@ pub struct Options {
     #[arg(long, env = "WEIR_FAST_PATH", default_value_t = true, action = ArgAction::Set)]
     pub fast_path: bool,
 
+    /// Let pods send with their own addresses only. Turn it off if pods route for others, as VPN
+    /// gateways do. Needs --services
+    #[arg(long, env = "WEIR_POD_SOURCE_CHECK", default_value_t = true, action = ArgAction::Set)]
+    pub pod_source_check: bool,
+
     /// Packets that the eBPF programs log; each level includes those before it. Levels that are off
     /// cost nothing. Needs --services
     #[arg(long, env = "WEIR_PACKET_LOG", value_enum, default_value = "off")]

@@ -7,4 +7,5 @@
 pub mod apply;
 pub mod controller;
 pub mod sockets;
+mod sweeper;
 pub mod sync_loop;

@@ -78,6 +78,11 @@ impl PodEndpoint {
         let netns = Endpoint::netns_field(self.netns);
         Endpoint { ifindex: self.port, mac: Mac(self.mac.octets()), netns }
     }
+
+    /// The addresses that the pod sends with: its own, and the link-local one that the kernel gives it.
+    fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.ips.iter().copied().chain([Mac(self.mac.octets()).link_local().into()])
+    }
 }
 
 /// The maps of this node's pods.
@@ -109,7 +114,7 @@ impl EndpointMaps {
 
     fn add(&mut self, endpoint: &PodEndpoint) -> Result<(), weir_datapath::Error> {
         let value = endpoint.value();
-        endpoint.ips.iter().try_for_each(|ip| match *ip {
+        endpoint.addresses().try_for_each(|ip| match ip {
             IpAddr::V4(ip) => self.v4.set(&ip.into(), &value),
             IpAddr::V6(ip) => self.v6.set(&ip.into(), &value),
         })
@@ -125,15 +130,23 @@ impl EndpointMaps {
     /// Removes the entries of these addresses that lead to `port`. Other entries belong to other pods.
     pub(crate) fn remove(&mut self, ips: &[IpAddr], port: u32) -> Result<(), Error> {
         for ip in ips {
-            let found = self.get(*ip)?;
-            if found.is_some_and(|found| found.ifindex == port) {
-                match *ip {
-                    IpAddr::V4(ip) => self.v4.remove(&ip.into())?,
-                    IpAddr::V6(ip) => self.v6.remove(&ip.into())?,
-                };
+            let Some(found) = self.get(*ip)? else { continue };
+            if found.ifindex == port {
+                self.remove_one(*ip)?;
+                let link_local = IpAddr::from(found.mac.link_local());
+                if self.get(link_local)?.is_some_and(|found| found.ifindex == port) {
+                    self.remove_one(link_local)?;
+                }
             }
         }
         Ok(())
+    }
+
+    fn remove_one(&mut self, ip: IpAddr) -> Result<bool, weir_datapath::Error> {
+        match ip {
+            IpAddr::V4(ip) => self.v4.remove(&ip.into()),
+            IpAddr::V6(ip) => self.v6.remove(&ip.into()),
+        }
     }
 
     /// Removes the entries that lead to a link that does not exist.
@@ -168,8 +181,8 @@ pub(crate) fn difference(pin_dir: &Path, endpoint: &PodEndpoint) -> Result<Optio
             return Ok(Some(format!("the eBPF program {} is not attached", hook.program())));
         }
     }
-    for ip in &endpoint.ips {
-        if programs.endpoints.get(*ip)? != Some(endpoint.value()) {
+    for ip in endpoint.addresses() {
+        if programs.endpoints.get(ip)? != Some(endpoint.value()) {
             return Ok(Some(format!(
                 "the eBPF map entry for {ip} is gone or leads to another interface"
             )));

@@ -24,6 +24,7 @@ mod pinned;
 mod pins;
 mod program;
 mod request;
+pub mod sweep;
 mod syscall;
 mod trial;
 mod untyped;

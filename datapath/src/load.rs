@@ -149,7 +149,31 @@ fn open(pins: &Pins, capacities: &Capacities, level: LogLevel) -> Result<Ebpf, E
     for (map, entries) in &capacities.0 {
         loader.map_max_entries(map.name, *entries);
     }
+    let cpus = cpus()?;
+    loader.override_global("CPUS", &cpus, true);
+    for (flows, brief) in BRIEF {
+        let known = capacities.0.iter().rev().find(|(map, _)| map == flows);
+        let flows = known.map_or(map::capacity::FLOWS, |(_, entries)| *entries);
+        // A flow has two entries, and half of the room is for flows that last. Each CPU has at least
+        // one slot in each of the two rings.
+        loader.map_max_entries(brief.name, (flows / 4).max(2 * cpus));
+    }
     loader.load(OBJECT).map_err(|error| Error::Object(Box::new(error)))
+}
+
+/// Maps of flows, and the rings of those among them that do not last.
+const BRIEF: &[(Map, Map)] = &[
+    (map::FLOWS_TCP_V4, map::BRIEF_TCP_V4),
+    (map::FLOWS_TCP_V6, map::BRIEF_TCP_V6),
+    (map::FLOWS_DGRAM_V4, map::BRIEF_DGRAM_V4),
+    (map::FLOWS_DGRAM_V6, map::BRIEF_DGRAM_V6),
+];
+
+/// How many CPUs the kernel may have.
+fn cpus() -> Result<u32, Error> {
+    let cpus = aya::util::nr_cpus();
+    let failed = |(file, source)| Error::file("read", Path::new(file))(source);
+    Ok(u32::try_from(cpus.map_err(failed)?).unwrap_or(u32::MAX))
 }
 
 /// Whether programs at sockets can choose the error that a process gets (`bpf_set_retval`, Linux

@@ -47,6 +47,7 @@ use std::path::Path;
 
 use tracing::{debug, warn};
 use weir_ebpf_common::map::{self, Map};
+use weir_ebpf_common::{Flow, V4};
 
 use crate::maps::layout::Layout;
 use crate::untyped::UntypedMap;
@@ -80,10 +81,36 @@ const fn renamed(name: &'static str, layout: u8, successor: Map) -> Former {
     Former { map: Map { name, layout }, successor, transfer: Transfer::Map }
 }
 
+const fn flows(name: &'static str, layout: u8, successor: Map) -> Former {
+    let transfer = Transfer::Entries(flow_of_32_bits);
+    Former { map: Map { name, layout }, successor, transfer }
+}
+
+/// An entry of a flow from one that ended with a tick and flags of 32 bits each.
+///
+/// It did not say whether a flow was established, so all are. Each entry had only the bit of its own
+/// side's end: a flow that has one is left out, because most of them were closed by both.
+fn flow_of_32_bits(key: &[u8], value: &[u8]) -> Option<Entry> {
+    type Bits = Flow<V4>;
+    let (head, tail) = value.split_last_chunk::<8>()?;
+    let flags = u16::try_from(u32::from_ne_bytes(*tail.last_chunk()?)).ok()?;
+    if flags & Bits::CLOSED != 0 {
+        return None;
+    }
+    let lasting = if flags & Bits::REVERSE == 0 { Bits::ESTABLISHED } else { 0 };
+    let flags = flags | Bits::ANSWERED | lasting;
+    let value = [head, &[0; 6], &flags.to_ne_bytes()].concat();
+    Some((key.to_owned(), value))
+}
+
 /// The maps that earlier releases have pinned and this release has not.
 pub const RELEASED: &[Former] = &[
-    renamed("FLOWS_ANY_V4", 2, map::FLOWS_DGRAM_V4),
-    renamed("FLOWS_ANY_V6", 2, map::FLOWS_DGRAM_V6),
+    flows("FLOWS_TCP_V4", 2, map::FLOWS_TCP_V4),
+    flows("FLOWS_TCP_V6", 2, map::FLOWS_TCP_V6),
+    flows("FLOWS_ANY_V4", 2, map::FLOWS_DGRAM_V4),
+    flows("FLOWS_ANY_V6", 2, map::FLOWS_DGRAM_V6),
+    flows("FLOWS_DGRAM_V4", 3, map::FLOWS_DGRAM_V4),
+    flows("FLOWS_DGRAM_V6", 3, map::FLOWS_DGRAM_V6),
     renamed("CLUSTER_V4", 1, map::ROUTES_V4),
     renamed("CLUSTER_V6", 1, map::ROUTES_V6),
     renamed("SETTINGS", 1, map::CONFIG),

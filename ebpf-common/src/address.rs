@@ -250,6 +250,16 @@ impl Debug for Port {
 #[repr(C, align(2))]
 pub struct Mac(pub [u8; 6]);
 
+impl Mac {
+    /// The link-local address that Linux gives to an interface with this MAC address by default (RFC
+    /// 4291, appendix A: a modified EUI-64 identifier).
+    #[must_use]
+    pub const fn link_local(self) -> V6 {
+        let [a, b, c, d, e, f] = self.0;
+        V6::new([0xfe, 0x80, 0, 0, 0, 0, 0, 0, a ^ 2, b, c, 0xff, 0xfe, d, e, f])
+    }
+}
+
 unpadded!(Port: [u8; 2]);
 unpadded!(Mac: [u8; 6]);
 
@@ -287,6 +297,12 @@ mod tests {
         assert_eq!(V6::from_mapped(four), mapped);
         assert_eq!(mapped.mapped_v4(), Some(four));
         assert_eq!(V6::from("fd00::1".parse::<Ipv6Addr>().unwrap()).mapped_v4(), None);
+    }
+
+    #[test]
+    fn a_link_local_address_is_made_of_the_mac_address() {
+        let address = Mac([0x0a, 0x58, 0x0a, 0xf4, 1, 2]).link_local();
+        assert_eq!(address.to_string(), "fe80::858:aff:fef4:102");
     }
 
     #[test]

@@ -27,6 +27,8 @@ pub struct Config {
 impl Config {
     /// Packets between pods skip the host's stack.
     pub const FAST_PATH: u32 = 1 << 0;
+    /// A pod sends with its own addresses only, and nobody else with them.
+    pub const SOURCE_CHECK: u32 = 1 << 1;
 
     /// Whether `flag` is set.
     #[inline(always)]

@@ -2,7 +2,7 @@
 //!
 //! A flow has two entries. The forward one is found by what the client sends and says where it
 //! goes; the reverse one is found by what the backend sends and says what the client must see.
-//! Each holds all that is needed to make the other anew, because the table forgets single entries.
+//! Each holds all that is needed to find the other. Both are added together and removed together.
 //! Which of the two it is stands in the entry and not in its key, so that one look at the table
 //! tells whether a packet needs anything.
 
@@ -52,36 +52,63 @@ pub struct Flow<A> {
     pub backend: u32,
     /// The Service's id.
     pub service: u32,
-    /// Forward, TCP: the sequence number that opened the connection; a SYN with another one opens a
-    /// new connection.
-    pub syn_seq: u32,
-    /// When a packet was last seen, in seconds of the kernel's monotonic clock; up to some seconds
-    /// late for TCP.
+    /// TCP: the sequence number of the SYN that opened the connection, as it lies in the packet.
+    /// Datagrams: when the flow was opened, in seconds as `last_seen`.
+    pub opening: u32,
+    /// When a packet of this direction was last seen, in seconds of the kernel's monotonic clock; up
+    /// to some seconds late for TCP.
     pub last_seen: u32,
-    /// In which of the kernel's ticks (see the programs) the other entry was last looked for.
-    pub last_checked_tick: u32,
+    /// The index of the device that packets of this direction come in by, if that is a pod's; else 0.
+    pub ifindex: u32,
+    /// The low bits of the kernel's tick (see the programs) in which `last_seen` was last written.
+    pub last_seen_tick: u16,
     /// A set of the constants below.
-    pub flags: u32,
+    pub flags: u16,
 }
 
 impl<A> Flow<A> {
-    /// The client has closed its side, or reset the connection.
-    pub const CLIENT_CLOSED: u32 = 1 << 0;
-    /// The backend has closed its side, or reset the connection.
-    pub const BACKEND_CLOSED: u32 = 1 << 1;
+    /// The client has closed its side, or the connection was reset. Both entries have it.
+    pub const CLIENT_CLOSED: u16 = 1 << 0;
+    /// The backend has closed its side, or the connection was reset. Both entries have it.
+    pub const BACKEND_CLOSED: u16 = 1 << 1;
     /// Its packets to the backend are masqueraded.
-    pub const MASQUERADED: u32 = 1 << 2;
+    pub const MASQUERADED: u16 = 1 << 2;
     /// It is the reverse entry.
-    pub const REVERSE: u32 = 1 << 3;
+    pub const REVERSE: u16 = 1 << 3;
     /// Both ends are pods, and the client is at the device that it was opened from: its packets may
     /// bypass the stack.
-    pub const FAST: u32 = 1 << 4;
+    pub const FAST: u16 = 1 << 4;
+    /// The backend has replied. Both entries have it.
+    pub const ANSWERED: u16 = 1 << 5;
+    /// The forward entry: the client has gone on after a reply. TCP: with any segment after the
+    /// SYN. Datagrams: [`STREAM_AFTER`] seconds or more after the first.
+    pub const ESTABLISHED: u16 = 1 << 6;
+    /// The forward entry: session affinity is noted when the flow is established, and not before,
+    /// because the client's address may be forged.
+    pub const NOTE_AFFINITY: u16 = 1 << 7;
+    /// Both sides have closed the connection.
+    pub const CLOSED: u16 = Self::CLIENT_CLOSED | Self::BACKEND_CLOSED;
 
     /// Which entry it is.
     #[inline(always)]
     #[must_use]
     pub const fn is_reverse(&self) -> bool {
         self.flags & Self::REVERSE != 0
+    }
+
+    /// Whether both sides have closed the connection.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_closed(&self) -> bool {
+        self.flags & Self::CLOSED == Self::CLOSED
+    }
+
+    /// Forward: whether somebody would miss it: both sides have spoken, and not closed it. The table
+    /// forgets others when new flows need their room.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_lasting(&self) -> bool {
+        self.flags & Self::ESTABLISHED != 0 && !self.is_closed()
     }
 }
 
@@ -130,7 +157,33 @@ impl<A: Address> Flow<A> {
         }
     }
 
-    /// The other entry of the flow that has this entry at `key`, in either direction.
+    /// The key of the other entry of the flow that has this entry at `key`, in either direction.
+    #[inline(always)]
+    #[must_use]
+    pub fn peer_key(&self, key: &FlowKey<A>) -> FlowKey<A> {
+        if self.is_reverse() { self.forward_key(key) } else { self.reverse_key(key) }
+    }
+
+    /// Writes [`Flow::peer_key`] into memory that the caller has, for programs with little stack.
+    #[inline(always)]
+    pub fn write_peer_key(&self, key: &FlowKey<A>, peer: &mut FlowKey<A>) {
+        peer.protocol = key.protocol;
+        peer.reserved = [0; 3];
+        if self.is_reverse() {
+            peer.source = key.destination;
+            peer.destination = self.address;
+            peer.source_port = self.nat_port;
+            peer.destination_port = self.port;
+        } else {
+            peer.source = self.address;
+            peer.destination = key.source;
+            peer.source_port = self.port;
+            peer.destination_port = self.nat_port;
+        }
+    }
+
+    /// The other entry of the flow that has this entry at `key`, in either direction, but for its
+    /// device.
     #[inline(always)]
     #[must_use]
     pub fn peer_entry(&self, key: &FlowKey<A>) -> Self {
@@ -139,7 +192,60 @@ impl<A: Address> Flow<A> {
         } else {
             (key.destination, key.destination_port, key.source_port)
         };
-        Self { address, port, nat_port, flags: self.flags ^ Self::REVERSE, ..*self }
+        Self { address, port, nat_port, ifindex: 0, flags: self.flags ^ Self::REVERSE, ..*self }
+    }
+}
+
+/// So many seconds after its first datagram a flow that has replies is a stream, as conntrack takes
+/// it (`nf_conntrack_proto_udp.c`).
+pub const STREAM_AFTER: u32 = 2;
+
+/// How long flows are kept without a packet in either direction, in seconds. Most are conntrack's.
+pub mod timeout {
+    /// TCP: established. kube-proxy sets the same (`conntrack.tcpEstablishedTimeout`).
+    pub const ESTABLISHED: u32 = 86_400;
+    /// TCP: one side has closed it. kube-proxy sets the same (`conntrack.tcpCloseWaitTimeout`).
+    pub const HALF_CLOSED: u32 = 3_600;
+    /// TCP: not established.
+    pub const OPENING: u32 = 60;
+    /// TCP: both sides have closed it. Late retransmissions still find it.
+    pub const CLOSED: u32 = 5;
+    /// TCP: a peer that keeps connections alive as Linux does by default has been heard, or has given
+    /// up (`tcp_keepalive_time` and nine probes). A SYN then opens a new connection.
+    pub const DEAD_PEER: u32 = 7_875;
+    /// TCP: how long a client that has closed its side waits for the other (`tcp_fin_timeout`).
+    pub const FIN_WAIT: u32 = 60;
+    /// Datagrams: no stream yet.
+    pub const UNREPLIED: u32 = 30;
+    /// Datagrams: a stream.
+    pub const STREAM: u32 = 120;
+}
+
+impl<A: Address> Flow<A> {
+    /// For how many seconds without a packet in either direction the flow with this forward entry is
+    /// kept. `stream` is how long a stream of datagrams is, at most; 0 is for ever.
+    #[inline(always)]
+    #[must_use]
+    pub const fn lifetime(&self, is_tcp: bool, stream: u32) -> u32 {
+        let lasts = self.flags & Self::ESTABLISHED != 0;
+        if !is_tcp {
+            return if stream == 0 {
+                u32::MAX
+            } else if lasts || stream < timeout::UNREPLIED {
+                stream
+            } else {
+                timeout::UNREPLIED
+            };
+        }
+        if self.is_closed() {
+            timeout::CLOSED
+        } else if !lasts {
+            timeout::OPENING
+        } else if self.flags & Self::CLOSED != 0 {
+            timeout::HALF_CLOSED
+        } else {
+            timeout::ESTABLISHED
+        }
     }
 }
 
@@ -156,8 +262,8 @@ pub const fn ephemeral_port(random: u32) -> Port {
 
 unpadded!(FlowKey<crate::V4>: crate::V4, crate::V4, Port, Port, u8, [u8; 3]);
 unpadded!(FlowKey<crate::V6>: crate::V6, crate::V6, Port, Port, u8, [u8; 3]);
-unpadded!(Flow<crate::V4>: crate::V4, Port, Port, u32, u32, u32, u32, u32, u32);
-unpadded!(Flow<crate::V6>: crate::V6, Port, Port, u32, u32, u32, u32, u32, u32);
+unpadded!(Flow<crate::V4>: crate::V4, Port, Port, u32, u32, u32, u32, u32, u16, u16);
+unpadded!(Flow<crate::V6>: crate::V6, Port, Port, u32, u32, u32, u32, u32, u16, u16);
 
 #[cfg(test)]
 mod tests {
@@ -179,20 +285,52 @@ mod tests {
             nat_port: Port::new(50_000),
             backend: 7,
             service: 3,
-            syn_seq: 1,
+            opening: 1,
             last_seen: 9,
-            last_checked_tick: 4,
+            ifindex: 0,
+            last_seen_tick: 4,
             flags: Flow::<V4>::MASQUERADED,
         };
         (key, flow)
     }
 
     #[test]
-    fn either_entry_of_a_flow_restores_the_other() {
+    fn either_entry_of_a_flow_leads_to_the_other() {
         let (key, flow) = forward();
         let (reverse_key, reverse) = (flow.reverse_key(&key), flow.peer_entry(&key));
         assert_eq!(reverse.forward_key(&reverse_key), key);
         assert_eq!(reverse.peer_entry(&reverse_key), flow);
+    }
+
+    #[test]
+    fn a_flow_is_kept_as_long_as_its_state_deserves() {
+        let (_, flow) = forward();
+        let with = |flags| Flow { flags, ..flow };
+        type F = Flow<V4>;
+        let states = [
+            (0, timeout::OPENING),
+            (F::ANSWERED, timeout::OPENING),
+            (F::ANSWERED | F::ESTABLISHED, timeout::ESTABLISHED),
+            (F::ANSWERED | F::ESTABLISHED | F::CLIENT_CLOSED, timeout::HALF_CLOSED),
+            (F::ANSWERED | F::ESTABLISHED | F::CLOSED, timeout::CLOSED),
+            (F::CLOSED, timeout::CLOSED),
+        ];
+        for (flags, seconds) in states {
+            assert_eq!(with(flags).lifetime(true, 120), seconds, "TCP, {flags:#b}");
+        }
+        assert_eq!(with(F::ANSWERED).lifetime(false, 120), 30);
+        assert_eq!(with(F::ANSWERED | F::ESTABLISHED).lifetime(false, 120), 120);
+        assert_eq!(with(0).lifetime(false, 10), 10, "never longer than a stream");
+        assert_eq!(with(0).lifetime(false, 0), u32::MAX);
+    }
+
+    #[test]
+    fn only_what_both_sides_have_spoken_in_and_not_closed_lasts() {
+        let (_, flow) = forward();
+        let lasts = |flags| Flow { flags, ..flow }.is_lasting();
+        type F = Flow<V4>;
+        assert!(!lasts(F::ANSWERED) && !lasts(F::ESTABLISHED | F::CLOSED));
+        assert!(lasts(F::ESTABLISHED) && lasts(F::ESTABLISHED | F::CLIENT_CLOSED));
     }
 
     #[test]

@@ -170,6 +170,13 @@ impl TcpFlags {
         self.0 & Self::RST != 0
     }
 
+    /// The sender closes its side or ends the connection.
+    #[inline(always)]
+    #[must_use]
+    pub const fn ends(self) -> bool {
+        self.0 & (Self::FIN | Self::RST) != 0
+    }
+
     /// Whether the header acknowledges something.
     #[inline(always)]
     #[must_use]

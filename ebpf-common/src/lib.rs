@@ -38,7 +38,7 @@ pub use affinity::{Affinity, AffinityKey};
 pub use checksum::{add, corrected, finish};
 pub use config::{Config, halves};
 pub use endpoint::Endpoint;
-pub use flow::{Direction, Flow, FlowKey, ephemeral_port};
+pub use flow::{Direction, Flow, FlowKey, STREAM_AFTER, ephemeral_port, timeout};
 pub use fragment::{Fragment, FragmentKey, Hook};
 pub use reason::Reason;
 pub use route::{Route, RouteKind};

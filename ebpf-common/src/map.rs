@@ -33,15 +33,27 @@ maps! {
     BACKENDS_V4 = 1;
     /// The same for IPv6.
     BACKENDS_V6 = 1;
-    /// LRU: [`crate::FlowKey`] to [`crate::Flow`] of TCP. Datagrams have a map of their own, because
-    /// anybody can open any number of their flows.
-    FLOWS_TCP_V4 = 2;
+    /// Hash: [`crate::FlowKey`] to [`crate::Flow`] of TCP.
+    FLOWS_TCP_V4 = 3;
     /// The same for IPv6.
-    FLOWS_TCP_V6 = 2;
-    /// LRU: [`crate::FlowKey`] to [`crate::Flow`] of UDP and SCTP.
-    FLOWS_DGRAM_V4 = 3;
+    FLOWS_TCP_V6 = 3;
+    /// Hash: [`crate::FlowKey`] to [`crate::Flow`] of UDP and SCTP.
+    FLOWS_DGRAM_V4 = 4;
     /// The same for IPv6.
-    FLOWS_DGRAM_V6 = 3;
+    FLOWS_DGRAM_V6 = 4;
+    /// Array, used as rings: [`crate::FlowKey`] of flows in [`FLOWS_TCP_V4`] that are not established
+    /// or are closed.
+    BRIEF_TCP_V4 = 1;
+    /// The same for IPv6.
+    BRIEF_TCP_V6 = 1;
+    /// Array, used as rings: [`crate::FlowKey`] of flows in [`FLOWS_DGRAM_V4`] that are no streams.
+    BRIEF_DGRAM_V4 = 1;
+    /// The same for IPv6.
+    BRIEF_DGRAM_V6 = 1;
+    /// Array per CPU: where it is in each of these rings.
+    CURSORS = 1;
+    /// Hash: the index of a pod's device, if the pod may send with addresses of others, to 1.
+    ROUTERS = 1;
     /// LRU: [`crate::AffinityKey`] to [`crate::Affinity`].
     AFFINITY_V4 = 1;
     /// The same for IPv6.
@@ -73,7 +85,7 @@ maps! {
 /// Raised together with the layout of any map. A plugin or tool of another release then does not find
 /// the programs, and cannot mix them with maps that it does not know. Version 1 was pinned without a
 /// version in its names.
-pub const PROGRAMS: u8 = 2;
+pub const PROGRAMS: u8 = 3;
 
 /// How many entries a map has room for, unless options say otherwise.
 pub mod capacity {
@@ -85,6 +97,8 @@ pub mod capacity {
     pub const BACKENDS: u32 = 262_144;
     /// Entries of flows; a flow has two.
     pub const FLOWS: u32 = 262_144;
+    /// Flows that are not established or are closed, in two rings: half of what the table has room for.
+    pub const BRIEF: u32 = FLOWS / 4;
     /// Clients with session affinity.
     pub const AFFINITY: u32 = 65_536;
     /// Pods of a node.
@@ -119,6 +133,6 @@ mod tests {
         // FNV-1a.
         let byte = |hash: u32, byte: u8| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
         let map = |hash, map: &Map| byte(map.name.bytes().fold(hash, byte), map.layout);
-        assert_eq!((PROGRAMS, ALL.iter().fold(0x811c_9dc5, map)), (2, 2_758_978_891));
+        assert_eq!((PROGRAMS, ALL.iter().fold(0x811c_9dc5, map)), (3, 3_075_403_548));
     }
 }

@@ -29,9 +29,9 @@ pub enum Reason {
     DroppedCollision = 10,
     /// A flow was given another source port towards its backend.
     PortRemapped = 11,
-    /// The flow table took no entry.
+    /// The flow table took no entry. Not counted by this release.
     FlowNotStored = 12,
-    /// Half of a flow had been forgotten and was restored.
+    /// Half of a flow had been forgotten and was restored. Not counted by this release.
     FlowRestored = 13,
     /// A direct flow met the leftover of one to a Service, which was removed.
     StaleFlowRemoved = 14,
@@ -45,11 +45,22 @@ pub enum Reason {
     SocketTranslated = 18,
     /// A process of this node was refused.
     SocketRefused = 19,
+    /// A flow that was not established, or had been closed, was removed for others.
+    FlowForgotten = 20,
+    /// Dropped: the flow table is full of established flows.
+    DroppedTableFull = 21,
+    /// Dropped: a pod sent it with an address that is not its own, or it came from outside with that
+    /// of a pod.
+    DroppedSource = 22,
+    /// Dropped: a pod sent a router advertisement or a redirect.
+    DroppedRouter = 23,
+    /// Dropped: a pod sent it to the tunnel's port of a node.
+    DroppedTunnel = 24,
 }
 
 impl Reason {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 25] = [
         Self::FlowOpened,
         Self::Hairpin,
         Self::RejectedNoBackend,
@@ -70,6 +81,11 @@ impl Reason {
         Self::StackMtu,
         Self::SocketTranslated,
         Self::SocketRefused,
+        Self::FlowForgotten,
+        Self::DroppedTableFull,
+        Self::DroppedSource,
+        Self::DroppedRouter,
+        Self::DroppedTunnel,
     ];
 
     /// How metrics and people name it.
@@ -96,6 +112,11 @@ impl Reason {
             Self::StackMtu => "stack_mtu",
             Self::SocketTranslated => "socket_translated",
             Self::SocketRefused => "socket_refused",
+            Self::FlowForgotten => "flow_forgotten",
+            Self::DroppedTableFull => "dropped_table_full",
+            Self::DroppedSource => "dropped_source",
+            Self::DroppedRouter => "dropped_router",
+            Self::DroppedTunnel => "dropped_tunnel",
         }
     }
 }

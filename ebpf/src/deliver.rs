@@ -9,18 +9,23 @@ use weir_ebpf_common::header::ETHERNET;
 use weir_ebpf_common::{Config, Endpoint, Flow, Reason, Route, RouteKind};
 
 use crate::family::Family;
-use crate::flow;
-use crate::maps::{self, FlowEntry};
+use crate::flow::{self, Side};
+use crate::maps;
+use crate::scratch::HasScratch;
 use crate::skb::Skb;
+use crate::source::Source;
 use crate::verdict::{Stop, Verdict};
 use crate::view::View;
 
-/// Whether a pod's packet may bypass the stack, if its destination is a pod too.
+/// Whether the packet of a pod that is its `source` may bypass the stack, if its destination is a pod
+/// too.
 #[inline(always)]
-pub(crate) fn may_be_fast<A: Family, V: View<A>>(skb: Skb, config: &Config, view: &V) -> bool {
-    config.has(Config::FAST_PATH)
-        && view.is_whole()
-        && maps::is_of_pod(&view.key().source, skb.ifindex())
+pub(crate) fn may_be_fast<A: Family, V: View<A>>(
+    config: &Config,
+    view: &V,
+    source: Source,
+) -> bool {
+    config.has(Config::FAST_PATH) && view.is_whole() && source.is_own()
 }
 
 /// Whether a flow's packet bypasses the stack. That was settled when the flow was opened
@@ -33,13 +38,13 @@ pub(crate) fn is_fast<A: Family, V: View<A>>(config: &Config, view: &V, flow: &F
 /// A reply to a pod of this node, bypassing the stack: it is translated here because it does not pass
 /// `to_pod`.
 #[inline(always)]
-pub(crate) fn reply<A: Family, V: View<A>>(
+pub(crate) fn reply<A: HasScratch, V: View<A>>(
     skb: Skb,
     view: &V,
     endpoint: &Endpoint,
-    (entry, flow): (&FlowEntry<A>, &Flow<A>),
+    flow: &Flow<A>,
 ) -> Result<Verdict, Stop> {
-    flow::track(view, entry, flow, Flow::<A>::BACKEND_CLOSED);
+    flow::track(view, flow, Side::Backend);
     if view.set_mac(skb, endpoint.mac).is_err() {
         return V::rewrite_failed();
     }

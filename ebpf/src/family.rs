@@ -76,6 +76,17 @@ pub(crate) trait Family: Mapped {
     /// Whether an ICMP message of this type is an error that quotes a packet.
     fn is_error(kind: u8) -> bool;
 
+    /// Whether only routers send ICMP messages of this type: advertisements of themselves and
+    /// redirects.
+    fn is_of_router(kind: u8) -> bool;
+
+    /// Whether an ICMP message of this type says, or with the `unspecified` source asks, that its
+    /// target is an address of the sender (RFC 4861, sections 4.3 and 4.4).
+    fn names_own_address(kind: u8, unspecified: bool) -> bool;
+
+    /// Whether an ICMP message of this type may come from the unspecified address.
+    fn may_be_unspecified(kind: u8) -> bool;
+
     /// Writes a header without options.
     fn store_header(
         skb: Skb,
@@ -175,6 +186,21 @@ impl Family for V4 {
     }
 
     #[inline(always)]
+    fn is_of_router(kind: u8) -> bool {
+        matches!(kind, 5 | 9)
+    }
+
+    #[inline(always)]
+    fn names_own_address(_kind: u8, _unspecified: bool) -> bool {
+        false
+    }
+
+    #[inline(always)]
+    fn may_be_unspecified(_kind: u8) -> bool {
+        false
+    }
+
+    #[inline(always)]
     fn store_header(
         skb: Skb,
         source: &Self,
@@ -271,6 +297,22 @@ impl Family for V6 {
     #[inline(always)]
     fn is_error(kind: u8) -> bool {
         kind < 128
+    }
+
+    #[inline(always)]
+    fn is_of_router(kind: u8) -> bool {
+        matches!(kind, 134 | 137)
+    }
+
+    #[inline(always)]
+    fn names_own_address(kind: u8, unspecified: bool) -> bool {
+        kind == 136 || kind == 135 && unspecified
+    }
+
+    #[inline(always)]
+    fn may_be_unspecified(kind: u8) -> bool {
+        // A router solicitation, and reports of multicast listeners.
+        matches!(kind, 131 | 133 | 143)
     }
 
     #[inline(always)]

@@ -9,7 +9,7 @@ use crate::scratch::HasScratch;
 use crate::skb::Skb;
 use crate::verdict::{Stop, Verdict};
 use crate::view::View;
-use crate::{deliver, flow, maps};
+use crate::{deliver, flow, maps, source};
 
 pub(crate) struct FromOverlay;
 
@@ -17,28 +17,29 @@ impl Program for FromOverlay {
     const INLINE: bool = true;
 
     #[inline(always)]
-    fn decide<A: HasScratch, V: View<A>>(skb: Skb) -> Result<Verdict, Stop> {
-        let Some(config) = maps::config() else { return Ok(Verdict::NEXT) };
-        if !config.has(Config::FAST_PATH) {
-            return Ok(Verdict::NEXT);
-        }
-        let Some((mut view, mut slot)) = V::new(skb) else { return V::not_shown() };
+    fn decide<A: HasScratch, V: View<A>>(
+        skb: Skb,
+        config: &Config,
+        view: &mut V,
+        slot: &mut V::Slot,
+    ) -> Result<Verdict, Stop> {
         if !view.read(skb)? {
             return Ok(Verdict::NEXT);
         }
-        if !view.is_whole() {
+        source::check_outside(skb, config, &view.key().source)?;
+        if !config.has(Config::FAST_PATH) || !view.is_whole() {
             return Ok(Verdict::NEXT);
         }
         let Some(endpoint) = maps::endpoint(&view.key().destination) else {
             return Ok(Verdict::NEXT);
         };
         if view.has_ports()
-            && let Some((entry, held)) = flow::of_backend(&view, &mut slot)
+            && let Some(held) = flow::of_backend(view, slot)
         {
             // The reply goes as the flow was opened.
             let flow = held.borrow();
-            return if deliver::is_fast(config, &view, flow) {
-                deliver::reply(skb, &view, endpoint, (&entry, flow))
+            return if deliver::is_fast(config, view, flow) {
+                deliver::reply(skb, view, endpoint, flow)
             } else {
                 Ok(Verdict::NEXT)
             };
@@ -49,7 +50,7 @@ impl Program for FromOverlay {
             return Ok(Verdict::NEXT);
         }
         if !view.has_ports() {
-            view.nat_icmp_error(skb, Direction::Reverse, &mut slot)?;
+            view.nat_icmp_error(skb, Direction::Reverse, slot)?;
         }
         let changed = view.set_mac(skb, endpoint.mac);
         V::rewritten(changed, deliver::into_pod(skb, endpoint))

@@ -2,56 +2,98 @@
 
 use core::borrow::{Borrow, BorrowMut};
 
-use weir_ebpf_common::{Config, Direction, Flow, Hook, Reason, Scope, Service};
+use weir_ebpf_common::{Config, Direction, Flow, Hook, Port, Reason, Scope, Service, protocol};
 
+use crate::family::Family;
+use crate::flow::Side;
 use crate::maps::{self, FlowEntry};
 use crate::program::Program;
 use crate::scratch::HasScratch;
+use crate::service::NewAffinity;
 use crate::skb::Skb;
+use crate::source::Source;
 use crate::verdict::{Stop, Verdict};
 use crate::view::View;
-use crate::{deliver, flow, report, service};
+use crate::{deliver, flow, opening, report, service, source};
 
 pub(crate) struct FromPod;
 
 impl Program for FromPod {
     const INLINE: bool = true;
+    const OPENS: bool = true;
 
     #[inline(always)]
-    fn decide<A: HasScratch, V: View<A>>(skb: Skb) -> Result<Verdict, Stop> {
-        let Some(config) = maps::config() else { return Ok(Verdict::NEXT) };
-        let Some((mut view, mut slot)) = V::new(skb) else { return V::not_shown() };
+    fn decide<A: HasScratch, V: View<A>>(
+        skb: Skb,
+        config: &Config,
+        view: &mut V,
+        slot: &mut V::Slot,
+    ) -> Result<Verdict, Stop> {
         if !view.read(skb)? {
             return Ok(Verdict::NEXT);
         }
-        let (view, slot) = (&mut view, &mut slot);
         if !view.has_ports() {
             return without_ports(skb, config, view, slot);
         }
+        // Read once: the compiler would keep a pointer to it, which the verifier refuses.
+        let ifindex = skb.ifindex();
         if !view.recall_ports(Hook::FromPod) {
+            source::of_pod(ifindex, config, &view.key().source)?;
             return if service::has_address(view.key(), Scope::Internal) {
                 Err(Reason::DroppedFragment.into())
             } else {
                 Ok(Verdict::NEXT)
             };
         }
+        let entry = maps::flows(view.key()).get(view.key());
+        let mut source = Source::of(entry.as_ref().map_or(0, FlowEntry::ifindex), ifindex);
+        if !source.is_own() {
+            source = source::of_pod(ifindex, config, &view.key().source)?;
+            if !source.is_own() {
+                V::rare()?;
+            }
+            // Another pod had the address before, or an earlier release has made the entry.
+            if let Some(entry) = &entry
+                && source.is_own()
+            {
+                entry.set_ifindex(ifindex);
+            }
+        }
         let mut ended = None;
-        if let Some(entry) = maps::flow(view.key()) {
+        if let Some(entry) = entry {
             let held = V::hold(slot, entry.get());
             let flow: &Flow<A> = held.borrow();
             if flow.is_reverse() {
                 if !view.tcp().opens() {
-                    return reply(skb, config, view, (&entry, flow));
+                    return reply(skb, config, view, flow);
                 }
                 V::rare()?;
             } else if flow::goes_on(view, &entry, flow) {
-                flow::track(view, &entry, flow, Flow::<A>::CLIENT_CLOSED);
+                flow::track(view, flow, Side::Client);
                 return to_backend(skb, config, view, flow);
             } else {
                 ended = Some(view.end(flow)?);
             }
         }
-        without_flow(skb, config, view, slot, ended.as_ref())
+        without_flow(skb, config, (view, source), slot, ended.as_ref())
+    }
+
+    #[inline(always)]
+    fn opened<A: HasScratch, V: View<A>>(
+        skb: Skb,
+        config: &Config,
+        view: &V,
+        flow: &Flow<A>,
+    ) -> Result<Verdict, Stop> {
+        if flow.service != flow::DIRECT {
+            report::note::<A>(Reason::FlowOpened);
+        }
+        to_backend(skb, config, view, flow)
+    }
+
+    #[inline(always)]
+    fn decide_other(skb: Skb) -> Verdict {
+        source::decide_other(skb)
     }
 }
 
@@ -104,7 +146,7 @@ fn reply<A: HasScratch, V: View<A>>(
     skb: Skb,
     config: &Config,
     view: &V,
-    (entry, flow): (&FlowEntry<A>, &Flow<A>),
+    flow: &Flow<A>,
 ) -> Result<Verdict, Stop> {
     if !deliver::is_fast(config, view, flow) {
         return Ok(Verdict::NEXT);
@@ -112,7 +154,7 @@ fn reply<A: HasScratch, V: View<A>>(
     let Some(endpoint) = maps::endpoint(&view.key().destination) else {
         return Ok(Verdict::NEXT);
     };
-    deliver::reply(skb, view, endpoint, (entry, flow))
+    deliver::reply(skb, view, endpoint, flow)
 }
 
 /// What belongs to no flow that goes on: it opens one, or no Service has to do with it.
@@ -120,7 +162,7 @@ fn reply<A: HasScratch, V: View<A>>(
 fn without_flow<A: HasScratch, V: View<A>>(
     skb: Skb,
     config: &Config,
-    view: &V,
+    (view, source): (&V, Source),
     slot: &mut V::Slot,
     ended: Option<&V::Ended>,
 ) -> Result<Verdict, Stop> {
@@ -134,7 +176,7 @@ fn without_flow<A: HasScratch, V: View<A>>(
     if endpoint.is_none() && service.is_none() {
         // In the middle of a connection, the address of a pod elsewhere is no Service's.
         if !may_open
-            && deliver::may_be_fast(skb, config, view)
+            && deliver::may_be_fast(config, view, source)
             && let Some(verdict) = deliver::remote_pod(skb, view.headers(), &key.destination)
         {
             return Ok(verdict);
@@ -156,8 +198,17 @@ fn without_flow<A: HasScratch, V: View<A>>(
         if report::is_on() {
             V::rare()?;
         }
-        service::choose(key, (view.sequence(), skb.ifindex()), service, flow)?;
+        let service = (service, NewAffinity::AtOnce);
+        service::choose(key, view.sequence(), service, flow)?;
+        if !source.is_own() {
+            flow.flags &= !Flow::<A>::FAST;
+        }
+        if is_for_tunnel(config, (key.protocol, flow.port), &flow.address) {
+            return Err(Reason::DroppedTunnel.into());
+        }
         true
+    } else if is_for_tunnel(config, (key.protocol, key.destination_port), &key.destination) {
+        return Err(Reason::DroppedTunnel.into());
     } else if !may_open {
         false
     } else {
@@ -165,21 +216,18 @@ fn without_flow<A: HasScratch, V: View<A>>(
         if endpoint.is_none() && service::has_address(key, Scope::Internal) {
             return view.reject(skb, Reason::RejectedNoPort);
         }
-        if flow::has_replies(key) {
+        if opening::has_replies(key) {
             V::rare()?;
-            flow::clear_replies((key, view.sequence()), skb.ifindex(), flow)
+            opening::clear_replies((key, view.sequence()), source.ifindex, flow)
         } else {
             false
         }
     };
     if opens {
         view.open(skb, flow, ended)?;
-        if service.is_some() {
-            report::note::<A>(Reason::FlowOpened);
-        }
-        return to_backend(skb, config, view, flow);
+        return FromPod::opened(skb, config, view, flow);
     }
-    if !deliver::may_be_fast(skb, config, view) {
+    if !deliver::may_be_fast(config, view, source) {
         return Ok(Verdict::NEXT);
     }
     let Some(endpoint) = endpoint else {
@@ -187,6 +235,16 @@ fn without_flow<A: HasScratch, V: View<A>>(
     };
     let changed = view.set_mac(skb, endpoint.mac);
     V::rewritten(changed, deliver::into_pod(skb, endpoint))
+}
+
+/// Whether a datagram would come out of the tunnel of the node that it is sent to. Only nodes speak to
+/// each other by it.
+#[inline(never)]
+fn is_for_tunnel<A: Family>(config: &Config, (number, port): (u8, Port), destination: &A) -> bool {
+    number == protocol::UDP
+        && u32::from(port.get()) == config.tunnel_port
+        && config.has(Config::SOURCE_CHECK)
+        && !maps::is_pod(destination)
 }
 
 /// A packet of a protocol that no Service has.
@@ -197,8 +255,9 @@ fn without_ports<A: HasScratch, V: View<A>>(
     view: &mut V,
     slot: &mut V::Slot,
 ) -> Result<Verdict, Stop> {
+    let source = view.check_icmp(skb, config)?;
     if let Some(held) = view.nat_icmp_error(skb, Direction::Forward, slot)? {
-        let fast = deliver::may_be_fast(skb, config, view);
+        let fast = deliver::may_be_fast(config, view, source);
         return onward(skb, config, view, (held.borrow(), fast));
     }
     let endpoint = maps::endpoint(&view.key().destination);
@@ -206,7 +265,7 @@ fn without_ports<A: HasScratch, V: View<A>>(
         // Nothing replies to a ping of a Service.
         return view.reject(skb, Reason::RejectedNoPort);
     }
-    if !deliver::may_be_fast(skb, config, view) {
+    if !deliver::may_be_fast(config, view, source) {
         return Ok(Verdict::NEXT);
     }
     let Some(endpoint) = endpoint else {

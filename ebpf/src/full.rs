@@ -3,21 +3,37 @@
 //! It lies in memory of the CPU ([`crate::scratch`]), and so does the flow that a decision works
 //! with, because the stack has no room for them.
 
-use weir_ebpf_common::header::{Part, TcpFlags};
-use weir_ebpf_common::{Direction, Flow, FlowKey, Hook, Mac, Reason};
+use core::cell::Cell;
 
+use weir_ebpf_common::header::{Part, TcpFlags};
+use weir_ebpf_common::{Config, Direction, Flow, FlowKey, Hook, Mac, Reason};
+
+use crate::deferred::{Work, defer};
 use crate::icmp::Quoted;
 use crate::packet::Packet;
 use crate::scratch::{HasScratch, Scratch, scratch};
 use crate::skb::{HelperFailed, Skb};
+use crate::source::Source;
 use crate::verdict::{Stop, Verdict};
 use crate::view::View;
-use crate::{flow, fragment, icmp, nat, reject};
+use crate::{flow, fragment, icmp, nat, opening, reject, source};
 
 /// Any packet.
 pub(crate) struct Full<A: 'static> {
     packet: &'static mut Packet<A>,
     quoted: &'static mut Quoted<A>,
+    /// Whether something is left to do for the flow table.
+    has_deferred: Cell<bool>,
+}
+
+impl<A: HasScratch> Full<A> {
+    /// Opens the flow that the decision has left in its slot.
+    #[inline(always)]
+    pub(crate) fn open_now(&self, skb: Skb, flow: &mut Flow<A>) -> Result<(), Reason> {
+        let opened = opening::open(skb, self.key(), flow);
+        self.defer(if opened.is_ok() { Work::opened() } else { Work::refused() });
+        opened
+    }
 }
 
 impl<A: HasScratch> View<A> for Full<A> {
@@ -31,7 +47,7 @@ impl<A: HasScratch> View<A> for Full<A> {
     #[inline(always)]
     fn new(_skb: Skb) -> Option<(Self, Self::Slot)> {
         let Scratch { packet, flow, quoted } = scratch::<A>()?;
-        Some((Self { packet, quoted }, flow))
+        Some((Self { packet, quoted, has_deferred: Cell::new(false) }, flow))
     }
 
     #[inline(always)]
@@ -111,6 +127,11 @@ impl<A: HasScratch> View<A> for Full<A> {
     }
 
     #[inline(always)]
+    fn check_icmp(&self, skb: Skb, config: &Config) -> Result<Source, Stop> {
+        Ok(source::check_icmp(skb, config, self.packet)?)
+    }
+
+    #[inline(always)]
     fn nat_icmp_error<'a>(
         &mut self,
         skb: Skb,
@@ -122,14 +143,25 @@ impl<A: HasScratch> View<A> for Full<A> {
     }
 
     #[inline(always)]
+    fn defer(&self, work: Work) {
+        defer(&self.packet.key, work);
+        self.has_deferred.set(true);
+    }
+
+    #[inline(always)]
+    fn has_deferred(&self) -> bool {
+        self.has_deferred.get()
+    }
+
+    #[inline(always)]
     fn end(&self, flow: &Flow<A>) -> Result<(), Stop> {
         flow::end(self, flow);
         Ok(())
     }
 
     #[inline(always)]
-    fn open(&self, skb: Skb, flow: &mut Flow<A>, _ended: Option<&()>) -> Result<(), Stop> {
-        Ok(flow::open(skb, self.key(), flow)?)
+    fn open(&self, _skb: Skb, _flow: &mut Flow<A>, _ended: Option<&()>) -> Result<(), Stop> {
+        Err(Stop::Opens)
     }
 
     #[inline(always)]

@@ -45,7 +45,7 @@ pub(crate) fn nat_error<A: Family>(
     if !quoted.read(skb, packet) {
         return Ok(false);
     }
-    let Some(entry) = maps::flow(&quoted.key) else { return Ok(false) };
+    let Some(entry) = maps::flows(&quoted.key).get(&quoted.key) else { return Ok(false) };
     *flow = entry.get();
     if flow.is_reverse() != (direction as u8 == Direction::Reverse as u8) {
         return Ok(false);

@@ -3,14 +3,19 @@
 //! It shows packets of TCP and UDP without options or extensions of IP that are not fragments and
 //! do not reset a connection.
 
-use weir_ebpf_common::header::{ETHERNET, TcpFlags};
-use weir_ebpf_common::{Direction, Flow, FlowKey, Hook, Mac, Port, Reason, protocol};
+use core::cell::Cell;
 
-use crate::family::{Family, L4Checksum};
+use weir_ebpf_common::header::{ETHERNET, TcpFlags};
+use weir_ebpf_common::{Config, Direction, Flow, FlowKey, Hook, Mac, Port, Reason, protocol};
+
+use crate::deferred::{Work, defer};
+use crate::family::L4Checksum;
+use crate::scratch::HasScratch;
 use crate::skb::{Head, HelperFailed, Skb};
+use crate::source::Source;
 use crate::verdict::{Stop, Verdict};
 use crate::view::View;
-use crate::{flow, nat};
+use crate::{flow, nat, opening};
 
 /// Length of a TCP header without options.
 const TCP: u32 = 20;
@@ -24,9 +29,11 @@ pub(crate) struct Inline<A> {
     tcp: TcpFlags,
     /// Length of all headers from IP on.
     headers: u32,
+    /// Whether something is left to do for the flow table.
+    has_deferred: Cell<bool>,
 }
 
-impl<A: Family> Inline<A> {
+impl<A: HasScratch> Inline<A> {
     const TRANSPORT: u32 = ETHERNET + A::HEADER;
 
     #[inline(always)]
@@ -43,7 +50,8 @@ impl<A: Family> Inline<A> {
         };
         if protocol == protocol::UDP {
             let headers = A::HEADER + UDP;
-            return Some(Self { head, key, tcp: TcpFlags::default(), headers });
+            let tcp = TcpFlags::default();
+            return Some(Self { head, key, tcp, headers, has_deferred: Cell::new(false) });
         }
         if protocol != protocol::TCP {
             return None;
@@ -56,7 +64,8 @@ impl<A: Family> Inline<A> {
         if tcp.resets() {
             return None;
         }
-        Some(Self { head, key, tcp, headers: A::HEADER + (u32::from_be(word) >> 28) * 4 })
+        let headers = A::HEADER + (u32::from_be(word) >> 28) * 4;
+        Some(Self { head, key, tcp, headers, has_deferred: Cell::new(false) })
     }
 
     #[inline(always)]
@@ -79,7 +88,7 @@ impl<A: Family> Inline<A> {
     }
 }
 
-impl<A: Family> View<A> for Inline<A> {
+impl<A: HasScratch> View<A> for Inline<A> {
     const FULL: bool = false;
 
     type Slot = ();
@@ -169,6 +178,11 @@ impl<A: Family> View<A> for Inline<A> {
     }
 
     #[inline(always)]
+    fn check_icmp(&self, _skb: Skb, _config: &Config) -> Result<Source, Stop> {
+        Err(Stop::NeedsFullView)
+    }
+
+    #[inline(always)]
     fn nat_icmp_error(
         &mut self,
         _skb: Skb,
@@ -176,6 +190,17 @@ impl<A: Family> View<A> for Inline<A> {
         _slot: &mut (),
     ) -> Result<Option<Flow<A>>, Stop> {
         Err(Stop::NeedsFullView)
+    }
+
+    #[inline(always)]
+    fn defer(&self, work: Work) {
+        defer(&self.key, work);
+        self.has_deferred.set(true);
+    }
+
+    #[inline(always)]
+    fn has_deferred(&self) -> bool {
+        self.has_deferred.get()
     }
 
     /// The entries stay: those of a connection can mostly be renewed.
@@ -190,16 +215,24 @@ impl<A: Family> View<A> for Inline<A> {
     #[inline(always)]
     fn open(&self, skb: Skb, flow: &mut Flow<A>, ended: Option<&Flow<A>>) -> Result<(), Stop> {
         let key = &self.key;
-        if flow::is_connected(skb, key, flow) {
+        if opening::is_connected(skb, key, flow) {
             return Err(Stop::NeedsFullView);
         }
-        if ended.is_some_and(|ended| flow::renew(key, ended, flow)) {
-            return Ok(());
-        }
         if let Some(ended) = ended {
+            if opening::renew(key, ended, flow) {
+                // One that was closed is in a ring already.
+                if !ended.is_closed() {
+                    self.defer(Work::opened());
+                }
+                return Ok(());
+            }
             flow::remove(key, ended);
         }
-        if flow::store(key, flow) { Ok(()) } else { Err(Stop::NeedsFullView) }
+        if !opening::store(key, flow) {
+            return Err(Stop::NeedsFullView);
+        }
+        self.defer(Work::opened());
+        Ok(())
     }
 
     #[inline(always)]
@@ -216,7 +249,7 @@ impl<A: Family> View<A> for Inline<A> {
 
 /// Whether it is a UDP datagram with ordinary headers to this port.
 #[inline(always)]
-pub(crate) fn is_to_port<A: Family>(skb: Skb, port: u32) -> bool {
+pub(crate) fn is_to_port<A: HasScratch>(skb: Skb, port: u32) -> bool {
     let Some(head) = skb.head(Inline::<A>::TRANSPORT + UDP) else { return false };
     let Some((_, _, protocol)) = A::inline_header(head) else { return false };
     protocol == protocol::UDP

@@ -26,6 +26,9 @@
     reason = "aya's macros make a public function without docs of each entry point, and pass the context"
 )]
 
+mod affinity;
+mod brief;
+mod deferred;
 mod deliver;
 mod family;
 mod flow;
@@ -38,6 +41,7 @@ mod icmp;
 mod inline;
 mod maps;
 mod nat;
+mod opening;
 mod packet;
 mod program;
 mod reject;
@@ -47,6 +51,7 @@ mod service;
 mod skb;
 mod sockaddr;
 mod socket;
+mod source;
 mod to_pod;
 mod uplink;
 mod verdict;

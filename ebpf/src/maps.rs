@@ -6,7 +6,9 @@
 
 use aya_ebpf::Global;
 use aya_ebpf::bindings::{BPF_ANY, BPF_F_NO_PREALLOC, BPF_NOEXIST};
-use aya_ebpf::helpers::generated::{bpf_get_prandom_u32, bpf_jiffies64, bpf_ktime_get_ns};
+use aya_ebpf::helpers::generated::{
+    bpf_get_prandom_u32, bpf_get_smp_processor_id, bpf_jiffies64, bpf_ktime_get_ns,
+};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::lpm_trie::{Key, LpmTrie};
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray};
@@ -22,13 +24,25 @@ static SLOTS: Array<u32> = Array::with_max_entries(capacity::SLOTS, 0);
 static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(capacity::COUNTERS, 0);
 #[map]
 static CONFIG: Array<Config> = Array::with_max_entries(1, 0);
+/// Where each CPU is in each ring of flows that do not last.
+#[map]
+static CURSORS: PerCpuArray<u32> = PerCpuArray::with_max_entries(8, 0);
+/// How many flows that open have yet to make room for another one.
+#[map]
+static DEBT: PerCpuArray<u32> = PerCpuArray::with_max_entries(1, 0);
+/// The devices of pods that may send with addresses of others.
+#[map]
+static ROUTERS: HashMap<u32, u32> =
+    HashMap::with_max_entries(capacity::ENDPOINTS, BPF_F_NO_PREALLOC);
 
 /// The maps of an address family.
 pub(crate) struct Maps<A: 'static> {
     services: &'static HashMap<ServiceKey<A>, Service>,
     backends: &'static HashMap<u32, Backend<A>>,
-    flows_tcp: &'static LruHashMap<FlowKey<A>, Flow<A>>,
-    flows_dgram: &'static LruHashMap<FlowKey<A>, Flow<A>>,
+    flows_tcp: &'static HashMap<FlowKey<A>, Flow<A>>,
+    flows_dgram: &'static HashMap<FlowKey<A>, Flow<A>>,
+    brief_tcp: &'static Array<FlowKey<A>>,
+    brief_dgram: &'static Array<FlowKey<A>>,
     affinity: &'static LruHashMap<AffinityKey<A>, Affinity>,
     endpoints: &'static HashMap<A, Endpoint>,
     routes: &'static LpmTrie<A, Route<A>>,
@@ -44,7 +58,7 @@ pub(crate) trait Mapped: Address {
 macro_rules! maps_of {
     (
         $address:ty: $services:ident, $backends:ident, $flows_tcp:ident, $flows_dgram:ident,
-        $affinity:ident, $endpoints:ident, $routes:ident, $fragments:ident, $sockets:ident
+        $brief_tcp:ident, $brief_dgram:ident, $affinity:ident, $endpoints:ident, $routes:ident, $fragments:ident, $sockets:ident
     ) => {
         // Without preallocation an entry that is replaced stays as it is while somebody reads it.
         #[map]
@@ -54,11 +68,15 @@ macro_rules! maps_of {
         static $backends: HashMap<u32, Backend<$address>> =
             HashMap::with_max_entries(capacity::BACKENDS, BPF_F_NO_PREALLOC);
         #[map]
-        static $flows_tcp: LruHashMap<FlowKey<$address>, Flow<$address>> =
-            LruHashMap::with_max_entries(capacity::FLOWS, 0);
+        static $flows_tcp: HashMap<FlowKey<$address>, Flow<$address>> =
+            HashMap::with_max_entries(capacity::FLOWS, 0);
         #[map]
-        static $flows_dgram: LruHashMap<FlowKey<$address>, Flow<$address>> =
-            LruHashMap::with_max_entries(capacity::FLOWS, 0);
+        static $flows_dgram: HashMap<FlowKey<$address>, Flow<$address>> =
+            HashMap::with_max_entries(capacity::FLOWS, 0);
+        #[map]
+        static $brief_tcp: Array<FlowKey<$address>> = Array::with_max_entries(capacity::BRIEF, 0);
+        #[map]
+        static $brief_dgram: Array<FlowKey<$address>> = Array::with_max_entries(capacity::BRIEF, 0);
         #[map]
         static $affinity: LruHashMap<AffinityKey<$address>, Affinity> =
             LruHashMap::with_max_entries(capacity::AFFINITY, 0);
@@ -81,6 +99,8 @@ macro_rules! maps_of {
                 backends: &$backends,
                 flows_tcp: &$flows_tcp,
                 flows_dgram: &$flows_dgram,
+                brief_tcp: &$brief_tcp,
+                brief_dgram: &$brief_dgram,
                 affinity: &$affinity,
                 endpoints: &$endpoints,
                 routes: &$routes,
@@ -93,11 +113,11 @@ macro_rules! maps_of {
 
 maps_of!(
     V4: SERVICES_V4, BACKENDS_V4, FLOWS_TCP_V4, FLOWS_DGRAM_V4,
-    AFFINITY_V4, ENDPOINTS_V4, ROUTES_V4, FRAGMENTS_V4, SOCKETS_V4
+    BRIEF_TCP_V4, BRIEF_DGRAM_V4, AFFINITY_V4, ENDPOINTS_V4, ROUTES_V4, FRAGMENTS_V4, SOCKETS_V4
 );
 maps_of!(
     V6: SERVICES_V6, BACKENDS_V6, FLOWS_TCP_V6, FLOWS_DGRAM_V6,
-    AFFINITY_V6, ENDPOINTS_V6, ROUTES_V6, FRAGMENTS_V6, SOCKETS_V6
+    BRIEF_TCP_V6, BRIEF_DGRAM_V6, AFFINITY_V6, ENDPOINTS_V6, ROUTES_V6, FRAGMENTS_V6, SOCKETS_V6
 );
 
 #[inline(always)]
@@ -127,6 +147,19 @@ pub(crate) fn endpoint<A: Mapped>(address: &A) -> Option<&'static Endpoint> {
 #[inline(always)]
 pub(crate) fn is_of_pod<A: Mapped>(address: &A, ifindex: u32) -> bool {
     endpoint(address).is_some_and(|endpoint| endpoint.ifindex == ifindex)
+}
+
+/// The device of the pod of this node that has the address, or 0.
+#[inline(always)]
+pub(crate) fn device_of<A: Mapped>(address: &A) -> u32 {
+    endpoint(address).map_or(0, |endpoint| endpoint.ifindex)
+}
+
+/// Whether the pod at this device may send with addresses of others.
+#[inline(always)]
+pub(crate) fn is_router(ifindex: u32) -> bool {
+    // SAFETY: the map is not preallocated, and only whether there is a value matters.
+    unsafe { ROUTERS.get(&ifindex) }.is_some()
 }
 
 /// Whether the address is that of a pod, here or on another node.
@@ -160,8 +193,8 @@ pub(crate) fn count(reason: Reason) {
     }
 }
 
-/// An entry of the flow table. What it points to may be taken for another flow at any time, which
-/// at worst costs the packet that it is read for.
+/// An entry of the flow table. When it is removed, what it points to may be taken for another flow at
+/// once, which at worst costs the packet that it is read for.
 pub(crate) struct FlowEntry<A>(*mut Flow<A>);
 
 impl<A: Mapped> FlowEntry<A> {
@@ -169,6 +202,51 @@ impl<A: Mapped> FlowEntry<A> {
     pub(crate) fn get(&self) -> Flow<A> {
         // SAFETY: the kernel keeps the memory of a map's values for as long as the map is used.
         unsafe { *self.0 }
+    }
+
+    /// When a packet was last seen.
+    #[inline(always)]
+    pub(crate) fn last_seen(&self) -> u32 {
+        // SAFETY: as above.
+        unsafe { (*self.0).last_seen }
+    }
+
+    /// The entry where it is, for who needs little of it.
+    #[inline(always)]
+    pub(crate) fn borrow(&self) -> &Flow<A> {
+        // SAFETY: as above.
+        unsafe { &*self.0 }
+    }
+
+    /// See [`Flow::flags`].
+    #[inline(always)]
+    pub(crate) fn flags(&self) -> u16 {
+        // SAFETY: as above.
+        unsafe { (*self.0).flags }
+    }
+
+    /// See [`Flow::opening`].
+    #[inline(always)]
+    pub(crate) fn opening(&self) -> u32 {
+        // SAFETY: as above.
+        unsafe { (*self.0).opening }
+    }
+
+    /// The ids of the Service and of the backend.
+    #[inline(always)]
+    pub(crate) fn ids(&self) -> (u32, u32) {
+        // SAFETY: as above.
+        unsafe { ((*self.0).service, (*self.0).backend) }
+    }
+
+    /// Whether it is the other entry of a flow, if it was found by that one's key.
+    #[inline(always)]
+    pub(crate) fn is_peer_of(&self, flow: &Flow<A>) -> bool {
+        // SAFETY: as above.
+        let own = unsafe { &*self.0 };
+        (own.is_reverse() != flow.is_reverse())
+            & (own.backend == flow.backend)
+            & (own.service == flow.service)
     }
 
     /// Says that a packet was seen, without making the cache line dirty for every packet.
@@ -182,14 +260,32 @@ impl<A: Mapped> FlowEntry<A> {
         }
     }
 
-    /// Says when its peer entry was looked for, and when a packet was seen.
+    /// Says in which tick and when a packet was seen.
     #[inline(always)]
-    pub(crate) fn check(&self, tick: u32, now: u32) {
+    pub(crate) fn touch(&self, tick: u16, now: u32) {
         // SAFETY: as above; a concurrent write of another CPU writes the same or a time close to it.
         unsafe {
-            (*self.0).last_checked_tick = tick;
+            (*self.0).last_seen_tick = tick;
             (*self.0).last_seen = now;
         }
+    }
+
+    /// Says by which pod's device its packets come.
+    #[inline(always)]
+    pub(crate) fn set_ifindex(&self, ifindex: u32) {
+        // SAFETY: as above; one pod has the address that its packets come from.
+        unsafe {
+            if (*self.0).ifindex != ifindex {
+                (*self.0).ifindex = ifindex;
+            }
+        }
+    }
+
+    /// See [`Flow::ifindex`].
+    #[inline(always)]
+    pub(crate) fn ifindex(&self) -> u32 {
+        // SAFETY: as above.
+        unsafe { (*self.0).ifindex }
     }
 
     /// Makes it the entry of a flow that is as this one but younger.
@@ -197,17 +293,18 @@ impl<A: Mapped> FlowEntry<A> {
     pub(crate) fn renew(&self, flow: &Flow<A>) {
         // SAFETY: as above; what another CPU reads meanwhile is of the one flow or of the other.
         unsafe {
-            (*self.0).syn_seq = flow.syn_seq;
+            (*self.0).opening = flow.opening;
             (*self.0).last_seen = flow.last_seen;
-            (*self.0).last_checked_tick = flow.last_checked_tick;
+            (*self.0).last_seen_tick = flow.last_seen_tick;
+            (*self.0).ifindex = flow.ifindex;
             (*self.0).flags = flow.flags;
         }
     }
 
     #[inline(always)]
-    pub(crate) fn set(&self, flags: u32) {
-        // SAFETY: as above. A bit that two CPUs write at once can be lost: bits are hints on the
-        // age of the flow.
+    pub(crate) fn set(&self, flags: u16) {
+        // SAFETY: as above. A bit that two CPUs write at once can be lost: then the flow stays in its
+        // state until its next packet, or is kept longer than it had to be.
         unsafe {
             if (*self.0).flags & flags != flags {
                 (*self.0).flags |= flags;
@@ -216,29 +313,104 @@ impl<A: Mapped> FlowEntry<A> {
     }
 }
 
+/// The flow table of a protocol. Who looks at it more than once keeps it, so that the verifier need not
+/// follow both of them at each look.
+#[derive(Clone, Copy)]
+pub(crate) struct Flows<A: 'static>(&'static HashMap<FlowKey<A>, Flow<A>>);
+
+/// The flow table that a key belongs to.
 #[inline(always)]
-fn flows<A: Mapped>(key: &FlowKey<A>) -> &'static LruHashMap<FlowKey<A>, Flow<A>> {
-    if key.protocol == weir_ebpf_common::protocol::TCP {
+pub(crate) fn flows<A: Mapped>(key: &FlowKey<A>) -> Flows<A> {
+    Flows(if key.protocol == weir_ebpf_common::protocol::TCP {
         A::MAPS.flows_tcp
     } else {
         A::MAPS.flows_dgram
+    })
+}
+
+impl<A: Mapped> Flows<A> {
+    #[inline(always)]
+    pub(crate) fn get(self, key: &FlowKey<A>) -> Option<FlowEntry<A>> {
+        self.0.get_ptr_mut(key).map(FlowEntry)
+    }
+
+    /// Adds an entry, unless there is one; tells whether it was added.
+    #[inline(always)]
+    pub(crate) fn add(self, key: &FlowKey<A>, flow: &Flow<A>) -> bool {
+        self.0.insert(key, flow, BPF_NOEXIST.into()).is_ok()
+    }
+
+    #[inline(always)]
+    pub(crate) fn remove(self, key: &FlowKey<A>) {
+        // Another CPU was faster if it fails.
+        let _ = self.0.remove(key);
     }
 }
 
-#[inline(always)]
-pub(crate) fn flow<A: Mapped>(key: &FlowKey<A>) -> Option<FlowEntry<A>> {
-    flows(key).get_ptr_mut(key).map(FlowEntry)
+/// A slot of the rings of flows that do not last (see [`crate::brief`]).
+pub(crate) struct BriefSlot<A: 'static>(*mut FlowKey<A>);
+
+impl<A: Mapped> BriefSlot<A> {
+    /// The forward key of the flow that it has, or zeroes.
+    #[inline(always)]
+    pub(crate) fn key(&self) -> &'static FlowKey<A> {
+        // SAFETY: a value of an array stays where it is, and is only written by this CPU.
+        unsafe { &*self.0 }
+    }
+
+    #[inline(always)]
+    pub(crate) fn set(&self, key: &FlowKey<A>) {
+        // SAFETY: as above. Nobody holds what `key` gave any more.
+        unsafe { *self.0 = *key }
+    }
 }
 
-/// Adds an entry to the flow table, unless there is one; tells whether it was added.
+/// How many CPUs share the rings: who loads the programs says so.
+#[unsafe(no_mangle)]
+static CPUS: Global<u32> = Global::new(1);
+
+/// The next slot of this CPU in one of the rings of a protocol. Slots of a ring are as many as its map
+/// has room for, and each CPU has its own.
 #[inline(always)]
-pub(crate) fn add_flow<A: Mapped>(key: &FlowKey<A>, flow: &Flow<A>) -> bool {
-    flows(key).insert(key, flow, BPF_NOEXIST.into()).is_ok()
+pub(crate) fn next_brief<A: Mapped>(protocol: u8, ring: u32) -> Option<BriefSlot<A>> {
+    let is_tcp = protocol == weir_ebpf_common::protocol::TCP;
+    let slots = if is_tcp { A::MAPS.brief_tcp } else { A::MAPS.brief_dgram };
+    let cursor = CURSORS.get_ptr_mut(A::BITS / 128 * 4 + u32::from(is_tcp) * 2 + ring)?;
+    // SAFETY: no memory is passed.
+    let cpu = unsafe { bpf_get_smp_processor_id() } as u32;
+    let at = |turn: u32| (turn * 2 + ring) * CPUS.load() + cpu;
+    // SAFETY: it is this CPU's own, and no other program runs on it meanwhile.
+    let turn = unsafe { *cursor };
+    let (slot, turn) = match slots.get_ptr_mut(at(turn)) {
+        Some(slot) => (slot, turn),
+        None => (slots.get_ptr_mut(at(0))?, 0),
+    };
+    // SAFETY: as above.
+    unsafe { *cursor = turn + 1 }
+    Some(BriefSlot(slot))
 }
 
+/// Says that flows which open make room for as many others.
 #[inline(always)]
-pub(crate) fn remove_flow<A: Mapped>(key: &FlowKey<A>) -> bool {
-    flows(key).remove(key).is_ok()
+pub(crate) fn owe_room(flows: u32) {
+    if let Some(debt) = DEBT.get_ptr_mut(0) {
+        // SAFETY: it is this CPU's own, and no other program runs on it meanwhile.
+        unsafe { *debt = flows }
+    }
+}
+
+/// Whether a flow that opens has to make room for another one.
+#[inline(always)]
+pub(crate) fn owes_room() -> bool {
+    let Some(debt) = DEBT.get_ptr_mut(0) else { return false };
+    // SAFETY: as above.
+    unsafe {
+        let owes = *debt != 0;
+        if owes {
+            *debt -= 1;
+        }
+        owes
+    }
 }
 
 #[inline(always)]
@@ -295,9 +467,9 @@ pub(crate) fn random() -> u32 {
 /// A number that changes every 256 of the kernel's jiffies: a quarter of a second to two and a half,
 /// by the kernel's configuration. It takes a read of memory, not of a clock.
 #[inline(always)]
-pub(crate) fn tick() -> u32 {
+pub(crate) fn tick() -> u16 {
     // SAFETY: no memory is passed.
-    (unsafe { bpf_jiffies64() } >> 8) as u32
+    (unsafe { bpf_jiffies64() } >> 8) as u16
 }
 
 /// Seconds of the kernel's monotonic clock.

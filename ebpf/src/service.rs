@@ -6,7 +6,7 @@ use weir_ebpf_common::{
 };
 
 use crate::family::Family;
-use crate::{flow, maps};
+use crate::{maps, opening};
 
 /// The Service that a packet from this `scope` is for.
 #[inline(always)]
@@ -21,16 +21,16 @@ pub(crate) fn has_address<A: Family>(key: &FlowKey<A>, scope: Scope) -> bool {
     maps::service(&ServiceKey::unknown_port_guard(key.destination, scope)).is_some()
 }
 
-/// Makes a flow of the packet with this key and sequence number, which is not stored yet.
+/// Makes a flow of the packet with this key and sequence number, which is not stored yet. It is
+/// [`Flow::FAST`] if the source is that of a pod of this node.
 #[inline(never)]
 pub(crate) fn choose<A: Family>(
     key: &FlowKey<A>,
-    (sequence, ifindex): (u32, u32),
-    service: &Service,
+    sequence: u32,
+    (service, affinity): (&Service, NewAffinity),
     flow: &mut Flow<A>,
 ) -> Result<(), Reason> {
-    let now = maps::now();
-    let (id, backend) = backend(&key.source, service, now)?;
+    let (id, backend) = backend(&key.source, service, maps::now(), affinity)?;
     if key.protocol == protocol::SCTP && backend.port != key.destination_port {
         return Err(Reason::DroppedSctpPort);
     }
@@ -39,14 +39,26 @@ pub(crate) fn choose<A: Family>(
     flow.nat_port = key.source_port;
     flow.backend = id;
     flow.service = service.id;
-    flow.syn_seq = sequence;
-    flow.last_seen = now;
-    flow.last_checked_tick = maps::tick().wrapping_sub(1);
-    flow.flags = flow::fast_flag(&key.source, &flow.address, ifindex);
+    opening::fill_times(key, sequence, flow);
+    flow.ifindex = maps::device_of(&key.source);
+    flow.flags = if flow.ifindex != 0 && maps::is_pod(&flow.address) { Flow::<A>::FAST } else { 0 };
+    if service.affinity != 0 && affinity == NewAffinity::WhenEstablished {
+        flow.flags |= Flow::<A>::NOTE_AFFINITY;
+    }
     if service.has(Service::MASQUERADE) {
         flow.flags |= Flow::<A>::MASQUERADED;
     }
     Ok(())
+}
+
+/// When session affinity is noted for a new flow.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NewAffinity {
+    /// At once: the client's address is its own.
+    AtOnce,
+    /// When the flow is established: until then the address may be forged, and anybody could have as
+    /// many clients as they like.
+    WhenEstablished,
 }
 
 /// A backend for a new flow of a client.
@@ -55,6 +67,7 @@ pub(crate) fn backend<A: Family>(
     client: &A,
     service: &Service,
     now: u32,
+    note: NewAffinity,
 ) -> Result<(u32, Backend<A>), Reason> {
     let key = AffinityKey { client: *client, service: service.id };
     if service.affinity != 0
@@ -63,13 +76,15 @@ pub(crate) fn backend<A: Family>(
         && let Some(backend) = maps::backend::<A>(affinity.backend)
         && backend.flags & service.set() != 0
     {
-        maps::set_affinity(&key, Affinity { used: now, ..affinity });
+        if note == NewAffinity::AtOnce {
+            maps::set_affinity(&key, Affinity { used: now, ..affinity });
+        }
         return Ok((affinity.backend, backend));
     }
     let index = choose_slot(maps::random(), service.count);
     let id = maps::slot(service.offset + index).ok_or(Reason::DroppedNoSlot)?;
     let backend = maps::backend(id).ok_or(Reason::DroppedNoSlot)?;
-    if service.affinity != 0 {
+    if service.affinity != 0 && note == NewAffinity::AtOnce {
         maps::set_affinity(&key, Affinity { backend: id, used: now });
     }
     Ok((id, backend))

@@ -9,6 +9,7 @@ use weir_ebpf_common::{
 use aya_ebpf::Global;
 
 use crate::family::Family;
+use crate::service::NewAffinity;
 use crate::sockaddr::{Form, SockAddr};
 use crate::{maps, service, sockaddr};
 
@@ -160,7 +161,8 @@ fn backend<A: Loopback>(
     {
         return Some((socket.backend, backend));
     }
-    service::backend(&A::default(), service, maps::now()).ok()
+    let service = *service;
+    service::backend(&A::default(), &service, maps::now(), NewAffinity::AtOnce).ok()
 }
 
 /// Whether the process is one of the node. Those of pods are translated at their veth.

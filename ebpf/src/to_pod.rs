@@ -2,9 +2,9 @@
 
 use core::borrow::Borrow;
 
-use weir_ebpf_common::{Direction, Hook};
+use weir_ebpf_common::{Config, Direction, Hook};
 
-use crate::flow;
+use crate::flow::{self, Side};
 use crate::program::Program;
 use crate::scratch::HasScratch;
 use crate::skb::Skb;
@@ -17,12 +17,16 @@ impl Program for ToPod {
     const INLINE: bool = true;
 
     #[inline(always)]
-    fn decide<A: HasScratch, V: View<A>>(skb: Skb) -> Result<Verdict, Stop> {
-        let Some((mut view, mut slot)) = V::new(skb) else { return V::not_shown() };
+    fn decide<A: HasScratch, V: View<A>>(
+        skb: Skb,
+        _config: &Config,
+        view: &mut V,
+        slot: &mut V::Slot,
+    ) -> Result<Verdict, Stop> {
         if !view.read(skb)? {
             return Ok(Verdict::NEXT);
         }
-        reverse_nat(skb, &mut view, &mut slot, Hook::ToPod)
+        reverse_nat(skb, view, slot, Hook::ToPod)
     }
 }
 
@@ -41,9 +45,9 @@ pub(crate) fn reverse_nat<A: HasScratch, V: View<A>>(
     if !view.recall_ports(hook) {
         return Ok(Verdict::NEXT);
     }
-    let Some((entry, held)) = flow::of_backend(view, slot) else { return Ok(Verdict::NEXT) };
+    let Some(held) = flow::of_backend(view, slot) else { return Ok(Verdict::NEXT) };
     let flow = held.borrow();
-    flow::track(view, &entry, flow, weir_ebpf_common::Flow::<A>::BACKEND_CLOSED);
+    flow::track(view, flow, Side::Backend);
     view.remember_ports(hook);
     V::rewritten(view.reverse_nat(skb, flow), Verdict::NEXT)
 }

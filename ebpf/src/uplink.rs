@@ -9,13 +9,15 @@ use core::borrow::{Borrow, BorrowMut};
 
 use weir_ebpf_common::{Config, Direction, Flow, Hook, Reason, Scope, Service};
 
+use crate::flow::Side;
 use crate::program::Program;
 use crate::scratch::HasScratch;
+use crate::service::NewAffinity;
 use crate::skb::Skb;
 use crate::to_pod::reverse_nat;
 use crate::verdict::{Stop, Verdict};
 use crate::view::View;
-use crate::{flow, inline, maps, report, service};
+use crate::{flow, inline, maps, report, service, source};
 
 /// Frontends are written for this scope only, and clients outside of the node share them.
 const SCOPE: Scope = Scope::Internal;
@@ -25,14 +27,24 @@ pub(crate) struct FromUplink;
 
 impl Program for FromUplink {
     const INLINE: bool = false;
+    const OPENS: bool = true;
 
     #[inline(always)]
-    fn decide<A: HasScratch, V: View<A>>(skb: Skb) -> Result<Verdict, Stop> {
-        let Some(config) = maps::config() else { return Ok(Verdict::NEXT) };
-        let Some((mut view, mut slot)) = read::<A, V>(skb, config) else {
+    fn view<A: HasScratch, V: View<A>>(skb: Skb, config: &Config) -> Option<(V, V::Slot)> {
+        view(skb, config)
+    }
+
+    #[inline(always)]
+    fn decide<A: HasScratch, V: View<A>>(
+        skb: Skb,
+        config: &Config,
+        view: &mut V,
+        slot: &mut V::Slot,
+    ) -> Result<Verdict, Stop> {
+        if !is_read(skb, view) {
             return Ok(Verdict::NEXT);
-        };
-        let (view, slot) = (&mut view, &mut slot);
+        }
+        source::check_outside(skb, config, &view.key().source)?;
         if !view.has_ports() {
             if view.nat_icmp_error(skb, Direction::Forward, slot)?.is_some() {
                 skb.mark(config.masquerade_mark);
@@ -47,8 +59,20 @@ impl Program for FromUplink {
                 Ok(Verdict::NEXT)
             };
         }
-        if let Some(held) = flow::of_client(view, slot) {
-            return to_backend(skb, config, view, held.borrow());
+        if let Some(entry) = maps::flows(view.key()).get(view.key()) {
+            let held = V::hold(slot, entry.get());
+            let flow: &Flow<A> = held.borrow();
+            if !flow.is_reverse() {
+                if flow.ifindex != 0 {
+                    // A pod has opened it.
+                    return Err(Reason::DroppedSource.into());
+                }
+                if flow::goes_on(view, &entry, flow) {
+                    flow::track(view, flow, Side::Client);
+                    return to_backend(skb, config, view, flow);
+                }
+                view.end(flow)?;
+            }
         }
         let Some(service) = service::of(view.key(), SCOPE) else {
             if view.may_open() && service::has_address(view.key(), SCOPE) {
@@ -65,9 +89,20 @@ impl Program for FromUplink {
         }
         let mut new = V::blank(slot);
         let flow: &mut Flow<A> = new.borrow_mut();
-        service::choose(view.key(), (view.sequence(), skb.ifindex()), service, flow)?;
+        let service = (service, NewAffinity::WhenEstablished);
+        service::choose(view.key(), view.sequence(), service, flow)?;
         flow.flags |= Flow::<A>::MASQUERADED;
         view.open(skb, flow, None)?;
+        Self::opened(skb, config, view, flow)
+    }
+
+    #[inline(always)]
+    fn opened<A: HasScratch, V: View<A>>(
+        skb: Skb,
+        config: &Config,
+        view: &V,
+        flow: &Flow<A>,
+    ) -> Result<Verdict, Stop> {
         report::note::<A>(Reason::FlowOpened);
         to_backend(skb, config, view, flow)
     }
@@ -80,24 +115,34 @@ impl Program for ToUplink {
     const INLINE: bool = false;
 
     #[inline(always)]
-    fn decide<A: HasScratch, V: View<A>>(skb: Skb) -> Result<Verdict, Stop> {
-        let Some(config) = maps::config() else { return Ok(Verdict::NEXT) };
-        let Some((mut view, mut slot)) = read::<A, V>(skb, config) else {
+    fn view<A: HasScratch, V: View<A>>(skb: Skb, config: &Config) -> Option<(V, V::Slot)> {
+        view(skb, config)
+    }
+
+    #[inline(always)]
+    fn decide<A: HasScratch, V: View<A>>(
+        skb: Skb,
+        _config: &Config,
+        view: &mut V,
+        slot: &mut V::Slot,
+    ) -> Result<Verdict, Stop> {
+        if !is_read(skb, view) {
             return Ok(Verdict::NEXT);
-        };
-        reverse_nat(skb, &mut view, &mut slot, Hook::ToUplink)
+        }
+        reverse_nat(skb, view, slot, Hook::ToUplink)
     }
 }
 
-/// Reads a packet that is not the tunnel's. A malformed one is not for these programs to judge: it is not
-/// a pod's.
+/// The view of a packet that is not the tunnel's.
 #[inline(always)]
-fn read<A: HasScratch, V: View<A>>(skb: Skb, config: &Config) -> Option<(V, V::Slot)> {
-    if inline::is_to_port::<A>(skb, config.tunnel_port) {
-        return None;
-    }
-    let (mut view, slot) = V::new(skb)?;
-    view.read(skb).unwrap_or(false).then_some((view, slot))
+fn view<A: HasScratch, V: View<A>>(skb: Skb, config: &Config) -> Option<(V, V::Slot)> {
+    if inline::is_to_port::<A>(skb, config.tunnel_port) { None } else { V::new(skb) }
+}
+
+/// Reads a packet. A malformed one is not for these programs to judge: it is not a pod's.
+#[inline(always)]
+fn is_read<A: HasScratch, V: View<A>>(skb: Skb, view: &mut V) -> bool {
+    view.read(skb).unwrap_or(false)
 }
 
 #[inline(always)]

@@ -17,6 +17,13 @@ impl Verdict {
     /// Not a verdict, and not one of the kernel's actions: the inline view has decided nothing.
     pub(crate) const NONE: i32 = i32::MIN;
 
+    /// Not a verdict either: the full view has a flow to open.
+    pub(crate) const OPENS: i32 = i32::MIN + 1;
+
+    /// What is added to the kernel's actions when something is left to do for the flow table; less one,
+    /// because the smallest of them is -1.
+    pub(crate) const DEFERRED: i32 = (1 << 16) - 1;
+
     /// It goes on through the kernel, changed or not: to the next program of the device, then as if
     /// there had been none.
     pub(crate) const NEXT: Self = Self(TC_ACT_UNSPEC);
@@ -40,6 +47,12 @@ impl Verdict {
         Self(TC_ACT_SHOT)
     }
 
+    /// The action, and that something is left to do, see [`crate::deferred`].
+    #[inline(always)]
+    pub(crate) fn deferred(self) -> i32 {
+        self.0 + Self::DEFERRED + 1
+    }
+
     /// What the kernel understands.
     #[inline(always)]
     pub(crate) fn action(self) -> i32 {
@@ -54,6 +67,8 @@ pub(crate) enum Stop {
     Drop(Reason),
     /// The inline view cannot decide, see [`crate::view`].
     NeedsFullView,
+    /// The full view has a flow to open, see [`crate::program::Program::opened`].
+    Opens,
 }
 
 impl From<Reason> for Stop {

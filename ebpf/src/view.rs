@@ -11,10 +11,12 @@
 use core::borrow::{Borrow, BorrowMut};
 
 use weir_ebpf_common::header::TcpFlags;
-use weir_ebpf_common::{Direction, Flow, FlowKey, Hook, Mac, Reason, protocol};
+use weir_ebpf_common::{Config, Direction, Flow, FlowKey, Hook, Mac, Reason, protocol};
 
+use crate::deferred::Work;
 use crate::family::Family;
 use crate::skb::{HelperFailed, Skb};
+use crate::source::Source;
 use crate::verdict::{Stop, Verdict};
 
 /// A packet, and what the decision about it needs of memory.
@@ -83,6 +85,9 @@ pub(crate) trait View<A: Family>: Sized {
     /// Makes it come from the flow's Service. The headers cannot be written in place afterwards.
     fn reverse_nat(&self, skb: Skb, flow: &Flow<A>) -> Result<(), HelperFailed>;
 
+    /// Checks what a packet of a pod without ports says, and whose address it has.
+    fn check_icmp(&self, skb: Skb, config: &Config) -> Result<Source, Stop>;
+
     /// Translates an ICMP error about a packet of a flow, see [`crate::icmp`]. The flow, if it was
     /// such an error.
     fn nat_icmp_error<'a>(
@@ -92,10 +97,17 @@ pub(crate) trait View<A: Family>: Sized {
         slot: &'a mut Self::Slot,
     ) -> Result<Option<Self::Held<'a>>, Stop>;
 
+    /// Leaves this work on the flow table to be done when the packet is through.
+    fn defer(&self, work: Work);
+
+    /// Whether some is left to be done.
+    fn has_deferred(&self) -> bool;
+
     /// Ends a flow that does not go on with this packet of its client.
     fn end(&self, flow: &Flow<A>) -> Result<Self::Ended, Stop>;
 
-    /// Stores a new flow of this packet, maybe in the place of one that has `ended`.
+    /// Stores a new flow of this packet, maybe in the place of one that has `ended`. The full view stops
+    /// for that: who runs it stores the flow and goes on.
     fn open(&self, skb: Skb, flow: &mut Flow<A>, ended: Option<&Self::Ended>) -> Result<(), Stop>;
 
     /// Turns the packet into its own rejection, back into the pod.

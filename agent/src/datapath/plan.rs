@@ -7,7 +7,10 @@ use std::{
 };
 
 use ipnetwork::IpNetwork;
-use weir_datapath::{Hook, common::RouteKind};
+use weir_datapath::{
+    Hook,
+    common::{Mac, RouteKind},
+};
 use weir_model::Node;
 use weir_netlink::{Link, MacAddr};
 
@@ -102,7 +105,10 @@ pub fn plan_pods(records: &[Record], links: &[Link]) -> PodState {
             |link: &&Link| link.index == record.host_ifindex && link.name == record.host_interface;
         let Some(link) = links.iter().find(same) else { continue };
         let endpoint = Endpoint { link: link.index, mac: record.mac, netns: link.peer_netns };
-        desired.endpoints.extend(record.ips.iter().map(|ip| (*ip, endpoint)));
+        // The kernel of the pod gives itself the link-local address.
+        let link_local = IpAddr::from(Mac(record.mac.octets()).link_local());
+        let addresses = record.ips.iter().copied().chain([link_local]);
+        desired.endpoints.extend(addresses.map(|ip| (ip, endpoint)));
         desired.places.extend(Hook::POD.map(|hook| (record.host_ifindex, hook)));
     }
     desired

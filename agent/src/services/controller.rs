@@ -15,8 +15,10 @@ use tracing::{error, warn};
 use weir_datapath::Pins;
 use weir_netlink::{Netlink, address, link};
 
+use super::sweeper;
 use super::sync_loop::{SyncConfig, SyncLoop};
 use crate::causes::causes;
+use crate::datapath::UDP_IDLE_SECONDS;
 use crate::health::{Condition, Health};
 use weir_cluster::Published;
 use weir_services::compile::NodeContext;
@@ -58,6 +60,9 @@ impl ServiceController {
         // The sender is dropped only when the agent ends.
         if loaded.wait_for(|loaded| *loaded).await.is_err() {
             return;
+        }
+        if let Err(error) = sweeper::start(self.pins.clone(), UDP_IDLE_SECONDS) {
+            error!("start a thread that removes flows: {error}");
         }
         let mut changes = self.address_changes();
         let mut resync = interval(self.resync);

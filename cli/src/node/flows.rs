@@ -28,12 +28,12 @@ pub(crate) struct FlowRecord {
     /// When a packet was last seen, in seconds of the kernel's clock; up to some seconds late.
     pub(crate) seen: u32,
     /// The flags of [`Flow`] of both entries.
-    pub(crate) flags: u32,
+    pub(crate) flags: u16,
 }
 
 impl FlowRecord {
     /// Whether it has a flag of [`Flow`].
-    pub(crate) fn has(&self, flag: u32) -> bool {
+    pub(crate) fn has(&self, flag: u16) -> bool {
         self.flags & flag != 0
     }
 }

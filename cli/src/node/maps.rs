@@ -5,9 +5,9 @@ use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 
-use weir_datapath::common::map;
-use weir_datapath::common::{Address, Reason, Service, V4, V6};
-use weir_datapath::maps::{Backends, Counters, Endpoints, Family, Routes, Services, Slots};
+use weir_datapath::common::map::{self, Map};
+use weir_datapath::common::{Address, Flow, Reason, Service, V4, V6};
+use weir_datapath::maps::{Backends, Counters, Endpoints, Family, Flows, Routes, Services, Slots};
 use weir_datapath::{Error, Pins};
 use weir_services::tables::{Backend, FrontendKey, Scope};
 use weir_services::wire;
@@ -139,7 +139,21 @@ pub(crate) fn fill(pins: &Pins) -> Result<Vec<Fill>, Error> {
     for map in map::ALL {
         let when_full = match *map {
             // These have a constant number of entries.
-            map::COUNTERS | map::CONFIG => continue,
+            map::COUNTERS | map::CONFIG | map::CURSORS => continue,
+            // The rings of flows are always full, and few pods are routers.
+            map::BRIEF_TCP_V4
+            | map::BRIEF_TCP_V6
+            | map::BRIEF_DGRAM_V4
+            | map::BRIEF_DGRAM_V6
+            | map::ROUTERS => continue,
+            map::FLOWS_TCP_V4 | map::FLOWS_DGRAM_V4 => {
+                all.push(flow_fill::<V4>(pins, *map)?);
+                continue;
+            }
+            map::FLOWS_TCP_V6 | map::FLOWS_DGRAM_V6 => {
+                all.push(flow_fill::<V6>(pins, *map)?);
+                continue;
+            }
             map::SLOTS => {
                 all.push(slots(pins)?);
                 continue;
@@ -180,6 +194,15 @@ fn slots(pins: &Pins) -> Result<Fill, Error> {
     let entries = ranges.values().map(|count| *count as usize).sum();
     let capacity = Slots::open(pins)?.capacity();
     Ok(Fill { map: map::SLOTS.name, when_full: WhenFull::Refuses, entries, capacity })
+}
+
+/// Counts the entries of flows that last: the others are removed for new ones.
+fn flow_fill<A: Family>(pins: &Pins, map: Map) -> Result<Fill, Error> {
+    let flows = Flows::<A>::open(pins, map)?;
+    let is_lasting = |flow: &Flow<A>| !flow.is_reverse() && flow.is_lasting();
+    let lasting = flows.entries()?.iter().filter(|(_, flow)| is_lasting(flow)).count();
+    let capacity = flows.capacity()?;
+    Ok(Fill { map: map.name, when_full: WhenFull::Refuses, entries: lasting * 2, capacity })
 }
 
 fn route_fill<A: Family>(pins: &Pins) -> Result<Fill, Error> {

@@ -14,6 +14,10 @@ pub trait Family: Address + Pod {
     const FLOWS_TCP: Map;
     /// [`map::FLOWS_DGRAM_V4`] or the map of the other family.
     const FLOWS_DGRAM: Map;
+    /// [`map::BRIEF_TCP_V4`] or the map of the other family.
+    const BRIEF_TCP: Map;
+    /// [`map::BRIEF_DGRAM_V4`] or the map of the other family.
+    const BRIEF_DGRAM: Map;
     /// [`map::AFFINITY_V4`] or the map of the other family.
     const AFFINITY: Map;
     /// [`map::ENDPOINTS_V4`] or the map of the other family.
@@ -29,6 +33,8 @@ impl Family for V4 {
     const BACKENDS: Map = map::BACKENDS_V4;
     const FLOWS_TCP: Map = map::FLOWS_TCP_V4;
     const FLOWS_DGRAM: Map = map::FLOWS_DGRAM_V4;
+    const BRIEF_TCP: Map = map::BRIEF_TCP_V4;
+    const BRIEF_DGRAM: Map = map::BRIEF_DGRAM_V4;
     const AFFINITY: Map = map::AFFINITY_V4;
     const ENDPOINTS: Map = map::ENDPOINTS_V4;
     const ROUTES: Map = map::ROUTES_V4;
@@ -40,6 +46,8 @@ impl Family for V6 {
     const BACKENDS: Map = map::BACKENDS_V6;
     const FLOWS_TCP: Map = map::FLOWS_TCP_V6;
     const FLOWS_DGRAM: Map = map::FLOWS_DGRAM_V6;
+    const BRIEF_TCP: Map = map::BRIEF_TCP_V6;
+    const BRIEF_DGRAM: Map = map::BRIEF_DGRAM_V6;
     const AFFINITY: Map = map::AFFINITY_V6;
     const ENDPOINTS: Map = map::ENDPOINTS_V6;
     const ROUTES: Map = map::ROUTES_V6;

@@ -37,6 +37,8 @@ impl Layout {
             map::BACKENDS_V6 => Self::of::<u32, Backend<V6>>(),
             map::FLOWS_TCP_V4 | map::FLOWS_DGRAM_V4 => Self::of::<FlowKey<V4>, Flow<V4>>(),
             map::FLOWS_TCP_V6 | map::FLOWS_DGRAM_V6 => Self::of::<FlowKey<V6>, Flow<V6>>(),
+            map::BRIEF_TCP_V4 | map::BRIEF_DGRAM_V4 => Self::of::<u32, FlowKey<V4>>(),
+            map::BRIEF_TCP_V6 | map::BRIEF_DGRAM_V6 => Self::of::<u32, FlowKey<V6>>(),
             map::AFFINITY_V4 => Self::of::<AffinityKey<V4>, Affinity>(),
             map::AFFINITY_V6 => Self::of::<AffinityKey<V6>, Affinity>(),
             map::ENDPOINTS_V4 => Self::of::<V4, Endpoint>(),

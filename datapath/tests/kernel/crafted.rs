@@ -1,19 +1,13 @@
 //! Packets that no socket of this machine sends, handed to the real programs.
 
 use anyhow::{Result, ensure};
-use aya::programs::{SchedClassifier, TestRun, TestRunOptions};
 use etherparse::{IpFragOffset, IpNumber, Ipv4Header, PacketBuilder, SlicedPacket};
-use weir_datapath::Hook;
 use weir_datapath::common::{Reason, V4, protocol};
+use weir_datapath::{Action, Hook, Program, Trial};
 use weir_tests::lab::Stack;
 
 use crate::family::Addresses;
 use crate::scene::Scene;
-
-/// The packet goes on (`TC_ACT_UNSPEC`).
-const NEXT: u32 = u32::MAX;
-/// It is dropped (`TC_ACT_SHOT`).
-const SHOT: u32 = 2;
 
 const SCTP: IpNumber = IpNumber(protocol::SCTP);
 
@@ -42,20 +36,13 @@ fn packet(
     Ok(frame)
 }
 
-/// What becomes of a packet that a pod sends, and what it looks like then.
-fn from_pod(scene: &Scene, frame: &[u8]) -> Result<(u32, Vec<u8>)> {
+/// What becomes of a packet that pod 0 sends, and what it looks like then.
+fn from_pod(scene: &Scene, frame: &[u8]) -> Result<(Action, Vec<u8>)> {
+    let ifindex = scene.ifindex("veth0")?;
     scene.node.run(|| {
-        let path = scene.pins.program(Hook::FromPod.program());
-        let program = SchedClassifier::from_pin(path)?;
-        let mut out = vec![0; 4096];
-        let options = TestRunOptions {
-            data_in: Some(frame),
-            data_out: Some(&mut out),
-            ..TestRunOptions::default()
-        };
-        let result = program.test_run(options)?;
-        out.truncate(usize::try_from(result.data_size_out)?);
-        Ok((result.return_value, out))
+        let program = Program::open(&scene.pins, Hook::FromPod)?;
+        let Trial { action, packet, .. } = program.try_packet(frame, ifindex)?;
+        Ok((action, packet))
     })
 }
 
@@ -81,9 +68,9 @@ fn a_later_fragment_goes_where_the_first_went() -> Result<()> {
     scene.service((vip, 53, protocol::UDP), &[(backend, 53)])?;
     let (verdict, first) =
         from_pod(&scene, &packet(vip, IpNumber::UDP, (7, true, 0), &segment(4000, 53))?)?;
-    assert_eq!((verdict, destination(&first)?), (NEXT, backend.bytes()));
+    assert_eq!((verdict, destination(&first)?), (Action::Stack, backend.bytes()));
     let (verdict, later) = from_pod(&scene, &packet(vip, IpNumber::UDP, (7, false, 4), &[1; 40])?)?;
-    assert_eq!((verdict, destination(&later)?), (NEXT, backend.bytes()));
+    assert_eq!((verdict, destination(&later)?), (Action::Stack, backend.bytes()));
     assert_eq!(later[34..], [1; 40], "only the address is changed");
     Ok(())
 }
@@ -94,9 +81,9 @@ fn a_later_fragment_without_the_first_is_dropped_if_it_is_for_a_service() -> Res
     let vip = V4::service(10);
     scene.service((vip, 53, protocol::UDP), &[(V4::pod(1), 53)])?;
     let (verdict, _) = from_pod(&scene, &packet(vip, IpNumber::UDP, (8, false, 4), &[1; 40])?)?;
-    assert_eq!(verdict, SHOT);
+    assert_eq!(verdict, Action::Drop);
     let elsewhere = packet(V4::service(99), IpNumber::UDP, (8, false, 4), &[1; 40])?;
-    assert_eq!(from_pod(&scene, &elsewhere)?, (NEXT, elsewhere));
+    assert_eq!(from_pod(&scene, &elsewhere)?, (Action::Stack, elsewhere));
     assert_eq!(scene.counted(Reason::DroppedFragment)?, 1);
     Ok(())
 }
@@ -109,10 +96,10 @@ fn sctp_is_translated_if_its_checksum_stays_right_and_else_dropped() -> Result<(
     scene.service((vip, 3869, protocol::SCTP), &[(backend, 3868)])?;
     let sent = segment(4000, 3868);
     let (verdict, frame) = from_pod(&scene, &packet(vip, SCTP, (1, false, 0), &sent)?)?;
-    assert_eq!((verdict, destination(&frame)?), (NEXT, backend.bytes()));
+    assert_eq!((verdict, destination(&frame)?), (Action::Stack, backend.bytes()));
     assert_eq!(frame[34..], sent, "what the checksum covers is as it was");
     let other = packet(vip, SCTP, (2, false, 0), &segment(4000, 3869))?;
-    assert_eq!(from_pod(&scene, &other)?.0, SHOT);
+    assert_eq!(from_pod(&scene, &other)?.0, Action::Drop);
     assert_eq!(scene.counted(Reason::DroppedSctpPort)?, 1);
     Ok(())
 }
@@ -128,7 +115,7 @@ fn a_udp_checksum_is_corrected_and_none_stays_none() -> Result<()> {
         .udp(4000, 53)
         .write(&mut frame, b"question")?;
     let (verdict, out) = from_pod(&scene, &frame)?;
-    assert_eq!((verdict, destination(&out)?), (NEXT, backend.bytes()));
+    assert_eq!((verdict, destination(&out)?), (Action::Stack, backend.bytes()));
     let sliced = SlicedPacket::from_ethernet(&out)?;
     let Some(etherparse::TransportSlice::Udp(udp)) = sliced.transport else {
         anyhow::bail!("no UDP")
@@ -148,7 +135,7 @@ fn a_udp_checksum_is_corrected_and_none_stays_none() -> Result<()> {
 fn a_header_that_is_cut_off_is_dropped() -> Result<()> {
     let scene = Scene::with_pods(1)?;
     let frame = packet(V4::pod(1), IpNumber::TCP, (1, false, 0), &[0; 6])?;
-    assert_eq!(from_pod(&scene, &frame)?.0, SHOT);
+    assert_eq!(from_pod(&scene, &frame)?.0, Action::Drop);
     assert_eq!(scene.counted(Reason::DroppedMalformed)?, 1);
     Ok(())
 }

@@ -18,34 +18,6 @@ fn address(address: V4, port: u16) -> SocketAddr {
 }
 
 #[test]
-fn a_flow_has_two_entries_and_each_is_restored() -> Result<()> {
-    let mut scene = Scene::with_pods(2)?;
-    let (vip, backend) = (V4::service(10), V4::pod(1));
-    scene.service((vip, 53, protocol::UDP), &[(backend, 5353)])?;
-    let near = scene.pods[0].run(|| Ok(UdpSocket::bind("0.0.0.0:0")?))?;
-    let far = scene.pods[1].run(|| Ok(UdpSocket::bind(address(backend, 5353))?))?;
-    udp_between(&near, &far, address(vip, 53), 100)?;
-    let mut flows = scene.table::<FlowKey<V4>, Flow<V4>>(map::FLOWS_DGRAM_V4)?;
-    assert_eq!(flows.entries()?.len(), 2);
-    for is_reverse in [false, true] {
-        let (removed, kept): (Vec<_>, Vec<_>) =
-            flows.entries()?.into_iter().partition(|(_, flow)| flow.is_reverse() == is_reverse);
-        flows.remove(&removed.first().context("an entry is missing")?.0)?;
-        for (key, flow) in kept {
-            // As if it had last looked for the other one long ago.
-            flows.set(
-                &key,
-                &Flow { last_checked_tick: flow.last_checked_tick.wrapping_sub(1), ..flow },
-            )?;
-        }
-        udp_between(&near, &far, address(vip, 53), 100)?;
-        assert_eq!(flows.entries()?.len(), 2, "reverse: {is_reverse}");
-    }
-    assert_eq!(scene.counted(Reason::FlowRestored)?, 1, "a forward entry is simply made anew");
-    Ok(())
-}
-
-#[test]
 fn a_port_that_was_used_to_a_service_works_directly_afterwards() -> Result<()> {
     let mut scene = Scene::with_pods(2)?;
     let (vip, backend) = (V4::service(10), V4::pod(1));

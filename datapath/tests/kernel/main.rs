@@ -1,6 +1,7 @@
 //! The programs in a real kernel: pods on the bridge of a node that is a network namespace.
 
 mod family;
+mod frames;
 mod pair;
 mod released;
 mod scene;
@@ -18,6 +19,7 @@ mod firewall;
 mod flows;
 mod fragments;
 mod hairpin;
+mod lifetimes;
 mod logs;
 mod overfull;
 mod refusal;
@@ -26,6 +28,7 @@ mod renewal;
 mod replacement;
 mod settled;
 mod sockets;
+mod source;
 mod trial;
 mod upgrade;
 mod views;

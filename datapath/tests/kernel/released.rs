@@ -4,23 +4,42 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use aya::maps::{HashMap, MapData};
 use weir_datapath::common::map::{self, Map};
+use weir_datapath::common::{Flow, FlowKey, V4, V6};
+use weir_datapath::maps::{Family, Table};
 use weir_datapath::{Hook, Pins, SOCKET_PROGRAMS, TC_PROGRAMS};
 use weir_tests::lab::Stack;
 
 use crate::scene::Scene;
 
-/// The maps of the first release that this one calls otherwise.
-pub(crate) const RENAMED: [(Map, Map); 5] = [
+/// The maps of flows of the first release, whose values had another layout.
+pub(crate) const FLOWS: [(Map, Map); 4] = [
+    (Map { name: "FLOWS_TCP_V4", layout: 2 }, map::FLOWS_TCP_V4),
+    (Map { name: "FLOWS_TCP_V6", layout: 2 }, map::FLOWS_TCP_V6),
     (Map { name: "FLOWS_ANY_V4", layout: 2 }, map::FLOWS_DGRAM_V4),
     (Map { name: "FLOWS_ANY_V6", layout: 2 }, map::FLOWS_DGRAM_V6),
+];
+
+/// The maps of the first release that this one only calls otherwise.
+pub(crate) const RENAMED: [(Map, Map); 3] = [
     (Map { name: "CLUSTER_V4", layout: 1 }, map::ROUTES_V4),
     (Map { name: "CLUSTER_V6", layout: 1 }, map::ROUTES_V6),
     (Map { name: "SETTINGS", layout: 1 }, map::CONFIG),
 ];
 
+/// The maps that the first release did not have.
+pub(crate) const NEW: [Map; 6] = [
+    map::BRIEF_TCP_V4,
+    map::BRIEF_TCP_V6,
+    map::BRIEF_DGRAM_V4,
+    map::BRIEF_DGRAM_V6,
+    map::CURSORS,
+    map::ROUTERS,
+];
+
 /// The maps whose pins are the same in the first release and in this one.
-pub(crate) const SAME: [&str; 16] = [
+pub(crate) const SAME: [&str; 14] = [
     "AFFINITY_V4-1",
     "AFFINITY_V6-1",
     "BACKENDS_V4-1",
@@ -28,8 +47,6 @@ pub(crate) const SAME: [&str; 16] = [
     "COUNTERS-1",
     "ENDPOINTS_V4-1",
     "ENDPOINTS_V6-1",
-    "FLOWS_TCP_V4-2",
-    "FLOWS_TCP_V6-2",
     "FRAGMENTS_V4-1",
     "FRAGMENTS_V6-1",
     "SERVICES_V4-1",
@@ -50,11 +67,50 @@ pub(crate) fn pin_as_released(scene: &Scene) -> Result<()> {
         for (old, new) in RENAMED {
             rename(&scene.pins.map(new), &scene.pins.map(old))?;
         }
+        let [tcp_v4, tcp_v6, dgram_v4, dgram_v6] = FLOWS;
+        for flows in [tcp_v4, dgram_v4] {
+            release_flows::<V4, 32>(&scene.pins, flows)?;
+        }
+        for flows in [tcp_v6, dgram_v6] {
+            release_flows::<V6, 44>(&scene.pins, flows)?;
+        }
+        for map in NEW {
+            fs::remove_file(scene.pins.map(map))?;
+        }
         for name in TC_PROGRAMS.iter().chain(SOCKET_PROGRAMS) {
             rename(&scene.pins.program(name), &program(&scene.pins, name))?;
         }
         Ok(())
     })
+}
+
+/// Pins the flows of a map as the first release had them: with a tick and flags of 32 bits each at the
+/// end of the value, and nothing else that is new.
+fn release_flows<A: Family, const LENGTH: usize>(
+    pins: &Pins,
+    (old, new): (Map, Map),
+) -> Result<()> {
+    let entries = Table::<FlowKey<A>, Flow<A>>::open(pins, new)?.entries()?;
+    let mut released = HashMap::<MapData, FlowKey<A>, [u8; LENGTH]>::create(64, 0)?;
+    for (key, flow) in entries {
+        let words = flow.address.words().map(u32::to_ne_bytes).concat();
+        let known = Flow::<A>::REVERSE | Flow::<A>::MASQUERADED | Flow::<A>::FAST;
+        let value = [
+            words.get(..LENGTH - 28).context("an address")?,
+            &flow.port.raw().to_ne_bytes(),
+            &flow.nat_port.raw().to_ne_bytes(),
+            &flow.backend.to_ne_bytes(),
+            &flow.service.to_ne_bytes(),
+            &flow.opening.to_ne_bytes(),
+            &flow.last_seen.to_ne_bytes(),
+            &u32::from(flow.last_seen_tick).to_ne_bytes(),
+            &u32::from(flow.flags & known).to_ne_bytes(),
+        ];
+        let value: [u8; LENGTH] = value.concat().try_into().ok().context("a value")?;
+        released.insert(key, value, 0)?;
+    }
+    aya::maps::IterableMap::map(&released).pin(pins.map(old))?;
+    Ok(fs::remove_file(pins.map(new))?)
 }
 
 fn rename(from: &Path, to: &Path) -> Result<()> {

@@ -70,8 +70,14 @@ impl Scene {
         Ok(scene)
     }
 
-    /// Tells the programs something.
+    /// Tells the programs something. They check who pods send as, as they do by default.
     pub(crate) fn set(&self, settings: Config) -> Result<()> {
+        let flags = settings.flags | Config::SOURCE_CHECK;
+        self.set_exactly(Config { flags, ..settings })
+    }
+
+    /// Tells the programs this and nothing else.
+    pub(crate) fn set_exactly(&self, settings: Config) -> Result<()> {
         self.node.run(|| Ok(ConfigMap::open(&self.pins)?.set(settings)?))
     }
 
@@ -111,7 +117,9 @@ impl Scene {
             }
             let endpoint = Endpoint { ifindex, mac: Mac(mac), netns };
             Endpoints::open(&self.pins, V4::ENDPOINTS)?.set(&V4::from(v4), &endpoint)?;
-            Endpoints::open(&self.pins, V6::ENDPOINTS)?.set(&V6::from(v6), &endpoint)?;
+            let mut endpoints = Endpoints::open(&self.pins, V6::ENDPOINTS)?;
+            endpoints.set(&V6::from(v6), &endpoint)?;
+            endpoints.set(&endpoint.mac.link_local(), &endpoint)?;
             Ok(())
         })?;
         self.pods.push(pod);

@@ -35,7 +35,7 @@ fn reply(backend: V4, client: V4, options: &[u8]) -> Result<Vec<u8>> {
 }
 
 /// The reverse entry of a flow of pod 0 to a backend.
-fn store_flow(scene: &Scene, backend: V4, flags: u32) -> Result<()> {
+fn store_flow(scene: &Scene, backend: V4, flags: u16) -> Result<()> {
     let key = FlowKey {
         source: backend,
         destination: V4::pod(0),

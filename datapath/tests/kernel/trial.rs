@@ -32,9 +32,9 @@ fn a_packet_is_tried_as_if_its_own_pod_sent_it() -> Result<()> {
     scene.set(Config { flags: Config::FAST_PATH, ..Config::default() })?;
     let vip = V4::service(10);
     scene.service((vip, 80, protocol::TCP), &[(V4::pod(1), 8080)])?;
-    // Only from its own device may a packet go past the stack.
+    // Nobody else may send with its address.
     assert_eq!(of_pod(&scene, vip, "veth0")?.action, Action::Redirect);
-    assert_eq!(of_pod(&scene, vip, "veth1")?.action, Action::Stack);
+    assert_eq!(of_pod(&scene, vip, "veth1")?.action, Action::Drop);
     Ok(())
 }
 

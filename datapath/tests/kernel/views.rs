@@ -5,7 +5,7 @@
 //! verdicts, marks, counters and entries of flows, session affinity and fragments. Where a redirected
 //! packet goes is not shown by `BPF_PROG_TEST_RUN`; its MAC address, which names a local pod, is.
 //!
-//! Nothing may differ but what is taken from the clock (`Flow::last_seen`, `Flow::last_checked_tick`
+//! Nothing may differ but what is taken from the clock (`Flow::last_seen`, `Flow::last_seen_tick`
 //! and `Affinity::used`), when a second or a tick ends between the two runs. As that is rare, a scenario
 //! that shows a difference is tried again from its start: a difference that is none of the clock is
 //! there again. Random numbers, which choose slots and ports, are fixed when the programs are loaded.

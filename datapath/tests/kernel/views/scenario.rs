@@ -89,7 +89,9 @@ impl<A: Addresses> Scenario<A> {
         let now = u32::try_from(clock_gettime(ClockId::Monotonic).tv_sec).expect("seconds");
         let mut scenario = Self {
             config: Config {
-                flags: if dice.chance(75) { Config::FAST_PATH } else { 0 },
+                flags: if dice.chance(75) { Config::FAST_PATH } else { 0 }
+                    | if dice.chance(75) { Config::SOURCE_CHECK } else { 0 },
+                tunnel_port: dice.pick(&[0, 8080]),
                 masquerade_mark: MASQUERADE,
                 udp_idle: dice.pick(&[0, 100]),
                 ..Config::default()
@@ -202,6 +204,8 @@ impl<A: Addresses> Scenario<A> {
             (Flow::<A>::BACKEND_CLOSED, 25),
             (Flow::<A>::MASQUERADED, 15),
             (Flow::<A>::FAST, 75),
+            (Flow::<A>::ANSWERED, 60),
+            (Flow::<A>::ESTABLISHED, 50),
         ] {
             flags |= if dice.chance(percent) { flag } else { 0 };
         }
@@ -212,9 +216,14 @@ impl<A: Addresses> Scenario<A> {
             nat_port: if remapped { Port::new(61_000) } else { key.source_port },
             backend: if is_direct { 0 } else { id },
             service: if is_direct { 0 } else { 1 + u32::from(dice.byte() & 3) },
-            syn_seq: dice.pick(&SEQUENCES).to_be(),
+            opening: if key.protocol == protocol::TCP {
+                dice.pick(&SEQUENCES).to_be()
+            } else {
+                now.wrapping_sub(dice.pick(&[0, 500]))
+            },
             last_seen: now.wrapping_sub(dice.pick(&[0, 0, 500])),
-            last_checked_tick: 0,
+            ifindex: device_of(&self.endpoints, &key.source),
+            last_seen_tick: 0,
             flags,
         };
         let halves = dice.below(10);
@@ -225,9 +234,19 @@ impl<A: Addresses> Scenario<A> {
             let closed = if dice.chance(20) { Flow::<A>::BACKEND_CLOSED } else { 0 };
             let mut peer = flow.peer_entry(&key);
             peer.flags |= closed;
+            peer.ifindex = device_of(&self.endpoints, &flow.address);
+            if dice.chance(20) {
+                peer.last_seen = now;
+            }
             self.flows.push((flow.reverse_key(&key), peer));
         }
     }
+}
+
+/// The device of a pod of this node, or 0.
+fn device_of<A: Addresses>(endpoints: &[(A, Endpoint)], address: &A) -> u32 {
+    let found = endpoints.iter().find(|(pod, _)| pod == address);
+    found.map_or(0, |(_, endpoint)| endpoint.ifindex)
 }
 
 fn routes<A: Addresses>(dice: &mut Dice, devices: Devices) -> Vec<(u32, A, Route<A>)> {

@@ -84,8 +84,13 @@ impl<A: Fragments> Tables<A> {
         loader.override_global("FULL_VIEW_ONLY", &full_view_only, true);
         loader.override_global("FIXED_RANDOM", &random, true);
         loader.override_global(aya_log::LEVEL, &0_u8, true);
-        for map in map::ALL.iter().filter(|map| ![map::COUNTERS, map::CONFIG].contains(map)) {
+        let fixed = [map::COUNTERS, map::CONFIG, map::CURSORS];
+        for map in map::ALL.iter().filter(|map| !fixed.contains(map)) {
             loader.map_max_entries(map.name, ROOM);
+        }
+        for ring in [A::BRIEF_TCP, A::BRIEF_DGRAM] {
+            // It never comes round: a flow of another scenario may have the same key.
+            loader.map_max_entries(ring.name, 1 << 17);
         }
         let mut object = loader.load(OBJECT)?;
         for name in ["from_pod", "to_pod", "from_overlay"] {

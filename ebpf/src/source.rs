@@ -1,0 +1,166 @@
+//! Who a packet says it is from.
+//!
+//! A pod sends with its own addresses: those that the plugin has given to the interface, and the
+//! link-local one of its MAC address. Everything else that comes from its device is dropped, so that no
+//! pod can speak for another one, for a Service, or for the node. The pods at devices in the map
+//! `ROUTERS` forward for others and may send anything.
+
+use weir_ebpf_common::header::{ETHERNET, Part};
+use weir_ebpf_common::{Address, Config, Mac, Reason, RouteKind, V4};
+
+use crate::family::Family;
+use crate::maps;
+use crate::packet::Packet;
+use crate::skb::Skb;
+use crate::verdict::Verdict;
+
+/// The device of the pod whose address a packet has, if there is one and a pod may send it: its own, or
+/// any if it routes for others. (It is a number that the verifier does not know, so that it need not
+/// follow both cases to the end.)
+#[derive(Clone, Copy)]
+pub(crate) struct Source {
+    /// The device of the pod that has the address.
+    device: u32,
+    /// The device that the packet has come in by.
+    pub(crate) ifindex: u32,
+}
+
+impl Source {
+    /// That of a packet that has come in by a device and should come by this one.
+    #[inline(always)]
+    pub(crate) fn of(device: u32, ifindex: u32) -> Self {
+        Self { device, ifindex }
+    }
+
+    /// Whether the pod sends as itself.
+    #[inline(always)]
+    pub(crate) fn is_own(self) -> bool {
+        self.device == self.ifindex
+    }
+}
+
+/// Whose address has the packet of a pod at this device.
+#[inline(always)]
+pub(crate) fn of_pod<A: Family>(
+    ifindex: u32,
+    config: &Config,
+    source: &A,
+) -> Result<Source, Reason> {
+    let source = Source::of(maps::device_of(source), ifindex);
+    if source.is_own() || may_be_other(ifindex, config) {
+        Ok(source)
+    } else {
+        Err(Reason::DroppedSource)
+    }
+}
+
+/// Whether the pod at this device may send as somebody else.
+#[inline(never)]
+fn may_be_other(ifindex: u32, config: &Config) -> bool {
+    !config.has(Config::SOURCE_CHECK) || maps::is_router(ifindex)
+}
+
+/// What a pod may not say by ICMP: that it is a router, or that an address of another one is its own.
+///
+/// The unspecified address is the source of a pod that looks whether an address is free (RFC 4862,
+/// section 5.4), which it may do for its own.
+#[inline(never)]
+pub(crate) fn check_icmp<A: Family>(
+    skb: Skb,
+    config: &Config,
+    packet: &Packet<A>,
+) -> Result<Source, Reason> {
+    let ifindex = skb.ifindex();
+    if may_be_other(ifindex, config) {
+        return of_pod(ifindex, config, &packet.key.source);
+    }
+    let is_icmp = packet.key.protocol == A::ICMP;
+    if is_icmp && packet.part != Part::Later {
+        let kind: u8 = skb.load(packet.transport).map_err(|_| Reason::DroppedMalformed)?;
+        if A::is_of_router(kind) {
+            return Err(Reason::DroppedRouter);
+        }
+        let unspecified = packet.key.source.is(&A::default());
+        if A::names_own_address(kind, unspecified) {
+            // A fragment of such a message is nobody's (RFC 6980).
+            if packet.part != Part::Whole {
+                return Err(Reason::DroppedSource);
+            }
+            let target: A = skb.load(packet.transport + 8).map_err(|_| Reason::DroppedMalformed)?;
+            if !maps::is_of_pod(&target, ifindex) {
+                return Err(Reason::DroppedSource);
+            }
+            if unspecified {
+                return Ok(Source::of(0, ifindex));
+            }
+        }
+        if unspecified && A::may_be_unspecified(kind) {
+            return Ok(Source::of(0, ifindex));
+        }
+    }
+    of_pod(ifindex, config, &packet.key.source)
+}
+
+/// An ARP message for IPv4 over Ethernet (RFC 826), as it lies behind the Ethernet header.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Arp {
+    /// Hardware and protocol, with the lengths of their addresses, and the operation.
+    kind: [u16; 4],
+    sender_mac: Mac,
+    /// The sender's address, in halves because it is not aligned.
+    sender: [u16; 2],
+}
+
+/// ARP in an Ethernet header, in network byte order.
+const ARP: u32 = 0x0806_u16.to_be() as u32;
+
+/// A packet of a pod that is not IP. Only ARP says who sends it.
+#[inline(never)]
+pub(crate) fn decide_other(skb: Skb) -> Verdict {
+    let Some(config) = maps::config() else { return Verdict::NEXT };
+    if may_be_other(skb.ifindex(), config) || (skb.protocol() == ARP && is_own_arp(skb)) {
+        return Verdict::NEXT;
+    }
+    Verdict::drop(Reason::DroppedSource)
+}
+
+/// Whether an ARP message of a pod names the pod as its sender. A sender without an address asks whether
+/// one is free (RFC 5227).
+#[inline(always)]
+fn is_own_arp(skb: Skb) -> bool {
+    let (Ok(arp), Ok(ethernet)) = (skb.load::<Arp>(ETHERNET), skb.load::<Mac>(6)) else {
+        return false;
+    };
+    let ([a, b], [c, d]) = (arp.sender[0].to_ne_bytes(), arp.sender[1].to_ne_bytes());
+    let sender = V4::new([a, b, c, d]);
+    if sender.is(&V4::default()) {
+        return true;
+    }
+    maps::endpoint(&sender).is_some_and(|endpoint| {
+        endpoint.ifindex == skb.ifindex()
+            && endpoint.mac == arp.sender_mac
+            && endpoint.mac == ethernet
+    })
+}
+
+/// Whether a packet from outside of the node comes from where its source is: not with the address of a
+/// pod of this node, and with that of another node's pod only by the device that leads there.
+#[inline(always)]
+pub(crate) fn check_outside<A: Family>(
+    skb: Skb,
+    config: &Config,
+    source: &A,
+) -> Result<(), Reason> {
+    if config.has(Config::SOURCE_CHECK) && is_forged(skb, source) {
+        return Err(Reason::DroppedSource);
+    }
+    Ok(())
+}
+
+#[inline(never)]
+fn is_forged<A: Family>(skb: Skb, source: &A) -> bool {
+    let Some(route) = maps::route(source) else { return false };
+    route.is(RouteKind::LocalPods)
+        || (route.is(RouteKind::RemotePods) && route.ifindex != 0 && route.ifindex != skb.ifindex())
+}
