@@ -23,8 +23,10 @@ pub(crate) struct Keys<A> {
     /// The packet's key.
     pub(crate) packet: FlowKey<A>,
     pub(crate) work: Work,
-    /// Room for the key of another entry.
+    /// Room for the key of the other entry of a flow.
     pub(crate) peer: FlowKey<A>,
+    /// The forward key of a flow that is forgotten.
+    pub(crate) forgotten: FlowKey<A>,
 }
 
 #[map]
