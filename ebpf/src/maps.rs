@@ -15,7 +15,7 @@ use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray};
 use weir_ebpf_common::map::capacity;
 use weir_ebpf_common::{
     Address, Affinity, AffinityKey, Backend, Config, Endpoint, Flow, FlowKey, Fragment,
-    FragmentKey, Reason, Route, RouteKind, Service, ServiceKey, Socket, SocketKey, V4, V6,
+    FragmentKey, Reason, Route, RouteKind, Scope, Service, ServiceKey, Socket, SocketKey, V4, V6,
 };
 
 #[map]
@@ -124,6 +124,12 @@ maps_of!(
 pub(crate) fn service<A: Mapped>(key: &ServiceKey<A>) -> Option<&'static Service> {
     // SAFETY: the map is not preallocated: an entry is not reused while this program runs.
     unsafe { A::MAPS.services.get(key) }
+}
+
+/// Whether an address is a Service's for packets from this `scope`.
+#[inline(always)]
+pub(crate) fn is_service<A: Mapped>(address: &A, scope: Scope) -> bool {
+    service(&ServiceKey::unknown_port_guard(*address, scope)).is_some()
 }
 
 #[inline(always)]

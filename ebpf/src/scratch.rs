@@ -4,10 +4,10 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::PerCpuArray;
 use weir_ebpf_common::{Flow, FlowKey, V4, V6};
 
-use crate::deferred::Work;
 use crate::family::Family;
 use crate::icmp::Quoted;
 use crate::packet::Packet;
+use crate::work::Work;
 
 /// What the full view works with.
 #[repr(C)]
