@@ -70,13 +70,17 @@ fn set_refused() -> bool {
 #[inline(always)]
 pub(crate) fn show<A: Loopback, F: Form<A>>(call: SockAddr) -> i32 {
     let key = key(call, F::read(call), call.port(), Direction::Reverse);
-    if is_node(call)
-        && let Some(socket) = maps::socket(&key)
-    {
+    if let Some(socket) = maps::socket(&key) {
         F::write(call, &socket.address);
         call.set_port(socket.port);
     }
     ALLOW
+}
+
+/// Runs a variant for a call of a process of the node. Those of pods are translated at their veth.
+#[inline(always)]
+pub(crate) fn of_node(call: SockAddr, variant: impl FnOnce(SockAddr) -> i32) -> i32 {
+    if is_node(call) { variant(call) } else { ALLOW }
 }
 
 /// Runs the right one of two variants for an address of an IPv6 socket.
@@ -86,7 +90,7 @@ pub(crate) fn by_family(
     mapped: impl FnOnce(SockAddr) -> i32,
     plain: impl FnOnce(SockAddr) -> i32,
 ) -> i32 {
-    if call.v6().mapped_v4().is_some() { mapped(call) } else { plain(call) }
+    of_node(call, |call| if call.v6().mapped_v4().is_some() { mapped(call) } else { plain(call) })
 }
 
 /// The address that only the node itself can reach.
@@ -113,9 +117,6 @@ enum Outcome {
 /// was given for that Service, for as long as that serves.
 #[inline(always)]
 fn translate<A: Loopback, F: Form<A>>(call: SockAddr, sticky: bool) -> Outcome {
-    if !is_node(call) {
-        return Outcome::Untouched;
-    }
     let (address, port) = (F::read(call), call.port());
     let found = maps::service(&ServiceKey::new(address, port, call.protocol(), Scope::Internal));
     let Some(service) = found else {
@@ -127,6 +128,7 @@ fn translate<A: Loopback, F: Form<A>>(call: SockAddr, sticky: bool) -> Outcome {
         return Outcome::Refused;
     }
     let forward = key(call, address, port, Direction::Forward);
+    let (cookie, protocol) = (forward.cookie, forward.protocol);
     let Some((id, backend)) = backend(&forward, service, sticky) else {
         return Outcome::Refused;
     };
@@ -141,7 +143,14 @@ fn translate<A: Loopback, F: Form<A>>(call: SockAddr, sticky: bool) -> Outcome {
         maps::set_socket(&forward, &value);
     }
     (value.address, value.port) = (address, port);
-    maps::set_socket(&key(call, backend.address, backend.port, Direction::Reverse), &value);
+    let reverse = SocketKey {
+        cookie,
+        address: backend.address,
+        port: backend.port,
+        protocol,
+        direction: Direction::Reverse as u8,
+    };
+    maps::set_socket(&reverse, &value);
     F::write(call, &backend.address);
     call.set_port(backend.port);
     maps::count(Reason::SocketTranslated);
@@ -161,11 +170,10 @@ fn backend<A: Loopback>(
     {
         return Some((socket.backend, backend));
     }
-    let service = *service;
-    service::backend(&A::default(), &service, maps::now(), NewAffinity::AtOnce).ok()
+    service::backend(&A::default(), service, maps::now(), NewAffinity::AtOnce).ok()
 }
 
-/// Whether the process is one of the node. Those of pods are translated at their veth.
+/// Whether the process is one of the node.
 #[inline(always)]
 fn is_node(call: SockAddr) -> bool {
     let Some(config) = maps::config() else { return false };
