@@ -1,6 +1,7 @@
 //! Floods of new flows, which would push the flows of others out of the table.
 
 use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::ops::Range;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -11,15 +12,23 @@ use crate::launch::launch;
 use crate::scene::{FLOW_ENTRIES, MACHINE, Scene, mac_of, sibling};
 use crate::services::TARGET;
 
-/// New flows of a flood that costs little: more than ten times as many as the table has entries.
-const MANY: std::ops::RangeInclusive<u16> = 1024..=u16::MAX;
-/// New flows of a flood that costs more. A flow has two entries, so these are ten times the table's, too.
-const ANSWERED: u16 = 5 * FLOW_ENTRIES;
+/// The ports of new flows of a flood that costs little.
+const MANY: Range<u16> = 1024..u16::MAX;
+/// Those of one that costs more. A flow has two entries, so it has ten times as many as the table.
+const FEWER: Range<u16> = 1024..1024 + 5 * FLOW_ENTRIES;
 /// So many requests a server has room for.
 const BATCH: usize = 128;
 const DEADLINE: Duration = Duration::from_secs(5);
 
-const _: () = assert!((u16::MAX - 1024) as usize > 10 * FLOW_ENTRIES as usize);
+/// Frames of new flows, each twice: a table that favours what was used again favours them too.
+fn twice(frames: impl Iterator<Item = Result<Vec<u8>>>) -> Result<Vec<Vec<u8>>> {
+    let mut both = Vec::new();
+    for frame in frames {
+        let frame = frame?;
+        both.extend([frame.clone(), frame]);
+    }
+    Ok(both)
+}
 
 /// SYNs from all ports.
 pub(super) fn syns(scene: &Scene) -> Result<()> {
@@ -27,7 +36,7 @@ pub(super) fn syns(scene: &Scene) -> Result<()> {
     let syn = |port: u16| {
         tcp(macs, SocketAddr::new(own, port), scene.services.web, (u32::from(port), "S"))
     };
-    launch(scene, &scene.attacker, "eth0", &MANY.map(syn).collect::<Result<Vec<_>>>()?)
+    launch(scene, &scene.attacker, "eth0", &twice(MANY.map(syn))?)
 }
 
 /// SYNs of a machine on the underlay, to the victim's node.
@@ -38,15 +47,14 @@ pub(super) fn syns_from_underlay(scene: &Scene) -> Result<()> {
     let syn = |port: u16| {
         tcp(macs, SocketAddr::new(own, port), scene.services.web, (u32::from(port), "S"))
     };
-    let frames = (1024..1024 + ANSWERED).map(syn).collect::<Result<Vec<_>>>()?;
-    launch(scene, &scene.machine, "uplink", &frames)
+    launch(scene, &scene.machine, "uplink", &twice(FEWER.map(syn))?)
 }
 
 /// Connections that are closed as soon as they are open.
 pub(super) fn short_connections(scene: &Scene) -> Result<()> {
     let target = scene.services.closing;
     scene.attacker.run(|| {
-        for number in 0..ANSWERED {
+        for number in FEWER {
             let connected = TcpStream::connect_timeout(&target, DEADLINE);
             drop(connected.with_context(|| format!("connection {number}"))?);
         }
@@ -54,18 +62,18 @@ pub(super) fn short_connections(scene: &Scene) -> Result<()> {
     })
 }
 
-/// Datagrams from all ports that nobody replies to.
+/// Datagrams from many ports that nobody replies to.
 pub(super) fn one_way_datagrams(scene: &Scene) -> Result<()> {
     let (macs, own) = (scene.to_gateway()?, scene.attacker.address()?);
     let datagram = |port: u16| udp(macs, SocketAddr::new(own, port), scene.services.silent, b"?\n");
-    launch(scene, &scene.attacker, "eth0", &MANY.map(datagram).collect::<Result<Vec<_>>>()?)
+    launch(scene, &scene.attacker, "eth0", &twice(FEWER.map(datagram))?)
 }
 
 /// Datagrams from many ports, each with a reply.
 pub(super) fn requests(scene: &Scene) -> Result<()> {
     let (macs, own) = (scene.to_gateway()?, scene.attacker.address()?);
     let request = |port: u16| udp(macs, SocketAddr::new(own, port), scene.services.web, b"?\n");
-    let frames = (1024..1024 + ANSWERED).map(request).collect::<Result<Vec<_>>>()?;
+    let frames = FEWER.map(request).collect::<Result<Vec<_>>>()?;
     let socket = PacketSocket::open(&scene.attacker, "eth0")?;
     let honest = scene.attacker.run(|| UdpSocket::bind((own, 0)).context("bind"))?;
     honest.set_read_timeout(Some(DEADLINE))?;
