@@ -7,6 +7,7 @@ use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 use weir_datapath::Hook;
+use weir_datapath::common::Mac;
 use weir_node::EndpointRecord;
 
 use crate::node::maps;
@@ -82,7 +83,7 @@ fn list(paths: &NodePaths) -> Result<Vec<Entry>> {
     }
     let mut unrecorded: Vec<_> = map
         .iter()
-        .filter(|(ip, _)| !records.iter().any(|r| r.ips().any(|own| own == **ip)))
+        .filter(|(ip, entry)| !records.iter().any(|record| is_of(record, **ip, entry)))
         .collect();
     unrecorded.sort();
     for (ip, (ifindex, mac)) in unrecorded {
@@ -102,6 +103,13 @@ fn list(paths: &NodePaths) -> Result<Vec<Entry>> {
         });
     }
     Ok(entries)
+}
+
+/// Whether an address with this entry of the map is the pod's: one of its own, or the link-local one that
+/// follows from its MAC address.
+fn is_of(record: &EndpointRecord, ip: IpAddr, (ifindex, mac): &(u32, [u8; 6])) -> bool {
+    let is_link_local = ip == IpAddr::from(Mac(*mac).link_local());
+    record.ips().any(|own| own == ip) || is_link_local && *ifindex == record.host_ifindex
 }
 
 fn of_record(

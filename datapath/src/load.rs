@@ -149,14 +149,14 @@ fn open(pins: &Pins, capacities: &Capacities, level: LogLevel) -> Result<Ebpf, E
     for (map, entries) in &capacities.0 {
         loader.map_max_entries(map.name, *entries);
     }
-    let cpus = cpus()?;
-    loader.override_global("CPUS", &cpus, true);
+    let lanes = cpus()?;
+    loader.override_global("LANES", &lanes, true);
     for (flows, brief) in BRIEF {
         let known = capacities.0.iter().rev().find(|(map, _)| map == flows);
         let flows = known.map_or(map::capacity::FLOWS, |(_, entries)| *entries);
-        // A flow has two entries, and half of the room is for flows that last. Each CPU has at least
+        // A flow has two entries, and half of the room is for flows that last. Each lane has at least
         // one slot in each of the two rings.
-        loader.map_max_entries(brief.name, (flows / 4).max(2 * cpus));
+        loader.map_max_entries(brief.name, (flows / 4).max(2 * lanes));
     }
     loader.load(OBJECT).map_err(|error| Error::Object(Box::new(error)))
 }
@@ -169,11 +169,11 @@ const BRIEF: &[(Map, Map)] = &[
     (map::FLOWS_DGRAM_V6, map::BRIEF_DGRAM_V6),
 ];
 
-/// How many CPUs the kernel may have.
+/// How many CPUs the machine runs on. If more come later, some share what each has now.
 fn cpus() -> Result<u32, Error> {
-    let cpus = aya::util::nr_cpus();
+    let cpus = aya::util::online_cpus();
     let failed = |(file, source)| Error::file("read", Path::new(file))(source);
-    Ok(u32::try_from(cpus.map_err(failed)?).unwrap_or(u32::MAX))
+    Ok(u32::try_from(cpus.map_err(failed)?.len()).unwrap_or(u32::MAX).max(1))
 }
 
 /// Whether programs at sockets can choose the error that a process gets (`bpf_set_retval`, Linux

@@ -47,6 +47,8 @@ pub use socket::{Socket, SocketKey};
 
 /// IP protocol numbers of what a Service can have.
 pub mod protocol {
+    /// Internet Group Management Protocol.
+    pub const IGMP: u8 = 2;
     /// Transmission Control Protocol.
     pub const TCP: u8 = 6;
     /// User Datagram Protocol.

@@ -26,21 +26,24 @@ pub(crate) const DEBT: u32 = 64;
 /// Makes room in a ring, and adds the flow whose forward key is the packet's if it `is_new` there.
 #[inline(always)]
 pub(crate) fn turn<A: HasScratch>(keys: &mut Keys<A>, ring: u32, is_new: bool) {
-    if let Some(slot) = forget_next(keys, ring)
+    if let Some(slot) = forget_next(keys, ring, maps::own_lane())
         && is_new
     {
         slot.set(&keys.packet);
     }
-    if maps::owes_room() {
-        forget_next(keys, ring ^ 1);
+    // What can be forgotten may be in either ring, and in the lane of any CPU.
+    let owed = maps::owed_room();
+    if owed != 0 {
+        forget_next(keys, owed & 1, maps::any_lane());
     }
 }
 
 /// Removes the flow of the next slot of a ring, if there is one and it does not last. The slot.
 #[inline(never)]
-fn forget_next<A: HasScratch>(keys: &mut Keys<A>, ring: u32) -> Option<BriefSlot<A>> {
-    let slot = maps::next_brief::<A>(keys.packet.protocol, ring)?;
-    forget(slot.key(), ring, &mut keys.peer);
+fn forget_next<A: HasScratch>(keys: &mut Keys<A>, ring: u32, lane: u32) -> Option<BriefSlot<A>> {
+    let slot = maps::next_brief::<A>(keys.packet.protocol, ring, lane)?;
+    keys.forgotten = slot.get();
+    forget(&keys.forgotten, ring, &mut keys.peer);
     Some(slot)
 }
 

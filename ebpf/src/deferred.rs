@@ -9,46 +9,8 @@ use weir_ebpf_common::{Flow, FlowKey, STREAM_AFTER, protocol};
 
 use crate::maps::{self, FlowEntry};
 use crate::scratch::{HasScratch, Keys, keys};
+use crate::work::Work;
 use crate::{affinity, brief};
-
-/// What a packet means for its flow.
-#[derive(Clone, Copy)]
-#[repr(C)]
-pub(crate) struct Work {
-    kind: u32,
-    tcp: TcpFlags,
-}
-
-impl Work {
-    const OPENED: u32 = 0;
-    const REFUSED: u32 = 1;
-    const OF_CLIENT: u32 = 2;
-    const OF_BACKEND: u32 = 3;
-
-    /// It has opened a flow.
-    #[inline(always)]
-    pub(crate) fn opened() -> Self {
-        Self { kind: Self::OPENED, tcp: TcpFlags::default() }
-    }
-
-    /// It would have opened a flow, but the table is full.
-    #[inline(always)]
-    pub(crate) fn refused() -> Self {
-        Self { kind: Self::REFUSED, tcp: TcpFlags::default() }
-    }
-
-    /// The client of a flow has sent it.
-    #[inline(always)]
-    pub(crate) fn of_client(tcp: TcpFlags) -> Self {
-        Self { kind: Self::OF_CLIENT, tcp }
-    }
-
-    /// The backend of a flow has sent it.
-    #[inline(always)]
-    pub(crate) fn of_backend(tcp: TcpFlags) -> Self {
-        Self { kind: Self::OF_BACKEND, tcp }
-    }
-}
 
 /// Leaves work of the packet with this key to be done by [`run`].
 #[inline(always)]

@@ -2,7 +2,7 @@
 
 use aya_log_ebpf::macro_support::{Argument, IpFormatter};
 use weir_ebpf_common::header::{self, ETHERNET, Ip};
-use weir_ebpf_common::{Address, V4, V6, corrected, reject};
+use weir_ebpf_common::{Address, V4, V6, corrected, protocol, reject};
 
 use crate::maps::Mapped;
 use crate::skb::{Checksum, Head, HelperFailed, Skb, difference};
@@ -76,9 +76,9 @@ pub(crate) trait Family: Mapped {
     /// Whether an ICMP message of this type is an error that quotes a packet.
     fn is_error(kind: u8) -> bool;
 
-    /// Whether only routers send ICMP messages of this type: advertisements of themselves and
-    /// redirects.
-    fn is_of_router(kind: u8) -> bool;
+    /// Whether only routers send messages of this protocol and type: advertisements of themselves,
+    /// redirects, and queries of multicast listeners.
+    fn is_of_router(protocol: u8, kind: u8) -> bool;
 
     /// Whether an ICMP message of this type says, or with the `unspecified` source asks, that its
     /// target is an address of the sender (RFC 4861, sections 4.3 and 4.4).
@@ -186,8 +186,8 @@ impl Family for V4 {
     }
 
     #[inline(always)]
-    fn is_of_router(kind: u8) -> bool {
-        matches!(kind, 5 | 9)
+    fn is_of_router(protocol: u8, kind: u8) -> bool {
+        matches!((protocol, kind), (Self::ICMP, 5 | 9) | (protocol::IGMP, 0x11))
     }
 
     #[inline(always)]
@@ -300,8 +300,8 @@ impl Family for V6 {
     }
 
     #[inline(always)]
-    fn is_of_router(kind: u8) -> bool {
-        matches!(kind, 134 | 137)
+    fn is_of_router(protocol: u8, kind: u8) -> bool {
+        matches!((protocol, kind), (Self::ICMP, 130 | 134 | 137))
     }
 
     #[inline(always)]

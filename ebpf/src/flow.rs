@@ -4,10 +4,10 @@ use core::borrow::Borrow;
 
 use weir_ebpf_common::{Backend, Flow, FlowKey, Reason, protocol, timeout};
 
-use crate::deferred::Work;
 use crate::family::Family;
 use crate::maps::{self, FlowEntry};
 use crate::view::View;
+use crate::work::Work;
 
 /// The id of neither a backend nor a Service: the flow is a direct one.
 pub(crate) const DIRECT: u32 = 0;

@@ -8,7 +8,7 @@ use core::cell::Cell;
 use weir_ebpf_common::header::{Part, TcpFlags};
 use weir_ebpf_common::{Config, Direction, Flow, FlowKey, Hook, Mac, Reason};
 
-use crate::deferred::{Work, defer};
+use crate::deferred::defer;
 use crate::icmp::Quoted;
 use crate::packet::Packet;
 use crate::scratch::{HasScratch, Scratch, scratch};
@@ -16,6 +16,7 @@ use crate::skb::{HelperFailed, Skb};
 use crate::source::Source;
 use crate::verdict::{Stop, Verdict};
 use crate::view::View;
+use crate::work::Work;
 use crate::{flow, fragment, icmp, nat, opening, reject, source};
 
 /// Any packet.

@@ -8,13 +8,14 @@ use core::cell::Cell;
 use weir_ebpf_common::header::{ETHERNET, TcpFlags};
 use weir_ebpf_common::{Config, Direction, Flow, FlowKey, Hook, Mac, Port, Reason, protocol};
 
-use crate::deferred::{Work, defer};
+use crate::deferred::defer;
 use crate::family::L4Checksum;
 use crate::scratch::HasScratch;
 use crate::skb::{Head, HelperFailed, Skb};
 use crate::source::Source;
 use crate::verdict::{Stop, Verdict};
 use crate::view::View;
+use crate::work::Work;
 use crate::{flow, nat, opening};
 
 /// Length of a TCP header without options.

@@ -56,6 +56,7 @@ mod to_pod;
 mod uplink;
 mod verdict;
 mod view;
+mod work;
 
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;

@@ -15,7 +15,7 @@ use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray};
 use weir_ebpf_common::map::capacity;
 use weir_ebpf_common::{
     Address, Affinity, AffinityKey, Backend, Config, Endpoint, Flow, FlowKey, Fragment,
-    FragmentKey, Reason, Route, RouteKind, Service, ServiceKey, Socket, SocketKey, V4, V6,
+    FragmentKey, Reason, Route, RouteKind, Scope, Service, ServiceKey, Socket, SocketKey, V4, V6,
 };
 
 #[map]
@@ -124,6 +124,12 @@ maps_of!(
 pub(crate) fn service<A: Mapped>(key: &ServiceKey<A>) -> Option<&'static Service> {
     // SAFETY: the map is not preallocated: an entry is not reused while this program runs.
     unsafe { A::MAPS.services.get(key) }
+}
+
+/// Whether an address is a Service's for packets from this `scope`.
+#[inline(always)]
+pub(crate) fn is_service<A: Mapped>(address: &A, scope: Scope) -> bool {
+    service(&ServiceKey::unknown_port_guard(*address, scope)).is_some()
 }
 
 #[inline(always)]
@@ -351,34 +357,46 @@ impl<A: Mapped> Flows<A> {
 pub(crate) struct BriefSlot<A: 'static>(*mut FlowKey<A>);
 
 impl<A: Mapped> BriefSlot<A> {
-    /// The forward key of the flow that it has, or zeroes.
+    /// The forward key of the flow that it has, or zeroes. Another CPU may write it meanwhile: then it is
+    /// the key of one flow or of another, or of none.
     #[inline(always)]
-    pub(crate) fn key(&self) -> &'static FlowKey<A> {
-        // SAFETY: a value of an array stays where it is, and is only written by this CPU.
-        unsafe { &*self.0 }
+    pub(crate) fn get(&self) -> FlowKey<A> {
+        // SAFETY: a value of an array stays where it is.
+        unsafe { *self.0 }
     }
 
     #[inline(always)]
     pub(crate) fn set(&self, key: &FlowKey<A>) {
-        // SAFETY: as above. Nobody holds what `key` gave any more.
+        // SAFETY: as above.
         unsafe { *self.0 = *key }
     }
 }
 
-/// How many CPUs share the rings: who loads the programs says so.
+/// How many lanes the rings have: who loads the programs says so. Each CPU has one, so that they do not
+/// wait for each other.
 #[unsafe(no_mangle)]
-static CPUS: Global<u32> = Global::new(1);
+static LANES: Global<u32> = Global::new(1);
 
-/// The next slot of this CPU in one of the rings of a protocol. Slots of a ring are as many as its map
-/// has room for, and each CPU has its own.
+/// This CPU's lane of the rings.
 #[inline(always)]
-pub(crate) fn next_brief<A: Mapped>(protocol: u8, ring: u32) -> Option<BriefSlot<A>> {
+pub(crate) fn own_lane() -> u32 {
+    // SAFETY: no memory is passed.
+    (unsafe { bpf_get_smp_processor_id() } as u32) % LANES.load().max(1)
+}
+
+/// Any lane of the rings.
+#[inline(always)]
+pub(crate) fn any_lane() -> u32 {
+    random() % LANES.load().max(1)
+}
+
+/// The next slot in a lane of one of the rings of a protocol.
+#[inline(always)]
+pub(crate) fn next_brief<A: Mapped>(protocol: u8, ring: u32, lane: u32) -> Option<BriefSlot<A>> {
     let is_tcp = protocol == weir_ebpf_common::protocol::TCP;
     let slots = if is_tcp { A::MAPS.brief_tcp } else { A::MAPS.brief_dgram };
     let cursor = CURSORS.get_ptr_mut(A::BITS / 128 * 4 + u32::from(is_tcp) * 2 + ring)?;
-    // SAFETY: no memory is passed.
-    let cpu = unsafe { bpf_get_smp_processor_id() } as u32;
-    let at = |turn: u32| (turn * 2 + ring) * CPUS.load() + cpu;
+    let at = |turn: u32| (turn * 2 + ring) * LANES.load() + lane;
     // SAFETY: it is this CPU's own, and no other program runs on it meanwhile.
     let turn = unsafe { *cursor };
     let (slot, turn) = match slots.get_ptr_mut(at(turn)) {
@@ -399,17 +417,17 @@ pub(crate) fn owe_room(flows: u32) {
     }
 }
 
-/// Whether a flow that opens has to make room for another one.
+/// For how many flows, this one included, a flow that opens has to make room; then one less.
 #[inline(always)]
-pub(crate) fn owes_room() -> bool {
-    let Some(debt) = DEBT.get_ptr_mut(0) else { return false };
+pub(crate) fn owed_room() -> u32 {
+    let Some(debt) = DEBT.get_ptr_mut(0) else { return 0 };
     // SAFETY: as above.
     unsafe {
-        let owes = *debt != 0;
-        if owes {
-            *debt -= 1;
+        let owed = *debt;
+        if owed != 0 {
+            *debt = owed - 1;
         }
-        owes
+        owed
     }
 }
 

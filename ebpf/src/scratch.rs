@@ -4,10 +4,10 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::PerCpuArray;
 use weir_ebpf_common::{Flow, FlowKey, V4, V6};
 
-use crate::deferred::Work;
 use crate::family::Family;
 use crate::icmp::Quoted;
 use crate::packet::Packet;
+use crate::work::Work;
 
 /// What the full view works with.
 #[repr(C)]
@@ -23,8 +23,10 @@ pub(crate) struct Keys<A> {
     /// The packet's key.
     pub(crate) packet: FlowKey<A>,
     pub(crate) work: Work,
-    /// Room for the key of another entry.
+    /// Room for the key of the other entry of a flow.
     pub(crate) peer: FlowKey<A>,
+    /// The forward key of a flow that is forgotten.
+    pub(crate) forgotten: FlowKey<A>,
 }
 
 #[map]

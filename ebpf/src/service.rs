@@ -18,7 +18,7 @@ pub(crate) fn of<A: Family>(key: &FlowKey<A>, scope: Scope) -> Option<&'static S
 /// Whether the destination is a Service's address for packets from this `scope`.
 #[inline(always)]
 pub(crate) fn has_address<A: Family>(key: &FlowKey<A>, scope: Scope) -> bool {
-    maps::service(&ServiceKey::unknown_port_guard(key.destination, scope)).is_some()
+    maps::is_service(&key.destination, scope)
 }
 
 /// Makes a flow of the packet with this key and sequence number, which is not stored yet. It is

@@ -6,7 +6,7 @@
 //! `ROUTERS` forward for others and may send anything.
 
 use weir_ebpf_common::header::{ETHERNET, Part};
-use weir_ebpf_common::{Address, Config, Mac, Reason, RouteKind, V4};
+use weir_ebpf_common::{Address, Config, Mac, Reason, RouteKind, Scope, V4, protocol};
 
 use crate::family::Family;
 use crate::maps;
@@ -60,7 +60,7 @@ fn may_be_other(ifindex: u32, config: &Config) -> bool {
     !config.has(Config::SOURCE_CHECK) || maps::is_router(ifindex)
 }
 
-/// What a pod may not say by ICMP: that it is a router, or that an address of another one is its own.
+/// What a pod may not say by ICMP or IGMP: that it is a router, or that an address of another one is its own.
 ///
 /// The unspecified address is the source of a pod that looks whether an address is free (RFC 4862,
 /// section 5.4), which it may do for its own.
@@ -74,11 +74,15 @@ pub(crate) fn check_icmp<A: Family>(
     if may_be_other(ifindex, config) {
         return of_pod(ifindex, config, &packet.key.source);
     }
-    let is_icmp = packet.key.protocol == A::ICMP;
-    if is_icmp && packet.part != Part::Later {
+    let protocol = packet.key.protocol;
+    let has_kind = protocol == A::ICMP || protocol == protocol::IGMP;
+    if has_kind && packet.part != Part::Later {
         let kind: u8 = skb.load(packet.transport).map_err(|_| Reason::DroppedMalformed)?;
-        if A::is_of_router(kind) {
+        if A::is_of_router(protocol, kind) {
             return Err(Reason::DroppedRouter);
+        }
+        if protocol != A::ICMP {
+            return of_pod(ifindex, config, &packet.key.source);
         }
         let unspecified = packet.key.source.is(&A::default());
         if A::names_own_address(kind, unspecified) {
@@ -145,7 +149,8 @@ fn is_own_arp(skb: Skb) -> bool {
 }
 
 /// Whether a packet from outside of the node comes from where its source is: not with the address of a
-/// pod of this node, and with that of another node's pod only by the device that leads there.
+/// Service or of a pod of this node, and with that of another node's pod only by the device that leads
+/// there.
 #[inline(always)]
 pub(crate) fn check_outside<A: Family>(
     skb: Skb,
@@ -160,7 +165,13 @@ pub(crate) fn check_outside<A: Family>(
 
 #[inline(never)]
 fn is_forged<A: Family>(skb: Skb, source: &A) -> bool {
-    let Some(route) = maps::route(source) else { return false };
-    route.is(RouteKind::LocalPods)
-        || (route.is(RouteKind::RemotePods) && route.ifindex != 0 && route.ifindex != skb.ifindex())
+    match maps::route(source) {
+        Some(route) if route.is(RouteKind::LocalPods) => true,
+        Some(route) if route.is(RouteKind::RemotePods) => {
+            route.ifindex != 0 && route.ifindex != skb.ifindex()
+        }
+        Some(_) => false,
+        // Nobody outside replies as a Service.
+        None => maps::is_service(source, Scope::Internal),
+    }
 }

@@ -13,11 +13,11 @@ use core::borrow::{Borrow, BorrowMut};
 use weir_ebpf_common::header::TcpFlags;
 use weir_ebpf_common::{Config, Direction, Flow, FlowKey, Hook, Mac, Reason, protocol};
 
-use crate::deferred::Work;
 use crate::family::Family;
 use crate::skb::{HelperFailed, Skb};
 use crate::source::Source;
 use crate::verdict::{Stop, Verdict};
+use crate::work::Work;
 
 /// A packet, and what the decision about it needs of memory.
 pub(crate) trait View<A: Family>: Sized {

@@ -4,10 +4,14 @@ use std::collections::HashSet;
 use std::net::{SocketAddr, UdpSocket};
 
 use anyhow::{Context, Result, ensure};
-use weir_datapath::common::{Flow, FlowKey, Port, Scope, Service, ServiceKey, V4, V6, protocol};
+use weir_datapath::Hook;
+use weir_datapath::common::{
+    Affinity, AffinityKey, Flow, FlowKey, Port, Scope, Service, ServiceKey, V4, V6, protocol,
+};
 use weir_tests::lab::Stack;
 
 use crate::family::Addresses;
+use crate::frames::{at, passes, tcp};
 use crate::scene::Scene;
 use crate::traffic::unspecified;
 
@@ -52,4 +56,33 @@ fn affinity_is_of_a_port<A: Addresses>() -> Result<()> {
     }
     ensure!(used()?.len() > 1, "20 other ports lead to the same backend");
     Ok(())
+}
+
+/// Anybody outside can send a SYN with any address, but gets no reply to it.
+fn affinity_of_an_outside_client<A: Addresses>() -> Result<()> {
+    let mut scene = Scene::with_pods(2)?;
+    let service = Service { affinity: 100, ..Service::default() };
+    scene.service_with((A::service(10), 80, protocol::TCP), &[(A::pod(1), 80)], service)?;
+    let (client, vip, backend) = ((A::service(99), 4000), (A::service(10), 80), (A::pod(1), 80));
+    let noted = scene.table::<AffinityKey<A>, Affinity>(A::AFFINITY)?;
+    let uplink = "weir0";
+    for (hook, frame, count) in [
+        (Hook::FromUplink, tcp(client, vip, (7, "S"))?, 0),
+        (Hook::FromUplink, tcp((A::service(98), 4000), vip, (7, "S"))?, 0),
+        (Hook::ToUplink, tcp(backend, client, (1, "SA"))?, 0),
+        (Hook::FromUplink, tcp(client, vip, (8, "A"))?, 1),
+    ] {
+        let trial = at(&scene, hook, uplink, &frame)?;
+        ensure!(passes(&trial), "{trial:?}");
+        let entries = noted.entries()?;
+        ensure!(entries.len() == count, "{entries:?}");
+        ensure!(entries.iter().all(|(key, _)| key.client == client.0), "{entries:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn affinity_of_a_client_outside_begins_when_its_connection_is_established() -> Result<()> {
+    affinity_of_an_outside_client::<V4>()?;
+    affinity_of_an_outside_client::<V6>()
 }

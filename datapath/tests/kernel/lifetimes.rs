@@ -9,7 +9,7 @@ use weir_datapath::{Capacities, Hook};
 use weir_tests::lab::Stack;
 
 use crate::family::Addresses;
-use crate::frames::{Step, all, at, destination, from_pod, passes, tcp, udp};
+use crate::frames::{Step, all, at, destination, dropped, from_pod, passes, tcp, udp};
 use crate::scene::Scene;
 
 const STREAM: u32 = timeout::STREAM;
@@ -225,6 +225,21 @@ fn a_table_that_is_full_of_established_connections_keeps_them_and_drops_new_ones
     ensure!(count >= ROOM as usize / 2 - 64, "{count} connections");
     let [tcp, _] = swept::<V4>(&scene)?;
     ensure!(tcp.lasting == count && tcp.room == ROOM as usize / 2, "{tcp:?}");
+    Ok(())
+}
+
+/// Established ones have taken most of the room, and so there is less than usual for others.
+#[test]
+fn a_table_that_is_nearly_full_serves_new_connections_and_keeps_established_ones() -> Result<()> {
+    let scene = scene::<V4>(Config::FAST_PATH)?;
+    let established = ROOM * 2 / 5;
+    all(&scene, (0..established).flat_map(|number| short_connection(number).take(3)))?;
+    let syns = (0..ROOM * 4)
+        .map(|number| short_connection(established + number).next().context("no segment")?);
+    let dropped = dropped(&scene, syns)?;
+    ensure!(dropped * 20 < ROOM as usize * 4, "{dropped} of {} were dropped", ROOM * 4);
+    let [tcp, _] = swept::<V4>(&scene)?;
+    ensure!(tcp.lasting == established as usize, "{tcp:?}");
     Ok(())
 }
 

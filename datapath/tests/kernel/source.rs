@@ -1,6 +1,7 @@
 //! A pod speaks only for itself.
 
 use anyhow::{Context, Result, ensure};
+use etherparse::{IpNumber, PacketBuilder};
 use weir_datapath::Hook;
 use weir_datapath::common::{
     Config, Flow, FlowKey, Reason, Route, RouteKind, V4, V6, map, protocol,
@@ -152,7 +153,7 @@ fn neighbour_discovery_speaks_of_the_pods_own_addresses() -> Result<()> {
 fn a_pod_is_no_router() -> Result<()> {
     let scene = scene::<V6>(0)?;
     let all = V6::from("ff02::1".parse::<std::net::Ipv6Addr>()?);
-    for kind in [134, 137] {
+    for kind in [130, 134, 137] {
         let frame = icmp(mac(0).link_local(), all, kind, &[0; 36])?;
         is_dropped(&scene, 0, &frame, Reason::DroppedRouter)?;
         is_dropped(&scene, 0, &icmp(V6::pod(0), all, kind, &[0; 36])?, Reason::DroppedRouter)?;
@@ -161,7 +162,14 @@ fn a_pod_is_no_router() -> Result<()> {
         let frame = icmp(V4::pod(0), V4::pod(1), kind, &[0; 36])?;
         is_dropped(&scene, 0, &frame, Reason::DroppedRouter)?;
     }
-    Ok(())
+    let mut query = Vec::new();
+    let ip = PacketBuilder::ethernet2(mac(0).0, [1, 0, 0x5e, 0, 0, 1]).ipv4(
+        V4::pod(0).bytes(),
+        [224, 0, 0, 1],
+        1,
+    );
+    ip.write(&mut query, IpNumber::IGMP, &[0x11, 100, 0, 0, 0, 0, 0, 0])?;
+    is_dropped(&scene, 0, &query, Reason::DroppedRouter).context("a query of listeners")
 }
 
 fn tunnel_is_for_nodes<A: Addresses>() -> Result<()> {
@@ -199,6 +207,7 @@ fn outside_is_checked<A: Addresses>() -> Result<()> {
     let vip = (A::service(10), 80);
     for (name, hook, device, source, is_right) in [
         ("a machine outside", Hook::FromUplink, "weir0", A::service(99), true),
+        ("a Service", Hook::FromUplink, "weir0", A::service(10), false),
         ("a pod of this node", Hook::FromUplink, "weir0", A::pod(0), false),
         ("an address without a pod", Hook::FromUplink, "weir0", A::pod(50), false),
         ("a pod of another node", Hook::FromUplink, "weir0", A::pod(100), false),

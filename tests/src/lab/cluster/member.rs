@@ -193,6 +193,24 @@ impl Member {
         self.node.dir().join("bpf/weir")
     }
 
+    /// Where a program is pinned, whose name there ends with the version of the maps' layouts.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub fn program_pin(&self, name: &str) -> Result<PathBuf> {
+        let folder = self.pin_dir().join("programs");
+        let prefix = format!("{name}-");
+        self.node.run(|| {
+            for entry in fs::read_dir(&folder)? {
+                let entry = entry?;
+                if entry.file_name().to_string_lossy().starts_with(&prefix) {
+                    return Ok(entry.path());
+                }
+            }
+            anyhow::bail!("the program {name} is not pinned")
+        })
+    }
+
     /// The plugin that the agent installed, with the configuration that it wrote.
     ///
     /// # Errors

@@ -135,8 +135,8 @@ fn status_reports_a_program_of_another_version_than_the_pinned_one() -> Result<(
         wait_for_problems(node, &[])?;
         node.kill_agent()?;
         // The pinned program is another one now, as after an agent that was killed after it had loaded programs.
-        let programs = node.pin_dir().join("programs");
-        node.run(|| Ok(std::fs::rename(programs.join("to_pod-2"), programs.join("from_pod-2"))?))?;
+        let [from_pod, to_pod] = [node.program_pin("from_pod")?, node.program_pin("to_pod")?];
+        node.run(|| Ok(std::fs::rename(to_pod, from_pod)?))?;
         let port = &pod.added().interfaces[1].name;
         let (_, status) = node.weir_json(&["status"])?;
         let outdated = list(&status, "/attachments")?

@@ -139,7 +139,7 @@ fn an_agent_without_services_removes_programs_and_pins() -> Result<()> {
         node.end_agent(Signal::TERM)?;
         node.start_agent_with(&["--services=true"])?;
         until("programs are pinned", || {
-            ensure!(node.machine().run(|| Ok(pinned(node.machine().dir())))?, "not yet");
+            node.program_pin("from_pod")?;
             node.ready()
         })?;
         let (client, backend) = (node.pod("client")?, Backend::on(node, "backend")?);
@@ -151,7 +151,7 @@ fn an_agent_without_services_removes_programs_and_pins() -> Result<()> {
         node.end_agent(Signal::TERM)?;
         node.start_agent()?;
         until("nothing is pinned", || {
-            ensure!(!node.machine().run(|| Ok(pinned(node.machine().dir())))?, "not yet");
+            ensure!(node.program_pin("from_pod").is_err(), "not yet");
             node.ready()
         })?;
         ensure!(ask_tcp(&client, target).is_err(), "the Service is still reachable");
@@ -160,10 +160,6 @@ fn an_agent_without_services_removes_programs_and_pins() -> Result<()> {
         ensure!(!filters.contains("weir"), "{filters}");
         reaches(&client, SocketAddr::new(backend.pod.address()?, super::TARGET_PORT), "backend")
     })
-}
-
-fn pinned(dir: &std::path::Path) -> bool {
-    dir.join("bpf/weir/programs/from_pod-2").exists()
 }
 
 #[test]
@@ -202,7 +198,7 @@ fn a_foreign_filter_on_one_pod_does_not_affect_services_of_other_pods() -> Resul
             node.sh(&format!("tc filter del dev {port} ingress"))?;
         }
         // With the priority and the handle of Weir's filter, but with another name.
-        let program = node.machine().dir().join("bpf/weir/programs/to_pod-2");
+        let program = node.program_pin("to_pod")?;
         node.sh(&format!(
             "tc filter add dev {} ingress pref 22373 handle 0x77656972 bpf da pinned {}",
             ports[1],
