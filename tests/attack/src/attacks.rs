@@ -10,6 +10,7 @@ mod flood_of_requests;
 mod flood_of_syns;
 mod neighbour_entries;
 mod replies_as_service;
+mod replies_from_underlay;
 mod routes_of_neighbours;
 mod tunnel;
 mod tunnel_as_node;
@@ -27,6 +28,7 @@ pub(crate) const ATTACKS: &[&Attack] = &[
     &connection_as_neighbour::ATTACK,
     &datagrams_as_others::ATTACK,
     &replies_as_service::ATTACK,
+    &replies_from_underlay::ATTACK,
     &neighbour_entries::ATTACK,
     &routes_of_neighbours::ATTACK,
     &underlay_as_pod::ATTACK,
