@@ -12,6 +12,8 @@ pub(crate) struct Attack {
     pub(crate) name: &'static str,
     /// What it sends, and what it would get.
     pub(crate) idea: &'static str,
+    /// Whether nothing but `--pod-source-check` stops it. It succeeds without.
+    pub(crate) needs_check: bool,
     /// Attacks, and says what it got. An error means that the attack could not be tried.
     pub(crate) run: fn(&Scene) -> Result<Gain>,
 }

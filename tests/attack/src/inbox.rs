@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use weir_tests::lab::{AttachedPod, Stack};
 
-use crate::send::send;
+use crate::send::{send, send_here};
 
 /// Far more than a datagram needs.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -29,15 +29,25 @@ impl Inbox {
         Ok(Self { socket, address })
     }
 
-    /// The port at which it listens.
-    pub(crate) fn port(&self) -> u16 {
-        self.address.port()
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// The number of datagrams that others have sent. A pod that may send sends one now, and those
     /// that arrive before it are counted: packets do not overtake each other here.
     pub(crate) fn count_others(&self, honest: &impl Stack) -> Result<usize> {
         send(honest, None, self.address, GENUINE)?;
+        self.count_before_genuine()
+    }
+
+    /// Waits until a datagram of the calling thread's namespace has arrived.
+    pub(crate) fn settle_here(&self) -> Result<()> {
+        send_here(None, self.address, GENUINE)?;
+        self.count_before_genuine().map(drop)
+    }
+
+    fn count_before_genuine(&self) -> Result<usize> {
         let mut others = 0;
         let mut buffer = [0; 2048];
         loop {

@@ -28,6 +28,7 @@ mod flow;
 mod namespaces;
 mod node;
 mod observe;
+mod packet_socket;
 mod pod;
 mod result;
 mod server;
@@ -51,6 +52,7 @@ pub use node::Node;
 pub use observe::{
     Address, FdbEntry, Link, LinkInfo, Neighbour, Observe, PortInfo, Route, RouteMetrics,
 };
+pub use packet_socket::{PacketSocket, Tap};
 pub use pod::Pod;
 pub use result::{Added, CniError, Interface, Ip, ResultRoute, refused};
 pub use server::{

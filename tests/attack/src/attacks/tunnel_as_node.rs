@@ -14,6 +14,7 @@ pub(super) const ATTACK: Attack = Attack {
     name: "VXLAN from a pod as a node",
     idea: "A pod sends tunnel packets to its node with the address of another node as their source, and \
            would speak to any pod as any pod.",
+    needs_check: false,
     run: forge_as_node,
 };
 

@@ -7,5 +7,6 @@ pub(super) const ATTACK: Attack = Attack {
     name: "VXLAN from the underlay",
     idea: "A machine that is not a node sends tunnel packets to a node, and would speak to any pod as \
            any pod.",
+    needs_check: false,
     run: |scene| forge(scene, &scene.machine, None),
 };
