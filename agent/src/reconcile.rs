@@ -262,7 +262,7 @@ impl Reconciler {
         }
         concerns.extend(self.firewall_concerns.iter().chain(&self.headroom).cloned());
         concerns.extend(self.flow_concerns.borrow().iter().cloned());
-        concerns.extend(self.programs.obstacle());
+        concerns.extend(self.programs.concerns());
         concerns.extend(self.table.obstacle());
         concerns.extend(self.network_condition.concern(&own));
         self.health.record_concerns(&concerns);

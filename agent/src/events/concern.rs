@@ -102,6 +102,13 @@ pub enum Concern {
     },
     /// Packets were dropped because a table of flows was full.
     FlowTableFull,
+    /// The node's own check of sources drops packets of pods that route.
+    SourceCheckStrict {
+        /// The pods' bridge.
+        bridge: String,
+        /// Why the agent cannot change it.
+        obstacle: String,
+    },
 }
 
 impl Concern {
@@ -122,6 +129,7 @@ impl Concern {
             Self::NeighbourTableSmall { .. } => "NeighbourTableSmall",
             Self::FlowTableFilling { .. } => "FlowTableFilling",
             Self::FlowTableFull => "FlowTableFull",
+            Self::SourceCheckStrict { .. } => "SourceCheckStrict",
         }
     }
 
@@ -141,6 +149,7 @@ impl Concern {
             | Self::NeighbourTableSmall { .. }
             | Self::FlowTableFilling { .. }
             | Self::FlowTableFull => "CheckHeadroom",
+            Self::SourceCheckStrict { .. } => "CheckForwarding",
         }
     }
 
@@ -171,7 +180,8 @@ impl Concern {
             | Self::BridgePortsScarce { .. }
             | Self::NeighbourTableSmall { .. }
             | Self::FlowTableFilling { .. }
-            | Self::FlowTableFull => None,
+            | Self::FlowTableFull
+            | Self::SourceCheckStrict { .. } => None,
         }
     }
 }
@@ -256,6 +266,12 @@ impl fmt::Display for Concern {
                  raise the agent's --map-capacity={}=N, which needs the map's pinned files removed",
                 table.listing(),
                 table.option(),
+            ),
+            Self::SourceCheckStrict { bridge, obstacle } => write!(
+                f,
+                "packets of pods of --routing-namespaces that have addresses of others are dropped by \
+                 the node's own check of sources: set on the node net.ipv4.conf.{bridge}.rp_filter=2; \
+                 the agent cannot set it: {obstacle}"
             ),
             Self::FlowTableFull => f.write_str(
                 "packets that begin a flow were dropped, because a map of flows is full of established \
