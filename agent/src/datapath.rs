@@ -32,13 +32,17 @@ use weir_datapath::{
     mount_bpffs, netns_cookie,
     upgrade::Completed,
 };
-use weir_netlink::Link;
+use weir_netlink::{
+    Link,
+    sysctl::{Outcome, loosen_rp_filter},
+};
+use weir_node::Namespace;
 
 pub(crate) use self::kernel::OfIp;
 pub use self::operations::Operations;
 use self::{
     kernel::State,
-    plan::{ClusterState, Inputs},
+    plan::{ClusterState, Inputs, PodState},
 };
 use crate::{map_capacity, options::Options};
 
@@ -72,6 +76,10 @@ pub struct Datapath {
     log_level: LogLevel,
     capacities: Vec<(Map, u32)>,
     rooms: Vec<MapRoom>,
+    /// The namespaces whose pods may send with addresses of others.
+    routing: Vec<Namespace>,
+    bridge: String,
+    strict_check: Option<weir_netlink::Error>,
     is_wanted: bool,
     loaded: Option<State>,
     /// Whether nothing of an earlier release is attached or pinned any more.
@@ -109,6 +117,9 @@ impl Datapath {
             log_level: options.packet_log.into(),
             capacities: map_capacity::wanted(memory(), &options.map_capacity),
             rooms: Vec::new(),
+            routing: options.routing_namespaces.clone(),
+            bridge: options.bridge.clone(),
+            strict_check: None,
             is_wanted: options.services,
             loaded: None,
             is_upgraded: false,
@@ -147,7 +158,8 @@ impl Datapath {
             return Ok(operations);
         }
         let is_included = |place: &(u32, Hook)| links.iter().any(|link| link.index == place.0);
-        let mut places = plan::plan_pods(&record::list(&self.run_dir)?, links).places;
+        let mut places =
+            plan::plan_pods(&record::list(&self.run_dir)?, links, &self.routing).places;
         places.extend(self.programs.iter().copied().filter(is_included));
         self.attach(&places, &mut operations)?;
         Ok(operations)
@@ -174,13 +186,36 @@ impl Datapath {
         state.ensure_cluster(&cluster.destinations, thorough, &mut operations)?;
         if let Some(links) = links {
             // The entries of the maps come first: attached programs use them at once.
-            let pods = plan::plan_pods(&record::list(&self.run_dir)?, links);
+            let pods = plan::plan_pods(&record::list(&self.run_dir)?, links, &self.routing);
             state.ensure_pods(&pods, links, &mut operations)?;
+            self.loosen_source_check(&pods, &mut operations);
             self.complete_upgrade(links, &mut operations)?;
             self.attach(&pods.places, &mut operations)?;
         }
         self.attach_overlay(&cluster, thorough, &mut operations)?;
         Ok(operations)
+    }
+
+    /// Lets packets of pods that route pass the node's own check of sources. A strict one on the bridge
+    /// drops those whose sources are not behind the bridge.
+    fn loosen_source_check(&mut self, pods: &PodState, operations: &mut Operations) {
+        self.strict_check = None;
+        if !pods.routers.values().any(|routes| *routes) {
+            return;
+        }
+        match loosen_rp_filter(&self.bridge) {
+            Ok(Outcome::Kept) => {}
+            Ok(Outcome::Changed) => {
+                info!(bridge = self.bridge, "set rp_filter to 2: pods route for others");
+                *operations.entry("rp_filter_set").or_default() += 1;
+            }
+            Err(error) => self.strict_check = Some(error),
+        }
+    }
+
+    /// Why the node's own check of sources on the bridge cannot be made loose for pods that route.
+    pub fn strict_check(&self) -> Option<&weir_netlink::Error> {
+        self.strict_check.as_ref()
     }
 
     /// Replaces the programs that an earlier release has attached, and removes its pins. `links` are

@@ -8,6 +8,7 @@
 //! that cannot be written is dropped, and the next renewal writes it again.
 
 mod concern;
+mod flow_table;
 mod recorder;
 
 use std::{
@@ -19,8 +20,8 @@ use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 use weir_model::{Node, NodeUid};
 
-pub use self::concern::Concern;
 use self::recorder::Notice;
+pub use self::{concern::Concern, flow_table::FlowTable};
 
 /// The API server forgets Events after an hour by default.
 const RENEWAL: Duration = Duration::from_secs(50 * 60);

@@ -67,6 +67,7 @@ fn conflist(options: &Options, network: &PodNetwork) -> Value {
             "waitForAgent": true,
             "runDir": options.run_dir,
             "pinDir": options.pin_dir,
+            "routingNamespaces": options.routing_namespaces,
             "ipam": { "type": "host-local", "dataDir": options.data_dir, "ranges": ranges },
             "capabilities": { "portMappings": true, "ips": true, "mac": true },
         }],
@@ -122,6 +123,7 @@ mod tests {
             "--node-name=a",
             "--cni-conf-dir",
             conf_dir.to_str().unwrap(),
+            "--routing-namespaces=vpn,edge",
         ])
         .unwrap();
         fs::create_dir_all(&conf_dir).unwrap();
@@ -132,6 +134,7 @@ mod tests {
         let written: Value =
             serde_json::from_slice(&fs::read(conf_dir.join(CONFLIST)).unwrap()).unwrap();
         assert_eq!(written["plugins"][0]["ipam"]["ranges"][1][0]["subnet"], "fd00:1::/64");
+        assert_eq!(written["plugins"][0]["routingNamespaces"], json!(["vpn", "edge"]));
     }
 
     #[test]

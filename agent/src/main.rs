@@ -68,7 +68,8 @@ async fn main() -> Result<()> {
     let reconciler = Reconciler::new(options, conf, netlink, health, events, network_condition);
     if let Some(services) = services {
         let loaded = reconciler.maps_loaded();
-        tokio::spawn(services.run(published.clone(), loaded));
+        let concerns = reconciler.concerns_of_flows();
+        tokio::spawn(services.run(published.clone(), loaded, concerns));
     }
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

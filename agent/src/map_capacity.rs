@@ -18,7 +18,7 @@ const FLOWS: (u64, u64) = (65_536, 524_288);
 /// Machines with less memory than this have a smaller capacity for Services. In bytes.
 const SMALL: u64 = 4 << 30;
 
-/// Maps with the same capacity: one map, or one of each family.
+/// Maps with the same capacity: one map, or one of each family and what goes with them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Group {
     name: &'static str,
@@ -38,7 +38,11 @@ const GROUPS: [Group; 10] = [
         maps: &[map::FLOWS_DGRAM_V4, map::FLOWS_DGRAM_V6],
     },
     Group { name: "affinity", former: None, maps: &[map::AFFINITY_V4, map::AFFINITY_V6] },
-    Group { name: "endpoints", former: None, maps: &[map::ENDPOINTS_V4, map::ENDPOINTS_V6] },
+    Group {
+        name: "endpoints",
+        former: None,
+        maps: &[map::ENDPOINTS_V4, map::ENDPOINTS_V6, map::ROUTERS],
+    },
     Group { name: "routes", former: Some("cluster"), maps: &[map::ROUTES_V4, map::ROUTES_V6] },
     Group { name: "fragments", former: None, maps: &[map::FRAGMENTS_V4, map::FRAGMENTS_V6] },
     Group { name: "sockets", former: None, maps: &[map::SOCKETS_V4, map::SOCKETS_V6] },
@@ -176,7 +180,15 @@ mod tests {
         let all: Vec<Map> = wanted(1 << 30, &[]).into_iter().map(|(map, _)| map).collect();
         for known in map::ALL {
             let count = all.iter().filter(|map| *map == known).count();
-            let is_fixed = [map::COUNTERS, map::CONFIG].contains(known);
+            let follows = [
+                // Their capacity is that of flows.
+                map::BRIEF_TCP_V4,
+                map::BRIEF_TCP_V6,
+                map::BRIEF_DGRAM_V4,
+                map::BRIEF_DGRAM_V6,
+            ];
+            let is_fixed = [map::COUNTERS, map::CONFIG, map::CURSORS].contains(known)
+                || follows.contains(known);
             assert_eq!(count, usize::from(!is_fixed), "{}", known.name);
         }
     }

@@ -6,6 +6,7 @@ use std::{net::SocketAddr, path::PathBuf};
 use clap::{ArgAction, Parser, ValueEnum};
 use ipnetwork::IpNetwork;
 use weir_datapath::LogLevel;
+use weir_node::Namespace;
 
 use crate::map_capacity::CapacityChoice;
 
@@ -58,10 +59,16 @@ pub struct Options {
     #[arg(long, env = "WEIR_FAST_PATH", default_value_t = true, action = ArgAction::Set)]
     pub fast_path: bool,
 
-    /// Let pods send with their own addresses only. Turn it off if pods route for others, as VPN
-    /// gateways do. Needs --services
+    /// Let pods send with their own addresses only. Turned off, every pod of the node may send with any
+    /// address; see --routing-namespaces for those of some namespaces. Needs --services
     #[arg(long, env = "WEIR_POD_SOURCE_CHECK", default_value_t = true, action = ArgAction::Set)]
     pub pod_source_check: bool,
+
+    /// Let the pods of these namespaces send with any address, because they route for others, as VPN
+    /// gateways do; can be repeated. Who may create pods there can speak as any pod of the node. Needs
+    /// --services
+    #[arg(long, env = "WEIR_ROUTING_NAMESPACES", value_name = "NAMESPACE", value_delimiter = ',')]
+    pub routing_namespaces: Vec<Namespace>,
 
     /// Packets that the eBPF programs log; each level includes those before it. Levels that are off
     /// cost nothing. Needs --services
@@ -261,6 +268,20 @@ mod tests {
         let unknown = ["weir-agent", "--node-name=a", "--map-capacity=slot=128"];
         let error = Options::try_parse_from(unknown).unwrap_err().to_string();
         assert!(error.contains("there are services, slots"), "{error}");
+    }
+
+    #[test]
+    fn routing_namespaces_are_names_of_namespaces() {
+        let list = ["weir-agent", "--node-name=a", "--routing-namespaces=vpn,edge"];
+        let found = Options::try_parse_from(list).unwrap().routing_namespaces;
+        assert_eq!(found.iter().map(ToString::to_string).collect::<Vec<_>>(), ["vpn", "edge"]);
+        for invalid in ["VPN", "*", "vpn,", "a/b"] {
+            let invalid = format!("--routing-namespaces={invalid}");
+            let error = Options::try_parse_from(["weir-agent", "--node-name=a", &invalid]);
+            let error = error.unwrap_err().to_string();
+            assert!(error.contains("--routing-namespaces"), "{error}");
+            assert!(error.contains("not the name of a namespace"), "{error}");
+        }
     }
 
     #[test]

@@ -83,6 +83,8 @@ pub struct Reconciler {
     firewalls_checked: Option<Instant>,
     /// The concerns of the last check of the kernel's limits.
     headroom: BTreeSet<Concern>,
+    /// The concerns of the last sweep of the flow tables.
+    flow_concerns: watch::Sender<BTreeSet<Concern>>,
     /// The snapshot of the last pass, if that pass succeeded.
     settled: Option<Arc<Snapshot>>,
     /// When the first resync began that was preempted since the last whole resync.
@@ -101,6 +103,7 @@ impl Reconciler {
     ) -> Self {
         if !options.services {
             health.set(Condition::ServicesProgrammed, Ok(()));
+            health.set(Condition::FlowsSwept, Ok(()));
         }
         let table = Table::new(Arc::clone(&health));
         Self {
@@ -118,6 +121,7 @@ impl Reconciler {
             firewall_concerns: BTreeSet::new(),
             firewalls_checked: None,
             headroom: BTreeSet::new(),
+            flow_concerns: watch::Sender::default(),
             settled: None,
             preempted_since: None,
         }
@@ -126,6 +130,11 @@ impl Reconciler {
     /// Becomes true when the maps of Services exist, which the service controller writes.
     pub fn maps_loaded(&self) -> watch::Receiver<bool> {
         self.programs.loaded()
+    }
+
+    /// Where the service controller puts its concerns about flows. The next pass reports them.
+    pub fn concerns_of_flows(&self) -> watch::Sender<BTreeSet<Concern>> {
+        self.flow_concerns.clone()
     }
 
     /// Runs until the process ends.
@@ -252,7 +261,8 @@ impl Reconciler {
             concerns.extend(unreachable.iter().filter_map(of_peer));
         }
         concerns.extend(self.firewall_concerns.iter().chain(&self.headroom).cloned());
-        concerns.extend(self.programs.obstacle());
+        concerns.extend(self.flow_concerns.borrow().iter().cloned());
+        concerns.extend(self.programs.concerns());
         concerns.extend(self.table.obstacle());
         concerns.extend(self.network_condition.concern(&own));
         self.health.record_concerns(&concerns);

@@ -39,6 +39,8 @@ pub(crate) struct Entry {
     mtu: Option<u32>,
     /// Its entries in the map of pods; `None` if nothing is pinned.
     map_entry: Option<MapEntry>,
+    /// Whether it may send with addresses of others; `None` if nothing is pinned.
+    routes: Option<bool>,
     from_pod: Option<Found>,
     to_pod: Option<Found>,
 }
@@ -71,15 +73,20 @@ fn list(paths: &NodePaths) -> Result<Vec<Entry>> {
     let pins = paths.pins();
     let records = records::list(&paths.run_dir)?;
     if !pins.exist() {
-        return Ok(records.iter().map(|record| of_record(record, None, [None, None])).collect());
+        return Ok(records
+            .iter()
+            .map(|record| of_record(record, (None, None), [None, None]))
+            .collect());
     }
     let pinned: Pinned = weir_datapath::list_pinned(&pins)?.into_iter().collect();
     let map = maps::endpoints(&pins)?;
+    let routers = maps::routers(&pins)?;
     let mut entries = Vec::new();
     for record in &records {
         let at = |hook| programs::find(record.host_ifindex, hook, &pinned);
         let found = [Some(at(Hook::FromPod)?), Some(at(Hook::ToPod)?)];
-        entries.push(of_record(record, Some(in_map(record, &map)), found));
+        let routes = routers.contains(&record.host_ifindex);
+        entries.push(of_record(record, (Some(in_map(record, &map)), Some(routes)), found));
     }
     let mut unrecorded: Vec<_> = map
         .iter()
@@ -98,6 +105,7 @@ fn list(paths: &NodePaths) -> Result<Vec<Entry>> {
             mac: mac.map(|byte| format!("{byte:02x}")).join(":"),
             mtu: None,
             map_entry: Some(MapEntry::Unrecorded),
+            routes: Some(routers.contains(ifindex)),
             from_pod: Some(at(Hook::FromPod)?),
             to_pod: Some(at(Hook::ToPod)?),
         });
@@ -114,7 +122,7 @@ fn is_of(record: &EndpointRecord, ip: IpAddr, (ifindex, mac): &(u32, [u8; 6])) -
 
 fn of_record(
     record: &EndpointRecord,
-    map_entry: Option<MapEntry>,
+    (map_entry, routes): (Option<MapEntry>, Option<bool>),
     [from_pod, to_pod]: [Option<Found>; 2],
 ) -> Entry {
     Entry {
@@ -127,6 +135,7 @@ fn of_record(
         mac: record.mac.clone(),
         mtu: Some(record.mtu),
         map_entry,
+        routes,
         from_pod,
         to_pod,
     }
@@ -157,8 +166,17 @@ impl std::fmt::Display for MapEntry {
 }
 
 fn show(entries: &[Entry]) -> String {
-    let head =
-        ["POD", "CONTAINER", "ADDRESSES", "INTERFACE", "MTU", "MAP ENTRY", "FROM_POD", "TO_POD"];
+    let head = [
+        "POD",
+        "CONTAINER",
+        "ADDRESSES",
+        "INTERFACE",
+        "MTU",
+        "MAP ENTRY",
+        "ROUTES",
+        "FROM_POD",
+        "TO_POD",
+    ];
     let or_unknown = |value: Option<String>| value.unwrap_or_else(|| UNKNOWN.to_owned());
     let rows = entries.iter().map(|entry| {
         let pod = entry.namespace.as_ref().zip(entry.name.as_ref());
@@ -172,6 +190,7 @@ fn show(entries: &[Entry]) -> String {
             interface,
             or_unknown(entry.mtu.map(|mtu| mtu.to_string())),
             or_unknown(entry.map_entry.map(|found| found.to_string())),
+            or_unknown(entry.routes.map(|routes| if routes { "yes" } else { "no" }.to_owned())),
             or_unknown(entry.from_pod.as_ref().map(Found::to_string)),
             or_unknown(entry.to_pod.as_ref().map(Found::to_string)),
         ]

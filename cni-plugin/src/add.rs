@@ -10,7 +10,7 @@ use weir_netlink::{
     link::{self, LinkChange},
     veth::{self, VethSpec},
 };
-use weir_node::{Attachment, EndpointRecord, PodIdentity, endpoint::LAYOUT};
+use weir_node::{Attachment, EndpointRecord, PodIdentity, endpoint::LAYOUT, may_route};
 
 use crate::{
     Error,
@@ -24,7 +24,7 @@ use crate::{
     output::{AddResult, Interface},
     parameters,
     pod::{self, Assignment},
-    programs::{EndpointMaps, PodEndpoint, Programs},
+    programs::{EndpointMaps, PodEndpoint, Programs, loosen_source_check},
     range::RangeSet,
     record::{Claim, Records},
     store::Store,
@@ -92,6 +92,8 @@ impl Add<'_> {
             && let Some(mut maps) = EndpointMaps::find(&self.config.pin_dir)
         {
             report(maps.remove(&ips, port));
+            // Before the port is deleted, and another link can get its index.
+            report(maps.remove_router(port));
         }
         if has_veth {
             let name = self.attachment.host_interface();
@@ -143,13 +145,17 @@ impl Parts<'_> {
         made.has_veth = true;
         let port = self.find_port(host).await?;
         if let Some(mut programs) = programs {
+            let routes = may_route(&arguments.pod, &self.add.pod.routing_namespaces);
+            if routes {
+                loosen_source_check(&bridge.name)?;
+            }
             // While both ends are down: the pod's first packet reaches Services, and the kernel need not
             // stop a device to attach filters.
             programs.attach(port.index)?;
             made.endpoint = Some(port.index);
             let ips = assigned.iter().map(|assignment| assignment.network.ip()).collect();
             let (port, netns) = (port.index, port.peer_netns);
-            programs.add_endpoint(&PodEndpoint { port, mac, netns, ips })?;
+            programs.add_endpoint(&PodEndpoint { port, mac, netns, ips, routes })?;
         }
         self.start_port(host, &bridge, &port, &chosen).await?;
         let interface = (attachment.ifname.as_str(), port.peer.ok_or_else(|| gone(attachment))?);

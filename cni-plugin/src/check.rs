@@ -4,7 +4,7 @@ use std::path::Path;
 
 use ipnetwork::IpNetwork;
 use weir_netlink::{Link, MacAddr, Netlink, Netns, address, fdb, link, route};
-use weir_node::Attachment;
+use weir_node::{Attachment, may_route};
 
 use crate::{
     Error,
@@ -128,7 +128,9 @@ async fn check_host(
         return Err(differs(&subject, problem));
     }
     let netns = port.peer_netns;
-    let endpoint = PodEndpoint { port: port.index, mac, netns, ips: record.ips().collect() };
+    let routes = may_route(&record.pod, &config.routing_namespaces()?);
+    let ips = record.ips().collect();
+    let endpoint = PodEndpoint { port: port.index, mac, netns, ips, routes };
     match programs::difference(&config.pin_dir, &endpoint)? {
         Some(difference) => Err(differs(&subject, difference)),
         None => Ok(()),

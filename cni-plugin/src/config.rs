@@ -13,7 +13,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use weir_node::{Attachment, endpoint::PortMapping};
+use weir_node::{Attachment, Namespace, NotANamespace, endpoint::PortMapping};
 
 use self::{address_management::RawIpam, dns::Dns, null::null_is_default, runtime::RawRuntime};
 use crate::{
@@ -63,6 +63,7 @@ pub struct NetworkConfig {
     pub previous: Option<Value>,
     pod: RawPodConfig,
     valid_attachments: Option<Vec<Attachment>>,
+    routing_namespaces: Vec<String>,
 }
 
 /// The unchecked part that only `ADD` uses.
@@ -82,6 +83,8 @@ pub struct PodConfig {
     pub dns: Dns,
     /// What the runtime requests for this container.
     pub runtime: RuntimeConfig,
+    /// The namespaces whose pods may send with addresses of others.
+    pub routing_namespaces: Vec<Namespace>,
 }
 
 /// The address management (IPAM).
@@ -135,6 +138,8 @@ struct RawConfig {
     log_level: Option<String>,
     wait_for_agent: Option<bool>,
     wait_for_removal: Option<bool>,
+    #[serde(default, deserialize_with = "null_is_default")]
+    routing_namespaces: Vec<String>,
     prev_result: Option<Value>,
     #[serde(rename = "cni.dev/valid-attachments")]
     valid_attachments: Option<Vec<Attachment>>,
@@ -204,6 +209,7 @@ impl NetworkConfig {
             previous: raw.prev_result,
             pod: RawPodConfig { dns: raw.dns, runtime: raw.runtime_config, args: raw.args.cni },
             valid_attachments: raw.valid_attachments,
+            routing_namespaces: raw.routing_namespaces,
         })
     }
 
@@ -217,7 +223,17 @@ impl NetworkConfig {
             routes: self.ipam.raw.routes()?,
             dns: dns.clone(),
             runtime: runtime_config(runtime, args)?,
+            routing_namespaces: self.routing_namespaces()?,
         })
+    }
+
+    /// The namespaces whose pods may send with addresses of others, which `ADD` and `CHECK` use.
+    pub fn routing_namespaces(&self) -> Result<Vec<Namespace>, Error> {
+        let parse = |(index, text): (usize, &String)| {
+            let key = || format!("routingNamespaces[{index}]");
+            text.parse().map_err(|problem: NotANamespace| Error::config(key(), problem.to_string()))
+        };
+        self.routing_namespaces.iter().enumerate().map(parse).collect()
     }
 
     /// The attachments that exist, which only `GC` uses. An item that no attachment can have, such as an

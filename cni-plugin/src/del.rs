@@ -31,13 +31,20 @@ pub(crate) async fn del(
         errors.push(error);
         None
     });
+    let mut maps = endpoint.as_ref().and_then(|_| EndpointMaps::find(&config.pin_dir));
+    // First, so that no entry is left for another pod whose interface gets the index.
+    if let Some((port, _)) = endpoint
+        && let Some(maps) = &mut maps
+    {
+        errors.extend(remove_router(&host, maps, attachment, port).await.err());
+    }
     let had_veth = remove_interface(&host, config, attachment, netns).await;
     let had_veth = had_veth.unwrap_or_else(|error| {
         errors.push(error);
         false
     });
     if let Some((port, ips)) = endpoint
-        && let Some(mut maps) = EndpointMaps::find(&config.pin_dir)
+        && let Some(maps) = &mut maps
     {
         errors.extend(maps.remove(&ips, port).err());
     }
@@ -51,6 +58,21 @@ pub(crate) async fn del(
     }
     info!(container = attachment.container_id, ifname = attachment.ifname, had_veth, "deleted");
     Error::collect(errors)
+}
+
+/// Forgets that the attachment routes. By the time of a repeated `DEL`, the index may be that of another
+/// interface, whose entry stays.
+async fn remove_router(
+    host: &Netlink,
+    maps: &mut EndpointMaps,
+    attachment: &Attachment,
+    port: u32,
+) -> Result<(), Error> {
+    let found = link::find_by_index(host, port).await?;
+    if found.is_some_and(|link| link.name != attachment.host_interface()) {
+        return Ok(());
+    }
+    maps.remove_router(port)
 }
 
 /// What the eBPF maps may have of an attachment: the index of the host interface, and the addresses

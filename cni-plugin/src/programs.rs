@@ -10,9 +10,9 @@ use weir_datapath::{
     Hook, Pins, Program, attach_all,
     common::{Endpoint, Mac, V4, V6, map},
     list,
-    maps::{Endpoints, Family},
+    maps::{Endpoints, Family, Routers},
 };
-use weir_netlink::{MacAddr, Netlink, link};
+use weir_netlink::{MacAddr, Netlink, link, sysctl};
 
 use crate::Error;
 
@@ -24,6 +24,7 @@ const FOLDERS: [&str; 3] = ["links", "maps", "programs"];
 pub(crate) struct Programs {
     attached: [Program; 2],
     endpoints: EndpointMaps,
+    routers: Routers,
 }
 
 impl Programs {
@@ -43,6 +44,7 @@ impl Programs {
             Ok(Self {
                 attached: [Program::open(&pins, from_pod)?, Program::open(&pins, to_pod)?],
                 endpoints: EndpointMaps::open(&pins)?,
+                routers: Routers::open(&pins, map::ROUTERS)?,
             })
         };
         open().map(Some).map_err(unusable(pin_dir))
@@ -54,9 +56,19 @@ impl Programs {
         Ok(())
     }
 
-    /// Adds a pod's addresses to the maps.
+    /// Adds a pod's addresses to the maps, and whether it routes. Call it before the pod can send: an
+    /// index that has belonged to another pod says nothing of this one.
     pub(crate) fn add_endpoint(&mut self, endpoint: &PodEndpoint) -> Result<(), Error> {
-        self.endpoints.add(endpoint).map_err(refused("add the pod to the eBPF maps"))
+        let refused = refused("add the pod to the eBPF maps");
+        let mut set = || {
+            if endpoint.routes {
+                self.routers.set(&endpoint.port, &1)?;
+            } else {
+                self.routers.remove(&endpoint.port)?;
+            }
+            self.endpoints.add(endpoint)
+        };
+        set().map_err(refused)
     }
 }
 
@@ -71,6 +83,8 @@ pub(crate) struct PodEndpoint {
     pub(crate) netns: Option<u32>,
     /// Its addresses.
     pub(crate) ips: Vec<IpAddr>,
+    /// Whether it may send with addresses of others.
+    pub(crate) routes: bool,
 }
 
 impl PodEndpoint {
@@ -90,6 +104,7 @@ impl PodEndpoint {
 pub(crate) struct EndpointMaps {
     v4: Endpoints<V4>,
     v6: Endpoints<V6>,
+    routers: Option<Routers>,
 }
 
 impl EndpointMaps {
@@ -109,7 +124,13 @@ impl EndpointMaps {
 
     fn open(pins: &Pins) -> Result<Self, weir_datapath::Error> {
         let (v4, v6) = (map::ENDPOINTS_V4, map::ENDPOINTS_V6);
-        Ok(Self { v4: Endpoints::open(pins, v4)?, v6: Endpoints::open(pins, v6)? })
+        let routers = match Routers::open(pins, map::ROUTERS) {
+            Ok(routers) => Some(routers),
+            // An agent of an earlier release has no such map.
+            Err(error) if error.is_not_found() => None,
+            Err(error) => return Err(error),
+        };
+        Ok(Self { v4: Endpoints::open(pins, v4)?, v6: Endpoints::open(pins, v6)?, routers })
     }
 
     fn add(&mut self, endpoint: &PodEndpoint) -> Result<(), weir_datapath::Error> {
@@ -142,6 +163,14 @@ impl EndpointMaps {
         Ok(())
     }
 
+    /// Forgets that the pod at a port routes. Only while no other pod can have the port's index.
+    pub(crate) fn remove_router(&mut self, port: u32) -> Result<(), Error> {
+        if let Some(routers) = &mut self.routers {
+            routers.remove(&port)?;
+        }
+        Ok(())
+    }
+
     fn remove_one(&mut self, ip: IpAddr) -> Result<bool, weir_datapath::Error> {
         match ip {
             IpAddr::V4(ip) => self.v4.remove(&ip.into()),
@@ -153,10 +182,17 @@ impl EndpointMaps {
     pub(crate) async fn remove_stale(&mut self, host: &Netlink) -> Result<(), Error> {
         // Read before the links: the link of an entry in this list exists before the list of links is read.
         let (v4, v6) = (self.v4.entries()?, self.v6.entries()?);
+        let routers = self.routers.as_ref().map(Routers::entries).transpose()?.unwrap_or_default();
         let links = link::list(host).await?;
-        let is_stale = |found: &Endpoint| links.iter().all(|link| link.index != found.ifindex);
+        let is_gone = |index: u32| links.iter().all(|link| link.index != index);
+        let is_stale = |found: &Endpoint| is_gone(found.ifindex);
         remove_where(&mut self.v4, &v4, is_stale)?;
-        remove_where(&mut self.v6, &v6, is_stale)
+        remove_where(&mut self.v6, &v6, is_stale)?;
+        for (port, _) in routers.into_iter().filter(|(port, _)| is_gone(*port)) {
+            self.remove_router(port)?;
+            info!(port, "removed the eBPF map entry of a deleted pod that routed");
+        }
+        Ok(())
     }
 }
 
@@ -188,7 +224,20 @@ pub(crate) fn difference(pin_dir: &Path, endpoint: &PodEndpoint) -> Result<Optio
             )));
         }
     }
-    Ok(None)
+    let found = programs.routers.get(&endpoint.port)?.is_some();
+    Ok((found != endpoint.routes).then(|| {
+        let (is, is_not) = if found { ("may", "must not") } else { ("may not", "must") };
+        format!("the pod {is} send with addresses of others, and by routingNamespaces it {is_not}")
+    }))
+}
+
+/// Lets packets of a pod that routes pass the node's own check of sources: a strict one (`rp_filter` 1)
+/// on the bridge drops those whose sources are not behind the bridge. A node without IPv4 has none.
+pub(crate) fn loosen_source_check(bridge: &str) -> Result<(), Error> {
+    if sysctl::loosen_rp_filter(bridge)? == sysctl::Outcome::Changed {
+        info!(bridge, "set rp_filter to 2: a pod sends with addresses of others");
+    }
+    Ok(())
 }
 
 /// Whether the pin directory has only the folders of an agent that is about to load its programs for

@@ -10,4 +10,4 @@ mod table;
 pub use self::arrays::{ConfigMap, Counters, Slots};
 pub use self::family::Family;
 pub use self::routes::Routes;
-pub use self::table::{Backends, Endpoints, Flows, Services, Table, fill};
+pub use self::table::{Backends, Endpoints, Flows, Routers, Services, Table, fill};

@@ -10,6 +10,11 @@ use rtnetlink::packet_route::{
     },
 };
 
+use rustix::{
+    io::Errno,
+    net::{AddressFamily, SocketType, netdevice::index_to_name, socket},
+};
+
 use crate::{
     MacAddr, Netlink,
     error::{Cause, Error},
@@ -173,6 +178,13 @@ pub async fn find_by_index(netlink: &Netlink, index: u32) -> Result<Option<Link>
     found.map_err(|cause| Error::new(step(), cause))
 }
 
+/// Whether there is a link with this index now, in the network namespace of the calling thread. If the
+/// kernel does not tell, there may be one.
+pub fn exists(index: u32) -> bool {
+    let ask = || index_to_name(socket(AddressFamily::INET, SocketType::DGRAM, None)?, index);
+    !matches!(ask(), Err(Errno::NODEV))
+}
+
 /// The message about the link of this name.
 pub(crate) async fn find_message(
     netlink: &Netlink,
@@ -302,7 +314,7 @@ pub async fn delete(netlink: &Netlink, name: &str) -> Result<bool, Error> {
 /// older kernels this waits for the notification of the link.
 pub async fn wait_until_running(netlink: &Netlink, name: &str) -> Result<Link, Error> {
     let step = || format!("wait until link {name} passes packets");
-    let gone = || Error::new(step(), rustix::io::Errno::NODEV);
+    let gone = || Error::new(step(), Errno::NODEV);
     let link = find(netlink, name).await?.ok_or_else(gone)?;
     if link.is_running {
         return Ok(link);

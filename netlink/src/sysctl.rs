@@ -47,6 +47,22 @@ pub fn ensure(key: &str, value: &str) -> Result<Outcome, Error> {
     Ok(Outcome::Changed)
 }
 
+/// Makes the strict check of sources on a link a loose one, and leaves any other as it is. A link obeys
+/// the greater value of its own and that of all links: 1 is strict, 2 loose. A kernel without IPv4 has
+/// none.
+pub fn loosen_rp_filter(link: &str) -> Result<Outcome, Error> {
+    let value = |link: &str| read(&rp_filter(link));
+    let greater = match value("all").and_then(|all| Ok(all.max(value(link)?))) {
+        Err(error) if error.is_not_found() => return Ok(Outcome::Kept),
+        found => found?,
+    };
+    if greater == "1" { ensure(&rp_filter(link), "2") } else { Ok(Outcome::Kept) }
+}
+
+fn rp_filter(link: &str) -> String {
+    format!("net/ipv4/conf/{link}/rp_filter")
+}
+
 fn path(key: &str) -> PathBuf {
     ROOT.get().map_or(Path::new("/proc/sys"), PathBuf::as_path).join(key)
 }

@@ -7,6 +7,7 @@
 //! - [`Attachment`]: the key of a pod's interface, and the host interface name that follows from it.
 //! - [`endpoint`]: the record of a pod's interface. The plugin writes it.
 //! - [`forwarding`]: the FDB entries that the pods' bridge must have.
+//! - [`Namespace`]: namespaces of Kubernetes, and which pods may route.
 //! - [`PodNetwork`]: `subnet.env`. The agent writes it.
 //!
 //! Formats on disk are stable: a plugin of one version meets files of another after an upgrade.
@@ -16,8 +17,10 @@ mod attachment;
 pub mod endpoint;
 pub mod forwarding;
 pub mod names;
+mod namespace;
 pub mod subnet_env;
 
 pub use attachment::{Attachment, is_host_interface};
 pub use endpoint::{EndpointRecord, PodIdentity};
+pub use namespace::{Namespace, NotANamespace, may_route};
 pub use subnet_env::PodNetwork;

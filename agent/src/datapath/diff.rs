@@ -16,11 +16,11 @@ pub enum Change<K, V> {
 pub fn diff<K: Ord + Copy, V: PartialEq + Copy>(
     desired: &BTreeMap<K, V>,
     observed: &BTreeMap<K, V>,
-    is_stale: impl Fn(&V) -> bool,
+    is_stale: impl Fn(&K, &V) -> bool,
 ) -> Vec<Change<K, V>> {
     let different = desired.iter().filter(|(key, value)| observed.get(key) != Some(value));
     let stale =
-        observed.iter().filter(|(key, value)| !desired.contains_key(key) && is_stale(value));
+        observed.iter().filter(|(key, value)| !desired.contains_key(key) && is_stale(key, value));
     different
         .map(|(key, value)| Change::Set(*key, *value))
         .chain(stale.map(|(key, _)| Change::Remove(*key)))
@@ -48,10 +48,10 @@ mod tests {
             desired in btree_map(0_u8..9, 0_u8..3, 0..6),
             mut observed in btree_map(0_u8..9, 0_u8..3, 0..6),
         ) {
-            let changes = diff(&desired, &observed, |_| true);
+            let changes = diff(&desired, &observed, |_, _| true);
             apply(&mut observed, changes);
             prop_assert_eq!(&observed, &desired);
-            prop_assert!(diff(&desired, &observed, |_| true).is_empty());
+            prop_assert!(diff(&desired, &observed, |_, _| true).is_empty());
         }
 
         #[test]
@@ -61,7 +61,7 @@ mod tests {
         ) {
             let young: Vec<u8> =
                 observed.iter().filter(|(_, value)| **value == 1).map(|(key, _)| *key).collect();
-            let changes = diff(&desired, &observed, |value| *value != 1);
+            let changes = diff(&desired, &observed, |_, value| *value != 1);
             apply(&mut observed, changes);
             prop_assert!(young.iter().all(|key| observed.contains_key(key)));
         }

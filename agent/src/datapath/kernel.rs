@@ -1,15 +1,18 @@
 //! Comparing and writing the maps with pods and nodes.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use ipnetwork::IpNetwork;
-use tracing::debug;
+use tracing::{debug, info};
 use weir_datapath::{
     Error, Pins,
-    common::{self, Mac, Route, V4, V6},
-    maps::{Endpoints, Family, Routes},
+    common::{self, Mac, Route, V4, V6, map},
+    maps::{Endpoints, Family, Routers, Routes},
 };
-use weir_netlink::Link;
+use weir_netlink::{Link, link};
 
 use super::{
     diff::{Change, diff},
@@ -22,6 +25,7 @@ use super::{
 pub(super) struct State {
     v4: Maps<V4>,
     v6: Maps<V6>,
+    routers: Routers,
     written: Option<BTreeMap<IpNetwork, Destination>>,
 }
 
@@ -57,7 +61,8 @@ impl OfIp for V6 {
 
 impl State {
     pub(super) fn open(pins: &Pins) -> Result<Self, Error> {
-        Ok(Self { v4: Maps::open(pins)?, v6: Maps::open(pins)?, written: None })
+        let (v4, v6) = (Maps::open(pins)?, Maps::open(pins)?);
+        Ok(Self { v4, v6, routers: Routers::open(pins, map::ROUTERS)?, written: None })
     }
 
     /// Writes the destinations in the cluster. Without `thorough`, only if they differ from the last
@@ -85,8 +90,54 @@ impl State {
         links: &[Link],
         operations: &mut Operations,
     ) -> Result<(), Error> {
-        self.v4.ensure_pods(desired, links, operations)?;
-        self.v6.ensure_pods(desired, links, operations)
+        let links = Links::of(links);
+        self.v4.ensure_pods(desired, &links, operations)?;
+        self.v6.ensure_pods(desired, &links, operations)?;
+        self.ensure_routers(&desired.routers, &links, operations)
+    }
+
+    /// Writes which pods may send with addresses of others. An entry without a record may belong to a
+    /// pod that is being added.
+    fn ensure_routers(
+        &mut self,
+        desired: &BTreeMap<u32, bool>,
+        links: &Links,
+        operations: &mut Operations,
+    ) -> Result<(), Error> {
+        let observed = self.routers.entries()?.into_iter().collect();
+        let wanted = desired.iter().filter(|(_, routes)| **routes).map(|(link, _)| (*link, 1));
+        let is_stale = |link: &u32, _: &u32| desired.contains_key(link) || links.is_gone(*link);
+        for change in diff(&wanted.collect(), &observed, is_stale) {
+            match change {
+                Change::Set(link, value) => {
+                    info!(link, "a pod may send with addresses of others");
+                    self.routers.set(&link, &value)?;
+                    *operations.entry("router_set").or_default() += 1;
+                }
+                Change::Remove(link) => {
+                    info!(link, "a pod may no longer send with addresses of others");
+                    self.routers.remove(&link)?;
+                    *operations.entry("router_delete").or_default() += 1;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The links of the node.
+#[derive(Debug)]
+struct Links(BTreeSet<u32>);
+
+impl Links {
+    fn of(links: &[Link]) -> Self {
+        Self(links.iter().map(|link| link.index).collect())
+    }
+
+    /// Whether a link that an entry of a map leads to is gone. The list may be older than the entry of a
+    /// pod that is being added, so the kernel is asked too.
+    fn is_gone(&self, link: u32) -> bool {
+        !self.0.contains(&link) && !link::exists(link)
     }
 }
 
@@ -103,7 +154,7 @@ impl<A: OfIp> Maps<A> {
         let observed = self.routes.entries()?.into_iter();
         let observed = observed.map(|(address, length, route)| ((address, length), route));
         let wanted = desired.iter().filter_map(|(net, to)| route::<A>(*net, *to));
-        for change in diff(&wanted.collect(), &observed.collect(), |_| true) {
+        for change in diff(&wanted.collect(), &observed.collect(), |_, _| true) {
             match change {
                 Change::Set((address, length), route) => {
                     debug!(%address, length, ?route, "set a prefix of the cluster");
@@ -123,7 +174,7 @@ impl<A: OfIp> Maps<A> {
     fn ensure_pods(
         &mut self,
         desired: &PodState,
-        links: &[Link],
+        links: &Links,
         operations: &mut Operations,
     ) -> Result<(), Error> {
         let observed: BTreeMap<A, common::Endpoint> =
@@ -131,8 +182,7 @@ impl<A: OfIp> Maps<A> {
         let wanted = desired.endpoints.iter();
         let wanted = wanted.filter_map(|(ip, to)| A::of(*ip).map(|ip| (ip, endpoint(*to))));
         // An entry without a record may belong to a pod that is being added.
-        let is_stale =
-            |found: &common::Endpoint| links.iter().all(|link| link.index != found.ifindex);
+        let is_stale = |_: &A, found: &common::Endpoint| links.is_gone(found.ifindex);
         for change in diff(&wanted.collect(), &observed, is_stale) {
             match change {
                 Change::Set(address, endpoint) => {

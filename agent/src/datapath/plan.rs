@@ -13,6 +13,7 @@ use weir_datapath::{
 };
 use weir_model::Node;
 use weir_netlink::{Link, MacAddr};
+use weir_node::{Namespace, may_route};
 
 pub use super::record::Record;
 use crate::{
@@ -63,6 +64,8 @@ pub struct PodState {
     pub endpoints: BTreeMap<IpAddr, Endpoint>,
     /// Links with the hooks whose program must be attached.
     pub places: Vec<(u32, Hook)>,
+    /// For each pod's link, whether the pod may send with addresses of others.
+    pub routers: BTreeMap<u32, bool>,
 }
 
 /// The destination for a prefix.
@@ -96,9 +99,9 @@ pub struct Endpoint {
     pub netns: Option<u32>,
 }
 
-/// Plans the state for this node's pods. A record without its interface belongs to a pod that is being
-/// deleted.
-pub fn plan_pods(records: &[Record], links: &[Link]) -> PodState {
+/// Plans the state for this node's pods, of which those in the namespaces `routing` may send with
+/// addresses of others. A record without its interface belongs to a pod that is being deleted.
+pub fn plan_pods(records: &[Record], links: &[Link], routing: &[Namespace]) -> PodState {
     let mut desired = PodState::default();
     for record in records {
         let same =
@@ -109,6 +112,7 @@ pub fn plan_pods(records: &[Record], links: &[Link]) -> PodState {
         let link_local = IpAddr::from(Mac(record.mac.octets()).link_local());
         let addresses = record.ips.iter().copied().chain([link_local]);
         desired.endpoints.extend(addresses.map(|ip| (ip, endpoint)));
+        desired.routers.insert(link.index, may_route(&record.pod, routing));
         desired.places.extend(Hook::POD.map(|hook| (record.host_ifindex, hook)));
     }
     desired

@@ -5,7 +5,7 @@ use std::{net::IpAddr, path::Path};
 use tracing::debug;
 use weir_netlink::MacAddr;
 use weir_node::{
-    EndpointRecord,
+    EndpointRecord, PodIdentity,
     endpoint::{self, Listing, ReadError},
 };
 
@@ -20,6 +20,8 @@ pub struct Record {
     pub mac: MacAddr,
     /// The pod's addresses.
     pub ips: Vec<IpAddr>,
+    /// The pod.
+    pub pod: PodIdentity,
 }
 
 impl Record {
@@ -30,6 +32,7 @@ impl Record {
             host_ifindex: endpoint.host_ifindex,
             mac: endpoint.mac.parse().ok()?,
             ips: endpoint.ips().collect(),
+            pod: endpoint.pod.clone(),
         })
     }
 }

@@ -4,6 +4,7 @@ use std::{fmt, net::IpAddr};
 
 use ipnetwork::IpNetwork;
 
+use super::flow_table::FlowTable;
 use crate::headroom::{BRIDGE_PORTS, Thresholds};
 
 /// A problem that the agent cannot solve by itself.
@@ -92,6 +93,22 @@ pub enum Concern {
         /// Why the agent cannot set them.
         obstacle: String,
     },
+    /// A table of flows is nearly full of established ones.
+    FlowTableFilling {
+        /// The table.
+        table: FlowTable,
+        /// How many flows it has room for.
+        flows: usize,
+    },
+    /// Packets were dropped because a table of flows was full.
+    FlowTableFull,
+    /// The node's own check of sources drops packets of pods that route.
+    SourceCheckStrict {
+        /// The pods' bridge.
+        bridge: String,
+        /// Why the agent cannot change it.
+        obstacle: String,
+    },
 }
 
 impl Concern {
@@ -110,6 +127,9 @@ impl Concern {
             Self::MacAddressShared { .. } => "MACAddressShared",
             Self::BridgePortsScarce { .. } => "BridgePortsScarce",
             Self::NeighbourTableSmall { .. } => "NeighbourTableSmall",
+            Self::FlowTableFilling { .. } => "FlowTableFilling",
+            Self::FlowTableFull => "FlowTableFull",
+            Self::SourceCheckStrict { .. } => "SourceCheckStrict",
         }
     }
 
@@ -125,7 +145,11 @@ impl Concern {
             Self::TableOutdated { .. } => "WriteTable",
             Self::ServicesUnavailable { .. } => "LoadPrograms",
             Self::BridgeEntriesChanged { .. } | Self::MacAddressShared { .. } => "CheckBridge",
-            Self::BridgePortsScarce { .. } | Self::NeighbourTableSmall { .. } => "CheckHeadroom",
+            Self::BridgePortsScarce { .. }
+            | Self::NeighbourTableSmall { .. }
+            | Self::FlowTableFilling { .. }
+            | Self::FlowTableFull => "CheckHeadroom",
+            Self::SourceCheckStrict { .. } => "CheckForwarding",
         }
     }
 
@@ -154,7 +178,10 @@ impl Concern {
             | Self::BridgeEntriesChanged { .. }
             | Self::MacAddressShared { .. }
             | Self::BridgePortsScarce { .. }
-            | Self::NeighbourTableSmall { .. } => None,
+            | Self::NeighbourTableSmall { .. }
+            | Self::FlowTableFilling { .. }
+            | Self::FlowTableFull
+            | Self::SourceCheckStrict { .. } => None,
         }
     }
 }
@@ -232,6 +259,26 @@ impl fmt::Display for Concern {
                 }
                 write!(f, "; the agent cannot set them: {obstacle}")
             }
+            Self::FlowTableFilling { table, flows } => write!(
+                f,
+                "the {flows} flows that the map {table} has room for are nearly all taken by \
+                 established ones; when it is full, new ones are dropped: find who holds them ({}), or \
+                 raise the agent's --map-capacity={}=N, which needs the map's pinned files removed",
+                table.listing(),
+                table.option(),
+            ),
+            Self::SourceCheckStrict { bridge, obstacle } => write!(
+                f,
+                "packets of pods of --routing-namespaces that have addresses of others are dropped by \
+                 the node's own check of sources: set on the node net.ipv4.conf.{bridge}.rp_filter=2; \
+                 the agent cannot set it: {obstacle}"
+            ),
+            Self::FlowTableFull => f.write_str(
+                "packets that begin a flow were dropped, because a map of flows is full of established \
+                 ones (counter dropped_table_full): find the full map with weir status and who holds \
+                 its flows with weir flows, or raise the agent's --map-capacity of flows-tcp or \
+                 flows-datagram, which needs the map's pinned files removed",
+            ),
         }
     }
 }

@@ -107,6 +107,18 @@ fn every_concern_names_a_solution_and_fits_into_an_event() {
             },
             "net.ipv6.neigh.default.gc_thresh3=2048",
         ),
+        (
+            Concern::FlowTableFilling {
+                table: FlowTable { is_tcp: true, is_ipv4: false },
+                flows: 32_768,
+            },
+            "--map-capacity=flows-tcp=N",
+        ),
+        (Concern::FlowTableFull, "--map-capacity"),
+        (
+            Concern::SourceCheckStrict { bridge: text("weir0"), obstacle: text("read-only") },
+            "net.ipv4.conf.weir0.rp_filter=2",
+        ),
     ];
     for (concern, solution) in concerns {
         assert!(concern.to_string().contains(solution), "{concern}");

@@ -19,12 +19,14 @@ pub enum Condition {
     ProgramsAttached,
     /// The Services of the snapshot are in the maps, if Services are enabled.
     ServicesProgrammed,
+    /// Flows whose time is over are removed from the maps, if Services are enabled.
+    FlowsSwept,
     /// The CNI configuration is written.
     ConfigurationWritten,
 }
 
 impl Condition {
-    pub(super) const ALL: [Self; 8] = [
+    pub(super) const ALL: [Self; 9] = [
         Self::ClusterSeen,
         Self::SubnetsAssigned,
         Self::PeersProgrammed,
@@ -32,6 +34,7 @@ impl Condition {
         Self::TableWritten,
         Self::ProgramsAttached,
         Self::ServicesProgrammed,
+        Self::FlowsSwept,
         Self::ConfigurationWritten,
     ];
 }
@@ -46,6 +49,7 @@ impl fmt::Display for Condition {
             Self::TableWritten => "table-written",
             Self::ProgramsAttached => "programs-attached",
             Self::ServicesProgrammed => "services-programmed",
+            Self::FlowsSwept => "flows-swept",
             Self::ConfigurationWritten => "configuration-written",
         })
     }

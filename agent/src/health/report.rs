@@ -2,6 +2,7 @@
 //! concerns.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::net::IpAddr;
 
 use serde::Serialize;
@@ -16,6 +17,13 @@ pub(super) struct ConcernReport {
     reason: &'static str,
     /// The problem and how to solve it.
     message: String,
+}
+
+impl fmt::Display for ConcernReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { reason, message } = self;
+        write!(f, "{reason}: {}", message.replace('\n', " "))
+    }
 }
 
 /// The reports of all concerns.

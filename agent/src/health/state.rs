@@ -9,7 +9,7 @@ use std::{
 
 use tokio::sync::watch;
 use weir_cluster::Published;
-use weir_datapath::MapRoom;
+use weir_datapath::{MapRoom, common::map::Map};
 use weir_services::status::Status;
 
 use super::{condition::Condition, report};
@@ -106,6 +106,16 @@ impl Health {
         self.metrics.services.set_capacities(rooms);
     }
 
+    /// Records how many established flows a map has.
+    pub fn record_flows(&self, map: Map, established: usize) {
+        self.metrics.services.set_flows(map, established);
+    }
+
+    /// Records how many packets have been dropped because a map of flows was full, since the maps exist.
+    pub fn record_flows_refused(&self, packets: u64) {
+        self.metrics.services.set_flows_refused(packets);
+    }
+
     /// Records that a change of Services is in the maps, and how long after it was seen.
     pub fn record_services_programmed(&self, took: Duration) {
         self.metrics.services.programmed(took);
@@ -151,7 +161,8 @@ impl Health {
         Ok(last.map_or_else(|| "ok\n".to_owned(), |error| format!("ok; last pass: {error}\n")))
     }
 
-    /// Whether all conditions are met, with a line for each.
+    /// Whether all conditions are met, with a line for each. Concerns follow, each in a line: they make a
+    /// node that works no less ready.
     pub(super) fn readiness(&self) -> Result<String, String> {
         let mut unmet = self.state().unmet.clone();
         {
@@ -166,7 +177,10 @@ impl Health {
             None => format!("ok {condition}\n"),
             Some(reason) => format!("waiting {condition}: {reason}\n"),
         });
-        let text = lines.concat();
+        let mut text = lines.concat();
+        for concern in &self.state().concerns {
+            text += &format!("warning {concern}\n");
+        }
         if unmet.is_empty() { Ok(text) } else { Err(text) }
     }
 

@@ -90,6 +90,7 @@ async fn readiness_names_every_unmet_condition() {
         Condition::TableWritten,
         Condition::ProgramsAttached,
         Condition::ServicesProgrammed,
+        Condition::FlowsSwept,
     ] {
         health.set(condition, Ok(()));
     }
@@ -107,6 +108,26 @@ async fn readiness_names_every_unmet_condition() {
     health.record(pass(4, 3));
     assert!(get(address, "/readyz").await.starts_with("503 "));
     server.abort();
+}
+
+#[test]
+fn a_concern_is_a_warning_that_makes_no_node_less_ready() {
+    let (publisher, health) = agent();
+    publisher.send_modify(|published| published.snapshot = Some(Arc::new(Snapshot::default())));
+    for condition in Condition::ALL {
+        health.set(condition, Ok(()));
+    }
+    let without = health.readiness().unwrap();
+    assert!(!without.contains("warning"), "{without}");
+    let finding = "two\nlines".to_owned();
+    let concerns = [Concern::FlowTableFull, Concern::ForwardingDropped { finding }];
+    health.record_concerns(&concerns.into());
+    let text = health.readiness().unwrap();
+    let added = text.strip_prefix(&*without).unwrap();
+    let lines: Vec<_> = added.lines().collect();
+    assert_eq!(lines[0], "warning ForwardingDropped: two lines");
+    assert!(lines[1].starts_with("warning FlowTableFull: packets that begin"), "{text}");
+    assert_eq!(lines.len(), 2);
 }
 
 #[tokio::test]

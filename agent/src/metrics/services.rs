@@ -6,6 +6,7 @@ use std::time::Duration;
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{
+        counter::Counter,
         family::Family,
         gauge::Gauge,
         histogram::{Histogram, exponential_buckets},
@@ -13,7 +14,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use weir_datapath::MapRoom;
+use weir_datapath::{MapRoom, common::map::Map as DataMap};
 
 use super::gauge::set_count;
 use weir_model as model;
@@ -45,6 +46,7 @@ pub(crate) struct Metrics {
     programming_duration: Histogram,
     entries: Family<Map, Gauge>,
     capacity: Family<Map, Gauge>,
+    flows_refused: Counter,
 }
 
 impl Metrics {
@@ -58,6 +60,7 @@ impl Metrics {
             programming_duration,
             entries: Family::default(),
             capacity: Family::default(),
+            flows_refused: Counter::default(),
         };
         let help = "Services that this node serves";
         registry.register("services", help, metrics.services.clone());
@@ -69,11 +72,25 @@ impl Metrics {
         let help = "Time from the arrival of a change of Services until the maps have it";
         let duration = metrics.programming_duration.clone();
         registry.register_with_unit("services_programming_duration", help, Unit::Seconds, duration);
-        let help = "Entries in use in the eBPF maps of Services";
+        let help = "Entries in use in the eBPF maps of Services, and of established flows in those of \
+                    flows";
         registry.register("map_entries", help, metrics.entries.clone());
         let help = "Capacity of the eBPF maps, in entries";
         registry.register("map_capacity", help, metrics.capacity.clone());
+        let help = "Packets dropped because a map was full of established flows";
+        registry.register("flows_refused", help, metrics.flows_refused.clone());
         metrics
+    }
+
+    /// Sets the number of established flows of a map. A flow has two entries.
+    pub(crate) fn set_flows(&self, map: DataMap, established: usize) {
+        set_count(&self.entries.get_or_create(&Map::named(map.name)), established * 2);
+    }
+
+    /// Sets how many packets have been dropped because a map of flows was full, since the maps exist.
+    pub(crate) fn set_flows_refused(&self, packets: u64) {
+        // Fewer than before: the maps are new.
+        self.flows_refused.inc_by(packets.saturating_sub(self.flows_refused.get()));
     }
 
     /// Records that a change is in the maps, and how long after it was seen.
@@ -145,6 +162,9 @@ mod tests {
         metrics.programmed(Duration::from_millis(3));
         let map = weir_datapath::common::map::FLOWS_DGRAM_V6;
         metrics.set_capacities(&[MapRoom { map, entries: 256 }]);
+        metrics.set_flows(map, 100);
+        metrics.set_flows_refused(3);
+        metrics.set_flows_refused(5);
         metrics.set(&status());
         let scrape = || {
             let mut text = String::new();
@@ -166,6 +186,8 @@ mod tests {
             "weir_map_capacity{map=\"services_v6\"} 10",
             "weir_map_capacity{map=\"slots\"} 64",
             "weir_map_capacity{map=\"flows_dgram_v6\"} 256",
+            "weir_map_entries{map=\"flows_dgram_v6\"} 200",
+            "weir_flows_refused_total 5",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }

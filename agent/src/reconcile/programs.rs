@@ -19,6 +19,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Programs {
     datapath: Datapath,
+    bridge: String,
     /// Whether one pass has compared and repaired everything without an error.
     compared: bool,
     /// Why the data path cannot be loaded or updated.
@@ -28,7 +29,8 @@ pub(super) struct Programs {
 
 impl Programs {
     pub(super) fn new(options: &Options, health: Arc<Health>) -> Self {
-        Self { datapath: Datapath::new(options), compared: false, obstacle: None, health }
+        let (datapath, bridge) = (Datapath::new(options), options.bridge.clone());
+        Self { datapath, bridge, compared: false, obstacle: None, health }
     }
 
     /// Becomes true when the maps exist, for the other writers of the maps.
@@ -86,8 +88,13 @@ impl Programs {
         Ok(self.datapath.restore(&found)?)
     }
 
-    pub(super) fn obstacle(&self) -> Option<Concern> {
-        self.obstacle.clone()
+    /// What the operator has to know.
+    pub(super) fn concerns(&self) -> impl Iterator<Item = Concern> {
+        let strict = self.datapath.strict_check().map(|error| Concern::SourceCheckStrict {
+            bridge: self.bridge.clone(),
+            obstacle: causes(error),
+        });
+        self.obstacle.clone().into_iter().chain(strict)
     }
 
     /// Updates the data path and returns what was done. A resync compares everything, and so does the

@@ -15,10 +15,11 @@ use tracing::{error, warn};
 use weir_datapath::Pins;
 use weir_netlink::{Netlink, address, link};
 
-use super::sweeper;
+use super::sweeper::Sweeper;
 use super::sync_loop::{SyncConfig, SyncLoop};
 use crate::causes::causes;
 use crate::datapath::UDP_IDLE_SECONDS;
+use crate::events::Concern;
 use crate::health::{Condition, Health};
 use weir_cluster::Published;
 use weir_services::compile::NodeContext;
@@ -51,18 +52,27 @@ pub struct ServiceController {
 
 impl ServiceController {
     /// Keeps the maps as the published snapshots require. Begins when `loaded` says that the maps
-    /// exist, and runs until the process ends.
+    /// exist, and runs until the process ends. `concerns` gets those about flows.
     pub async fn run(
         self,
         published: watch::Receiver<Published>,
         mut loaded: watch::Receiver<bool>,
+        concerns: watch::Sender<BTreeSet<Concern>>,
     ) {
         // The sender is dropped only when the agent ends.
         if loaded.wait_for(|loaded| *loaded).await.is_err() {
             return;
         }
-        if let Err(error) = sweeper::start(self.pins.clone(), UDP_IDLE_SECONDS) {
-            error!("start a thread that removes flows: {error}");
+        let sweeper = Sweeper {
+            pins: self.pins.clone(),
+            stream: UDP_IDLE_SECONDS,
+            health: Arc::clone(&self.health),
+            concerns,
+        };
+        if let Err(error) = sweeper.start() {
+            let failure = format!("start a thread that removes flows: {error}");
+            error!("{failure}");
+            self.health.set(Condition::FlowsSwept, Err(failure));
         }
         let mut changes = self.address_changes();
         let mut resync = interval(self.resync);

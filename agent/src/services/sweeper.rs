@@ -1,86 +1,94 @@
 //! Removes flows whose time is over, and tells when the table of flows is filling up.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
-use tracing::{debug, info, warn};
+use tokio::sync::watch;
+use tracing::{debug, warn};
 use weir_datapath::Pins;
-use weir_datapath::common::{V4, V6};
+use weir_datapath::common::{Reason, V4, V6};
+use weir_datapath::maps::Counters;
 use weir_datapath::sweep::{Swept, sweep};
 
+use super::flow_tables::{FlowTables, TABLES};
 use crate::causes::causes;
+use crate::events::Concern;
+use crate::health::{Condition, Health};
 
 /// A connection that both sides have closed leaves the table after this time and its own timeout.
 const PERIOD: Duration = Duration::from_secs(5);
 
-/// From this percentage of established flows on, the table is said to be filling up.
-const FILLING: usize = 90;
+/// Removes flows, and reports what it finds.
+#[derive(Debug)]
+pub(super) struct Sweeper {
+    /// Where the maps are pinned.
+    pub(super) pins: Pins,
+    /// For how many seconds a silent stream of datagrams is kept.
+    pub(super) stream: u32,
+    /// The agent's health.
+    pub(super) health: Arc<Health>,
+    /// Gets the concerns of each sweep.
+    pub(super) concerns: watch::Sender<BTreeSet<Concern>>,
+}
 
-/// The maps of flows, in the order of the results of a sweep.
-const MAPS: [&str; 4] = ["flows_tcp_v4", "flows_dgram_v4", "flows_tcp_v6", "flows_dgram_v6"];
+impl Sweeper {
+    /// Starts a thread that sweeps until the process ends.
+    pub(super) fn start(self) -> Result<(), std::io::Error> {
+        thread::Builder::new().name("flows".to_owned()).spawn(move || self.run()).map(drop)
+    }
 
-/// Removes flows on a thread of its own until the process ends. `stream` is for how many seconds a
-/// silent stream of datagrams is kept.
-pub(super) fn start(pins: Pins, stream: u32) -> Result<(), std::io::Error> {
-    let run = move || {
-        let mut is_filling = [false; MAPS.len()];
+    fn run(self) {
+        let mut tables = FlowTables::default();
+        let mut last_failure = None;
         loop {
-            match sweep_all(&pins, stream) {
-                Ok(swept) => report(&swept, &mut is_filling),
-                Err(error) => warn!("cannot remove flows that are over: {}", causes(&error)),
+            let failure = match self.sweep() {
+                Ok((swept, dropped)) => {
+                    self.report(&mut tables, &swept, dropped);
+                    None
+                }
+                Err(error) => {
+                    Some(format!("cannot remove flows that are over: {}", causes(&error)))
+                }
+            };
+            if let Some(failure) = &failure
+                && last_failure.as_ref() != Some(failure)
+            {
+                warn!("{failure}");
             }
+            self.health.set(Condition::FlowsSwept, failure.clone().map_or(Ok(()), Err));
+            last_failure = failure;
             thread::sleep(PERIOD);
         }
-    };
-    thread::Builder::new().name("flows".to_owned()).spawn(run).map(drop)
-}
-
-fn sweep_all(pins: &Pins, stream: u32) -> Result<[Swept; 4], weir_datapath::Error> {
-    // The clock of the programs; it counts from the machine's start, and wraps as theirs does.
-    let now = u32::try_from(clock_gettime(ClockId::Monotonic).tv_sec & 0xffff_ffff);
-    let now = now.unwrap_or_default();
-    let [tcp_v4, datagrams_v4] = sweep::<V4>(pins, now, stream)?;
-    let [tcp_v6, datagrams_v6] = sweep::<V6>(pins, now, stream)?;
-    Ok([tcp_v4, datagrams_v4, tcp_v6, datagrams_v6])
-}
-
-/// Says once when a map begins and ends to be nearly full of established flows.
-fn report(swept: &[Swept; 4], is_filling: &mut [bool; 4]) {
-    for ((swept, map), was_filling) in swept.iter().zip(MAPS).zip(is_filling) {
-        let Swept { lasting, removed, room } = *swept;
-        if removed > 0 {
-            debug!(map, removed, lasting, "removed flows that are over");
-        }
-        let is_filling = is_filling_up(*swept);
-        if is_filling && !*was_filling {
-            warn!(
-                map,
-                lasting,
-                room,
-                "the map of flows is nearly full of established flows: when it is full, new flows \
-                 are dropped; raise --map-capacity, and look who holds them with `weir flows`"
-            );
-        } else if !is_filling && *was_filling {
-            info!(map, lasting, room, "the map of flows has room again");
-        }
-        *was_filling = is_filling;
     }
-}
 
-const fn is_filling_up(swept: Swept) -> bool {
-    swept.lasting * 100 >= swept.room * FILLING && swept.room > 0
-}
+    /// Sweeps all tables. Returns what it found, and how many packets found no room in a table, ever.
+    fn sweep(&self) -> Result<([Swept; 4], u64), weir_datapath::Error> {
+        let Self { pins, stream, .. } = self;
+        // The clock of the programs; it counts from the machine's start, and wraps as theirs does.
+        let now = u32::try_from(clock_gettime(ClockId::Monotonic).tv_sec & 0xffff_ffff);
+        let now = now.unwrap_or_default();
+        let [tcp_v4, datagrams_v4] = sweep::<V4>(pins, now, *stream)?;
+        let [tcp_v6, datagrams_v6] = sweep::<V6>(pins, now, *stream)?;
+        let dropped = Counters::open(pins)?.get(Reason::DroppedTableFull)?;
+        Ok(([tcp_v4, datagrams_v4, tcp_v6, datagrams_v6], dropped))
+    }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_map_is_filling_up_by_its_established_flows_alone() {
-        let swept = |lasting| Swept { lasting, removed: 7, room: 100 };
-        assert!(is_filling_up(swept(90)));
-        assert!(!is_filling_up(swept(89)));
-        assert!(!is_filling_up(Swept::default()));
+    fn report(&self, tables: &mut FlowTables, swept: &[Swept; 4], dropped: u64) {
+        for (Swept { lasting, removed, room }, table) in swept.iter().zip(TABLES) {
+            if *removed > 0 {
+                debug!(%table, removed, lasting, room, "removed flows that are over");
+            }
+            self.health.record_flows(table.map(), *lasting);
+        }
+        self.health.record_flows_refused(dropped);
+        let found = tables.observe(swept, dropped);
+        self.concerns.send_if_modified(|known| {
+            let changed = *known != found;
+            *known = found;
+            changed
+        });
     }
 }

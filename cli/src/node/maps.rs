@@ -1,13 +1,15 @@
 //! The content of the maps, for both families.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 
 use weir_datapath::common::map::{self, Map};
 use weir_datapath::common::{Address, Flow, Reason, Service, V4, V6};
-use weir_datapath::maps::{Backends, Counters, Endpoints, Family, Flows, Routes, Services, Slots};
+use weir_datapath::maps::{
+    Backends, Counters, Endpoints, Family, Flows, Routers, Routes, Services, Slots,
+};
 use weir_datapath::{Error, Pins};
 use weir_services::tables::{Backend, FrontendKey, Scope};
 use weir_services::wire;
@@ -113,6 +115,12 @@ pub(crate) fn endpoints(pins: &Pins) -> Result<HashMap<IpAddr, (u32, [u8; 6])>, 
     of::<V4>(pins, &mut all)?;
     of::<V6>(pins, &mut all)?;
     Ok(all)
+}
+
+/// The devices of pods that may send with addresses of others, by their indices.
+pub(crate) fn routers(pins: &Pins) -> Result<BTreeSet<u32>, Error> {
+    let entries = Routers::open(pins, map::ROUTERS)?.entries()?;
+    Ok(entries.into_iter().map(|(device, _)| device).collect())
 }
 
 /// What a full map does.

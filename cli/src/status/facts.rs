@@ -26,6 +26,8 @@ pub(crate) struct Facts {
     pub(crate) sockets: Vec<AtSockets>,
     pub(crate) maps: Vec<Fill>,
     pub(crate) pods: Vec<PodFacts>,
+    /// The pods that may send with addresses of others; an interface without a record by its number.
+    pub(crate) routing: Vec<String>,
     pub(crate) mtu: MtuFacts,
     /// The faults of the bridge's FDB entries.
     pub(crate) forwarding: Vec<Fault>,

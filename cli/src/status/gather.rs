@@ -1,6 +1,6 @@
 //! Reads the facts.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs;
 use std::net::SocketAddr;
 
@@ -41,6 +41,9 @@ pub(super) async fn gather(paths: &options::NodePaths, address: SocketAddr) -> R
     } else {
         None
     };
+    if in_maps.is_some() {
+        facts.routing = routing(&maps::routers(&pins)?, &records);
+    }
     facts.pods = records
         .iter()
         .map(|record| PodFacts {
@@ -66,6 +69,15 @@ pub(super) async fn gather(paths: &options::NodePaths, address: SocketAddr) -> R
         }
     }
     Ok(facts)
+}
+
+/// The names of pods that route.
+fn routing(routers: &BTreeSet<u32>, records: &[EndpointRecord]) -> Vec<String> {
+    let name = |index: &u32| {
+        let record = records.iter().find(|record| record.host_ifindex == *index);
+        record.map_or_else(|| format!("#{index}"), EndpointRecord::pod_name)
+    };
+    routers.iter().map(name).collect()
 }
 
 fn datapath(

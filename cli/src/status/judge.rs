@@ -3,7 +3,7 @@
 use serde::Serialize;
 use weir_node::forwarding::Fault;
 
-use super::facts::{AgentFacts, Facts, PodFacts, Tunnel};
+use super::facts::{AgentFacts, Concern, Facts, PodFacts, Tunnel};
 use crate::endpoints::MapEntry;
 use crate::leftovers::Owner;
 use crate::node::maps::{Fill, WhenFull};
@@ -12,6 +12,9 @@ use crate::output::count;
 
 /// A map that is fuller has little room left.
 const FULL: u64 = 90;
+
+/// The reason of the agent's concern about a table of flows with little room left.
+const FILLING: &str = "FlowTableFilling";
 
 /// A problem.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -39,6 +42,7 @@ pub(crate) enum Kind {
     InterfaceMissing,
     ForwardingWrong,
     MapFull,
+    FlowTableFilling,
     KubeProxyLeft,
     FlannelLeft,
     MtuMismatch,
@@ -47,7 +51,12 @@ pub(crate) enum Kind {
 /// All problems, the worst first.
 pub(crate) fn judge(facts: &Facts, own_version: &str) -> Vec<Problem> {
     let mut problems = Vec::new();
-    agent(&facts.agent, own_version, &mut problems);
+    let fills: Vec<Problem> = facts.maps.iter().filter_map(check_fill).collect();
+    // What the tool sees itself has numbers.
+    let is_seen = |concern: &Concern| {
+        concern.reason == FILLING && fills.iter().any(|fill| fill.kind == Kind::FlowTableFilling)
+    };
+    agent(&facts.agent, own_version, is_seen, &mut problems);
     if let Some(path) = &facts.foreign_maps {
         problems.push(Problem {
             kind: Kind::OtherVersion,
@@ -56,7 +65,7 @@ pub(crate) fn judge(facts: &Facts, own_version: &str) -> Vec<Problem> {
         });
     }
     programs(facts, &mut problems);
-    problems.extend(facts.maps.iter().filter_map(check_fill));
+    problems.extend(fills);
     problems.extend(facts.pods.iter().filter_map(pod));
     problems.extend(facts.forwarding.iter().filter_map(|fault| forwarding(fault, &facts.agent)));
     mtu(facts, &mut problems);
@@ -64,7 +73,12 @@ pub(crate) fn judge(facts: &Facts, own_version: &str) -> Vec<Problem> {
     problems
 }
 
-fn agent(agent: &AgentFacts, own_version: &str, problems: &mut Vec<Problem>) {
+fn agent(
+    agent: &AgentFacts,
+    own_version: &str,
+    is_seen: impl Fn(&Concern) -> bool,
+    problems: &mut Vec<Problem>,
+) {
     const LOG: &str = "kubectl -n weir-system logs ds/weir-agent";
     if let Some(silence) = &agent.silence {
         problems.push(Problem {
@@ -99,7 +113,7 @@ fn agent(agent: &AgentFacts, own_version: &str, problems: &mut Vec<Problem>) {
             remedy,
         });
     }
-    for concern in &agent.concerns {
+    for concern in agent.concerns.iter().filter(|concern| !is_seen(concern)) {
         problems.push(Problem {
             kind: Kind::Concern,
             message: format!("{}: {}", concern.reason, concern.message),
@@ -137,6 +151,11 @@ fn remedy_of(condition: &str) -> &'static str {
              the agent has the capabilities NET_ADMIN, BPF and PERFMON"
         }
         "services-programmed" => "see the reason, and check the table of maps below for a full map",
+        "flows-swept" => {
+            "see the reason; until the agent can read the pinned maps of flows, closed flows take \
+             their room: check that it has the capabilities NET_ADMIN and BPF, and restart it if a \
+             map is missing"
+        }
         "configuration-written" => "check that the directory of CNI configurations is writable",
         _ => "wait, and check the log of the agent if this persists",
     }
@@ -196,6 +215,24 @@ fn check_fill(fill: &Fill) -> Option<Problem> {
         return None;
     }
     let percent = entries * 100 / capacity;
+    if let Some((option, protocol)) = flows_of(fill.map) {
+        return Some(Problem {
+            kind: Kind::FlowTableFilling,
+            message: format!(
+                "map {} is {percent} % full of established flows: {} of {}",
+                fill.map.to_lowercase(),
+                entries / 2,
+                capacity / 2
+            ),
+            remedy: format!(
+                "new flows are dropped when it is full: find who holds them (weir flows --protocol \
+                 {protocol}), or raise the agent's --map-capacity={option}={}; an existing map keeps \
+                 its capacity until its pinned files are removed and the agent is restarted, which \
+                 interrupts connections through Services",
+                capacity * 2
+            ),
+        });
+    }
     Some(Problem {
         kind: Kind::MapFull,
         message: format!(
@@ -207,6 +244,17 @@ fn check_fill(fill: &Fill) -> Option<Problem> {
                  use fewer Services, endpoints or nodes"
                 .to_owned(),
     })
+}
+
+/// The option and the protocol of a map of flows.
+fn flows_of(map: &str) -> Option<(&'static str, &'static str)> {
+    if map.starts_with("FLOWS_TCP") {
+        Some(("flows-tcp", "tcp"))
+    } else if map.starts_with("FLOWS_DGRAM") {
+        Some(("flows-datagram", "udp"))
+    } else {
+        None
+    }
 }
 
 fn pod(facts: &PodFacts) -> Option<Problem> {

@@ -23,6 +23,8 @@ pub(super) struct Report<'a> {
     /// Packets to the tunnel's port that were dropped. `None` without a tunnel.
     refused: Option<Refused>,
     pods: usize,
+    /// Pods that may send with addresses of others.
+    routing: &'a [String],
     /// Whether Weir serves Services on this node.
     serves: bool,
     attachments: Vec<Attachment<'a>>,
@@ -99,6 +101,7 @@ impl<'a> Report<'a> {
             peers: facts.agent.peers,
             refused: facts.agent.refused,
             pods: facts.pods.len(),
+            routing: &facts.routing,
             serves: facts.serves,
             attachments: at_devices.chain(at_sockets).collect(),
             maps: maps.collect(),
@@ -157,7 +160,7 @@ impl<'a> Report<'a> {
             ),
             ("services", if self.serves { "served" } else { "not served by Weir" }.to_owned()),
             ("peers", or_unknown(peers)),
-            ("pods", self.pods.to_string()),
+            ("pods", self.pods()),
             (
                 "mtu",
                 format!(
@@ -176,6 +179,14 @@ impl<'a> Report<'a> {
         });
         let rows = rows.into_iter().chain(refused);
         table(&["NODE", ""], rows.map(|(key, value)| [key.to_owned(), value]))
+    }
+
+    fn pods(&self) -> String {
+        let mut text = self.pods.to_string();
+        if !self.routing.is_empty() {
+            text += &format!(", of which route for others: {}", self.routing.join(", "));
+        }
+        text
     }
 
     fn attachments(&self) -> String {

@@ -35,6 +35,7 @@ fn a_missing_key_has_the_documented_default() {
     assert!(config.hairpin && config.default_gateway);
     assert_eq!(config.run_dir, PathBuf::from("/run/weir"));
     assert_eq!(config.pin_dir, PathBuf::from("/sys/fs/bpf/weir"));
+    assert_eq!(config.routing_namespaces().unwrap(), []);
     assert_eq!(config.ipam.data_dir, PathBuf::from("/var/lib/cni/networks"));
     assert_eq!(
         config.ipam.range_sets().unwrap()[0].ranges()[0].gateway().to_string(),
@@ -80,6 +81,10 @@ fn an_invalid_value_is_error_seven_and_names_its_key() {
         ("/mtu", json!(20), "mtu"),
         ("/hairpinMode", json!("yes"), "hairpinMode"),
         ("/logLevel", json!("loud"), "logLevel"),
+        ("/routingNamespaces", json!("vpn"), "routingNamespaces"),
+        ("/routingNamespaces", json!([1]), "routingNamespaces[0]"),
+        ("/routingNamespaces", json!(["vpn", ""]), "routingNamespaces[1]"),
+        ("/routingNamespaces", json!(["*"]), "routingNamespaces[0]"),
         ("/ipam", json!([]), "ipam"),
         ("/ipam/type", json!("dhcp"), "ipam.type"),
         ("/ipam/ranges", json!([[{ "subnet": "10.1.0.0" }]]), "ipam.ranges[0][0].subnet"),

@@ -28,6 +28,8 @@ pub type Backends<A> = Table<u32, Backend<A>>;
 pub type Flows<A> = Table<FlowKey<A>, Flow<A>>;
 /// Pods of this node, by address.
 pub type Endpoints<A> = Table<A, Endpoint>;
+/// The devices of pods that may send with addresses of others, each with 1.
+pub type Routers = Table<u32, u32>;
 
 impl<K: Pod, V: Pod> Table<K, V> {
     /// Opens the pinned map.

@@ -98,7 +98,7 @@ pub(crate) const LAYERS: &[Layers] = &[Layers {
         ("node_condition", &["events"]),
         ("metrics", &["headroom"]),
         ("health", &["events", "metrics"]),
-        ("services", &["causes", "datapath", "health"]),
+        ("services", &["causes", "datapath", "events", "health"]),
         (
             "reconcile",
             &[

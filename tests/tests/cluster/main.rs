@@ -28,6 +28,7 @@ mod peers;
 mod pod_cidr;
 mod readiness;
 mod restart;
+mod routing;
 mod services;
 mod topology;
 mod tunnel_port;

@@ -6,6 +6,7 @@ mod endpoints;
 mod errors;
 mod external_client;
 mod fragments;
+mod full_table;
 mod host_network;
 mod icmp_error;
 mod lifecycle;

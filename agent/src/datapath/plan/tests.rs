@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use super::*;
 use weir_model::Node;
+use weir_node::PodIdentity;
 
 use crate::overlay::peers::tests::node;
 
@@ -47,6 +48,7 @@ fn record(name: &str, index: u32, ip: &str) -> Record {
         host_ifindex: index,
         mac: MacAddr::new([2, 0, 0, 0, 0, 1]),
         ips: vec![ip.parse().unwrap()],
+        pod: PodIdentity::default(),
     }
 }
 
@@ -115,8 +117,25 @@ fn a_pod_has_both_programs_and_one_that_is_being_deleted_has_none() {
         record("weirb", 6, "10.0.0.3"),
         record("weirc", 8, "10.0.0.4"),
     ];
-    let desired = plan_pods(&records, &links);
+    let desired = plan_pods(&records, &links, &[]);
     assert_eq!(desired.places, [(7, Hook::FromPod), (7, Hook::ToPod)]);
     let ips: Vec<String> = desired.endpoints.keys().map(ToString::to_string).collect();
-    assert_eq!(ips, ["10.0.0.2"]);
+    assert_eq!(ips, ["10.0.0.2", "fe80::ff:fe00:1"]);
+}
+
+#[test]
+fn the_pods_of_listed_namespaces_route_while_they_have_an_interface() {
+    let of = |namespace: &str, index| Record {
+        pod: PodIdentity { namespace: Some(namespace.to_owned()), ..PodIdentity::default() },
+        ..record("a", index, "10.0.0.2")
+    };
+    let records = [of("vpn", 7), of("default", 8), of("vpn", 9)];
+    let links = [link(7, "a"), link(8, "a"), link(9, "another")];
+    let routers = |list: &[&str]| {
+        let namespaces: Vec<_> = list.iter().map(|name| name.parse().unwrap()).collect();
+        plan_pods(&records, &links, &namespaces).routers
+    };
+    assert_eq!(routers(&["vpn"]), [(7, true), (8, false)].into());
+    assert_eq!(routers(&["default", "edge"]), [(7, false), (8, true)].into());
+    assert_eq!(routers(&[]), [(7, false), (8, false)].into());
 }

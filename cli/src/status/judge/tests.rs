@@ -1,7 +1,7 @@
 use weir_datapath::AtSockets;
 use weir_node::EndpointRecord;
 
-use super::super::facts::{Attachment, Concern, MtuFacts, Waiting};
+use super::super::facts::{Attachment, MtuFacts, Waiting};
 use super::*;
 use crate::leftovers::Leftover;
 
@@ -110,6 +110,31 @@ fn a_concern_of_the_agent_is_reported_verbatim() {
     });
     assert_eq!(problem.kind, Kind::Concern);
     assert!(problem.message.contains("run: iptables"), "{problem:?}");
+}
+
+#[test]
+fn a_table_of_flows_that_fills_up_is_reported_once_with_numbers_and_advice() {
+    let filling = |map, entries| fill(map, WhenFull::Refuses, entries);
+    let concern = |reason: &str| Concern { reason: reason.to_owned(), message: "m".to_owned() };
+    let problem = only(|facts| {
+        facts.maps = vec![filling("FLOWS_TCP_V4", 92), filling("FLOWS_DGRAM_V4", 88)];
+        facts.agent.concerns = vec![concern("FlowTableFilling")];
+    });
+    assert_eq!(problem.kind, Kind::FlowTableFilling);
+    assert!(problem.message.contains("flows_tcp_v4 is 92 %"), "{problem:?}");
+    assert!(problem.message.ends_with("46 of 50"), "{problem:?}");
+    for advice in ["--map-capacity=flows-tcp=200", "weir flows --protocol tcp"] {
+        assert!(problem.remedy.contains(advice), "{problem:?}");
+    }
+    // The agent's concern ends later than the tool's.
+    let problem = only(|facts| facts.agent.concerns = vec![concern("FlowTableFilling")]);
+    assert_eq!(problem.kind, Kind::Concern);
+    let problems = problems(|facts| {
+        facts.maps = vec![filling("FLOWS_DGRAM_V6", 100)];
+        facts.agent.concerns = vec![concern("FlowTableFilling"), concern("FlowTableFull")];
+    });
+    let kinds: Vec<_> = problems.iter().map(|problem| problem.kind).collect();
+    assert_eq!(kinds, [Kind::Concern, Kind::FlowTableFilling]);
 }
 
 #[test]

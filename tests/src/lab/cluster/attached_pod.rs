@@ -19,10 +19,12 @@ pub struct AttachedPod {
 }
 
 impl AttachedPod {
-    pub(super) fn new(cni: Cni, sandbox: Pod) -> Result<Self> {
+    pub(super) fn new(cni: Cni, sandbox: Pod, namespace: &str) -> Result<Self> {
         // The arguments by which a runtime names the pod of a sandbox.
-        let name =
-            format!("IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME={}", sandbox.name());
+        let name = format!(
+            "IgnoreUnknown=1;K8S_POD_NAMESPACE={namespace};K8S_POD_NAME={}",
+            sandbox.name()
+        );
         let call = cni.call("ADD").pod(&sandbox).env("CNI_ARGS", name);
         let added = call.run().and_then(|reply| reply.added());
         let added = added.with_context(|| format!("ADD of {}", sandbox.name()))?;

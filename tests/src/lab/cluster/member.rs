@@ -228,7 +228,15 @@ impl Member {
     /// # Errors
     /// When the plugin fails.
     pub fn pod(&self, name: &str) -> Result<AttachedPod> {
-        AttachedPod::new(self.cni()?, self.node.pod(name)?)
+        self.pod_in("default", name)
+    }
+
+    /// Creates a pod of this namespace and attaches it to the network.
+    ///
+    /// # Errors
+    /// When the plugin fails.
+    pub fn pod_in(&self, namespace: &str, name: &str) -> Result<AttachedPod> {
+        AttachedPod::new(self.cni()?, self.node.pod(name)?, namespace)
     }
 
     /// Waits until the node has the entries for these peers and for no others.
