@@ -88,7 +88,9 @@ pub fn wanted(memory: u64, chosen: &[CapacityChoice]) -> Vec<(Map, u32)> {
     let of_group = |group: Group| {
         let choice = chosen.iter().rev().find(|chosen| chosen.group == group);
         let entries = choice.map_or_else(|| default(group.name, memory), |chosen| chosen.entries);
-        group.maps.iter().map(move |map| (*map, entries))
+        // A pod has two addresses of IPv6: its own, and the link-local one.
+        let of = move |map: Map| if map == map::ENDPOINTS_V6 { entries * 2 } else { entries };
+        group.maps.iter().map(move |map| (*map, of(*map)))
     };
     GROUPS.into_iter().flat_map(of_group).collect()
 }

@@ -30,8 +30,9 @@ use crate::{
     store::Store,
 };
 
-/// Longest alias of a link in bytes (`IFALIASZ` is 256 with the terminating zero).
-const ALIAS_MAX: usize = 255;
+/// Longest alias of a link in bytes: `IFALIASZ` is 256, and the kernel counts the attribute's terminating zero
+/// and its own.
+const ALIAS_MAX: usize = 254;
 
 /// A validated `ADD`.
 pub(crate) struct Add<'a> {

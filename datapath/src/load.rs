@@ -13,6 +13,7 @@ use weir_ebpf_common::map::{self, Map};
 use crate::maps::layout::{Layout, data};
 use crate::object::{OBJECT, TC_PROGRAMS};
 use crate::pin_file::{beside, remove};
+use crate::untyped::UntypedMap;
 use crate::{Error, LogLevel, Logs, Pins, SOCKET_PROGRAMS, Upgrade};
 
 /// How many entries maps have room for, where it differs from
@@ -152,11 +153,14 @@ fn open(pins: &Pins, capacities: &Capacities, level: LogLevel) -> Result<Ebpf, E
     let lanes = cpus()?;
     loader.override_global("LANES", &lanes, true);
     for (flows, brief) in BRIEF {
-        let known = capacities.0.iter().rev().find(|(map, _)| map == flows);
-        let flows = known.map_or(map::capacity::FLOWS, |(_, entries)| *entries);
-        // A flow has two entries, and half of the room is for flows that last. Each lane has at least
-        // one slot in each of the two rings.
-        loader.map_max_entries(brief.name, (flows / 4).max(2 * lanes));
+        let entries = ring_entries(pins, capacities, *flows, lanes)?;
+        loader.map_max_entries(brief.name, entries);
+        // It has to fit the map of flows, whose capacity somebody may have changed.
+        let path = pins.map(*brief);
+        if UntypedMap::open(&path, brief.name)?.is_some_and(|ring| ring.capacity() != entries) {
+            remove(&path)?;
+            debug!(map = brief.name, entries, "replaces a map of another capacity");
+        }
     }
     loader.load(OBJECT).map_err(|error| Error::Object(Box::new(error)))
 }
@@ -168,6 +172,23 @@ const BRIEF: &[(Map, Map)] = &[
     (map::FLOWS_DGRAM_V4, map::BRIEF_DGRAM_V4),
     (map::FLOWS_DGRAM_V6, map::BRIEF_DGRAM_V6),
 ];
+
+/// How many entries the rings of a map of flows have. A flow has two entries, and half of the room is for
+/// flows that last. Each lane has at least one slot in each of the two rings.
+fn ring_entries(
+    pins: &Pins,
+    capacities: &Capacities,
+    flows: Map,
+    lanes: u32,
+) -> Result<u32, Error> {
+    let entries = if let Some(pinned) = UntypedMap::open(&pins.map(flows), flows.name)? {
+        pinned.capacity()
+    } else {
+        let known = capacities.0.iter().rev().find(|(map, _)| *map == flows);
+        known.map_or(map::capacity::FLOWS, |(_, entries)| *entries)
+    };
+    Ok((entries / 4).max(2 * lanes))
+}
 
 /// How many CPUs the machine runs on. If more come later, some share what each has now.
 fn cpus() -> Result<u32, Error> {

@@ -56,6 +56,11 @@ impl UntypedMap {
         Ok(Some(Self { name, data, id, layout, kind, capacity }))
     }
 
+    /// How many entries it has room for.
+    pub(crate) const fn capacity(&self) -> u32 {
+        self.capacity
+    }
+
     /// Pins it at one more place.
     pub(crate) fn pin(&self, path: &Path) -> Result<(), Error> {
         self.data.pin(path).map_err(|source| Error::Pin { path: path.to_owned(), source })

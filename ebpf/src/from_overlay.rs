@@ -17,6 +17,11 @@ impl Program for FromOverlay {
     const INLINE: bool = true;
 
     #[inline(always)]
+    fn decide_other(skb: Skb) -> Verdict {
+        source::decide_tagged(skb)
+    }
+
+    #[inline(always)]
     fn decide<A: HasScratch, V: View<A>>(
         skb: Skb,
         config: &Config,

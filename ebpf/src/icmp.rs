@@ -14,7 +14,7 @@ use crate::packet::{Packet, has_ports};
 use crate::skb::{Checksum, HelperFailed, Skb};
 
 /// Length of the header before the quotation.
-const ERROR: u32 = 8;
+pub(crate) const HEADER: u32 = 8;
 
 /// The quoted packet.
 pub(crate) struct Quoted<A> {
@@ -59,7 +59,7 @@ impl<A: Family> Quoted<A> {
     /// Reads what an error quotes; false if it is not a packet that a flow can have.
     #[inline(never)]
     fn read(&mut self, skb: Skb, packet: &Packet<A>) -> bool {
-        self.header = packet.transport + ERROR;
+        self.header = packet.transport + HEADER;
         let Some(ip) = A::header(skb, self.header) else { return false };
         if ip.part == Part::Later || !has_ports(ip.protocol) {
             return false;

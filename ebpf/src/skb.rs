@@ -62,6 +62,13 @@ impl Skb {
         Self::field(unsafe { &raw const (*self.0).protocol })
     }
 
+    /// The number of the VLAN whose tag the kernel has taken off, or 0 (IEEE 802.1Q).
+    #[inline(always)]
+    pub(crate) fn vlan(self) -> u32 {
+        // SAFETY: the context is valid for as long as the program runs.
+        Self::field(unsafe { &raw const (*self.0).vlan_tci }) & 0xfff
+    }
+
     /// Length of the packet from its Ethernet header on.
     #[inline(always)]
     pub(crate) fn len(self) -> u32 {

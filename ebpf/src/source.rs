@@ -9,6 +9,7 @@ use weir_ebpf_common::header::{ETHERNET, Part};
 use weir_ebpf_common::{Address, Config, Mac, Reason, RouteKind, Scope, V4, protocol};
 
 use crate::family::Family;
+use crate::icmp;
 use crate::maps;
 use crate::packet::Packet;
 use crate::skb::Skb;
@@ -101,6 +102,16 @@ pub(crate) fn check_icmp<A: Family>(
         if unspecified && A::may_be_unspecified(kind) {
             return Ok(Source::of(0, ifindex));
         }
+        let source = of_pod(ifindex, config, &packet.key.source)?;
+        // Whoever is no router has errors about packets that were sent to it only.
+        if A::is_error(kind) {
+            let quoted = packet.transport + icmp::HEADER + A::DESTINATION - ETHERNET;
+            let destination: A = skb.load(quoted).map_err(|_| Reason::DroppedMalformed)?;
+            if !maps::is_of_pod(&destination, ifindex) {
+                return Err(Reason::DroppedSource);
+            }
+        }
+        return Ok(source);
     }
     of_pod(ifindex, config, &packet.key.source)
 }
@@ -114,6 +125,18 @@ struct Arp {
     sender_mac: Mac,
     /// The sender's address, in halves because it is not aligned.
     sender: [u16; 2],
+    target_mac: [u16; 3],
+    target: [u16; 2],
+}
+
+impl Arp {
+    /// The operation of a question (RFC 826).
+    const REQUEST: u16 = 1_u16.to_be();
+
+    fn address([a, b]: [u16; 2]) -> V4 {
+        let ([a, b], [c, d]) = (a.to_ne_bytes(), b.to_ne_bytes());
+        V4::new([a, b, c, d])
+    }
 }
 
 /// ARP in an Ethernet header, in network byte order.
@@ -130,22 +153,40 @@ pub(crate) fn decide_other(skb: Skb) -> Verdict {
 }
 
 /// Whether an ARP message of a pod names the pod as its sender. A sender without an address asks whether
-/// one is free (RFC 5227).
+/// one is free (RFC 5227), which a pod may do for its own.
 #[inline(always)]
 fn is_own_arp(skb: Skb) -> bool {
     let (Ok(arp), Ok(ethernet)) = (skb.load::<Arp>(ETHERNET), skb.load::<Mac>(6)) else {
         return false;
     };
-    let ([a, b], [c, d]) = (arp.sender[0].to_ne_bytes(), arp.sender[1].to_ne_bytes());
-    let sender = V4::new([a, b, c, d]);
-    if sender.is(&V4::default()) {
-        return true;
+    let mut own = Arp::address(arp.sender);
+    if own.is(&V4::default()) && arp.kind[3] == Arp::REQUEST {
+        own = Arp::address(arp.target);
     }
-    maps::endpoint(&sender).is_some_and(|endpoint| {
+    maps::endpoint(&own).is_some_and(|endpoint| {
         endpoint.ifindex == skb.ifindex()
             && endpoint.mac == arp.sender_mac
             && endpoint.mac == ethernet
     })
+}
+
+/// VLAN tags in an Ethernet header (IEEE 802.1Q and 802.1ad), in network byte order.
+const TAGS: [u32; 2] = [0x8100_u16.to_be() as u32, 0x88a8_u16.to_be() as u32];
+
+/// A packet from outside that is not IP. The kernel has taken off one tag, and after this program takes
+/// off all those of VLAN 0. Such a packet would be as any other without having been looked at.
+#[inline(never)]
+pub(crate) fn decide_tagged(skb: Skb) -> Verdict {
+    let Some(config) = maps::config() else { return Verdict::NEXT };
+    let protocol = skb.protocol();
+    if !config.has(Config::SOURCE_CHECK) || !(protocol == TAGS[0] || protocol == TAGS[1]) {
+        return Verdict::NEXT;
+    }
+    let tag = skb.load::<u16>(ETHERNET).map_or(0, u16::from_be);
+    if skb.vlan() == 0 && tag & 0xfff == 0 {
+        return Verdict::drop(Reason::DroppedSource);
+    }
+    Verdict::NEXT
 }
 
 /// Whether a packet from outside of the node comes from where its source is: not with the address of a

@@ -97,6 +97,11 @@ impl Program for FromUplink {
     }
 
     #[inline(always)]
+    fn decide_other(skb: Skb) -> Verdict {
+        source::decide_tagged(skb)
+    }
+
+    #[inline(always)]
     fn opened<A: HasScratch, V: View<A>>(
         skb: Skb,
         config: &Config,
@@ -133,10 +138,11 @@ impl Program for ToUplink {
     }
 }
 
-/// The view of a packet that is not the tunnel's.
+/// The view of a packet that is not the tunnel's. What belongs to a VLAN is for the VLAN's device.
 #[inline(always)]
 fn view<A: HasScratch, V: View<A>>(skb: Skb, config: &Config) -> Option<(V, V::Slot)> {
-    if inline::is_to_port::<A>(skb, config.tunnel_port) { None } else { V::new(skb) }
+    let is_other = skb.vlan() != 0 || inline::is_to_port::<A>(skb, config.tunnel_port);
+    if is_other { None } else { V::new(skb) }
 }
 
 /// Reads a packet. A malformed one is not for these programs to judge: it is not a pod's.

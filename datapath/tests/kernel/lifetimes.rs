@@ -1,11 +1,12 @@
 //! How long flows live: as long as both sides may need them, and no longer.
 
 use anyhow::{Context, Result, ensure};
+use aya::maps::MapData;
 use rustix::time::{ClockId, clock_gettime};
-use weir_datapath::common::{Config, Flow, FlowKey, Port, Reason, V4, V6, protocol, timeout};
+use weir_datapath::common::{Config, Flow, FlowKey, Port, Reason, V4, V6, map, protocol, timeout};
 use weir_datapath::maps::{Family, Table};
 use weir_datapath::sweep::{Swept, sweep};
-use weir_datapath::{Capacities, Hook};
+use weir_datapath::{Capacities, Hook, load};
 use weir_tests::lab::Stack;
 
 use crate::family::Addresses;
@@ -240,6 +241,25 @@ fn a_table_that_is_nearly_full_serves_new_connections_and_keeps_established_ones
     ensure!(dropped * 20 < ROOM as usize * 4, "{dropped} of {} were dropped", ROOM * 4);
     let [tcp, _] = swept::<V4>(&scene)?;
     ensure!(tcp.lasting == established as usize, "{tcp:?}");
+    Ok(())
+}
+
+/// Otherwise flows that nobody replies to would fill a table that was made smaller.
+#[test]
+fn the_rings_follow_the_capacity_of_the_table() -> Result<()> {
+    let scene = scene::<V4>(0)?;
+    let entries = |map| -> Result<u32> {
+        let info = scene.node.run(|| Ok(MapData::from_pin(scene.pins.map(map))?.info()?))?;
+        Ok(info.max_entries())
+    };
+    ensure!(entries(map::BRIEF_TCP_V4)? == ROOM / 4);
+    // As the documentation says.
+    scene.node.run(|| Ok(std::fs::remove_file(scene.pins.map(map::FLOWS_TCP_V4))?))?;
+    let smaller = Capacities::default().with(map::FLOWS_TCP_V4, ROOM / 4);
+    scene.node.run(|| Ok(load(&scene.pins, &smaller)?))?;
+    ensure!(entries(map::FLOWS_TCP_V4)? == ROOM / 4);
+    ensure!(entries(map::BRIEF_TCP_V4)? == ROOM / 16, "{}", entries(map::BRIEF_TCP_V4)?);
+    ensure!(entries(map::BRIEF_DGRAM_V4)? == ROOM / 4, "of a table that has stayed");
     Ok(())
 }
 

@@ -108,7 +108,16 @@ fn an_arp_message_names_the_pod_that_sends_it() -> Result<()> {
             is_dropped(&scene, 0, &frame, Reason::DroppedSource).context(name)?;
         }
     }
-    goes_on(&scene, 0, &arp(false, (mac(0), [0; 4]), mac(0))).context("a probe")?;
+    let probe = |is_reply, target: [u8; 4]| {
+        let mut frame = arp(is_reply, (mac(0), [0; 4]), mac(0));
+        frame.truncate(frame.len() - 4);
+        frame.extend(target);
+        frame
+    };
+    goes_on(&scene, 0, &probe(false, own)).context("a probe")?;
+    for frame in [probe(false, other), probe(true, own), probe(true, other)] {
+        is_dropped(&scene, 0, &frame, Reason::DroppedSource).context("a probe of others")?;
+    }
     let mut other = arp(false, (mac(0), own), mac(0));
     other[12..14].copy_from_slice(&[0x88, 0xcc]);
     is_dropped(&scene, 0, &other, Reason::DroppedSource).context("another protocol")
@@ -236,4 +245,57 @@ fn pods_talk_by_their_link_local_addresses() -> Result<()> {
     let target = std::net::Ipv6Addr::from(mac(1).link_local());
     scene.pods[0].sh(&format!("ping -6 -c 1 -W 5 {target}%eth0"))?;
     Ok(())
+}
+
+/// The kernel takes off any number of tags of VLAN 0, but all except one after the programs.
+fn tags_hide_nothing<A: Addresses>() -> Result<()> {
+    let scene = scene::<A>(0)?;
+    let frame = tcp((A::pod(0), 4000), (A::pod(1), 80), (8, "A"))?;
+    let tagged = |protocol: u16, vlan: u16| {
+        let (addresses, rest) = frame.split_at(12);
+        [addresses, &protocol.to_be_bytes(), &vlan.to_be_bytes(), rest].concat()
+    };
+    for hook in [Hook::FromUplink, Hook::FromOverlay] {
+        for protocol in [0x8100, 0x88a8] {
+            for (vlan, is_right) in [(0, false), (0xe000, false), (7, true)] {
+                let trial = at(&scene, hook, "weir0", &tagged(protocol, vlan))?;
+                ensure!(passes(&trial) == is_right, "{hook:?}, {protocol:#x}, {vlan}: {trial:?}");
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn tags_of_vlan_0_hide_no_packet_from_outside() -> Result<()> {
+    tags_hide_nothing::<V4>()?;
+    tags_hide_nothing::<V6>()
+}
+
+/// The error about a packet that somebody has sent to a destination.
+fn error<A: Addresses>(from: A, to: A, quoted: (A, A)) -> Result<Vec<u8>> {
+    let quoted = udp((quoted.0, 53), (quoted.1, 4000))?;
+    let rest = quoted.get(14..).context("an IP packet")?;
+    let kind = if A::BITS == 128 { 1 } else { 3 };
+    icmp(from, to, kind, &[&[0; 4], rest].concat())
+}
+
+fn errors_are_about_own_packets<A: Addresses>() -> Result<()> {
+    let scene = scene::<A>(0)?;
+    let (own, client, other) = (A::pod(1), A::pod(0), A::pod(2));
+    goes_on(&scene, 1, &error(own, client, (client, own))?)?;
+    for (to, quoted) in [
+        (client, (client, other)),
+        (client, (client, A::service(10))),
+        (A::service(10), (A::service(10), client)),
+    ] {
+        is_dropped(&scene, 1, &error(own, to, quoted)?, Reason::DroppedSource)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_pod_reports_errors_about_packets_to_itself_only() -> Result<()> {
+    errors_are_about_own_packets::<V4>()?;
+    errors_are_about_own_packets::<V6>()
 }

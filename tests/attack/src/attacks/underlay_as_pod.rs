@@ -6,7 +6,7 @@ use anyhow::Result;
 use weir_tests::lab::Mode;
 
 use crate::attack::Attack;
-use crate::frame::{Macs, as_later_fragment, udp};
+use crate::frame::{Macs, as_later_fragment, priority_tagged, udp};
 use crate::gain::Gain;
 use crate::launch::launch;
 use crate::scene::{Scene, mac_of, sibling};
@@ -43,6 +43,9 @@ fn run(scene: &Scene) -> Result<Gain> {
         for (name, source) in sources {
             for target in targets.iter().chain(&web) {
                 let frame = udp(macs, SocketAddr::new(*source, 4444), *target, &forged_as(name))?;
+                // The kernel takes off all tags of no VLAN.
+                let tagged = priority_tagged(&frame)?;
+                frames.extend([priority_tagged(&tagged)?, tagged]);
                 frames.extend([as_later_fragment(&frame)?, frame]);
             }
         }
