@@ -86,7 +86,7 @@ pub struct Options {
     pub cgroup: Option<PathBuf>,
 
     /// The bridge of the pods
-    #[arg(long, env = "WEIR_BRIDGE", value_name = "NAME", default_value = "weir0")]
+    #[arg(long, env = "WEIR_BRIDGE", value_name = "NAME", default_value = "weir0", value_parser = link_name)]
     pub bridge: String,
 
     /// Masquerade pod traffic that leaves the cluster
@@ -229,6 +229,10 @@ pub enum LogFormat {
 /// The bits that kubelet (0x8000) and kube-proxy (0x4000) use.
 const TAKEN: u32 = 0xc000;
 
+fn link_name(text: &str) -> Result<String, String> {
+    weir_node::interface_name::check(text).map(|()| text.to_owned())
+}
+
 fn mark_bit(text: &str) -> Result<u32, String> {
     let digits = text.strip_prefix("0x").unwrap_or(text);
     let mark = u32::from_str_radix(digits, 16)
@@ -251,6 +255,12 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         Options::command().debug_assert();
+    }
+
+    #[test]
+    fn the_bridge_has_a_name_that_the_kernel_accepts() {
+        assert_eq!(link_name("weir0"), Ok("weir0".to_owned()));
+        assert!(link_name("a/b").is_err() && link_name("a-name-of-17-char").is_err());
     }
 
     #[test]

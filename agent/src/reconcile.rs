@@ -19,6 +19,7 @@ mod node;
 mod nodes_watch;
 mod overlay;
 mod pass_report;
+mod pod_bridge;
 mod pod_network;
 mod preemption;
 mod programs;
@@ -246,6 +247,13 @@ impl Reconciler {
             refused.iter().filter_map(concerns::from_refusal).collect();
         let Some(own) = self.own_node(own, &mut concerns) else { return Ok(()) };
 
+        let (bridge, addresses) = (&self.options.bridge, &own.underlay_ips);
+        if let Err(unusable) = pod_bridge::check(&self.netlink, bridge, addresses).await? {
+            self.cannot_join(unusable.to_string(), &mut concerns);
+            self.health.record_concerns(&concerns);
+            self.events.report(Some(&own), concerns);
+            return Err(unusable.into());
+        }
         // First, and whatever becomes of the rest: a wrong entry can cut all pods off the node.
         let (netlink, entries) = (&self.netlink, &mut self.bridge_entries);
         let entries_set = entries.ensure(netlink, &self.options, trigger, &self.health).await;
@@ -255,6 +263,10 @@ impl Reconciler {
         concerns.extend(self.bridge_entries.concerns());
         self.uplinks = underlay::find(&self.netlink, &own.underlay_ips).await?;
         let planned = plan(&self.conf, &own, &peers, &self.uplinks);
+        match &planned {
+            Ok(_) => self.health.set(Condition::NodeJoined, Ok(())),
+            Err(obstacle) => self.cannot_join(obstacle.to_string(), &mut concerns),
+        }
         if let Ok((_, unreachable)) = &planned {
             let uplink = self.uplinks.first().map_or("", |uplink| uplink.name.as_str());
             let of_peer = |found| concerns::from_unreachable(found, uplink);
@@ -317,6 +329,12 @@ impl Reconciler {
         }
         entries_set?;
         if failures.is_empty() { Ok(()) } else { Err(Error::Operations(failures)) }
+    }
+
+    /// Says why this node is no part of the pod network.
+    fn cannot_join(&self, obstacle: String, concerns: &mut BTreeSet<Concern>) {
+        concerns.insert(Concern::NodeNotJoined { obstacle: obstacle.clone() });
+        self.health.set(Condition::NodeJoined, Err(obstacle));
     }
 
     /// This node, if it is in the cluster and has subnets.

@@ -13,13 +13,13 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use weir_node::{Attachment, Namespace, NotANamespace, endpoint::PortMapping};
+use weir_node::{Attachment, Namespace, NotANamespace, endpoint::PortMapping, interface_name};
 
 use self::{address_management::RawIpam, dns::Dns, null::null_is_default, runtime::RawRuntime};
 use crate::{
     Error,
     attributes::RouteAttributes,
-    invocation::{check_identifier, check_interface_name, parse_mac},
+    invocation::{check_identifier, parse_mac},
     mac::{ChosenMac, Origin},
     range::RangeSet,
     version::SpecVersion,
@@ -185,7 +185,7 @@ impl NetworkConfig {
         let name = raw.name.ok_or_else(|| Error::config("name", "it is missing"))?;
         check_identifier(&name).map_err(|problem| Error::config("name", problem))?;
         let bridge = raw.bridge.unwrap_or_else(|| "weir0".to_owned());
-        check_interface_name(&bridge).map_err(|problem| Error::config("bridge", problem))?;
+        interface_name::check(&bridge).map_err(|problem| Error::config("bridge", problem))?;
         let mtu = raw.mtu.filter(|mtu| *mtu != 0);
         if let Some(mtu) = mtu {
             check_mtu(mtu).map_err(|problem| Error::config("mtu", problem))?;
@@ -247,7 +247,7 @@ impl NetworkConfig {
             let invalid =
                 |field| move |problem| Error::config(format!("{KEY}[{index}].{field}"), problem);
             check_identifier(container_id).map_err(invalid("containerID"))?;
-            check_interface_name(ifname).map_err(invalid("ifname"))?;
+            interface_name::check(ifname).map_err(invalid("ifname"))?;
         }
         Ok(list)
     }

@@ -123,7 +123,7 @@ impl Environment {
         check_identifier(container_id)
             .map_err(|problem| Error::environment("CNI_CONTAINERID", problem))?;
         let ifname = self.require("CNI_IFNAME")?;
-        check_interface_name(ifname)
+        weir_node::interface_name::check(ifname)
             .map_err(|problem| Error::environment("CNI_IFNAME", problem))?;
         Ok(Attachment { container_id: container_id.to_owned(), ifname: ifname.to_owned() })
     }
@@ -202,22 +202,6 @@ pub(crate) fn check_identifier(text: &str) -> Result<(), String> {
     Err(format!(
         "is {text:?}; it must start with a letter or digit and have only letters, digits, _ . and -"
     ))
-}
-
-/// Checks an interface name by the rule of Linux.
-pub(crate) fn check_interface_name(text: &str) -> Result<(), String> {
-    if text.len() > 15 {
-        return Err(format!("is {text:?}, longer than the 15 bytes of an interface name"));
-    }
-    let forbidden = |c: char| c.is_whitespace() || c.is_control() || c == '/' || c == ':';
-    if text.is_empty() || text == "." || text == ".." || text.contains(forbidden) {
-        return Err(format!("is {text:?}, which is not an interface name"));
-    }
-    // The kernel has parameters of these names, which are for all interfaces and for later ones.
-    if text == "all" || text == "default" {
-        return Err(format!("is {text:?}, which the kernel does not allow as an interface name"));
-    }
-    Ok(())
 }
 
 #[cfg(test)]

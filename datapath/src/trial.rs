@@ -3,6 +3,8 @@
 //! The kernel runs the program as for a packet that the device receives, and returns the packet and
 //! the verdict (`BPF_PROG_TEST_RUN`). The packet is not sent. The program's changes to maps are real.
 
+use std::time::Duration;
+
 use aya::programs::{TestRun, TestRunOptions};
 
 use crate::{Error, Program};
@@ -29,6 +31,8 @@ pub struct Trial {
     pub packet: Vec<u8>,
     /// Its mark.
     pub mark: u32,
+    /// How long the program took, as the kernel measured it.
+    pub took: Duration,
 }
 
 /// The length of `struct __sk_buff`, and the offsets of some of its fields.
@@ -70,7 +74,8 @@ impl Program {
             mark.copy_from_slice(field);
         }
         let action = Action::of(result.return_value.cast_signed());
-        Ok(Trial { action, packet: out, mark: u32::from_ne_bytes(mark) })
+        let mark = u32::from_ne_bytes(mark);
+        Ok(Trial { action, packet: out, mark, took: result.duration })
     }
 }
 

@@ -86,6 +86,9 @@ impl<A> Flow<A> {
     /// The forward entry: session affinity is noted when the flow is established, and not before,
     /// because the client's address may be forged.
     pub const NOTE_AFFINITY: u16 = 1 << 7;
+    /// A client outside has reset the connection, or somebody in its name: the numbers in a reset are not
+    /// checked. Until one of the sides goes on it counts as closed. Both entries have it.
+    pub const RESET: u16 = 1 << 8;
     /// Both sides have closed the connection.
     pub const CLOSED: u16 = Self::CLIENT_CLOSED | Self::BACKEND_CLOSED;
 
@@ -101,6 +104,13 @@ impl<A> Flow<A> {
     #[must_use]
     pub const fn is_closed(&self) -> bool {
         self.flags & Self::CLOSED == Self::CLOSED
+    }
+
+    /// Whether both sides have closed the connection, and have not only been said to.
+    #[inline(always)]
+    #[must_use]
+    pub const fn has_closed(&self) -> bool {
+        self.flags & (Self::CLOSED | Self::RESET) == Self::CLOSED
     }
 
     /// Forward: whether somebody would miss it: both sides have spoken, and not closed it. The table
@@ -237,7 +247,9 @@ impl<A: Address> Flow<A> {
                 timeout::UNREPLIED
             };
         }
-        if self.is_closed() {
+        if self.flags & Self::RESET != 0 {
+            timeout::HALF_CLOSED
+        } else if self.is_closed() {
             timeout::CLOSED
         } else if !lasts {
             timeout::OPENING
@@ -314,6 +326,7 @@ mod tests {
             (F::ANSWERED | F::ESTABLISHED | F::CLIENT_CLOSED, timeout::HALF_CLOSED),
             (F::ANSWERED | F::ESTABLISHED | F::CLOSED, timeout::CLOSED),
             (F::CLOSED, timeout::CLOSED),
+            (F::ANSWERED | F::ESTABLISHED | F::CLOSED | F::RESET, timeout::HALF_CLOSED),
         ];
         for (flags, seconds) in states {
             assert_eq!(with(flags).lifetime(true, 120), seconds, "TCP, {flags:#b}");

@@ -52,8 +52,13 @@ fn note<A: HasScratch>(keys: &mut Keys<A>) -> bool {
     entry.touch(maps::tick(), maps::now());
     let (flags, tcp) = (entry.flags(), work.tcp);
     let is_client = work.kind == Work::OF_CLIENT;
+    let is_reset = flags & Flow::<A>::RESET != 0;
     let said = if tcp.resets() {
-        Flow::<A>::CLOSED
+        // Nobody else can send as a pod.
+        let is_outside = is_client && entry.ifindex() == 0;
+        if is_outside { Flow::<A>::CLOSED | Flow::<A>::RESET } else { Flow::<A>::CLOSED }
+    } else if is_reset && !tcp.closes() && !tcp.opens() {
+        0
     } else if tcp.closes() {
         if is_client { Flow::<A>::CLIENT_CLOSED } else { Flow::<A>::BACKEND_CLOSED }
     } else if is_client {
@@ -69,16 +74,18 @@ fn note<A: HasScratch>(keys: &mut Keys<A>) -> bool {
     } else {
         Flow::<A>::ANSWERED
     };
-    if flags & said == said {
+    if flags & said == said && said != 0 {
         return false;
     }
-    entry.set(said);
+    // What goes on has not ended.
+    let over = if said == 0 { Flow::<A>::CLOSED | Flow::<A>::RESET } else { 0 };
+    entry.change(over, said);
     let flow = entry.borrow();
     flow.write_peer_key(key, peer);
     if let Some(found) = flows.get(peer)
         && found.is_peer_of(flow)
     {
-        found.set(said);
+        found.change(over, said);
     }
     if flow.is_reverse() {
         *key = *peer;

@@ -40,7 +40,7 @@ pub(crate) fn goes_on<A: Family, V: View<A>>(
     if view.is_tcp() {
         return !view.tcp().opens()
             || flow.opening == view.sequence()
-            || !(flow.is_closed() || has_ended(view.key(), flow));
+            || !(flow.has_closed() || has_ended(view.key(), flow));
     }
     let now = maps::now();
     let goes_on = !is_idle(view.key(), flow, now) && is_served(flow);
@@ -71,7 +71,8 @@ pub(crate) fn track<A: Family, V: View<A>>(view: &V, flow: &Flow<A>, side: Side)
         }
         Side::Backend => (Work::of_backend(tcp), flow.flags & Flow::<A>::ANSWERED == 0),
     };
-    if tcp.ends() | is_news | (flow.last_seen_tick != maps::tick()) {
+    let is_reset = flow.flags & Flow::<A>::RESET != 0;
+    if tcp.ends() | is_news | is_reset | (flow.last_seen_tick != maps::tick()) {
         view.defer(work);
     }
 }

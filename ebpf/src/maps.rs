@@ -307,6 +307,13 @@ impl<A: Mapped> FlowEntry<A> {
         }
     }
 
+    /// Takes flags away and sets others.
+    #[inline(always)]
+    pub(crate) fn change(&self, over: u16, flags: u16) {
+        // SAFETY: as for `set`.
+        unsafe { (*self.0).flags = (*self.0).flags & !over | flags }
+    }
+
     #[inline(always)]
     pub(crate) fn set(&self, flags: u16) {
         // SAFETY: as above. A bit that two CPUs write at once can be lost: then the flow stays in its

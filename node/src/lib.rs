@@ -7,6 +7,7 @@
 //! - [`Attachment`]: the key of a pod's interface, and the host interface name that follows from it.
 //! - [`endpoint`]: the record of a pod's interface. The plugin writes it.
 //! - [`forwarding`]: the FDB entries that the pods' bridge must have.
+//! - [`interface_name`]: what the kernel takes as the name of a link.
 //! - [`Namespace`]: namespaces of Kubernetes, and which pods may route.
 //! - [`PodNetwork`]: `subnet.env`. The agent writes it.
 //!
@@ -16,6 +17,7 @@
 mod attachment;
 pub mod endpoint;
 pub mod forwarding;
+pub mod interface_name;
 pub mod names;
 mod namespace;
 pub mod subnet_env;

@@ -12,6 +12,11 @@ use crate::headroom::{BRIDGE_PORTS, Thresholds};
 pub enum Concern {
     /// This node has no subnet for its pods.
     PodCidrMissing,
+    /// This node is no part of the pod network.
+    NodeNotJoined {
+        /// Why: see [`crate::overlay::plan::NotReady`], or the pods' bridge.
+        obstacle: String,
+    },
     /// Two nodes claim the same pod addresses; the newer one is refused.
     PodCidrOverlap {
         /// The node that is not programmed.
@@ -116,6 +121,7 @@ impl Concern {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::PodCidrMissing => "PodCIDRMissing",
+            Self::NodeNotJoined { .. } => "NodeNotJoined",
             Self::PodCidrOverlap { .. } => "PodCIDROverlap",
             Self::EndpointShared { .. } => "EndpointShared",
             Self::EndpointNotOnLink { .. } => "EndpointNotOnLink",
@@ -136,7 +142,7 @@ impl Concern {
     /// The Event's action: what the agent was doing.
     pub(super) fn action(&self) -> &'static str {
         match self {
-            Self::PodCidrMissing => "ConfigurePodNetwork",
+            Self::PodCidrMissing | Self::NodeNotJoined { .. } => "ConfigurePodNetwork",
             Self::PodCidrOverlap { .. }
             | Self::EndpointShared { .. }
             | Self::EndpointNotOnLink { .. } => "ProgramPeer",
@@ -171,6 +177,7 @@ impl Concern {
             | Self::EndpointShared { refused: peer, .. }
             | Self::EndpointNotOnLink { peer, .. } => Some(peer),
             Self::PodCidrMissing
+            | Self::NodeNotJoined { .. }
             | Self::ForwardingDropped { .. }
             | Self::NetworkUnavailable { .. }
             | Self::TableOutdated { .. }
@@ -193,6 +200,11 @@ impl fmt::Display for Concern {
                 "the node has no spec.podCIDR, so its pods get no network: start \
                  kube-controller-manager with --allocate-node-cidrs=true and --cluster-cidr \
                  (kubeadm: networking.podSubnet), or set podCIDR on the Node",
+            ),
+            Self::NodeNotJoined { obstacle } => write!(
+                f,
+                "the node is no part of the pod network, and its pods reach no other node: {obstacle}; \
+                 correct the cause, and the agent goes on by itself",
             ),
             Self::PodCidrOverlap { refused, cidr, kept } => write!(
                 f,

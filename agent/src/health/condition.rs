@@ -9,6 +9,9 @@ pub enum Condition {
     ClusterSeen,
     /// This node has subnets for its pods.
     SubnetsAssigned,
+    /// This node can be part of the pod network: it has an address on a link that is up, and may use the
+    /// pods' bridge.
+    NodeJoined,
     /// Every known peer is programmed in the kernel. Set from the reports of passes.
     PeersProgrammed,
     /// The entries of the pods' bridge lead to the node and to its pods.
@@ -26,9 +29,10 @@ pub enum Condition {
 }
 
 impl Condition {
-    pub(super) const ALL: [Self; 9] = [
+    pub(super) const ALL: [Self; 10] = [
         Self::ClusterSeen,
         Self::SubnetsAssigned,
+        Self::NodeJoined,
         Self::PeersProgrammed,
         Self::BridgeEntriesSet,
         Self::TableWritten,
@@ -44,6 +48,7 @@ impl fmt::Display for Condition {
         f.write_str(match self {
             Self::ClusterSeen => "cluster-seen",
             Self::SubnetsAssigned => "subnets-assigned",
+            Self::NodeJoined => "node-joined",
             Self::PeersProgrammed => "peers-programmed",
             Self::BridgeEntriesSet => "bridge-entries-set",
             Self::TableWritten => "table-written",

@@ -86,6 +86,7 @@ async fn readiness_names_every_unmet_condition() {
     publisher.send_modify(|published| published.snapshot = Some(Arc::new(Snapshot::default())));
     for condition in [
         Condition::SubnetsAssigned,
+        Condition::NodeJoined,
         Condition::BridgeEntriesSet,
         Condition::TableWritten,
         Condition::ProgramsAttached,

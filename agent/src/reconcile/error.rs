@@ -1,5 +1,6 @@
 //! Why a pass failed.
 
+use super::pod_bridge::BridgeUnusable;
 use crate::{
     causes::causes,
     datapath, install, masquerade,
@@ -13,6 +14,8 @@ pub(super) enum Error {
     Netlink(#[from] weir_netlink::Error),
     #[error("this node cannot join the pod network yet")]
     NotReady(#[from] NotReady),
+    #[error("this node cannot join the pod network")]
+    Bridge(#[from] BridgeUnusable),
     #[error("the eBPF data path cannot be updated")]
     Datapath(#[from] datapath::Error),
     #[error("the endpoint records cannot be read")]

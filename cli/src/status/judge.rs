@@ -138,6 +138,10 @@ fn remedy_of(condition: &str) -> &'static str {
             "run the controller manager with --allocate-node-cidrs and --cluster-cidr, or set \
              podCIDR on the Node"
         }
+        "node-joined" => {
+            "see the reason: the node's address must be on a link that is up, and no other device may \
+             have the name of the pods' bridge (WEIR_BRIDGE)"
+        }
         "bridge-entries-set" => {
             "see the reason; bridge fdb show br weir0 lists the entries, and bridge monitor fdb who changes \
              them"

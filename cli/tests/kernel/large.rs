@@ -95,6 +95,7 @@ impl Scene {
                 nat_port: source_port,
                 backend: id,
                 service: service + 1,
+                flags: Flow::<V4>::ANSWERED | Flow::<V4>::ESTABLISHED,
                 ..Flow::default()
             };
             flows.set(&key, &flow)?;

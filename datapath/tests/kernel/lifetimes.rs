@@ -133,6 +133,57 @@ fn a_syn_on_a_live_connection_goes_to_its_backend_and_takes_nothing_over_by_ipv6
     syn_takes_nothing_over::<V6>()
 }
 
+/// Whoever can send as a client outside needs no sequence number to send a reset.
+fn reset_takes_nothing_over<A: Addresses>() -> Result<()> {
+    let mut scene = scene::<A>(0)?;
+    let (client, vip) = ((A::service(99), 4000), (A::service(10), 80));
+    let send = |scene: &Scene, sequence, flags: &str| -> Result<u8> {
+        let trial = at(scene, Hook::FromUplink, "weir0", &tcp(client, vip, (sequence, flags))?)?;
+        ensure!(passes(&trial), "{trial:?}");
+        let found = destination(&trial.packet)?;
+        (0..3).find(|pod| A::pod(*pod).into() == found).with_context(|| format!("to {found}"))
+    };
+    let reply = |scene: &Scene, flags: &str| {
+        at(scene, Hook::ToUplink, "weir0", &tcp((A::pod(1), 80), client, (1, flags))?).map(drop)
+    };
+    ensure!(send(&scene, 7, "S")? == 1);
+    reply(&scene, "SA")?;
+    ensure!(send(&scene, 8, "A")? == 1);
+    serve::<A>(&mut scene, 2)?;
+    let lasts = |scene: &Scene| -> Result<bool> {
+        let flows = flows::<A>(scene, true)?.entries()?;
+        let (_, flow) = flows.iter().find(|(_, flow)| !flow.is_reverse()).context("no flow")?;
+        Ok(flow.is_lasting())
+    };
+    ensure!(lasts(&scene)?);
+    for goes_on in [true, false] {
+        send(&scene, 5_000, "R")?;
+        ensure!(!lasts(&scene)?, "it may be over");
+        age::<A>(&scene, true, timeout::OPENING)?;
+        swept::<A>(&scene)?;
+        if goes_on {
+            ensure!(send(&scene, 9, "A")? == 1, "the client goes on");
+        } else {
+            reply(&scene, "A")?;
+        }
+        ensure!(lasts(&scene)?, "it goes on");
+    }
+    send(&scene, 5_000, "R")?;
+    ensure!(send(&scene, 99, "S")? == 1, "a SYN has taken it over");
+    reply(&scene, "A")?;
+    ensure!(lasts(&scene)?, "it goes on");
+    // Nobody else can send as a backend.
+    reply(&scene, "R")?;
+    ensure!(send(&scene, 99, "S")? == 2, "the backend has reset it");
+    Ok(())
+}
+
+#[test]
+fn a_reset_in_the_name_of_a_client_outside_takes_nothing_over() -> Result<()> {
+    reset_takes_nothing_over::<V4>()?;
+    reset_takes_nothing_over::<V6>()
+}
+
 #[test]
 fn a_syn_opens_a_connection_where_the_other_is_dead() -> Result<()> {
     for seconds in [timeout::DEAD_PEER - 100, timeout::DEAD_PEER + 100] {

@@ -13,6 +13,7 @@ mod attachment;
 mod batch;
 mod checksums;
 mod cluster_ip;
+mod cost;
 mod crafted;
 mod errors;
 mod firewall;

@@ -22,6 +22,7 @@ mod idle;
 mod manifests;
 mod masquerade;
 mod node_condition;
+mod node_joined;
 mod offload;
 mod path_mtu;
 mod peers;
