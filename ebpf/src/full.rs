@@ -52,11 +52,6 @@ impl<A: HasScratch> View<A> for Full<A> {
     }
 
     #[inline(always)]
-    fn not_shown() -> Result<Verdict, Stop> {
-        Ok(Verdict::NEXT)
-    }
-
-    #[inline(always)]
     fn read(&mut self, skb: Skb) -> Result<bool, Reason> {
         self.packet.read(skb)
     }

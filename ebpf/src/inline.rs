@@ -103,11 +103,6 @@ impl<A: HasScratch> View<A> for Inline<A> {
     }
 
     #[inline(always)]
-    fn not_shown() -> Result<Verdict, Stop> {
-        Err(Stop::NeedsFullView)
-    }
-
-    #[inline(always)]
     fn read(&mut self, _skb: Skb) -> Result<bool, Reason> {
         Ok(true)
     }

@@ -165,7 +165,7 @@ pub(crate) fn device_of<A: Mapped>(address: &A) -> u32 {
 #[inline(always)]
 pub(crate) fn is_router(ifindex: u32) -> bool {
     // SAFETY: the map is not preallocated, and only whether there is a value matters.
-    unsafe { ROUTERS.get(&ifindex) }.is_some()
+    unsafe { ROUTERS.get(ifindex) }.is_some()
 }
 
 /// Whether the address is that of a pod, here or on another node.

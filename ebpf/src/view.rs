@@ -40,9 +40,6 @@ pub(crate) trait View<A: Family>: Sized {
     /// packet and move both in halves, and the verifier would lose sight of the pointer.
     fn new(skb: Skb) -> Option<(Self, Self::Slot)>;
 
-    /// What the decision is if there is no view.
-    fn not_shown() -> Result<Verdict, Stop>;
-
     /// Reads the headers; false if it is not an IP packet.
     fn read(&mut self, skb: Skb) -> Result<bool, Reason>;
 

@@ -23,7 +23,12 @@ fn now() -> Result<u32> {
 
 /// A node with a client and two backends, of which Services have the first.
 fn scene<A: Addresses>(flags: u32) -> Result<Scene> {
-    let capacities = Capacities::default().with(A::FLOWS_DGRAM, ROOM).with(A::FLOWS_TCP, ROOM);
+    scene_with::<A>(flags, ROOM)
+}
+
+/// The same with a table of so many entries.
+pub(crate) fn scene_with<A: Addresses>(flags: u32, room: u32) -> Result<Scene> {
+    let capacities = Capacities::default().with(A::FLOWS_DGRAM, room).with(A::FLOWS_TCP, room);
     let mut scene = Scene::with_capacities(3, &capacities)?;
     scene.set(Config { flags, udp_idle: STREAM, ..Config::default() })?;
     serve::<A>(&mut scene, 1)?;
@@ -41,7 +46,11 @@ fn flows<A: Addresses>(scene: &Scene, is_tcp: bool) -> Result<Table<FlowKey<A>, 
     scene.table(if is_tcp { A::FLOWS_TCP } else { A::FLOWS_DGRAM })
 }
 
-fn forward<A: Addresses>(scene: &Scene, is_tcp: bool, port: u16) -> Result<Option<Flow<A>>> {
+pub(crate) fn forward<A: Addresses>(
+    scene: &Scene,
+    is_tcp: bool,
+    port: u16,
+) -> Result<Option<Flow<A>>> {
     let (target, number) = if is_tcp { (80, protocol::TCP) } else { (53, protocol::UDP) };
     let key = FlowKey {
         source: A::pod(0),
@@ -78,7 +87,7 @@ fn backend<A: Addresses>(scene: &Scene, (pod, port): (u8, u16), what: &str) -> R
     Ok(())
 }
 
-fn establish<A: Addresses>(scene: &Scene, port: u16, pod: u8) -> Result<()> {
+pub(crate) fn establish<A: Addresses>(scene: &Scene, port: u16, pod: u8) -> Result<()> {
     ensure!(client::<A>(scene, port, (7, "S"))? == pod);
     backend::<A>(scene, (pod, port), "SA")?;
     ensure!(client::<A>(scene, port, (8, "A"))? == pod);
@@ -241,7 +250,7 @@ fn established_connections_outlive_a_flood_of_syns_by_ipv6() -> Result<()> {
 }
 
 /// The segments of a connection of pod 0 that both sides close.
-fn short_connection(number: u32) -> impl Iterator<Item = Result<Step>> {
+pub(crate) fn short_connection(number: u32) -> impl Iterator<Item = Result<Step>> {
     let port = u16::try_from(10_000 + number).unwrap_or(u16::MAX);
     let (own, vip, backend) = ((V4::pod(0), port), (V4::service(10), 80), (V4::pod(1), 80));
     [(true, "S"), (false, "SA"), (true, "A"), (true, "FA"), (false, "FA"), (true, "A")]

@@ -15,6 +15,7 @@ mod checksums;
 mod cluster_ip;
 mod cost;
 mod crafted;
+mod endurance;
 mod errors;
 mod firewall;
 mod flows;
