@@ -232,6 +232,9 @@ impl Parts<'_> {
             up: Some(true),
             alias: Some(alias(&arguments.pod, attachment)),
             hairpin: Some(config.hairpin),
+            // The pod's entry is static. Others, however many a pod sends from, would fill the kernel's
+            // memory.
+            learning: Some(false),
             link_local: Some(false),
             ..LinkChange::default()
         };

@@ -257,6 +257,9 @@ pub struct LinkChange {
     pub controller: Option<u32>,
     /// Hairpin mode, for a link that is already a bridge port.
     pub hairpin: Option<bool>,
+    /// Whether the bridge learns addresses from what comes in by the link, for one that is already a
+    /// bridge port.
+    pub learning: Option<bool>,
     /// Whether the link generates an IPv6 link-local address when it gets its carrier. A bridge
     /// port needs none.
     pub link_local: Option<bool>,
@@ -264,7 +267,7 @@ pub struct LinkChange {
 
 /// Applies changes in one request. A property that already has the value is not an error.
 pub async fn change(netlink: &Netlink, index: u32, change: &LinkChange) -> Result<(), Error> {
-    let LinkChange { up, mtu, mac, alias, controller, hairpin, link_local } = change;
+    let LinkChange { up, mtu, mac, alias, controller, hairpin, learning, link_local } = change;
     let mut message = LinkMessage::default();
     message.header.index = index;
     if let Some(up) = up {
@@ -276,12 +279,12 @@ pub async fn change(netlink: &Netlink, index: u32, change: &LinkChange) -> Resul
     attributes.extend(mac.map(|mac| LinkAttribute::Address(mac.octets().to_vec())));
     attributes.extend(alias.clone().map(LinkAttribute::IfAlias));
     attributes.extend(controller.map(LinkAttribute::Controller));
-    if let Some(hairpin) = hairpin {
+    let hairpin = hairpin.map(InfoBridgePort::HairpinMode);
+    let port: Vec<_> = hairpin.into_iter().chain(learning.map(InfoBridgePort::Learning)).collect();
+    if !port.is_empty() {
         attributes.push(LinkAttribute::LinkInfo(vec![
             LinkInfo::PortKind(InfoPortKind::Bridge),
-            LinkInfo::PortData(InfoPortData::BridgePort(vec![InfoBridgePort::HairpinMode(
-                *hairpin,
-            )])),
+            LinkInfo::PortData(InfoPortData::BridgePort(port)),
         ]));
     }
     if let Some(link_local) = link_local {

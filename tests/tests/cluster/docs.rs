@@ -57,7 +57,7 @@ fn every_test_named_in_the_services_page_exists() -> Result<()> {
 
 #[test]
 fn every_test_named_in_the_security_page_exists() -> Result<()> {
-    tests_exist("docs/security.md", &["datapath/tests/kernel", "tests/tests/cluster"], 17)
+    tests_exist("docs/security.md", &["datapath/tests/kernel", "tests/tests"], 17)
 }
 
 #[test]

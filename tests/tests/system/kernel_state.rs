@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
-use weir_tests::lab::{Cni, CniError, Config, Node, Observe, refused};
+use weir_tests::lab::{Cni, CniError, Config, Node, Observe, Stack, refused};
 
 use crate::fixture::{Fixture, global, is_up, one_pod};
 
@@ -71,6 +71,20 @@ fn the_host_side_is_a_hairpin_port_of_the_bridge() -> Result<()> {
     ensure!(host.master.as_deref() == Some("weir0"), "{host:?}");
     ensure!(host.info.port.hairpin && is_up(&host), "{host:?}");
     ensure!(host.addresses.is_empty(), "an address on a bridge port: {host:?}");
+    Ok(())
+}
+
+#[test]
+fn the_bridge_learns_no_mac_address_from_a_pod() -> Result<()> {
+    let Fixture { node, added, pod, .. } = one_pod(Config::new("10.1.0.0/24"))?;
+    let mac = "02:00:00:00:00:99";
+    pod.sh(&format!("ip link set eth0 address {mac}"))?;
+    // The question for the gateway's MAC address reaches the bridge, whether or not there is a reply.
+    let _ = pod.sh(&format!("ping -c 1 -W 1 {}", added.gateway()?));
+    let port = added.host()?.name.clone();
+    let of_port: Vec<_> = node.fdb()?.into_iter().filter(|entry| entry.port == port).collect();
+    ensure!(!of_port.is_empty(), "no entry at all");
+    ensure!(of_port.iter().all(|entry| entry.mac != mac), "{of_port:?}");
     Ok(())
 }
 
