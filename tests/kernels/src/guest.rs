@@ -14,7 +14,7 @@ use crate::suites::Depth;
 const fn limit(depth: Depth) -> &'static str {
     match depth {
         Depth::All => "4500",
-        Depth::Quick => "1200",
+        Depth::Quick => "1800",
     }
 }
 /// The kernel's command line: end the emulation at a panic, trust the emulated clock, and spend no
