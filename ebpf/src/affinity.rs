@@ -3,7 +3,8 @@
 use weir_ebpf_common::{Affinity, AffinityKey, FlowKey};
 
 use crate::family::Family;
-use crate::maps::{self, FlowEntry};
+use crate::maps;
+use crate::maps::flow_table::{self, FlowEntry};
 
 /// Notes the backend of an established flow, whose client nobody has vouched for before.
 #[inline(always)]

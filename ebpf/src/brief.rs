@@ -11,7 +11,9 @@
 
 use weir_ebpf_common::{Flow, FlowKey, Reason, protocol};
 
-use crate::maps::{self, BriefSlot};
+use crate::maps;
+use crate::maps::flow_table;
+use crate::maps::rings::{self, BriefSlot};
 use crate::scratch::{HasScratch, Keys};
 
 /// The ring of flows that nobody has replied in.
@@ -26,22 +28,22 @@ pub(crate) const DEBT: u32 = 64;
 /// Makes room in a ring, and adds the flow whose forward key is the packet's if it `is_new` there.
 #[inline(always)]
 pub(crate) fn turn<A: HasScratch>(keys: &mut Keys<A>, ring: u32, is_new: bool) {
-    if let Some(slot) = forget_next(keys, ring, maps::own_lane())
+    if let Some(slot) = forget_next(keys, ring, rings::own_lane())
         && is_new
     {
         slot.set(&keys.packet);
     }
     // What can be forgotten may be in either ring, and in the lane of any CPU.
-    let owed = maps::owed_room();
+    let owed = rings::owed_room();
     if owed != 0 {
-        forget_next(keys, owed & 1, maps::any_lane());
+        forget_next(keys, owed & 1, rings::any_lane());
     }
 }
 
 /// Removes the flow of the next slot of a ring, if there is one and it does not last. The slot.
 #[inline(never)]
 fn forget_next<A: HasScratch>(keys: &mut Keys<A>, ring: u32, lane: u32) -> Option<BriefSlot<A>> {
-    let slot = maps::next_brief::<A>(keys.packet.protocol, ring, lane)?;
+    let slot = rings::next_brief::<A>(keys.packet.protocol, ring, lane)?;
     keys.forgotten = slot.get();
     forget(&keys.forgotten, ring, &mut keys.peer);
     Some(slot)
@@ -49,7 +51,7 @@ fn forget_next<A: HasScratch>(keys: &mut Keys<A>, ring: u32, lane: u32) -> Optio
 
 #[inline(always)]
 fn forget<A: HasScratch>(key: &FlowKey<A>, ring: u32, peer: &mut FlowKey<A>) {
-    let flows = maps::flows(key);
+    let flows = flow_table::flows(key);
     let Some(entry) = flows.get(key) else { return };
     let flow = entry.borrow();
     let in_other_ring = (ring == UNANSWERED)

@@ -7,7 +7,9 @@
 use weir_ebpf_common::header::TcpFlags;
 use weir_ebpf_common::{Flow, FlowKey, STREAM_AFTER, protocol};
 
-use crate::maps::{self, FlowEntry};
+use crate::maps;
+use crate::maps::flow_table::{self, FlowEntry};
+use crate::maps::rings;
 use crate::scratch::{HasScratch, Keys, keys};
 use crate::work::Work;
 use crate::{affinity, brief};
@@ -29,7 +31,7 @@ pub(crate) fn run<A: HasScratch>() {
     let (ring, is_new) = match keys.work.kind {
         Work::OPENED => (brief::UNANSWERED, true),
         Work::REFUSED => {
-            maps::owe_room(brief::DEBT);
+            rings::owe_room(brief::DEBT);
             (brief::UNANSWERED, false)
         }
         _ => {
@@ -47,7 +49,7 @@ pub(crate) fn run<A: HasScratch>() {
 #[inline(always)]
 fn note<A: HasScratch>(keys: &mut Keys<A>) -> bool {
     let Keys { packet: key, work, peer, .. } = keys;
-    let flows = maps::flows(key);
+    let flows = flow_table::flows(key);
     let Some(entry) = flows.get(key) else { return false };
     entry.touch(maps::tick(), maps::now());
     let (flags, tcp) = (entry.flags(), work.tcp);

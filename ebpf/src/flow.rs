@@ -5,7 +5,8 @@ use core::borrow::Borrow;
 use weir_ebpf_common::{Backend, Flow, FlowKey, Reason, protocol, timeout};
 
 use crate::family::Family;
-use crate::maps::{self, FlowEntry};
+use crate::maps;
+use crate::maps::flow_table::{self, FlowEntry};
 use crate::view::View;
 use crate::work::Work;
 
@@ -25,7 +26,7 @@ pub(crate) fn of_backend<'a, A: Family, V: View<A>>(
     view: &V,
     slot: &'a mut V::Slot,
 ) -> Option<V::Held<'a>> {
-    let entry = maps::flows(view.key()).get(view.key())?;
+    let entry = flow_table::flows(view.key()).get(view.key())?;
     let held = V::hold(slot, entry.get());
     (held.borrow().is_reverse() && !view.tcp().opens()).then_some(held)
 }
@@ -81,14 +82,14 @@ pub(crate) fn track<A: Family, V: View<A>>(view: &V, flow: &Flow<A>, side: Side)
 #[inline(always)]
 pub(crate) fn remove<A: Family>(key: &FlowKey<A>, flow: &Flow<A>) {
     remove_reverse(key, flow);
-    maps::flows(key).remove(key);
+    flow_table::flows(key).remove(key);
 }
 
 /// Removes the other entry of the flow that has this forward entry at `key`, if it is its own.
 #[inline(never)]
 pub(crate) fn remove_reverse<A: Family>(key: &FlowKey<A>, flow: &Flow<A>) {
     let reverse = flow.reverse_key(key);
-    let flows = maps::flows(key);
+    let flows = flow_table::flows(key);
     if flows.get(&reverse).is_some_and(|found| is_same(&found.get(), &flow.peer_entry(key))) {
         flows.remove(&reverse);
     }
@@ -113,7 +114,7 @@ fn has_ended<A: Family>(key: &FlowKey<A>, flow: &Flow<A>) -> bool {
 #[inline(always)]
 pub(crate) fn is_live<A: Family>(key: &FlowKey<A>, reverse: &Flow<A>) -> bool {
     let forward_key = reverse.forward_key(key);
-    let Some(forward) = maps::flows(key).get(&forward_key) else { return false };
+    let Some(forward) = flow_table::flows(key).get(&forward_key) else { return false };
     let forward = forward.get();
     if !is_same(&forward, &reverse.peer_entry(key)) {
         return false;
@@ -128,7 +129,7 @@ pub(crate) fn is_live<A: Family>(key: &FlowKey<A>, reverse: &Flow<A>) -> bool {
 /// For how many seconds neither side of the flow with this forward entry was heard.
 #[inline(always)]
 fn silence<A: Family>(key: &FlowKey<A>, flow: &Flow<A>, now: u32) -> u32 {
-    let seen = match maps::flows(key).get(&flow.reverse_key(key)) {
+    let seen = match flow_table::flows(key).get(&flow.reverse_key(key)) {
         Some(reverse) if reverse.is_peer_of(flow) => later(flow.last_seen, reverse.last_seen()),
         _ => flow.last_seen,
     };

@@ -6,7 +6,8 @@ use weir_ebpf_common::{Config, Direction, Flow, Hook, Port, Reason, Scope, Servi
 
 use crate::family::Family;
 use crate::flow::Side;
-use crate::maps::{self, FlowEntry};
+use crate::maps;
+use crate::maps::flow_table::{self, FlowEntry};
 use crate::program::Program;
 use crate::scratch::HasScratch;
 use crate::service::NewAffinity;
@@ -45,7 +46,7 @@ impl Program for FromPod {
                 Ok(Verdict::NEXT)
             };
         }
-        let entry = maps::flows(view.key()).get(view.key());
+        let entry = flow_table::flows(view.key()).get(view.key());
         let mut source = Source::of(entry.as_ref().map_or(0, FlowEntry::ifindex), ifindex);
         if !source.is_own() {
             source = source::of_pod(ifindex, config, &view.key().source)?;

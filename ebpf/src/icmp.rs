@@ -10,6 +10,7 @@ use weir_ebpf_common::{Direction, Flow, FlowKey, Port, Reason};
 
 use crate::family::Family;
 use crate::maps;
+use crate::maps::flow_table;
 use crate::packet::{Packet, has_ports};
 use crate::skb::{Checksum, HelperFailed, Skb};
 
@@ -45,7 +46,7 @@ pub(crate) fn nat_error<A: Family>(
     if !quoted.read(skb, packet) {
         return Ok(false);
     }
-    let Some(entry) = maps::flows(&quoted.key).get(&quoted.key) else { return Ok(false) };
+    let Some(entry) = flow_table::flows(&quoted.key).get(&quoted.key) else { return Ok(false) };
     *flow = entry.get();
     if flow.is_reverse() != (direction as u8 == Direction::Reverse as u8) {
         return Ok(false);

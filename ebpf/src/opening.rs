@@ -5,6 +5,7 @@ use weir_ebpf_common::{Flow, FlowKey, Reason, ephemeral_port, protocol};
 use crate::family::Family;
 use crate::flow::{DIRECT, fast_flag, is_live, is_same, remove_reverse};
 use crate::maps;
+use crate::maps::flow_table;
 use crate::skb::Skb;
 
 /// How many source ports are tried for a flow.
@@ -20,7 +21,7 @@ pub(crate) fn open<A: Family>(
     key: &FlowKey<A>,
     flow: &mut Flow<A>,
 ) -> Result<(), Reason> {
-    let flows = maps::flows(key);
+    let flows = flow_table::flows(key);
     // One after the other and not one within the other: older kernels (6.1) add up more stack.
     if is_connected(skb, key, flow) || !claim_replies(key, flow) {
         claim_other_replies(key, flow)?;
@@ -52,7 +53,7 @@ pub(crate) fn open<A: Family>(
 /// Adds a new flow if nothing is in its way; tells whether it did.
 #[inline(never)]
 pub(crate) fn store<A: Family>(key: &FlowKey<A>, flow: &Flow<A>) -> bool {
-    let flows = maps::flows(key);
+    let flows = flow_table::flows(key);
     let replies = flow.reverse_key(key);
     if !flows.add(&replies, &reverse_entry(key, flow)) {
         return false;
@@ -73,7 +74,7 @@ pub(crate) fn renew<A: Family>(key: &FlowKey<A>, ended: &Flow<A>, flow: &Flow<A>
     if !is_same(ended, flow) || ended.backend != flow.backend || ended.service != flow.service {
         return false;
     }
-    let flows = maps::flows(key);
+    let flows = flow_table::flows(key);
     let peer = reverse_entry(key, flow);
     let Some(replies) = flows.get(&flow.reverse_key(key)) else { return false };
     if !is_same(&replies.get(), &peer) {
@@ -110,7 +111,7 @@ fn reverse_entry<A: Family>(key: &FlowKey<A>, flow: &Flow<A>) -> Flow<A> {
 /// Takes the key of the replies for a flow; tells whether it has it. If not, a flow that still lives has.
 #[inline(never)]
 fn claim_replies<A: Family>(key: &FlowKey<A>, flow: &Flow<A>) -> bool {
-    let flows = maps::flows(key);
+    let flows = flow_table::flows(key);
     let peer = reverse_entry(key, flow);
     let replies = flow.reverse_key(key);
     if let Some(found) = flows.get(&replies) {
@@ -134,7 +135,7 @@ fn claim_other_replies<A: Family>(key: &FlowKey<A>, flow: &mut Flow<A>) -> Resul
         // Its checksum covers the ports, and cannot be corrected.
         return Err(Reason::DroppedCollision);
     }
-    let flows = maps::flows(key);
+    let flows = flow_table::flows(key);
     let peer = reverse_entry(key, flow);
     let mut replies = flow.reverse_key(key);
     for _ in 0..TRIES {
@@ -151,7 +152,7 @@ fn claim_other_replies<A: Family>(key: &FlowKey<A>, flow: &mut Flow<A>) -> Resul
 /// Whether something would rewrite the replies to a packet that goes untranslated.
 #[inline(always)]
 pub(crate) fn has_replies<A: Family>(key: &FlowKey<A>) -> bool {
-    maps::flows(key).get(&key.reply()).is_some()
+    flow_table::flows(key).get(&key.reply()).is_some()
 }
 
 /// Looks at what would rewrite the replies to a packet that goes untranslated: the leftover of a
@@ -164,7 +165,7 @@ pub(crate) fn clear_replies<A: Family>(
     flow: &mut Flow<A>,
 ) -> bool {
     let key = packet.reply();
-    let flows = maps::flows(packet);
+    let flows = flow_table::flows(packet);
     let Some(entry) = flows.get(&key) else { return false };
     let found = entry.get();
     if !found.is_reverse() {

@@ -10,6 +10,7 @@ use core::borrow::{Borrow, BorrowMut};
 use weir_ebpf_common::{Config, Direction, Flow, Hook, Reason, Scope, Service};
 
 use crate::flow::Side;
+use crate::maps::flow_table;
 use crate::program::Program;
 use crate::scratch::HasScratch;
 use crate::service::NewAffinity;
@@ -59,7 +60,7 @@ impl Program for FromUplink {
                 Ok(Verdict::NEXT)
             };
         }
-        if let Some(entry) = maps::flows(view.key()).get(view.key()) {
+        if let Some(entry) = flow_table::flows(view.key()).get(view.key()) {
             let held = V::hold(slot, entry.get());
             let flow: &Flow<A> = held.borrow();
             if !flow.is_reverse() {
