@@ -178,6 +178,13 @@ mod tests {
     }
 
     #[test]
+    fn the_pods_of_a_node_fit_with_their_link_local_addresses() {
+        let chosen = ["endpoints=100"].map(|text| text.parse().unwrap());
+        assert_eq!(of(map::ENDPOINTS_V4, 1 << 30, &chosen), 100);
+        assert_eq!(of(map::ENDPOINTS_V6, 1 << 30, &chosen), 200);
+    }
+
+    #[test]
     fn every_map_of_variable_capacity_is_in_one_group() {
         let all: Vec<Map> = wanted(1 << 30, &[]).into_iter().map(|(map, _)| map).collect();
         for known in map::ALL {

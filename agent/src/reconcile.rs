@@ -77,6 +77,9 @@ pub struct Reconciler {
     table: Table,
     uplinks: Vec<Uplink>,
     overlay: Overlay,
+    /// Whether the bridge was found to be one that Weir may use. Other programs change devices, a new
+    /// snapshot does not.
+    bridge_checked: bool,
     bridge_entries: BridgeEntries,
     /// The concerns of the last check of foreign firewalls.
     firewall_concerns: BTreeSet<Concern>,
@@ -118,6 +121,7 @@ impl Reconciler {
             table,
             uplinks: Vec::new(),
             overlay: Overlay::default(),
+            bridge_checked: false,
             bridge_entries: BridgeEntries::default(),
             firewall_concerns: BTreeSet::new(),
             firewalls_checked: None,
@@ -247,12 +251,15 @@ impl Reconciler {
             refused.iter().filter_map(concerns::from_refusal).collect();
         let Some(own) = self.own_node(own, &mut concerns) else { return Ok(()) };
 
-        let (bridge, addresses) = (&self.options.bridge, &own.underlay_ips);
-        if let Err(unusable) = pod_bridge::check(&self.netlink, bridge, addresses).await? {
-            self.cannot_join(unusable.to_string(), &mut concerns);
-            self.health.record_concerns(&concerns);
-            self.events.report(Some(&own), concerns);
-            return Err(unusable.into());
+        if !self.bridge_checked || *trigger != Trigger::Source {
+            let (bridge, addresses) = (&self.options.bridge, &own.underlay_ips);
+            let checked = pod_bridge::check(&self.netlink, bridge, addresses).await?;
+            self.bridge_checked = checked.is_ok();
+            if let Err(unusable) = checked {
+                self.cannot_join(unusable.to_string(), &mut concerns);
+                self.tell(&own, concerns);
+                return Err(unusable.into());
+            }
         }
         // First, and whatever becomes of the rest: a wrong entry can cut all pods off the node.
         let (netlink, entries) = (&self.netlink, &mut self.bridge_entries);
@@ -277,8 +284,7 @@ impl Reconciler {
         concerns.extend(self.programs.concerns());
         concerns.extend(self.table.obstacle());
         concerns.extend(self.network_condition.concern(&own));
-        self.health.record_concerns(&concerns);
-        self.events.report(Some(&own), concerns);
+        self.tell(&own, concerns);
         let (desired, unreachable) = planned?;
         let desired = Arc::new(desired);
 
@@ -331,6 +337,12 @@ impl Reconciler {
         if failures.is_empty() { Ok(()) } else { Err(Error::Operations(failures)) }
     }
 
+    /// Reports what an operator has to know.
+    fn tell(&mut self, own: &Arc<Node>, concerns: BTreeSet<Concern>) {
+        self.health.record_concerns(&concerns);
+        self.events.report(Some(own), concerns);
+    }
+
     /// Says why this node is no part of the pod network.
     fn cannot_join(&self, obstacle: String, concerns: &mut BTreeSet<Concern>) {
         concerns.insert(Concern::NodeNotJoined { obstacle: obstacle.clone() });
@@ -354,8 +366,7 @@ impl Reconciler {
             concerns.insert(Concern::PodCidrMissing);
             let reason = Concern::PodCidrMissing.to_string();
             self.health.set(Condition::SubnetsAssigned, Err(reason));
-            self.health.record_concerns(concerns);
-            self.events.report(Some(&own), std::mem::take(concerns));
+            self.tell(&own, std::mem::take(concerns));
             return None;
         }
         self.health.set(Condition::SubnetsAssigned, Ok(()));

@@ -167,14 +167,8 @@ impl<A: Address> Flow<A> {
         }
     }
 
-    /// The key of the other entry of the flow that has this entry at `key`, in either direction.
-    #[inline(always)]
-    #[must_use]
-    pub fn peer_key(&self, key: &FlowKey<A>) -> FlowKey<A> {
-        if self.is_reverse() { self.forward_key(key) } else { self.reverse_key(key) }
-    }
-
-    /// Writes [`Flow::peer_key`] into memory that the caller has, for programs with little stack.
+    /// Writes the key of the other entry of the flow that has this entry at `key`, in either direction,
+    /// into memory that the caller has: the programs have little stack.
     #[inline(always)]
     pub fn write_peer_key(&self, key: &FlowKey<A>, peer: &mut FlowKey<A>) {
         peer.protocol = key.protocol;
@@ -247,7 +241,7 @@ impl<A: Address> Flow<A> {
                 timeout::UNREPLIED
             };
         }
-        if self.flags & Self::RESET != 0 {
+        if lasts && self.flags & Self::RESET != 0 {
             timeout::HALF_CLOSED
         } else if self.is_closed() {
             timeout::CLOSED
@@ -312,6 +306,11 @@ mod tests {
         let (reverse_key, reverse) = (flow.reverse_key(&key), flow.peer_entry(&key));
         assert_eq!(reverse.forward_key(&reverse_key), key);
         assert_eq!(reverse.peer_entry(&reverse_key), flow);
+        for (flow, key, peer_key) in [(flow, key, reverse_key), (reverse, reverse_key, key)] {
+            let mut written = FlowKey::default();
+            flow.write_peer_key(&key, &mut written);
+            assert_eq!(written, peer_key);
+        }
     }
 
     #[test]
@@ -327,6 +326,7 @@ mod tests {
             (F::ANSWERED | F::ESTABLISHED | F::CLOSED, timeout::CLOSED),
             (F::CLOSED, timeout::CLOSED),
             (F::ANSWERED | F::ESTABLISHED | F::CLOSED | F::RESET, timeout::HALF_CLOSED),
+            (F::CLOSED | F::RESET, timeout::CLOSED),
         ];
         for (flags, seconds) in states {
             assert_eq!(with(flags).lifetime(true, 120), seconds, "TCP, {flags:#b}");

@@ -45,7 +45,7 @@ pub use route::{Route, RouteKind};
 pub use service::{Algorithm, Backend, Scope, Service, ServiceKey, choose_slot};
 pub use socket::{Socket, SocketKey};
 
-/// IP protocol numbers of what a Service can have.
+/// IP protocol numbers: of what a Service can have, and of what pods are kept from.
 pub mod protocol {
     /// Internet Group Management Protocol.
     pub const IGMP: u8 = 2;

@@ -49,10 +49,10 @@ pub enum Reason {
     FlowForgotten = 20,
     /// Dropped: the flow table is full of established flows.
     DroppedTableFull = 21,
-    /// Dropped: a pod sent it with an address that is not its own, or it came from outside with that
-    /// of a pod.
+    /// Dropped: a pod sent it as somebody else, or about a packet of others; or it came from outside with
+    /// the address of a pod or of a Service, or with tags that could hide one.
     DroppedSource = 22,
-    /// Dropped: a pod sent a router advertisement or a redirect.
+    /// Dropped: a pod sent a router advertisement, a redirect, or a query of multicast listeners.
     DroppedRouter = 23,
     /// Dropped: a pod sent it to the tunnel's port of a node.
     DroppedTunnel = 24,

@@ -4,7 +4,7 @@ use weir_ebpf_common::{Affinity, AffinityKey, FlowKey};
 
 use crate::family::Family;
 use crate::maps;
-use crate::maps::flow_table::{self, FlowEntry};
+use crate::maps::flow_table::FlowEntry;
 
 /// Notes the backend of an established flow, whose client nobody has vouched for before.
 #[inline(always)]

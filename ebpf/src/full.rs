@@ -32,7 +32,12 @@ impl<A: HasScratch> Full<A> {
     #[inline(always)]
     pub(crate) fn open_now(&self, skb: Skb, flow: &mut Flow<A>) -> Result<(), Reason> {
         let opened = opening::open(skb, self.key(), flow);
-        self.defer(if opened.is_ok() { Work::opened() } else { Work::refused() });
+        match opened {
+            Ok(()) => self.defer(Work::opened()),
+            Err(Reason::DroppedTableFull) => self.defer(Work::refused()),
+            // Room would not help.
+            Err(_) => {}
+        }
         opened
     }
 }

@@ -63,7 +63,8 @@ pub(crate) fn scratch<A: HasScratch>() -> Option<&'static mut Scratch<A>> {
     A::SCRATCH.get_ptr_mut(0).map(|scratch| unsafe { &mut *scratch })
 }
 
-/// This CPU's keys. Who has them passes on one of them at most, and never takes them twice at once.
+/// What a packet has left to do on this CPU. Nobody takes it twice at once: a decision to write it, and
+/// who does it afterwards.
 #[inline(always)]
 pub(crate) fn keys<A: HasScratch>() -> Option<&'static mut Keys<A>> {
     // SAFETY: it is this CPU's own, zero or what an earlier run wrote.

@@ -115,6 +115,7 @@ fn every_concern_names_a_solution_and_fits_into_an_event() {
             "--map-capacity=flows-tcp=N",
         ),
         (Concern::FlowTableFull, "--map-capacity"),
+        (Concern::NodeNotJoined { obstacle: text("no uplink") }, "correct the cause"),
         (
             Concern::SourceCheckStrict { bridge: text("weir0"), obstacle: text("read-only") },
             "net.ipv4.conf.weir0.rp_filter=2",

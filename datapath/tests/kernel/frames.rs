@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use anyhow::{Context, Result, ensure};
 use etherparse::{NetSlice, PacketBuilder, PacketBuilderStep, SlicedPacket, ether_type};
+use rustix::thread::{CpuSet, sched_setaffinity};
 use weir_datapath::common::{Address, Mac};
 use weir_datapath::{Action, Hook, Program, Trial};
 use weir_tests::lab::Stack;
@@ -87,6 +88,20 @@ pub(crate) fn from_pod(scene: &Scene, pod: u8, frame: &[u8]) -> Result<Trial> {
 pub(crate) fn at(scene: &Scene, hook: Hook, device: &str, frame: &[u8]) -> Result<Trial> {
     let ifindex = scene.ifindex(device)?;
     scene.node.run(|| Ok(Program::open(&scene.pins, hook)?.try_packet(frame, ifindex)?))
+}
+
+/// Lets everything that this thread does from now on run on one of the machine's CPUs. The programs have
+/// memory of each CPU.
+pub(crate) fn on_cpu(number: usize) -> Result<()> {
+    let online = aya::util::online_cpus().map_err(|(file, error)| error_of(file, &error))?;
+    let cpu = online.get(number % online.len()).context("no CPU")?;
+    let mut set = CpuSet::new();
+    set.set(usize::try_from(*cpu)?);
+    Ok(sched_setaffinity(None, &set)?)
+}
+
+fn error_of(file: &str, error: &std::io::Error) -> anyhow::Error {
+    anyhow::anyhow!("read {file}: {error}")
 }
 
 /// A frame at a hook of a device.

@@ -1,7 +1,5 @@
 //! The rings of flows that do not last: where each CPU is in them. See [`crate::brief`].
 
-#![expect(clippy::cast_possible_truncation, reason = "the kernel counts CPUs in 32 bits")]
-
 use aya_ebpf::Global;
 use aya_ebpf::helpers::generated::bpf_get_smp_processor_id;
 use aya_ebpf::macros::map;

@@ -130,6 +130,18 @@ fn the_host_sides_alias_is_the_pods_name() -> Result<()> {
 }
 
 #[test]
+fn a_pod_may_have_the_longest_name_that_kubernetes_allows() -> Result<()> {
+    let node = Node::new()?;
+    let cni = Cni::new(&node, Config::new("10.1.0.0/24"))?;
+    let (namespace, name) = ("n".repeat(63), "p".repeat(253));
+    let args = format!("IgnoreUnknown=1;K8S_POD_NAMESPACE={namespace};K8S_POD_NAME={name}");
+    let added = cni.call("ADD").pod(&node.pod("a")?).env("CNI_ARGS", &args).run()?.added()?;
+    let alias = node.link(&added.host()?.name)?.alias.context("no alias")?;
+    ensure!(format!("{namespace}/{name}").starts_with(&alias) && alias.len() > 250, "{alias}");
+    Ok(())
+}
+
+#[test]
 fn ipv6_addresses_are_usable_at_once() -> Result<()> {
     let Fixture { node, pod, .. } = one_pod(Config::dual_stack("10.1.0.0/24", "fd00:1::/64"))?;
     let (eth0, bridge) = (pod.link("eth0")?, node.link("weir0")?);

@@ -7,7 +7,7 @@ use anyhow::Result;
 use crate::attack::Attack;
 use crate::frame::udp;
 use crate::gain::Gain;
-use crate::held::Datagrams;
+use crate::held::{Datagrams, FORGED};
 use crate::launch::launch;
 use crate::scene::Scene;
 use crate::services::TARGET;
@@ -19,8 +19,6 @@ pub(super) const ATTACK: Attack = Attack {
     needs_check: true,
     run,
 };
-
-const REPLY: &[u8] = b"forged\n";
 
 fn run(scene: &Scene) -> Result<Gain> {
     let web = scene.services.web;
@@ -35,11 +33,10 @@ fn run(scene: &Scene) -> Result<Gain> {
         }
         for server in servers {
             for macs in ways {
-                frames.push(udp(macs, server, client, REPLY)?);
+                frames.push(udp(macs, server, client, FORGED)?);
             }
         }
     }
     launch(scene, &scene.attacker, "eth0", &frames)?;
-    let forged = held.unasked()?.into_iter().filter(|message| message == "forged").count();
-    Ok(Gain::of_datagrams(forged, frames.len()).and(held.gain()))
+    Ok(Gain::of_datagrams(held.forged()?, frames.len()).and(held.gain()))
 }

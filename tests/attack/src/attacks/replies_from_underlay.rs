@@ -7,7 +7,7 @@ use anyhow::Result;
 use crate::attack::Attack;
 use crate::frame::{Macs, udp};
 use crate::gain::Gain;
-use crate::held::Datagrams;
+use crate::held::{Datagrams, FORGED};
 use crate::launch::launch;
 use crate::scene::{Scene, mac_of};
 
@@ -19,8 +19,6 @@ pub(super) const ATTACK: Attack = Attack {
     run,
 };
 
-const REPLY: &[u8] = b"forged\n";
-
 fn run(scene: &Scene) -> Result<Gain> {
     let web = scene.services.web;
     let held = Datagrams::open(&scene.victim, web)?;
@@ -28,9 +26,8 @@ fn run(scene: &Scene) -> Result<Gain> {
         Macs { from: mac_of(&scene.machine, "uplink")?, to: mac_of(scene.near()?, "uplink")? };
     let mut frames = Vec::new();
     for port in held.ports()? {
-        frames.push(udp(macs, web, SocketAddr::new(scene.victim.address()?, port), REPLY)?);
+        frames.push(udp(macs, web, SocketAddr::new(scene.victim.address()?, port), FORGED)?);
     }
     launch(scene, &scene.machine, "uplink", &frames)?;
-    let forged = held.unasked()?.into_iter().filter(|message| message == "forged").count();
-    Ok(Gain::of_datagrams(forged, frames.len()))
+    Ok(Gain::of_datagrams(held.forged()?, frames.len()))
 }
