@@ -13,22 +13,47 @@ use weir_tests::lab::Stack;
 
 use crate::scene::Scene;
 
-/// The maps of flows of the first release, whose values had another layout.
-pub(crate) const FLOWS: [(Map, Map); 4] = [
-    (Map { name: "FLOWS_TCP_V4", layout: 2 }, map::FLOWS_TCP_V4),
-    (Map { name: "FLOWS_TCP_V6", layout: 2 }, map::FLOWS_TCP_V6),
-    (Map { name: "FLOWS_ANY_V4", layout: 2 }, map::FLOWS_DGRAM_V4),
-    (Map { name: "FLOWS_ANY_V6", layout: 2 }, map::FLOWS_DGRAM_V6),
-];
+/// A release before this one.
+pub(crate) struct Release {
+    /// Its maps of flows, whose values had another layout: TCP by IPv4 and IPv6, then datagrams.
+    pub flows: [(Map, Map); 4],
+    /// The maps that this release only calls otherwise.
+    pub renamed: &'static [(Map, Map)],
+    /// What the names of its pinned programs end with.
+    pub suffix: &'static str,
+}
 
-/// The maps of the first release that this one only calls otherwise.
-pub(crate) const RENAMED: [(Map, Map); 3] = [
-    (Map { name: "CLUSTER_V4", layout: 1 }, map::ROUTES_V4),
-    (Map { name: "CLUSTER_V6", layout: 1 }, map::ROUTES_V6),
-    (Map { name: "SETTINGS", layout: 1 }, map::CONFIG),
-];
+const TCP_V4: (Map, Map) = (Map { name: "FLOWS_TCP_V4", layout: 2 }, map::FLOWS_TCP_V4);
+const TCP_V6: (Map, Map) = (Map { name: "FLOWS_TCP_V6", layout: 2 }, map::FLOWS_TCP_V6);
 
-/// The maps that the first release did not have.
+pub(crate) const FIRST: Release = Release {
+    flows: [
+        TCP_V4,
+        TCP_V6,
+        (Map { name: "FLOWS_ANY_V4", layout: 2 }, map::FLOWS_DGRAM_V4),
+        (Map { name: "FLOWS_ANY_V6", layout: 2 }, map::FLOWS_DGRAM_V6),
+    ],
+    renamed: &[
+        (Map { name: "CLUSTER_V4", layout: 1 }, map::ROUTES_V4),
+        (Map { name: "CLUSTER_V6", layout: 1 }, map::ROUTES_V6),
+        (Map { name: "SETTINGS", layout: 1 }, map::CONFIG),
+    ],
+    suffix: "",
+};
+
+/// The second release gave maps and programs the names that they have now.
+pub(crate) const SECOND: Release = Release {
+    flows: [
+        TCP_V4,
+        TCP_V6,
+        (Map { name: "FLOWS_DGRAM_V4", layout: 3 }, map::FLOWS_DGRAM_V4),
+        (Map { name: "FLOWS_DGRAM_V6", layout: 3 }, map::FLOWS_DGRAM_V6),
+    ],
+    renamed: &[],
+    suffix: "-2",
+};
+
+/// The maps that neither of them had.
 pub(crate) const NEW: [Map; 6] = [
     map::BRIEF_TCP_V4,
     map::BRIEF_TCP_V6,
@@ -38,7 +63,7 @@ pub(crate) const NEW: [Map; 6] = [
     map::ROUTERS,
 ];
 
-/// The maps whose pins are the same in the first release and in this one.
+/// The maps whose pins are the same in all releases.
 pub(crate) const SAME: [&str; 14] = [
     "AFFINITY_V4-1",
     "AFFINITY_V6-1",
@@ -56,40 +81,39 @@ pub(crate) const SAME: [&str; 14] = [
     "SOCKETS_V6-1",
 ];
 
-/// Where the first release pins a program.
-pub(crate) fn program(pins: &Pins, name: &str) -> PathBuf {
-    pins.folder().join("programs").join(name)
+impl Release {
+    /// Where it pins a program.
+    pub(crate) fn program(&self, pins: &Pins, name: &str) -> PathBuf {
+        pins.folder().join("programs").join(format!("{name}{}", self.suffix))
+    }
+
+    /// Gives everything that is pinned the names of this release. What is attached stays so.
+    pub(crate) fn pin(&self, scene: &Scene) -> Result<()> {
+        scene.node.run(|| {
+            for (old, new) in self.renamed {
+                rename(&scene.pins.map(*new), &scene.pins.map(*old))?;
+            }
+            let [tcp_v4, tcp_v6, dgram_v4, dgram_v6] = self.flows;
+            for flows in [tcp_v4, dgram_v4] {
+                pin_flows::<V4, 32>(&scene.pins, flows)?;
+            }
+            for flows in [tcp_v6, dgram_v6] {
+                pin_flows::<V6, 44>(&scene.pins, flows)?;
+            }
+            for map in NEW {
+                fs::remove_file(scene.pins.map(map))?;
+            }
+            for name in TC_PROGRAMS.iter().chain(SOCKET_PROGRAMS) {
+                rename(&scene.pins.program(name), &self.program(&scene.pins, name))?;
+            }
+            Ok(())
+        })
+    }
 }
 
-/// Gives everything that is pinned the names of the first release. What is attached stays so.
-pub(crate) fn pin_as_released(scene: &Scene) -> Result<()> {
-    scene.node.run(|| {
-        for (old, new) in RENAMED {
-            rename(&scene.pins.map(new), &scene.pins.map(old))?;
-        }
-        let [tcp_v4, tcp_v6, dgram_v4, dgram_v6] = FLOWS;
-        for flows in [tcp_v4, dgram_v4] {
-            release_flows::<V4, 32>(&scene.pins, flows)?;
-        }
-        for flows in [tcp_v6, dgram_v6] {
-            release_flows::<V6, 44>(&scene.pins, flows)?;
-        }
-        for map in NEW {
-            fs::remove_file(scene.pins.map(map))?;
-        }
-        for name in TC_PROGRAMS.iter().chain(SOCKET_PROGRAMS) {
-            rename(&scene.pins.program(name), &program(&scene.pins, name))?;
-        }
-        Ok(())
-    })
-}
-
-/// Pins the flows of a map as the first release had them: with a tick and flags of 32 bits each at the
-/// end of the value, and nothing else that is new.
-fn release_flows<A: Family, const LENGTH: usize>(
-    pins: &Pins,
-    (old, new): (Map, Map),
-) -> Result<()> {
+/// Pins the flows of a map as both releases had them: with a tick and flags of 32 bits each at the end
+/// of the value, and nothing else that is new.
+fn pin_flows<A: Family, const LENGTH: usize>(pins: &Pins, (old, new): (Map, Map)) -> Result<()> {
     let entries = Table::<FlowKey<A>, Flow<A>>::open(pins, new)?.entries()?;
     let mut released = HashMap::<MapData, FlowKey<A>, [u8; LENGTH]>::create(64, 0)?;
     for (key, flow) in entries {

@@ -4,7 +4,7 @@ use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use aya::maps::{HashMap, MapData};
 use weir_datapath::common::map::{self, Map};
 use weir_datapath::common::{Config, Reason, Route, RouteKind, V4, V6};
@@ -14,9 +14,7 @@ use weir_datapath::{Capacities, Hook, LogLevel, Pins, Program, attach_all, load,
 use weir_tests::lab::Stack;
 
 use crate::family::Addresses;
-use crate::released::{
-    FLOWS, NEW, RENAMED, SAME, attached, expected, links, pin_as_released, pinned, program,
-};
+use crate::released::{FIRST, NEW, Release, SAME, SECOND, attached, expected, links, pinned};
 use crate::scene::{MASQUERADE, Scene};
 use crate::talk::Talk;
 
@@ -72,9 +70,10 @@ fn is_complete(scene: &Scene) -> Result<()> {
 }
 
 #[test]
-fn the_first_release_is_known_as_it_was() {
+fn earlier_releases_are_known_as_they_were() {
     let known: Vec<_> = RELEASED.iter().map(|former| (former.map, former.successor)).collect();
-    let formers = [&FLOWS[..], &RENAMED].concat();
+    let [.., second_v4, second_v6] = SECOND.flows;
+    let formers = [&FIRST.flows[..], &[second_v4, second_v6], FIRST.renamed].concat();
     assert_eq!(known, formers);
     let pins = Pins::new("/");
     let is_same = |map: &&Map| formers.iter().all(|(_, new)| new != *map) && !NEW.contains(map);
@@ -84,14 +83,14 @@ fn the_first_release_is_known_as_it_was() {
     assert_eq!(same, SAME.map(|name| std::path::PathBuf::from(format!("/maps/{name}"))));
 }
 
-fn connections_go_on<A: Addresses>(flags: u32) -> Result<()> {
+fn connections_go_on<A: Addresses>(release: &Release, flags: u32) -> Result<()> {
     let mut scene = scene(2)?;
     let config = Config { flags, masquerade_mark: MASQUERADE, ..Config::default() };
     scene.set(config)?;
     let route = Route { kind: RouteKind::Node as u32, ifindex: 0, mtu: 0, next_hop: A::default() };
     scene.node.run(|| Ok(Routes::open(&scene.pins)?.set(A::pod(100), A::BITS, &route)?))?;
     let mut talk = Talk::begin::<A>(&mut scene)?;
-    pin_as_released(&scene)?;
+    release.pin(&scene)?;
     let before = attached(&scene)?;
     let ended = AtomicBool::new(false);
     let completed = thread::scope(|scope| -> Result<Completed> {
@@ -120,23 +119,35 @@ fn connections_go_on<A: Addresses>(flags: u32) -> Result<()> {
 
 #[test]
 fn connections_that_the_first_release_has_translated_go_on_by_ipv4() -> Result<()> {
-    connections_go_on::<V4>(0)?;
-    connections_go_on::<V4>(Config::FAST_PATH)
+    connections_go_on::<V4>(&FIRST, 0)?;
+    connections_go_on::<V4>(&FIRST, Config::FAST_PATH)
+}
+
+#[test]
+fn connections_that_the_second_release_has_translated_go_on_by_ipv4() -> Result<()> {
+    connections_go_on::<V4>(&SECOND, 0)?;
+    connections_go_on::<V4>(&SECOND, Config::FAST_PATH)
 }
 
 #[test]
 fn connections_that_the_first_release_has_translated_go_on_by_ipv6() -> Result<()> {
-    connections_go_on::<V6>(0)?;
-    connections_go_on::<V6>(Config::FAST_PATH)
+    connections_go_on::<V6>(&FIRST, 0)?;
+    connections_go_on::<V6>(&FIRST, Config::FAST_PATH)
+}
+
+#[test]
+fn connections_that_the_second_release_has_translated_go_on_by_ipv6() -> Result<()> {
+    connections_go_on::<V6>(&SECOND, 0)?;
+    connections_go_on::<V6>(&SECOND, Config::FAST_PATH)
 }
 
 #[test]
 fn a_map_that_keeps_its_layout_is_shared_until_the_old_programs_are_replaced() -> Result<()> {
     let mut scene = scene(2)?;
     let mut talk = Talk::begin::<V4>(&mut scene)?;
-    pin_as_released(&scene)?;
+    FIRST.pin(&scene)?;
     scene.node.run(|| Ok(load(&scene.pins, &small())?))?;
-    for (old, new) in RENAMED {
+    for &(old, new) in FIRST.renamed {
         let id = |map| -> Result<u32> { Ok(MapData::from_pin(scene.pins.map(map))?.info()?.id()) };
         let (old, new) = scene.node.run(|| Ok((id(old)?, id(new)?)))?;
         ensure!(old == new, "{old} and {new} are two maps");
@@ -152,45 +163,41 @@ fn replace(scene: &Scene, pods: usize) -> Result<()> {
     attach_to_pods(scene, pods)
 }
 
-fn remove_programs(scene: &Scene, names: &[&str]) -> Result<()> {
-    scene.node.run(|| {
-        for name in names {
-            fs::remove_file(scene.pins.folder().join("programs").join(name))?;
-        }
-        Ok(())
-    })
-}
-
 const BEGINNINGS: [(&str, Beginning); 9] = [
     ("one map has both names", |scene| {
         scene.node.run(|| {
-            let (old, new) = RENAMED[0];
+            let [(old, new), ..] = *FIRST.renamed else { bail!("no map") };
             MapData::from_pin(scene.pins.map(old))?.pin(scene.pins.map(new))?;
             Ok(())
         })
     }),
     ("a program has been pinned beside its place", |scene| {
         load_only(scene)?;
-        let name = |suffix: &str| {
-            scene.pins.folder().join("programs").join("from_pod-2".to_owned() + suffix)
-        };
-        scene.node.run(|| Ok(fs::rename(name(""), name("_new"))?))
+        let place = scene.pins.program("from_pod");
+        let mut beside = place.clone().into_os_string();
+        beside.push("_new");
+        scene.node.run(|| Ok(fs::rename(&place, &beside)?))
     }),
     ("half of the programs are pinned", |scene| {
         load_only(scene)?;
-        remove_programs(scene, &["from_pod-2", "to_pod-2", "from_overlay-2"])
+        scene.node.run(|| {
+            for name in ["from_pod", "to_pod", "from_overlay"] {
+                fs::remove_file(scene.pins.program(name))?;
+            }
+            Ok(())
+        })
     }),
     ("all programs are pinned", load_only),
     ("one pod has the new programs", |scene| replace(scene, 1)),
     ("both pods have the new programs", |scene| replace(scene, 2)),
     ("one old program is removed", |scene| {
         replace(scene, 2)?;
-        remove_programs(scene, &["from_pod"])
+        scene.node.run(|| Ok(fs::remove_file(FIRST.program(&scene.pins, "from_pod"))?))
     }),
     ("some old maps are removed", |scene| {
         replace(scene, 2)?;
         scene.node.run(|| {
-            for (old, _) in &RENAMED {
+            for (old, _) in FIRST.renamed {
                 fs::remove_file(scene.pins.map(*old))?;
             }
             Ok(())
@@ -205,7 +212,7 @@ fn an_upgrade_that_is_killed_at_any_step_is_completed_by_the_next_agent() -> Res
         let test = || -> Result<()> {
             let mut scene = scene(2)?;
             let mut talk = Talk::begin::<V4>(&mut scene)?;
-            pin_as_released(&scene)?;
+            FIRST.pin(&scene)?;
             begin(&scene)?;
             talk.exchange().context("before the next agent")?;
             upgrade(&scene)?;
@@ -222,10 +229,10 @@ fn an_upgrade_that_is_killed_at_any_step_is_completed_by_the_next_agent() -> Res
 fn a_plugin_of_the_first_release_finds_no_program_and_nothing_that_it_does_not_know() -> Result<()>
 {
     let scene = scene(1)?;
-    pin_as_released(&scene)?;
+    FIRST.pin(&scene)?;
     upgrade(&scene)?;
     scene.node.run(|| {
-        ensure!(!program(&scene.pins, "from_pod").exists());
+        ensure!(!FIRST.program(&scene.pins, "from_pod").exists());
         let mut folders = Vec::new();
         for entry in fs::read_dir(scene.pins.folder())? {
             folders.push(entry?.file_name());
@@ -356,7 +363,7 @@ fn copying_again_adds_what_is_missing_and_replaces_nothing() -> Result<()> {
 fn after_going_back_and_forth_flows_of_both_releases_are_known() -> Result<()> {
     let mut scene = scene(2)?;
     let mut talk = Talk::begin::<V4>(&mut scene)?;
-    pin_as_released(&scene)?;
+    FIRST.pin(&scene)?;
     let own = HashMap::<MapData, Key, Value>::create(64, 0)?;
     scene.node.run(|| {
         aya::maps::IterableMap::map(&own).pin(scene.pins.map(map::FLOWS_DGRAM_V4))?;
@@ -373,8 +380,8 @@ fn after_going_back_and_forth_flows_of_both_releases_are_known() -> Result<()> {
 #[test]
 fn a_map_that_is_not_as_that_release_has_made_it_is_left_out() -> Result<()> {
     let scene = scene(1)?;
-    pin_as_released(&scene)?;
-    let (old, _) = RENAMED[0];
+    FIRST.pin(&scene)?;
+    let [(old, _), ..] = *FIRST.renamed else { bail!("no map") };
     scene.node.run(|| Ok(fs::remove_file(scene.pins.map(old))?))?;
     let _other = make_old(&scene, old)?;
     upgrade(&scene)?;
