@@ -25,7 +25,7 @@ use std::{
 use tokio::sync::watch;
 use tracing::{debug, info, warn};
 use weir_datapath::{
-    Hook, LogLevel, MapRoom, Pins, Program, Upgrade, attach, attach_sockets,
+    Hook, KeptPins, LogLevel, MapRoom, Pins, Program, Upgrade, attach, attach_sockets,
     common::{Config, map::Map, timeout},
     detach, detach_sockets, load_with_logs,
     maps::ConfigMap,
@@ -82,6 +82,8 @@ pub struct Datapath {
     strict_check: Option<weir_netlink::Error>,
     is_wanted: bool,
     loaded: Option<State>,
+    /// What is pinned since the programs are loaded.
+    kept: Option<KeptPins>,
     /// Whether nothing of an earlier release is attached or pinned any more.
     is_upgraded: bool,
     /// Where the programs of the overlay and the uplinks are attached.
@@ -122,6 +124,7 @@ impl Datapath {
             strict_check: None,
             is_wanted: options.services,
             loaded: None,
+            kept: None,
             is_upgraded: false,
             programs: HashSet::new(),
             program_ids: Arc::default(),
@@ -157,6 +160,7 @@ impl Datapath {
         if !self.is_on() || links.is_empty() {
             return Ok(operations);
         }
+        self.restore_pins(&mut operations)?;
         let is_included = |place: &(u32, Hook)| links.iter().any(|link| link.index == place.0);
         let mut places =
             plan::plan_pods(&record::list(&self.run_dir)?, links, &self.routing).places;
@@ -181,6 +185,7 @@ impl Datapath {
             *operations.entry("programs_load").or_default() += 1;
             self.announce.send_replace(true);
         }
+        self.restore_pins(&mut operations)?;
         let Some(state) = &mut self.loaded else { return Ok(operations) };
         let thorough = links.is_some();
         state.ensure_cluster(&cluster.destinations, thorough, &mut operations)?;
@@ -194,6 +199,31 @@ impl Datapath {
         }
         self.attach_overlay(&cluster, thorough, &mut operations)?;
         Ok(operations)
+    }
+
+    /// Makes pins again that another program has removed.
+    fn restore_pins(&self, operations: &mut Operations) -> Result<(), Error> {
+        let Some(kept) = &self.kept else { return Ok(()) };
+        self.ensure_bpffs()?;
+        let count = kept.restore()?;
+        if count > 0 {
+            warn!(
+                count,
+                pin_dir = %self.pins.folder().display(),
+                "pinned programs and maps again: somebody has removed their pins"
+            );
+            *operations.entry("pin_restore").or_default() += count as u64;
+        }
+        Ok(())
+    }
+
+    /// Mounts the BPF file system if it is not mounted where it usually is.
+    fn ensure_bpffs(&self) -> Result<(), Error> {
+        if self.pins.folder().parent() == Some(Path::new(BPF_FS)) && mount_bpffs(Path::new(BPF_FS))?
+        {
+            info!("mounted a BPF file system at {BPF_FS}");
+        }
+        Ok(())
     }
 
     /// Lets packets of pods that route pass the node's own check of sources. A strict one on the bridge
@@ -248,10 +278,7 @@ impl Datapath {
     /// Loads the programs and the maps, and writes the settings that do not change while the agent
     /// runs.
     fn load(&mut self, inputs: &Inputs<'_>) -> Result<(), Error> {
-        if self.pins.folder().parent() == Some(Path::new(BPF_FS)) && mount_bpffs(Path::new(BPF_FS))?
-        {
-            info!("mounted a BPF file system at {BPF_FS}");
-        }
+        self.ensure_bpffs()?;
         let capacities = map_capacity::capacities(&self.capacities);
         let (loaded, logs) = load_with_logs(&self.pins, &capacities, self.log_level)?;
         if let Some(logs) = logs {
@@ -286,6 +313,7 @@ impl Datapath {
             fast_path = self.settings.has(Config::FAST_PATH),
             "loaded the eBPF programs"
         );
+        self.kept = Some(KeptPins::open(&self.pins)?);
         self.loaded = Some(State::open(&self.pins)?);
         self.program_ids = Arc::new(loaded.programs.iter().map(|program| program.id).collect());
         Ok(())

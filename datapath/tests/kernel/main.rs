@@ -21,6 +21,7 @@ mod firewall;
 mod flows;
 mod fragments;
 mod hairpin;
+mod kept;
 mod lifetimes;
 mod logs;
 mod overfull;

@@ -16,7 +16,7 @@ use crate::traffic::{bound, tcp, udp, udp_between, unspecified};
 
 /// The cgroup that this process is in. The programs are attached there, and heed the scene's
 /// network namespace only.
-fn own_cgroup() -> Result<PathBuf> {
+pub(crate) fn own_cgroup() -> Result<PathBuf> {
     let mounts = fs::read_to_string("/proc/self/mounts")?;
     let mut fields = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
     let mount = fields.find(|fields| fields.get(2) == Some(&"cgroup2")).context("no cgroup2")?;

@@ -92,6 +92,8 @@ fn a_table_full_of_established_connections_says_so_and_forgets_none() -> Result<
         let metrics = node.get("/metrics")?;
         let refused = metrics.metric("weir_flows_refused_total").unwrap_or_default();
         ensure!(refused > 0.0, "{}", metrics.body);
+        let counted = "weir_packets_total{reason=\"dropped_table_full\"}";
+        ensure!(metrics.body.contains(counted), "{}", metrics.body);
         let shown = problems(node)?.join("\n");
         ensure!(shown.contains("FlowTableFull"), "{shown}");
         node.ready()?;
@@ -116,13 +118,17 @@ fn an_agent_that_cannot_remove_flows_is_not_ready_until_it_can() -> Result<()> {
         let node = cluster.node(1)?;
         let maps = node.pin_dir().join("maps");
         // Inside of the node, which has a file system of its own for pins.
-        let find = || {
-            let names = fs::read_dir(&maps)?.filter_map(|e| e.ok()?.file_name().into_string().ok());
-            names.into_iter().find(|name| name.starts_with("FLOWS_DGRAM_V6")).context("no such map")
+        let remove = || {
+            node.run(|| {
+                let entries = fs::read_dir(&maps)?.filter_map(Result::ok);
+                let is_flows = |name: &str| name.starts_with("FLOWS_DGRAM_V6");
+                let mut found = entries.filter(|e| e.file_name().to_str().is_some_and(is_flows));
+                found.try_for_each(|entry| Ok(fs::remove_file(entry.path())?))
+            })
         };
-        let (here, away) = (maps.join(node.run(find)?), maps.join("away"));
-        node.run(|| Ok(fs::rename(&here, &away)?))?;
         until("the agent says so", || {
+            // The agent makes the pin again.
+            remove()?;
             let response = node.get("/readyz")?;
             let line = "waiting flows-swept: cannot remove flows that are over: ";
             ensure!(response.body.contains(line), "{}", response.body);
@@ -131,7 +137,6 @@ fn an_agent_that_cannot_remove_flows_is_not_ready_until_it_can() -> Result<()> {
         })?;
         let shown = problems(node)?.join("\n");
         ensure!(shown.contains("the agent waits for flows-swept: cannot remove"), "{shown}");
-        node.run(|| Ok(fs::rename(&away, &here)?))?;
         until("the agent is ready", || node.ready())
     })
 }

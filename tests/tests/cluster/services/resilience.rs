@@ -105,6 +105,42 @@ fn a_removed_program_is_attached_again() -> Result<()> {
 }
 
 #[test]
+fn pins_that_somebody_removes_come_back_and_new_pods_get_programs() -> Result<()> {
+    Cluster::new(1).services().flag("--resync-seconds=1").test(|cluster| {
+        let node = cluster.node(1)?;
+        let (client, backend) = (node.pod("client")?, Backend::on(node, "backend")?);
+        let service = with(web(Families::V4), &[&backend]);
+        cluster.manifests()?.put_service(&service)?;
+        let target = service.frontends()[0];
+        reaches(&client, target, "backend")?;
+        let mut connection = Connection::start(&client, target)?;
+        let pins = node.pin_dir();
+        let hide = || node.sh(&format!("mount -t bpf bpf {}", pins.parent()?.display())).ok();
+        // The agent may make the first ones again while the last ones are removed.
+        let remove = || node.run(|| Ok(fs::remove_dir_all(&pins))).ok()?.ok();
+        let changes: [(&str, &dyn Fn() -> Option<()>); 2] =
+            [("removed", &remove), ("hidden", &|| hide().map(drop))];
+        for (name, change) in changes {
+            change();
+            // It may come between the change and the agent's next pass, and gets its programs then.
+            let late = node.pod(name)?;
+            reaches(&late, target, "backend").context(name)?;
+            until("the pins are back", || node.program_pin("from_pod").map(drop))?;
+            until("the node is ready", || node.ready())?;
+            connection.ask().context(name)?;
+        }
+        let metrics = node.get("/metrics")?;
+        let kind = "weir_operations_total{kind=\"pin_restore\"}";
+        ensure!(metrics.body.contains(kind), "{}", metrics.body);
+        // The maps are those of before: it would forget a flow that it has written to others.
+        node.kill_agent()?;
+        node.start_agent()?;
+        until("the new agent is ready", || node.ready())?;
+        connection.ask().map(drop)
+    })
+}
+
+#[test]
 fn services_work_while_the_cluster_cannot_be_read() -> Result<()> {
     Cluster::new(1).services().test(|cluster| {
         let node = cluster.node(1)?;
