@@ -30,6 +30,13 @@ impl Config {
     /// A pod sends with its own addresses only, and nobody else with them.
     pub const SOURCE_CHECK: u32 = 1 << 1;
 
+    /// The bits of `skb->mark` that admit a packet to the tunnel's port: no other packet has both.
+    #[inline(always)]
+    #[must_use]
+    pub const fn admission_mark(&self) -> u32 {
+        self.reply_mark | self.reject_mark
+    }
+
     /// Whether `flag` is set.
     #[inline(always)]
     #[must_use]

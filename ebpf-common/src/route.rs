@@ -9,6 +9,7 @@ pub struct Route<A> {
     /// See [`RouteKind`].
     pub kind: u32,
     /// Remote pods: the device that leads to them, the tunnel's or the uplink. 0: by the stack.
+    /// Another node: the uplink by which its packets of the tunnel come in. 0: it sends none.
     pub ifindex: u32,
     /// Remote pods: the largest IP packet that `ifindex` takes.
     pub mtu: u32,

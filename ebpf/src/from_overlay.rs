@@ -31,7 +31,7 @@ impl Program for FromOverlay {
         if !view.read(skb)? {
             return Ok(Verdict::NEXT);
         }
-        source::check_outside(skb, config, &view.key().source)?;
+        let is_of_remote_pod = source::check_outside(skb, config, &view.key().source)?;
         if !config.has(Config::FAST_PATH) || !view.is_whole() {
             return Ok(Verdict::NEXT);
         }
@@ -51,7 +51,7 @@ impl Program for FromOverlay {
         }
         // A node's own address as source came by the tunnel only because the route back does: the flow
         // began in the stack.
-        if !maps::is_remote_pod(&view.key().source) {
+        if !is_of_remote_pod {
             return Ok(Verdict::NEXT);
         }
         if !view.has_ports() {

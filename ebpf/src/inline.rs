@@ -243,11 +243,12 @@ impl<A: HasScratch> View<A> for Inline<A> {
     }
 }
 
-/// Whether it is a UDP datagram with ordinary headers to this port.
+/// The addresses of a UDP datagram with ordinary headers to this port; nothing if it is another packet.
 #[inline(always)]
-pub(crate) fn is_to_port<A: HasScratch>(skb: Skb, port: u32) -> bool {
-    let Some(head) = skb.head(Inline::<A>::TRANSPORT + UDP) else { return false };
-    let Some((_, _, protocol)) = A::inline_header(head) else { return false };
-    protocol == protocol::UDP
-        && u32::from(head.load::<Port>(Inline::<A>::TRANSPORT + 2).get()) == port
+pub(crate) fn to_port<A: HasScratch>(skb: Skb, port: u32) -> Option<(A, A)> {
+    let head = skb.head(Inline::<A>::TRANSPORT + UDP)?;
+    let (source, destination, protocol) = A::inline_header(head)?;
+    let is_to_port = protocol == protocol::UDP
+        && u32::from(head.load::<Port>(Inline::<A>::TRANSPORT + 2).get()) == port;
+    if is_to_port { Some((source, destination)) } else { None }
 }

@@ -189,30 +189,38 @@ pub(crate) fn decide_tagged(skb: Skb) -> Verdict {
     Verdict::NEXT
 }
 
+/// Whose address a packet from outside of the node has: one of these, or both. (A number, so that the
+/// verifier need not follow each case to the end.)
+const REMOTE_POD: u32 = 1 << 0;
+const FORGED: u32 = 1 << 1;
+
 /// Whether a packet from outside of the node comes from where its source is: not with the address of a
 /// Service or of a pod of this node, and with that of another node's pod only by the device that leads
-/// there.
+/// there. Returns whether a pod of another node has sent it.
 #[inline(always)]
 pub(crate) fn check_outside<A: Family>(
     skb: Skb,
     config: &Config,
     source: &A,
-) -> Result<(), Reason> {
-    if config.has(Config::SOURCE_CHECK) && is_forged(skb, source) {
+) -> Result<bool, Reason> {
+    let sender = sender(skb, source);
+    if sender & FORGED != 0 && config.has(Config::SOURCE_CHECK) {
         return Err(Reason::DroppedSource);
     }
-    Ok(())
+    Ok(sender & REMOTE_POD != 0)
 }
 
 #[inline(never)]
-fn is_forged<A: Family>(skb: Skb, source: &A) -> bool {
+fn sender<A: Family>(skb: Skb, source: &A) -> u32 {
     match maps::route(source) {
-        Some(route) if route.is(RouteKind::LocalPods) => true,
+        Some(route) if route.is(RouteKind::LocalPods) => FORGED,
         Some(route) if route.is(RouteKind::RemotePods) => {
-            route.ifindex != 0 && route.ifindex != skb.ifindex()
+            let is_expected = route.ifindex == 0 || route.ifindex == skb.ifindex();
+            if is_expected { REMOTE_POD } else { REMOTE_POD | FORGED }
         }
-        Some(_) => false,
+        Some(_) => 0,
         // Nobody outside replies as a Service.
-        None => maps::is_service(source, Scope::Internal),
+        None if maps::is_service(source, Scope::Internal) => FORGED,
+        None => 0,
     }
 }

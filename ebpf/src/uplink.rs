@@ -3,11 +3,12 @@
 //!
 //! Between, the node's stack forwards it and gives it an address of the node, by a mark, so that
 //! replies come back this way. Most of what passes an uplink is nothing of this: the tunnel's own
-//! packets are let go at once, and the rest after a look at the flow table and one at the Services.
+//! packets are let go at once, those of other nodes with a mark that admits them, and the rest after a
+//! look at the flow table and one at the Services.
 
 use core::borrow::{Borrow, BorrowMut};
 
-use weir_ebpf_common::{Config, Direction, Flow, Hook, Reason, Scope, Service};
+use weir_ebpf_common::{Config, Direction, Flow, Hook, Reason, RouteKind, Scope, Service};
 
 use crate::flow::Side;
 use crate::maps::flow_table;
@@ -32,7 +33,17 @@ impl Program for FromUplink {
 
     #[inline(always)]
     fn view<A: HasScratch, V: View<A>>(skb: Skb, config: &Config) -> Option<(V, V::Slot)> {
-        view(skb, config)
+        if skb.vlan() != 0 {
+            return None;
+        }
+        let Some((source, destination)) = inline::to_port::<A>(skb, config.tunnel_port) else {
+            return V::new(skb);
+        };
+        // For what is not admitted here, the kernel's rules decide. A pod may have the same port open.
+        if is_from_peer(skb, &source) && maps::device_of(&destination) == 0 {
+            skb.mark(config.admission_mark());
+        }
+        None
     }
 
     #[inline(always)]
@@ -142,8 +153,15 @@ impl Program for ToUplink {
 /// The view of a packet that is not the tunnel's. What belongs to a VLAN is for the VLAN's device.
 #[inline(always)]
 fn view<A: HasScratch, V: View<A>>(skb: Skb, config: &Config) -> Option<(V, V::Slot)> {
-    let is_other = skb.vlan() != 0 || inline::is_to_port::<A>(skb, config.tunnel_port);
+    let is_other = skb.vlan() != 0 || inline::to_port::<A>(skb, config.tunnel_port).is_some();
     if is_other { None } else { V::new(skb) }
+}
+
+/// Whether the source is a node that sends through the tunnel, and by this device.
+#[inline(never)]
+fn is_from_peer<A: HasScratch>(skb: Skb, source: &A) -> bool {
+    let ifindex = skb.ifindex();
+    maps::route(source).is_some_and(|route| route.is(RouteKind::Node) && route.ifindex == ifindex)
 }
 
 /// Reads a packet. A malformed one is not for these programs to judge: it is not a pod's.

@@ -44,6 +44,12 @@ impl Inputs<'_> {
     pub fn tunnel_port(&self) -> u16 {
         self.overlay.tunnel.as_ref().map_or(0, |tunnel| tunnel.port)
     }
+
+    /// The uplink that the tunnel's packets of other nodes come in by, if there is a tunnel.
+    fn tunnel_uplink(&self) -> Option<&Uplink> {
+        let tunnel = self.overlay.tunnel.as_ref()?;
+        self.uplinks.iter().find(|uplink| uplink.ip == tunnel.local)
+    }
 }
 
 /// The desired state that depends on the cluster's nodes.
@@ -73,7 +79,8 @@ pub struct PodState {
 pub struct Destination {
     /// The kind of destination.
     pub kind: RouteKind,
-    /// The link to pods of another node; 0 means that the kernel's stack routes the packet.
+    /// The link to pods of another node; 0 means that the kernel's stack routes the packet. Of another
+    /// node's address: the uplink by which its packets of the tunnel come in, 0 if it sends none.
     pub link: u32,
     /// The link's MTU in bytes.
     pub mtu: u32,
@@ -145,10 +152,14 @@ fn arrivals(inputs: &Inputs<'_>) -> BTreeSet<u32> {
 fn destinations(inputs: &Inputs<'_>) -> BTreeMap<IpNetwork, Destination> {
     let Inputs { conf, own, peers, overlay, tunnel, uplinks } = *inputs;
     let mut found = BTreeMap::new();
-    for node in peers.iter().map(Arc::as_ref).chain([own]) {
-        let addresses = node.underlay_ips.iter().copied().map(IpNetwork::from);
-        found.extend(addresses.map(|ip| (ip, Destination::by_stack(RouteKind::Node))));
-    }
+    let node = Destination::by_stack(RouteKind::Node);
+    let of_peers = peers.iter().flat_map(|peer| peer.underlay_ips.iter().copied());
+    // A peer may send its packets of the tunnel from all of its addresses of the tunnel's family.
+    found.extend(of_peers.map(|ip| {
+        let by = inputs.tunnel_uplink().filter(|uplink| uplink.ip.is_ipv4() == ip.is_ipv4());
+        (ip.into(), Destination { link: by.map_or(0, |uplink| uplink.link), ..node })
+    }));
+    found.extend(own.underlay_ips.iter().map(|ip| ((*ip).into(), node)));
     for peer in peers {
         for cidr in enabled(conf, peer) {
             let by_stack = Destination::by_stack(RouteKind::RemotePods);

@@ -22,32 +22,38 @@
 //!     counter tunnel_from_pods { }
 //!     counter tunnel_from_others { }
 //!     chain to_tunnel {
-//!         ip daddr 172.16.0.1 notrack accept
-//!         iifname "weir0" ip daddr @peers_ipv4 counter name tunnel_from_pods drop
+//!         iifname "weir0" goto from_pods
+//!         ip saddr @peers_ipv4 ip daddr 172.16.0.1 notrack accept
+//!         meta nfproto ipv4 fib daddr type { local, broadcast, anycast, multicast }
+//!             counter name tunnel_from_others drop
 //!     }
-//!     chain input { type filter hook input priority raw;
-//!         udp dport 8472 meta nfproto ipv4 goto from_peers
+//!     chain from_pods {
+//!         ip daddr @peers_ipv4 counter name tunnel_from_pods drop
+//!         meta nfproto ipv4 fib daddr type { local, broadcast, anycast, multicast }
+//!             counter name tunnel_from_pods drop
 //!     }
-//!     chain from_peers {
-//!         iifname != "weir0" ip daddr 172.16.0.1 ip saddr @peers_ipv4 accept
-//!         iifname "weir0" counter name tunnel_from_pods drop
-//!         counter name tunnel_from_others drop
+//!     chain input { type nat hook input priority srcnat;
+//!         udp dport 8472 meta nfproto ipv4 counter name tunnel_from_others drop
 //!     }
 //! }
 //! ```
 //!
-//! The kernel takes tunnel packets at every address of the node, also at broadcast addresses, and puts
-//! fragments together before the hook input. So the port is guarded there, for all packets that its
-//! socket would get. A pod's packet to another node would arrive there with this node's address, so it
-//! is dropped here, before NAT.
+//! The kernel takes tunnel packets at every address of the node, also at broadcast addresses, so the
+//! port is guarded for all of them. Packets are guarded before routing, where they have to pass a chain in any
+//! case for `notrack`: one more hook costs each of them more than all of these rules. The kernel's
+//! conntrack has put fragments together by then. What another program's DNAT leads to the port afterwards
+//! is a flow of conntrack's, so the chain of type nat meets it. The tunnel's own packets, which are not
+//! tracked, do not pass that chain. A pod's packet to another node would arrive there with this node's
+//! address, so it is dropped here, before NAT.
 //!
 //! With the eBPF data path, which sets marks, the table also has, with the default bits:
 //!
 //! ```text
 //!     chain prerouting { …, first:
-//!         meta mark & 0x800000 == 0x800000 goto rejected
+//!         meta mark & 0x800000 == 0x800000 goto marked
 //!     }
-//!     chain rejected {
+//!     chain marked {
+//!         meta mark & 0x400000 == 0x400000 meta mark set meta mark & 0xff3fffff notrack accept
 //!         meta l4proto tcp counter reject with tcp reset
 //!         counter reject with icmpx port-unreachable
 //!     }
@@ -59,6 +65,10 @@
 //!         meta mark & 0xe00000 != 0 meta mark set meta mark & 0xff1fffff
 //!     }
 //! ```
+//!
+//! A packet with the marks for a reply and for a rejection is one of the tunnel's, which the program at
+//! the uplink has found to be from a peer. What that program does not admit, or has not seen, is looked
+//! at in `to_tunnel`.
 //!
 //! A packet passes few rules, because a rule costs much compared with the rest of the node's work on
 //! a packet: a TCP packet between two pods is compared with UDP in `prerouting` and leaves the chain.
@@ -83,7 +93,8 @@ use nftables::{
 };
 
 use self::phrase::{
-    and, count, counter, field, goto, has_mark, mark, masquerade, matches, meta, network, reject,
+    and, count, counter, field, goto, has_mark, is_for_node, mark, masquerade, matches, meta,
+    network, reject,
 };
 use super::{
     address_set::merged,
@@ -92,11 +103,12 @@ use super::{
     table::{FAMILY, TABLE},
 };
 
-/// A chain without a hook: marked packets jump here. `reject` before routing needs Linux 5.9.
-const REJECTED: &str = "rejected";
-/// Chains without a hook: packets to the tunnel's port go there before routing, and on input.
+/// A chain without a hook: packets with the reject mark go there. `reject` before routing needs Linux
+/// 5.9.
+const MARKED: &str = "marked";
+/// Chains without a hook: packets to the tunnel's port go there, and from there those of pods.
 const TO_TUNNEL: &str = "to_tunnel";
-const FROM_PEERS: &str = "from_peers";
+const OF_PODS: &str = "from_pods";
 /// Counters of the packets to a tunnel's port that are dropped: those of this node's pods …
 pub(super) const FROM_PODS: &str = "tunnel_from_pods";
 /// … and those of all others that are not peers.
@@ -127,7 +139,7 @@ pub fn ruleset(wanted: &Masquerade) -> Nftables<'static> {
     }
     add_prerouting(&mut batch, wanted);
     if let Some(tunnel) = &wanted.tunnel {
-        add_tunnel_input(&mut batch, tunnel, &wanted.bridge);
+        add_translated_input(&mut batch, tunnel);
         add_chain(&mut batch, "output", NfChainType::Filter, NfHook::Output, PRIORITY_RAW);
         add_rule(&mut batch, "output", vec![is_to_port(tunnel.port), Statement::Notrack]);
     }
@@ -192,8 +204,8 @@ fn add_prerouting(batch: &mut Batch<'static>, wanted: &Masquerade) {
     let name = "prerouting";
     add_chain(batch, name, NfChainType::Filter, NfHook::Prerouting, PRIORITY_RAW);
     if let Some(marks) = wanted.marks {
-        add_rejected(batch);
-        add_rule(batch, name, vec![has_mark(marks.reject), goto(REJECTED)]);
+        add_marked(batch, marks, wanted.tunnel.is_some());
+        add_rule(batch, name, vec![has_mark(marks.reject), goto(MARKED)]);
     }
     if let Some(tunnel) = &wanted.tunnel {
         add_to_tunnel(batch, tunnel, &wanted.bridge);
@@ -216,54 +228,69 @@ fn add_to_tunnel(batch: &mut Batch<'static>, tunnel: &TunnelEnd, bridge: &str) {
             ..Counter::default()
         }));
     }
-    add_chain_without_hook(batch, TO_TUNNEL);
+    for chain in [TO_TUNNEL, OF_PODS] {
+        add_chain_without_hook(batch, chain);
+    }
     let is_from_pod = matches(meta(MetaKey::Iifname), Operator::EQ, bridge.to_owned());
-    let is_for_peer = matches(field(protocol, "daddr"), Operator::EQ, peers_of(tunnel));
-    let dropped = vec![is_from_pod, is_for_peer, count(FROM_PODS), Statement::Drop(None)];
+    add_rule(batch, TO_TUNNEL, vec![is_from_pod, goto(OF_PODS)]);
     // A pod may use the same port. Packets that are forwarded or bridged to it need conntrack for NAT.
-    // The packets of the tunnel pass no further rule here.
-    let own = vec![is_for_tunnel(tunnel), Statement::Notrack, Statement::Accept(None)];
-    add_rule(batch, TO_TUNNEL, own);
-    add_rule(batch, TO_TUNNEL, dropped);
-}
-
-/// Which packets to the tunnel's port reach it. The tunnel has a socket of its own family only.
-fn add_tunnel_input(batch: &mut Batch<'static>, tunnel: &TunnelEnd, bridge: &str) {
-    let (protocol, family) = if tunnel.local.is_ipv4() { ("ip", "ipv4") } else { ("ip6", "ipv6") };
-    add_chain_without_hook(batch, FROM_PEERS);
-    let iifname = |op, name: &str| matches(meta(MetaKey::Iifname), op, name.to_owned());
-    let accepted = vec![
-        iifname(Operator::NEQ, bridge),
-        is_for_tunnel(tunnel),
+    let own = vec![
         matches(field(protocol, "saddr"), Operator::EQ, peers_of(tunnel)),
+        matches(field(protocol, "daddr"), Operator::EQ, tunnel.local.to_string()),
+        Statement::Notrack,
         Statement::Accept(None),
     ];
-    add_rule(batch, FROM_PEERS, accepted);
-    let from_pods = vec![iifname(Operator::EQ, bridge), count(FROM_PODS), Statement::Drop(None)];
-    add_rule(batch, FROM_PEERS, from_pods);
-    add_rule(batch, FROM_PEERS, vec![count(FROM_OTHERS), Statement::Drop(None)]);
-    add_chain(batch, "input", NfChainType::Filter, NfHook::Input, PRIORITY_RAW);
-    let is_of_family = matches(meta(MetaKey::Nfproto), Operator::EQ, family.to_owned());
-    add_rule(batch, "input", vec![is_to_port(tunnel.port), is_of_family, goto(FROM_PEERS)]);
+    add_rule(batch, TO_TUNNEL, own);
+    let to_socket = |count| vec![is_of_family(tunnel), is_for_node(), count, Statement::Drop(None)];
+    add_rule(batch, TO_TUNNEL, to_socket(count(FROM_OTHERS)));
+    let is_for_peer = matches(field(protocol, "daddr"), Operator::EQ, peers_of(tunnel));
+    add_rule(batch, OF_PODS, vec![is_for_peer, count(FROM_PODS), Statement::Drop(None)]);
+    add_rule(batch, OF_PODS, to_socket(count(FROM_PODS)));
 }
 
-fn is_for_tunnel(tunnel: &TunnelEnd) -> Statement<'static> {
-    let protocol = if tunnel.local.is_ipv4() { "ip" } else { "ip6" };
-    matches(field(protocol, "daddr"), Operator::EQ, tunnel.local.to_string())
+/// What DNAT has led to the tunnel's port.
+fn add_translated_input(batch: &mut Batch<'static>, tunnel: &TunnelEnd) {
+    let name = "input";
+    add_chain(batch, name, NfChainType::NAT, NfHook::Input, PRIORITY_SRCNAT);
+    let dropped = vec![
+        is_to_port(tunnel.port),
+        is_of_family(tunnel),
+        count(FROM_OTHERS),
+        Statement::Drop(None),
+    ];
+    add_rule(batch, name, dropped);
+}
+
+/// The tunnel has a socket of its own family only.
+fn is_of_family(tunnel: &TunnelEnd) -> Statement<'static> {
+    let family = if tunnel.local.is_ipv4() { "ipv4" } else { "ipv6" };
+    matches(meta(MetaKey::Nfproto), Operator::EQ, family.to_owned())
 }
 
 fn peers_of(tunnel: &TunnelEnd) -> String {
     format!("@{}", peer_set::name(tunnel.local.is_ipv4()))
 }
 
-fn add_rejected(batch: &mut Batch<'static>) {
-    add_chain_without_hook(batch, REJECTED);
+/// What the programs have marked. A packet of the tunnel loses its marks, so that what is in it has
+/// none.
+fn add_marked(batch: &mut Batch<'static>, marks: Marks, has_tunnel: bool) {
+    add_chain_without_hook(batch, MARKED);
+    if has_tunnel {
+        let clear = and(mark(), !(marks.reply | marks.reject));
+        let admitted = vec![
+            has_mark(marks.reply),
+            Statement::Mangle(Mangle { key: mark(), value: clear }),
+            Statement::Notrack,
+            Statement::Accept(None),
+        ];
+        add_rule(batch, MARKED, admitted);
+    }
     // By number, because nft looks names up in a file that a container image may not have.
     let is_tcp = matches(meta(MetaKey::L4proto), Operator::EQ, IPPROTO_TCP);
     let reset = reject(RejectType::TCPReset, None);
     let unreachable = reject(RejectType::ICMPX, Some(RejectCode::PortUnreach));
-    add_rule(batch, REJECTED, vec![is_tcp, counter(), reset]);
-    add_rule(batch, REJECTED, vec![counter(), unreachable]);
+    add_rule(batch, MARKED, vec![is_tcp, counter(), reset]);
+    add_rule(batch, MARKED, vec![counter(), unreachable]);
 }
 
 fn is_to_port(port: u16) -> Statement<'static> {

@@ -239,6 +239,49 @@ fn a_packet_from_outside_with_the_address_of_a_pod_is_dropped_by_ipv6() -> Resul
     outside_is_checked::<V6>()
 }
 
+/// Packets to the tunnel's port that come in by an uplink. What is not marked, the kernel's rules look at.
+fn peers_are_admitted<A: Addresses>() -> Result<()> {
+    const MARKS: u32 = 0x00c0_0000;
+    let scene = scene::<A>(0)?;
+    let (tunnel_port, reply_mark, reject_mark) = (TUNNEL.into(), 0x0040_0000, 0x0080_0000);
+    scene.set(Config { tunnel_port, reply_mark, reject_mark, ..Config::default() })?;
+    scene.node.sh("ip link add other type bridge")?;
+    let (own, peer, elsewhere, silent) =
+        (A::service(200), A::service(201), A::service(202), A::service(203));
+    let (uplink, other) = (scene.ifindex("weir0")?, scene.ifindex("other")?);
+    for (address, link) in [(own, 0), (peer, uplink), (elsewhere, other), (silent, 0)] {
+        route(&scene, (address, A::BITS), RouteKind::Node, link)?;
+    }
+    let to = (own, TUNNEL);
+    for (name, from, to, marks) in [
+        ("a peer", peer, to, MARKS),
+        ("a peer that the uplink does not lead to", elsewhere, to, 0),
+        ("a node that sends nothing by a tunnel", silent, to, 0),
+        ("this node", own, to, 0),
+        ("a machine outside", A::service(99), to, 0),
+        ("a pod of another node", A::pod(100), to, 0),
+        ("a peer, to a pod with the same port", peer, (A::pod(0), TUNNEL), 0),
+        ("a peer, to another port", peer, (own, 53), 0),
+    ] {
+        let trial = at(&scene, Hook::FromUplink, "weir0", &udp((from, 4000), to)?)?;
+        ensure!(passes(&trial) && trial.mark == marks, "{name}: {trial:?}");
+    }
+    let by_tcp = tcp((peer, 4000), to, (8, "A"))?;
+    let trial = at(&scene, Hook::FromUplink, "weir0", &by_tcp)?;
+    ensure!(passes(&trial) && trial.mark == 0, "TCP: {trial:?}");
+    Ok(())
+}
+
+#[test]
+fn the_tunnels_packets_of_a_peer_are_marked_where_they_come_in_by_ipv4() -> Result<()> {
+    peers_are_admitted::<V4>()
+}
+
+#[test]
+fn the_tunnels_packets_of_a_peer_are_marked_where_they_come_in_by_ipv6() -> Result<()> {
+    peers_are_admitted::<V6>()
+}
+
 #[test]
 fn pods_talk_by_their_link_local_addresses() -> Result<()> {
     let scene = scene::<V6>(0)?;

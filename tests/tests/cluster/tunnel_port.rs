@@ -154,10 +154,15 @@ fn over(underlay: Families) -> Builder {
 
 const UNDERLAYS: [Families; 3] = [Families::V4, Families::V6, Families::Dual];
 
+/// Without and with Services, where programs admit most packets.
+fn variants(underlay: Families) -> [Builder; 2] {
+    [over(underlay), over(underlay).services()]
+}
+
 #[test]
 fn a_machine_that_is_not_a_node_reaches_no_pod_through_the_tunnels_port() -> Result<()> {
-    for underlay in UNDERLAYS {
-        over(underlay).test(|cluster| {
+    for builder in UNDERLAYS.into_iter().flat_map(variants) {
+        builder.test(|cluster| {
             let pods = pod_everywhere(cluster, "pod")?;
             let victim = Victim::new(cluster.node(1)?, &pods[0])?;
             let (machine, _) = cluster.neighbour(200)?;
@@ -230,8 +235,8 @@ fn pods_of_joining() -> Result<[IpAddr; 2]> {
 
 #[test]
 fn a_node_that_joins_is_admitted_and_one_that_leaves_is_not() -> Result<()> {
-    for underlay in UNDERLAYS {
-        over(underlay).without_timer().test(|cluster| {
+    for builder in UNDERLAYS.into_iter().flat_map(variants) {
+        builder.without_timer().test(|cluster| {
             let (node, manifests) = (cluster.node(1)?, cluster.manifests()?);
             let other = cluster.node(2)?.manifest();
             let pods = pod_everywhere(cluster, "pod")?;
@@ -260,8 +265,8 @@ fn a_node_that_joins_is_admitted_and_one_that_leaves_is_not() -> Result<()> {
 
 #[test]
 fn a_node_whose_address_changes_is_admitted_at_its_new_one_only() -> Result<()> {
-    for underlay in [Families::V4, Families::V6] {
-        over(underlay).without_timer().test(|cluster| {
+    for builder in [Families::V4, Families::V6].into_iter().flat_map(variants) {
+        builder.without_timer().test(|cluster| {
             let (node, manifests) = (cluster.node(1)?, cluster.manifests()?);
             let other = cluster.node(2)?.manifest();
             let pods = pod_everywhere(cluster, "pod")?;
@@ -358,6 +363,63 @@ fn without_a_tunnel_the_port_is_open_to_everybody() -> Result<()> {
     })
 }
 
+#[test]
+fn a_port_that_another_program_translates_to_the_tunnels_leads_nowhere() -> Result<()> {
+    for (underlay, family) in [(Families::V4, "ip"), (Families::V6, "ip6")] {
+        for builder in variants(underlay) {
+            builder.test(|cluster| {
+                let pods = pod_everywhere(cluster, "pod")?;
+                let victim = Victim::new(cluster.node(1)?, &pods[0])?;
+                let (machine, _) = cluster.neighbour(200)?;
+                let chain = "prerouting { type nat hook prerouting priority dstnat; }";
+                for line in [
+                    format!("add table {family} other"),
+                    format!("add chain {family} other {chain}"),
+                    format!(
+                        "add rule {family} other prerouting udp dport 9999 redirect to {TUNNEL_PORT}"
+                    ),
+                ] {
+                    victim.node.sh(&format!("nft {line}"))?;
+                }
+                let at = SocketAddr::new(victim.node.address()?, 9999);
+                attack(&machine, None, &[at], &victim.forged(&pods[1].addresses())?)?;
+                victim.hears_only(&pods[1])?;
+                until("they are counted", || {
+                    let counters = victim.node.sh("nft list counters table inet weir")?;
+                    ensure!(!counters.contains("tunnel_from_others {\n\t\tpackets 0"), "{counters}");
+                    Ok(())
+                })
+            })?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_socket_of_a_node_hears_a_peer_at_the_same_port_of_a_pod() -> Result<()> {
+    for builder in [Families::V4, Families::V6].into_iter().flat_map(variants) {
+        builder.test(|cluster| {
+            let [one, two] = cluster.nodes() else { anyhow::bail!("expected two nodes") };
+            let server = one.pod("server")?;
+            for to in server.addresses() {
+                let to = SocketAddr::new(to, TUNNEL_PORT);
+                let socket = server.run(|| Ok(UdpSocket::bind(to)?))?;
+                socket.set_read_timeout(Some(DEADLINE))?;
+                let any = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+                let client = two.run(|| Ok(UdpSocket::bind(any)?))?;
+                client.set_read_timeout(Some(DEADLINE))?;
+                client.send_to(GENUINE, to)?;
+                let (_, from) = socket.recv_from(&mut [0; 64]).context("the request")?;
+                socket.send_to(GENUINE, from)?;
+                let (_, source) = client.recv_from(&mut [0; 64]).context("the reply")?;
+                ensure!(source == to, "the reply has the source {source}");
+            }
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
 /// The set of the peers' addresses.
 fn peers_set(node: &Member) -> Result<String> {
     node.sh("nft list set inet weir peers_ipv4")
@@ -372,7 +434,7 @@ fn an_edited_set_of_peers_is_repaired_at_once() -> Result<()> {
         for edit in [
             "flush set inet weir peers_ipv4",
             "add element inet weir peers_ipv4 { 172.31.70.99 }",
-            "flush chain inet weir from_peers",
+            "flush chain inet weir to_tunnel",
             "flush chain inet weir input",
         ] {
             let table = || node.sh("nft --stateless list table inet weir");

@@ -72,7 +72,7 @@ fn to(desired: &ClusterState, prefix: &str) -> Destination {
 }
 
 #[test]
-fn pods_of_other_nodes_are_behind_the_tunnel_and_nodes_are_not() {
+fn pods_of_other_nodes_are_behind_the_tunnel_and_nodes_at_the_uplink() {
     let desired = planned("{}", Some(TUNNEL));
     let near = to(&desired, "10.0.1.0/24");
     assert_eq!((near.kind, near.link, near.mtu), (RouteKind::RemotePods, TUNNEL, 1450));
@@ -80,8 +80,10 @@ fn pods_of_other_nodes_are_behind_the_tunnel_and_nodes_are_not() {
     let IpAddr::V6(hop) = to(&desired, "fd00:1::/64").next_hop.unwrap() else { panic!("family") };
     assert!(hop.is_unicast_link_local());
     assert_eq!(to(&desired, "10.0.0.0/24").kind, RouteKind::LocalPods);
-    for node in ["192.0.2.9/32", "192.0.2.1/32", "198.51.100.2/32"] {
-        assert_eq!(to(&desired, node), Destination::by_stack(RouteKind::Node));
+    // Their packets of the tunnel come in by the uplink. Those of this node do not come in.
+    let node = Destination::by_stack(RouteKind::Node);
+    for (ip, link) in [("192.0.2.9/32", 0), ("192.0.2.1/32", 2), ("198.51.100.2/32", 2)] {
+        assert_eq!(to(&desired, ip), Destination { link, ..node }, "{ip}");
     }
     let outer = [(2, Hook::FromUplink), (2, Hook::ToUplink)];
     assert_eq!(desired.places, [&[(TUNNEL, Hook::FromOverlay)], &outer[..]].concat());
@@ -104,6 +106,7 @@ fn without_a_tunnel_packets_of_pods_arrive_on_the_uplink() {
     let near = to(&desired, "10.0.1.0/24");
     assert_eq!((near.link, near.mtu), (2, 1500));
     assert_eq!(near.next_hop, Some("192.0.2.1".parse().unwrap()));
+    assert_eq!(to(&desired, "192.0.2.1/32"), Destination::by_stack(RouteKind::Node));
     let places = [Hook::FromOverlay, Hook::FromUplink, Hook::ToUplink].map(|hook| (2, hook));
     assert_eq!(desired.places, places);
     assert_eq!(desired.vacant, []);

@@ -5,7 +5,8 @@ use std::collections::HashSet;
 use ipnetwork::IpNetwork;
 use nftables::{
     expr::{
-        BinaryOperation, Expression, Meta, MetaKey, NamedExpression, Payload, PayloadField, Prefix,
+        BinaryOperation, Expression, Fib, FibFlag, FibResult, Meta, MetaKey, NamedExpression,
+        Payload, PayloadField, Prefix, SetItem,
     },
     stmt::{Counter, JumpTarget, Match, NAT, NATFlag, Operator, Reject, RejectType, Statement},
     types::RejectCode,
@@ -60,6 +61,16 @@ pub(super) fn has_mark(bits: u32) -> Statement<'static> {
 pub(super) fn field(protocol: &'static str, field: &'static str) -> Expression<'static> {
     let field = PayloadField { protocol: protocol.into(), field: field.into() };
     Expression::Named(NamedExpression::Payload(Payload::PayloadField(field)))
+}
+
+/// `fib daddr type { local, broadcast, anycast, multicast }`: a socket of the node may take the packet.
+pub(super) fn is_for_node() -> Statement<'static> {
+    let flags = HashSet::from([FibFlag::Daddr]);
+    let kind = Expression::Named(NamedExpression::Fib(Fib { result: FibResult::Type, flags }));
+    let kinds = ["local", "broadcast", "anycast", "multicast"];
+    let kinds = kinds.map(|kind| SetItem::Element(Expression::String(kind.into())));
+    let right = Expression::Named(NamedExpression::Set(kinds.into()));
+    Statement::Match(Match { left: kind, op: Operator::EQ, right })
 }
 
 /// A network, or an address if the prefix has full length.
