@@ -4,7 +4,6 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
-use clap::Parser;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
@@ -33,7 +32,7 @@ const HUNG_AFTER_RESYNCS: u64 = 6;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
-    let options = Options::parse();
+    let options = Options::of_process();
     log(&options)?;
     weir_netlink::sysctl::set_root(&options.proc_sys);
     let conf = NetConf::read(&options.net_conf)

@@ -3,7 +3,7 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use clap::{ArgAction, Parser, ValueEnum};
+use clap::{ArgAction, CommandFactory, Parser, ValueEnum, error::ErrorKind};
 use ipnetwork::IpNetwork;
 use weir_datapath::LogLevel;
 use weir_node::Namespace;
@@ -226,6 +226,35 @@ pub enum LogFormat {
     Json,
 }
 
+impl Options {
+    /// The options of this process, from its command line and environment. Ends the process if they are
+    /// wrong, with a message.
+    pub fn of_process() -> Self {
+        let options = Self::parse();
+        if let Err(problem) = options.check() {
+            Self::command().error(ErrorKind::ArgumentConflict, problem).exit()
+        }
+        options
+    }
+
+    /// What no option can say for itself.
+    fn check(&self) -> Result<(), String> {
+        let marks = [
+            ("--masquerade-mark", self.masquerade_mark),
+            ("--reply-mark", self.reply_mark),
+            ("--reject-mark", self.reject_mark),
+        ];
+        for (number, (name, mark)) in marks.iter().enumerate() {
+            if let Some((other, _)) = marks.iter().take(number).find(|(_, taken)| taken == mark) {
+                return Err(format!(
+                    "{name} and {other} are both {mark:#010x}: each needs a bit of its own"
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
 /// The bits that kubelet (0x8000) and kube-proxy (0x4000) use.
 const TAKEN: u32 = 0xc000;
 
@@ -248,8 +277,6 @@ fn mark_bit(text: &str) -> Result<u32, String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
@@ -269,6 +296,20 @@ mod tests {
         for invalid in ["0", "0x3", "0x4000", "0x8000", "many", "0x100000000"] {
             assert!(mark_bit(invalid).is_err(), "{invalid}");
         }
+    }
+
+    #[test]
+    fn each_mark_has_a_bit_of_its_own() {
+        let check = |given: &[&str]| {
+            let options = ["weir-agent", "--node-name=a"].iter().chain(given);
+            Options::try_parse_from(options).unwrap().check()
+        };
+        assert_eq!(check(&[]), Ok(()));
+        assert_eq!(check(&["--masquerade-mark=1", "--reply-mark=2", "--reject-mark=4"]), Ok(()));
+        let problem = check(&["--masquerade-mark=0x00400000"]).unwrap_err();
+        assert!(problem.contains("--reply-mark and --masquerade-mark"), "{problem}");
+        let problem = check(&["--reject-mark=1", "--reply-mark=1"]).unwrap_err();
+        assert!(problem.contains("0x00000001"), "{problem}");
     }
 
     #[test]

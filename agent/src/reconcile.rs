@@ -14,6 +14,7 @@
 mod bridge_entries;
 mod concerns;
 mod error;
+mod firewalls;
 mod headroom;
 mod node;
 mod nodes_watch;
@@ -39,6 +40,7 @@ use weir_netlink::Netlink;
 use self::{
     bridge_entries::BridgeEntries,
     error::{Error, chain},
+    firewalls::Firewalls,
     headroom::HeadroomCheck,
     overlay::{Overlay, Programmed},
     pass_report::{Outcome, PassReport},
@@ -50,6 +52,7 @@ use self::{
 use crate::{
     datapath::plan::Inputs,
     events::{Concern, Events},
+    firewall_check::PodTraffic,
     health::{Condition, Health, Pass},
     masquerade::{self, Masquerade},
     net_conf::{Backend, NetConf},
@@ -81,10 +84,9 @@ pub struct Reconciler {
     /// snapshot does not.
     bridge_checked: bool,
     bridge_entries: BridgeEntries,
-    /// The concerns of the last check of foreign firewalls.
-    firewall_concerns: BTreeSet<Concern>,
-    /// When foreign firewalls were last checked.
-    firewalls_checked: Option<Instant>,
+    firewalls: Firewalls,
+    /// What the source does not know of the cluster.
+    source_problem: Option<Concern>,
     /// The concerns of the last check of the kernel's limits.
     headroom: BTreeSet<Concern>,
     /// The concerns of the last sweep of the flow tables.
@@ -123,8 +125,8 @@ impl Reconciler {
             overlay: Overlay::default(),
             bridge_checked: false,
             bridge_entries: BridgeEntries::default(),
-            firewall_concerns: BTreeSet::new(),
-            firewalls_checked: None,
+            firewalls: Firewalls::default(),
+            source_problem: None,
             headroom: BTreeSet::new(),
             flow_concerns: watch::Sender::default(),
             settled: None,
@@ -156,10 +158,14 @@ impl Reconciler {
             if triggers.take_table_changed() {
                 self.table.forget();
             }
+            if triggers.take_firewalls_changed() {
+                self.firewalls.note_change();
+            }
             let filters = triggers.take_changed_filters();
             let mut succeeded = self.programs.restore(&self.netlink, &filters).await;
             if !trigger.is_of_filters() {
                 let published = triggers.published();
+                self.source_problem = concerns::from_problems(&published.status.problems);
                 let nodes = triggers.watch_nodes();
                 let mut preemption = Preemption::new(&trigger, nodes, self.preempted_since, resync);
                 match self.pass(&trigger, published.snapshot, &mut preemption).await {
@@ -249,6 +255,7 @@ impl Reconciler {
         let Selection { own, peers, refused } = select(snapshot, &self.options.node_name);
         let mut concerns: BTreeSet<Concern> =
             refused.iter().filter_map(concerns::from_refusal).collect();
+        concerns.extend(self.source_problem.clone());
         let Some(own) = self.own_node(own, &mut concerns) else { return Ok(()) };
 
         if !self.bridge_checked || *trigger != Trigger::Source {
@@ -257,7 +264,7 @@ impl Reconciler {
             self.bridge_checked = checked.is_ok();
             if let Err(unusable) = checked {
                 self.cannot_join(unusable.to_string(), &mut concerns);
-                self.tell(&own, concerns);
+                self.tell(Some(&own), concerns);
                 return Err(unusable.into());
             }
         }
@@ -279,12 +286,12 @@ impl Reconciler {
             let of_peer = |found| concerns::from_unreachable(found, uplink);
             concerns.extend(unreachable.iter().filter_map(of_peer));
         }
-        concerns.extend(self.firewall_concerns.iter().chain(&self.headroom).cloned());
         concerns.extend(self.flow_concerns.borrow().iter().cloned());
         concerns.extend(self.programs.concerns());
         concerns.extend(self.table.obstacle());
         concerns.extend(self.network_condition.concern(&own));
-        self.tell(&own, concerns);
+        let checked = self.checked();
+        self.tell(Some(&own), &concerns | &checked);
         let (desired, unreachable) = planned?;
         let desired = Arc::new(desired);
 
@@ -326,21 +333,28 @@ impl Reconciler {
             self.headroom = check.run(&self.netlink, &self.health).await?;
         }
         preemption.check()?;
-        let now = Instant::now();
-        if concerns::is_firewall_check_due(self.firewalls_checked, now, trigger) {
-            self.firewalls_checked = Some(now);
-            let overlay = desired.tunnel.as_ref().map(|tunnel| tunnel.name.clone());
-            self.firewall_concerns =
-                concerns::check_firewalls(&network, &self.options.bridge, overlay).await;
+        let traffic = PodTraffic {
+            pod_networks: network.networks.clone(),
+            bridge: self.options.bridge.clone(),
+            overlay: desired.tunnel.as_ref().map(|tunnel| tunnel.name.clone()),
+        };
+        self.firewalls.check(trigger, &traffic).await;
+        if self.checked() != checked {
+            self.tell(Some(&own), &concerns | &self.checked());
         }
         entries_set?;
         if failures.is_empty() { Ok(()) } else { Err(Error::Operations(failures)) }
     }
 
+    /// What the checks at the end of a pass have found.
+    fn checked(&self) -> BTreeSet<Concern> {
+        self.firewalls.concerns().chain(self.headroom.iter().cloned()).collect()
+    }
+
     /// Reports what an operator has to know.
-    fn tell(&mut self, own: &Arc<Node>, concerns: BTreeSet<Concern>) {
+    fn tell(&mut self, own: Option<&Node>, concerns: BTreeSet<Concern>) {
         self.health.record_concerns(&concerns);
-        self.events.report(Some(own), concerns);
+        self.events.report(own, concerns);
     }
 
     /// Says why this node is no part of the pod network.
@@ -360,13 +374,14 @@ impl Reconciler {
             let reason = format!("the cluster has no node {name:?}; see --node-name");
             warn!("{reason}");
             self.health.set(Condition::SubnetsAssigned, Err(reason));
+            self.tell(None, std::mem::take(concerns));
             return None;
         };
         if enabled(&self.conf, &own).next().is_none() {
             concerns.insert(Concern::PodCidrMissing);
             let reason = Concern::PodCidrMissing.to_string();
             self.health.set(Condition::SubnetsAssigned, Err(reason));
-            self.tell(&own, std::mem::take(concerns));
+            self.tell(Some(&own), std::mem::take(concerns));
             return None;
         }
         self.health.set(Condition::SubnetsAssigned, Ok(()));

@@ -1,6 +1,6 @@
 //! The problems that an operator must solve, and how.
 
-use std::{fmt, net::IpAddr};
+use std::{fmt, net::IpAddr, path::PathBuf};
 
 use ipnetwork::IpNetwork;
 
@@ -16,6 +16,13 @@ pub enum Concern {
     NodeNotJoined {
         /// Why: see [`crate::overlay::plan::NotReady`], or the pods' bridge.
         obstacle: String,
+    },
+    /// The cluster's state is not known in full.
+    ClusterStateIncomplete {
+        /// The first problem: it names the object, or the file and its line.
+        problem: String,
+        /// How many other problems there are.
+        others: usize,
     },
     /// Two nodes claim the same pod addresses; the newer one is refused.
     PodCidrOverlap {
@@ -82,6 +89,15 @@ pub enum Concern {
         /// The pod that gets no packets.
         cut_off: String,
     },
+    /// Pods' interfaces have no endpoint record.
+    EndpointRecordsLost {
+        /// Where the records should be.
+        directory: PathBuf,
+        /// How many.
+        count: usize,
+        /// The name of one of them.
+        example: String,
+    },
     /// The bridge has few ports left for pods, or none.
     BridgePortsScarce {
         /// The bridge.
@@ -122,6 +138,7 @@ impl Concern {
         match self {
             Self::PodCidrMissing => "PodCIDRMissing",
             Self::NodeNotJoined { .. } => "NodeNotJoined",
+            Self::ClusterStateIncomplete { .. } => "ClusterStateIncomplete",
             Self::PodCidrOverlap { .. } => "PodCIDROverlap",
             Self::EndpointShared { .. } => "EndpointShared",
             Self::EndpointNotOnLink { .. } => "EndpointNotOnLink",
@@ -131,6 +148,7 @@ impl Concern {
             Self::ServicesUnavailable { .. } => "ServicesUnavailable",
             Self::BridgeEntriesChanged { .. } => "BridgeEntriesChanged",
             Self::MacAddressShared { .. } => "MACAddressShared",
+            Self::EndpointRecordsLost { .. } => "EndpointRecordsLost",
             Self::BridgePortsScarce { .. } => "BridgePortsScarce",
             Self::NeighbourTableSmall { .. } => "NeighbourTableSmall",
             Self::FlowTableFilling { .. } => "FlowTableFilling",
@@ -143,6 +161,7 @@ impl Concern {
     pub(super) fn action(&self) -> &'static str {
         match self {
             Self::PodCidrMissing | Self::NodeNotJoined { .. } => "ConfigurePodNetwork",
+            Self::ClusterStateIncomplete { .. } => "ReadCluster",
             Self::PodCidrOverlap { .. }
             | Self::EndpointShared { .. }
             | Self::EndpointNotOnLink { .. } => "ProgramPeer",
@@ -150,7 +169,9 @@ impl Concern {
             Self::NetworkUnavailable { .. } => "SetCondition",
             Self::TableOutdated { .. } => "WriteTable",
             Self::ServicesUnavailable { .. } => "LoadPrograms",
-            Self::BridgeEntriesChanged { .. } | Self::MacAddressShared { .. } => "CheckBridge",
+            Self::BridgeEntriesChanged { .. }
+            | Self::MacAddressShared { .. }
+            | Self::EndpointRecordsLost { .. } => "CheckBridge",
             Self::BridgePortsScarce { .. }
             | Self::NeighbourTableSmall { .. }
             | Self::FlowTableFilling { .. }
@@ -178,12 +199,14 @@ impl Concern {
             | Self::EndpointNotOnLink { peer, .. } => Some(peer),
             Self::PodCidrMissing
             | Self::NodeNotJoined { .. }
+            | Self::ClusterStateIncomplete { .. }
             | Self::ForwardingDropped { .. }
             | Self::NetworkUnavailable { .. }
             | Self::TableOutdated { .. }
             | Self::ServicesUnavailable { .. }
             | Self::BridgeEntriesChanged { .. }
             | Self::MacAddressShared { .. }
+            | Self::EndpointRecordsLost { .. }
             | Self::BridgePortsScarce { .. }
             | Self::NeighbourTableSmall { .. }
             | Self::FlowTableFilling { .. }
@@ -206,6 +229,16 @@ impl fmt::Display for Concern {
                 "the node is no part of the pod network, and its pods reach no other node: {obstacle}; \
                  correct the cause, and the agent goes on by itself",
             ),
+            Self::ClusterStateIncomplete { problem, others } => {
+                write!(f, "the cluster's state is not known in full: {problem}")?;
+                if *others > 0 {
+                    write!(f, " (and {others} more, see the agent's log)")?;
+                }
+                f.write_str(
+                    "; what was last known of it stays in use: correct the cause, and the agent goes \
+                     on by itself",
+                )
+            }
             Self::PodCidrOverlap { refused, cidr, kept } => write!(
                 f,
                 "podCIDR {cidr} of node {refused} overlaps the podCIDR of the older node {kept}; \
@@ -252,6 +285,13 @@ impl fmt::Display for Concern {
                 f,
                 "pod {cut_off} has the MAC address {mac} of {kept}, so it gets no packets: delete \
                  the pod, and request another MAC address for it, or none",
+            ),
+            Self::EndpointRecordsLost { directory, count, example } => write!(
+                f,
+                "{count} interfaces of pods have no record in {} ({example}), so what these pods need \
+                 is not checked any more, nor repaired: find what removes files there, and delete \
+                 the pods, so that they are created again",
+                directory.display(),
             ),
             Self::BridgePortsScarce { bridge, none_left } => write!(
                 f,

@@ -9,7 +9,10 @@ use std::{
 
 use tokio::sync::watch;
 use weir_cluster::Published;
-use weir_datapath::{MapRoom, common::map::Map};
+use weir_datapath::{
+    MapRoom,
+    common::{Reason, map::Map},
+};
 use weir_services::status::Status;
 
 use super::{condition::Condition, report};
@@ -111,9 +114,9 @@ impl Health {
         self.metrics.services.set_flows(map, established);
     }
 
-    /// Records how many packets have been dropped because a map of flows was full, since the maps exist.
-    pub fn record_flows_refused(&self, packets: u64) {
-        self.metrics.services.set_flows_refused(packets);
+    /// Records how many packets the programs have counted for each reason, since the maps exist.
+    pub fn record_packets(&self, counted: &[(Reason, u64)]) {
+        self.metrics.services.set_packets(counted);
     }
 
     /// Records that a change of Services is in the maps, and how long after it was seen.

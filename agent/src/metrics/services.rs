@@ -14,7 +14,10 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use weir_datapath::{MapRoom, common::map::Map as DataMap};
+use weir_datapath::{
+    MapRoom,
+    common::{Reason as Verdict, map::Map as DataMap},
+};
 
 use super::gauge::set_count;
 use weir_model as model;
@@ -47,6 +50,7 @@ pub(crate) struct Metrics {
     entries: Family<Map, Gauge>,
     capacity: Family<Map, Gauge>,
     flows_refused: Counter,
+    packets: Family<Reason, Counter>,
 }
 
 impl Metrics {
@@ -61,6 +65,7 @@ impl Metrics {
             entries: Family::default(),
             capacity: Family::default(),
             flows_refused: Counter::default(),
+            packets: Family::default(),
         };
         let help = "Services that this node serves";
         registry.register("services", help, metrics.services.clone());
@@ -79,6 +84,9 @@ impl Metrics {
         registry.register("map_capacity", help, metrics.capacity.clone());
         let help = "Packets dropped because a map was full of established flows";
         registry.register("flows_refused", help, metrics.flows_refused.clone());
+        let help =
+            "Packets that the eBPF programs have dropped, refused or handled specially, by reason";
+        registry.register("packets", help, metrics.packets.clone());
         metrics
     }
 
@@ -87,10 +95,18 @@ impl Metrics {
         set_count(&self.entries.get_or_create(&Map::named(map.name)), established * 2);
     }
 
-    /// Sets how many packets have been dropped because a map of flows was full, since the maps exist.
-    pub(crate) fn set_flows_refused(&self, packets: u64) {
+    /// Sets how many packets the programs have counted for each reason, since the maps exist.
+    pub(crate) fn set_packets(&self, counted: &[(Verdict, u64)]) {
         // Fewer than before: the maps are new.
-        self.flows_refused.inc_by(packets.saturating_sub(self.flows_refused.get()));
+        let set = |counter: &Counter, packets: u64| {
+            counter.inc_by(packets.saturating_sub(counter.get()));
+        };
+        for (reason, packets) in counted {
+            set(&self.packets.get_or_create(&Reason { reason: reason.name() }), *packets);
+            if *reason == Verdict::DroppedTableFull {
+                set(&self.flows_refused, *packets);
+            }
+        }
     }
 
     /// Records that a change is in the maps, and how long after it was seen.
@@ -163,8 +179,8 @@ mod tests {
         let map = weir_datapath::common::map::FLOWS_DGRAM_V6;
         metrics.set_capacities(&[MapRoom { map, entries: 256 }]);
         metrics.set_flows(map, 100);
-        metrics.set_flows_refused(3);
-        metrics.set_flows_refused(5);
+        metrics.set_packets(&[(Verdict::DroppedTableFull, 3), (Verdict::DroppedSource, 0)]);
+        metrics.set_packets(&[(Verdict::DroppedTableFull, 5), (Verdict::DroppedSource, 8)]);
         metrics.set(&status());
         let scrape = || {
             let mut text = String::new();
@@ -188,6 +204,8 @@ mod tests {
             "weir_map_capacity{map=\"flows_dgram_v6\"} 256",
             "weir_map_entries{map=\"flows_dgram_v6\"} 200",
             "weir_flows_refused_total 5",
+            "weir_packets_total{reason=\"dropped_table_full\"} 5",
+            "weir_packets_total{reason=\"dropped_source\"} 8",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }

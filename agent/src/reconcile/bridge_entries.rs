@@ -5,15 +5,16 @@
 //! bring the bridge's entry back when the port is gone.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
     path::Path,
 };
 
 use tracing::debug;
 use weir_netlink::{LinkKind, MacAddr, Netlink, fdb, link};
 use weir_node::{
-    endpoint,
+    EndpointRecord, endpoint,
     forwarding::{Bridge, Entry, Fault, Port, faults},
+    is_host_interface,
 };
 
 use super::{
@@ -32,6 +33,8 @@ pub(super) struct BridgeEntries {
     checked: bool,
     own: Option<(u32, MacAddr)>,
     concerns: BTreeSet<Concern>,
+    /// Ports for pods that had no record at the last resync.
+    unrecorded: BTreeSet<u32>,
 }
 
 impl BridgeEntries {
@@ -73,7 +76,11 @@ impl BridgeEntries {
         is_resync: bool,
     ) -> Result<u64, Error> {
         let is_kept = |concern: &Concern| {
-            !is_resync && matches!(concern, Concern::BridgeEntriesChanged { .. })
+            let is_of_resyncs = matches!(
+                concern,
+                Concern::BridgeEntriesChanged { .. } | Concern::EndpointRecordsLost { .. }
+            );
+            is_of_resyncs && !is_resync
         };
         self.concerns.retain(is_kept);
         self.own = None;
@@ -93,6 +100,10 @@ impl BridgeEntries {
             .into_iter()
             .map(|port| Port { name: port.name, index: port.index })
             .collect();
+        if is_resync {
+            let lost = self.lost_records(run_dir, &ports, &records);
+            self.concerns.extend(lost);
+        }
         let found = {
             let mac = own_mac.to_string();
             let entries: Vec<Entry> = entries.iter().map(entry).collect();
@@ -137,6 +148,30 @@ impl BridgeEntries {
         }
         self.checked = true;
         Ok(wrong.len() as u64)
+    }
+}
+
+impl BridgeEntries {
+    /// The concern about ports for pods that have no record. One that is being added or deleted has none
+    /// for a moment, so it has to lack it in two resyncs.
+    fn lost_records(
+        &mut self,
+        run_dir: &Path,
+        ports: &[Port],
+        records: &[EndpointRecord],
+    ) -> Option<Concern> {
+        let recorded: HashSet<u32> = records.iter().map(|record| record.host_ifindex).collect();
+        let is_lost =
+            |port: &&Port| is_host_interface(&port.name) && !recorded.contains(&port.index);
+        let without: Vec<&Port> = ports.iter().filter(is_lost).collect();
+        let before = std::mem::replace(
+            &mut self.unrecorded,
+            without.iter().map(|port| port.index).collect(),
+        );
+        let mut lost = without.iter().filter(|port| before.contains(&port.index));
+        let example = lost.next()?.name.clone();
+        let directory = endpoint::directory(run_dir);
+        Some(Concern::EndpointRecordsLost { directory, count: 1 + lost.count(), example })
     }
 }
 

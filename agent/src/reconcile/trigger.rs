@@ -55,7 +55,7 @@ impl Trigger {
             Self::Kernel(Change::Table | Change::Elements(_)) => Some("nftables"),
             Self::Kernel(Change::Lost) => Some("lost_notifications"),
             Self::Resync => Some("resync"),
-            Self::Source | Self::Retry => None,
+            Self::Source | Self::Retry | Self::Kernel(Change::OtherTables) => None,
         }
     }
 
@@ -129,6 +129,8 @@ pub(super) struct Triggers<C> {
     retry: Option<Instant>,
     /// Whether the nftables table may have changed since [`Self::take_table_changed`] was last called.
     table_may_have_changed: bool,
+    /// Whether other nftables tables may have changed since they were last checked.
+    firewalls_may_have_changed: bool,
     /// Links whose filters may have changed since they were last checked.
     changed_filters: BTreeSet<u32>,
     /// The nodes of the snapshot that was published last.
@@ -145,6 +147,7 @@ impl<C: Stream<Item = Change> + Unpin> Triggers<C> {
             resync,
             retry: None,
             table_may_have_changed: false,
+            firewalls_may_have_changed: false,
             changed_filters: BTreeSet::new(),
             nodes: None,
         }
@@ -192,6 +195,11 @@ impl<C: Stream<Item = Change> + Unpin> Triggers<C> {
     /// part of the trigger, so that it is not lost when a burst begins with another change.
     pub(super) fn take_table_changed(&mut self) -> bool {
         std::mem::take(&mut self.table_may_have_changed)
+    }
+
+    /// Whether other nftables tables may have changed since the last call. That starts no pass.
+    pub(super) fn take_firewalls_changed(&mut self) -> bool {
+        std::mem::take(&mut self.firewalls_may_have_changed)
     }
 
     /// Waits for the next trigger and for the end of its burst. A new snapshot does not wait for
@@ -249,6 +257,7 @@ impl<C> Triggers<C> {
         let is_relevant = interests.include(change);
         self.table_may_have_changed |=
             is_relevant && matches!(change, Change::Table | Change::Elements(_) | Change::Lost);
+        self.firewalls_may_have_changed |= matches!(change, Change::OtherTables | Change::Lost);
         if let Change::Filter { link, .. } | Change::Filters { link } = change
             && is_relevant
         {
@@ -296,8 +305,8 @@ impl Interests {
             Change::Filter { entry: Entry::Other, .. } => false,
             // The link may have none of Weir's filters; then there is nothing to do.
             Change::Filters { .. } => !self.programs.is_empty(),
-            // The subscription is for Weir's table only.
             Change::Table | Change::Elements(_) | Change::Lost => true,
+            Change::OtherTables => false,
         }
     }
 }

@@ -45,8 +45,8 @@ impl Sweeper {
         let mut last_failure = None;
         loop {
             let failure = match self.sweep() {
-                Ok((swept, dropped)) => {
-                    self.report(&mut tables, &swept, dropped);
+                Ok((swept, counted)) => {
+                    self.report(&mut tables, &swept, &counted);
                     None
                 }
                 Err(error) => {
@@ -64,26 +64,30 @@ impl Sweeper {
         }
     }
 
-    /// Sweeps all tables. Returns what it found, and how many packets found no room in a table, ever.
-    fn sweep(&self) -> Result<([Swept; 4], u64), weir_datapath::Error> {
+    /// Sweeps all tables. Returns what it found, and the programs' counters of packets.
+    fn sweep(&self) -> Result<([Swept; 4], Vec<(Reason, u64)>), weir_datapath::Error> {
         let Self { pins, stream, .. } = self;
         // The clock of the programs; it counts from the machine's start, and wraps as theirs does.
         let now = u32::try_from(clock_gettime(ClockId::Monotonic).tv_sec & 0xffff_ffff);
         let now = now.unwrap_or_default();
         let [tcp_v4, datagrams_v4] = sweep::<V4>(pins, now, *stream)?;
         let [tcp_v6, datagrams_v6] = sweep::<V6>(pins, now, *stream)?;
-        let dropped = Counters::open(pins)?.get(Reason::DroppedTableFull)?;
-        Ok(([tcp_v4, datagrams_v4, tcp_v6, datagrams_v6], dropped))
+        let counters = Counters::open(pins)?;
+        let counted = Reason::ALL.iter().map(|reason| Ok((*reason, counters.get(*reason)?)));
+        let counted = counted.collect::<Result<_, weir_datapath::Error>>()?;
+        Ok(([tcp_v4, datagrams_v4, tcp_v6, datagrams_v6], counted))
     }
 
-    fn report(&self, tables: &mut FlowTables, swept: &[Swept; 4], dropped: u64) {
+    fn report(&self, tables: &mut FlowTables, swept: &[Swept; 4], counted: &[(Reason, u64)]) {
         for (Swept { lasting, removed, room }, table) in swept.iter().zip(TABLES) {
             if *removed > 0 {
                 debug!(%table, removed, lasting, room, "removed flows that are over");
             }
             self.health.record_flows(table.map(), *lasting);
         }
-        self.health.record_flows_refused(dropped);
+        self.health.record_packets(counted);
+        let is_full = |(reason, _): &&(Reason, u64)| *reason == Reason::DroppedTableFull;
+        let dropped = counted.iter().find(is_full).map_or(0, |(_, packets)| *packets);
         let found = tables.observe(swept, dropped);
         self.concerns.send_if_modified(|known| {
             let changed = *known != found;

@@ -68,6 +68,8 @@ pub enum Change {
     Table,
     /// Elements of sets in that table were added or removed, and nothing else of it.
     Elements(Vec<SetElement>),
+    /// Another nftables table, or an object in it, was added, changed or removed.
+    OtherTables,
     /// Notifications were lost because they arrived faster than they were read: anything may
     /// have changed.
     Lost,

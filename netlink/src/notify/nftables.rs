@@ -36,9 +36,9 @@ const FAMILY_HEADER: usize = 4;
 /// Others may write tens of thousands of elements in one transaction.
 const BUFFER: usize = 4 << 20;
 
-/// A change for each batch of notifications about the table `name` of the family `family`
-/// (`NFPROTO_*`) or an object in it, from now on: [`Change::Elements`] if all of them are about
-/// elements of sets, otherwise [`Change::Table`]. Changes to other tables are skipped.
+/// A change for each batch of notifications, from now on. If some are about the table `name` of the
+/// family `family` (`NFPROTO_*`) or an object in it: [`Change::Elements`] if all of these are about
+/// elements of sets, otherwise [`Change::Table`]. If none is: [`Change::OtherTables`].
 ///
 /// Changes by the caller itself are reported too.
 pub fn table_changes(
@@ -91,13 +91,16 @@ struct Table {
 }
 
 impl Table {
-    /// The change that these messages report, if they are about it.
+    /// The change that these messages report.
     fn change_in(&self, mut messages: &[u8]) -> Option<Change> {
         let mut elements = Vec::new();
+        let mut others = None;
         while let Ok(message) = NetlinkBuffer::new_checked(messages) {
             let [subsystem, kind] = message.message_type().to_be_bytes().map(u16::from);
             let is_change = subsystem == SUBSYSTEM && kind != NEW_GENERATION;
-            if is_change && self.is_named_by(message.payload()) {
+            if is_change && !self.is_named_by(message.payload()) {
+                others = Some(Change::OtherTables);
+            } else if is_change {
                 let changed = match kind {
                     NEW_ELEMENT => read_elements(message.payload(), Entry::Is),
                     DELETE_ELEMENT => read_elements(message.payload(), Entry::Gone),
@@ -112,7 +115,7 @@ impl Table {
             let Some(rest) = messages.get(length.next_multiple_of(4)..) else { break };
             messages = rest;
         }
-        (!elements.is_empty()).then_some(Change::Elements(elements))
+        if elements.is_empty() { others } else { Some(Change::Elements(elements)) }
     }
 
     fn is_named_by(&self, payload: &[u8]) -> bool {
@@ -227,21 +230,20 @@ mod tests {
     }
 
     #[test]
-    fn other_tables_and_families_are_ignored() {
-        let others = [
-            message(0, INET, "weird"),
-            message(0, INET, "wei"),
-            message(0, 2, "weir"),
-            message(NEW_GENERATION, INET, "weir"),
-        ];
-        assert_eq!(table().change_in(&others.concat()), None);
+    fn other_tables_and_families_are_told_apart() {
+        for other in [message(0, INET, "weird"), message(0, INET, "wei"), message(0, 2, "weir")] {
+            let batch = [other, message(NEW_GENERATION, INET, "weir")].concat();
+            assert_eq!(table().change_in(&batch), Some(Change::OtherTables));
+        }
+        assert_eq!(table().change_in(&message(NEW_GENERATION, INET, "weir")), None);
     }
 
     #[test]
-    fn an_incomplete_message_is_ignored() {
+    fn an_incomplete_message_names_no_table() {
         let complete = message(0, INET, "weir");
         for length in 0..complete.len() - 8 {
-            assert_eq!(table().change_in(&complete[..length]), None, "{length}");
+            let change = table().change_in(&complete[..length]);
+            assert!(!matches!(change, Some(Change::Table | Change::Elements(_))), "{length}");
         }
     }
 }

@@ -196,3 +196,30 @@ fn status_reports_wrong_entries_while_the_agent_is_down() -> Result<()> {
         reaches_its_node(node, &pod)
     })
 }
+
+#[test]
+fn pods_whose_records_are_lost_are_reported() -> Result<()> {
+    Cluster::new(1).flag("--resync-seconds=1").test(|cluster| {
+        let node = cluster.node(1)?;
+        let pods = [node.pod("one")?, node.pod("two")?];
+        let records = node.run_dir().join("endpoints");
+        let away = node.run_dir().join("away");
+        fs::rename(&records, &away)?;
+        until("it is reported", || {
+            let found = concerns(node)?;
+            ensure!(found.contains("EndpointRecordsLost"), "{found}");
+            ensure!(found.contains("2 interfaces of pods have no record"), "{found}");
+            ensure!(found.contains(&records.display().to_string()), "{found}");
+            Ok(())
+        })?;
+        let (_, status) = node.weir_json(&["status"])?;
+        ensure!(status["problems"].to_string().contains("have no record"), "{status:#}");
+        fs::rename(&away, &records)?;
+        until("it is over", || {
+            ensure!(concerns(node)? == "[]", "{}", concerns(node)?);
+            Ok(())
+        })?;
+        drop(pods);
+        Ok(())
+    })
+}

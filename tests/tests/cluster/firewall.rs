@@ -18,3 +18,29 @@ fn a_new_agent_reports_a_firewall_that_drops_traffic_of_pods() -> Result<()> {
         })
     })
 }
+
+#[test]
+fn a_firewall_is_reported_and_forgotten_soon_after_its_change() -> Result<()> {
+    Cluster::new(1).flag("--resync-seconds=1").test(|cluster| {
+        let node = cluster.node(1)?;
+        let concerns = || -> Result<String> { Ok(node.get("/concerns")?.body) };
+        let chain = "forward { type filter hook forward priority 0; policy drop; }";
+        // Without a notification of the change, a minute passes before the next check.
+        for _ in 0..2 {
+            node.sh("nft add table inet guard")?;
+            node.sh(&format!("nft add chain inet guard {chain}"))?;
+            until("it is reported", || {
+                let found = concerns()?;
+                ensure!(found.contains("ForwardingDropped"), "{found}");
+                Ok(())
+            })?;
+            node.sh("nft delete table inet guard")?;
+            until("it is over", || {
+                let found = concerns()?;
+                ensure!(found == "[]", "{found}");
+                Ok(())
+            })?;
+        }
+        Ok(())
+    })
+}

@@ -46,6 +46,35 @@ fn an_invalid_address_is_reported_with_its_file() -> Result<()> {
 }
 
 #[test]
+fn what_is_not_known_of_the_cluster_is_reported_until_it_is_known() -> Result<()> {
+    Cluster::new(1).flag("--resync-seconds=1").test(|cluster| {
+        let (node, manifests) = (cluster.node(1)?, cluster.manifests()?);
+        manifests.write("one.yaml", "kind: Node\nmetadata: [\n")?;
+        manifests.write("two.yaml", &fake_node(51).yaml().replace("10.244.51.0/24", "no"))?;
+        until("it is reported", || {
+            let readiness = node.get("/readyz")?.body;
+            let mut lines = readiness.lines();
+            let line = lines.find(|line| line.starts_with("warning ClusterStateIncomplete: "));
+            let is_named = |line: &str| line.contains("one.yaml") && line.contains("(and 1 more");
+            ensure!(line.is_some_and(is_named), "{readiness}");
+            ensure!(node.log().contains("\"ClusterStateIncomplete\""), "there is no Event");
+            Ok(())
+        })?;
+        let (_, status) = node.weir_json(&["status"])?;
+        ensure!(status["problems"].to_string().contains("one.yaml"), "{status:#}");
+        node.ready()?;
+        for file in ["one.yaml", "two.yaml"] {
+            manifests.write(file, "")?;
+        }
+        until("it is over", || {
+            let found = node.get("/concerns")?.body;
+            ensure!(found == "[]", "{found}");
+            Ok(())
+        })
+    })
+}
+
+#[test]
 fn one_file_may_hold_several_nodes() -> Result<()> {
     Cluster::new(1).test(|cluster| {
         let (node, manifests) = (cluster.node(1)?, cluster.manifests()?);
