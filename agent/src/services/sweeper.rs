@@ -34,6 +34,14 @@ pub(super) struct Sweeper {
     pub(super) concerns: watch::Sender<BTreeSet<Concern>>,
 }
 
+/// What a sweep has found.
+struct Found {
+    /// In each of [`TABLES`].
+    swept: [Swept; TABLES.len()],
+    /// The programs' counters of packets.
+    counted: Vec<(Reason, u64)>,
+}
+
 impl Sweeper {
     /// Starts a thread that sweeps until the process ends.
     pub(super) fn start(self) -> Result<(), std::io::Error> {
@@ -45,8 +53,8 @@ impl Sweeper {
         let mut last_failure = None;
         loop {
             let failure = match self.sweep() {
-                Ok((swept, counted)) => {
-                    self.report(&mut tables, &swept, &counted);
+                Ok(found) => {
+                    self.report(&mut tables, &found);
                     None
                 }
                 Err(error) => {
@@ -64,8 +72,8 @@ impl Sweeper {
         }
     }
 
-    /// Sweeps all tables. Returns what it found, and the programs' counters of packets.
-    fn sweep(&self) -> Result<([Swept; 4], Vec<(Reason, u64)>), weir_datapath::Error> {
+    /// Sweeps all tables.
+    fn sweep(&self) -> Result<Found, weir_datapath::Error> {
         let Self { pins, stream, .. } = self;
         // The clock of the programs; it counts from the machine's start, and wraps as theirs does.
         let now = u32::try_from(clock_gettime(ClockId::Monotonic).tv_sec & 0xffff_ffff);
@@ -75,10 +83,10 @@ impl Sweeper {
         let counters = Counters::open(pins)?;
         let counted = Reason::ALL.iter().map(|reason| Ok((*reason, counters.get(*reason)?)));
         let counted = counted.collect::<Result<_, weir_datapath::Error>>()?;
-        Ok(([tcp_v4, datagrams_v4, tcp_v6, datagrams_v6], counted))
+        Ok(Found { swept: [tcp_v4, datagrams_v4, tcp_v6, datagrams_v6], counted })
     }
 
-    fn report(&self, tables: &mut FlowTables, swept: &[Swept; 4], counted: &[(Reason, u64)]) {
+    fn report(&self, tables: &mut FlowTables, Found { swept, counted }: &Found) {
         for (Swept { lasting, removed, room }, table) in swept.iter().zip(TABLES) {
             if *removed > 0 {
                 debug!(%table, removed, lasting, room, "removed flows that are over");
