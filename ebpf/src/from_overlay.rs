@@ -28,6 +28,8 @@ impl Program for FromOverlay {
         view: &mut V,
         slot: &mut V::Slot,
     ) -> Result<Verdict, Stop> {
+        // They were for the tunnel's packet, and are still there.
+        skb.clear_mark(config.admission_mark());
         if !view.read(skb)? {
             return Ok(Verdict::NEXT);
         }

@@ -116,6 +116,15 @@ impl Skb {
         unsafe { ptr::write_volatile(mark, ptr::read_volatile(mark) | bits) }
     }
 
+    /// Clears bits of the mark.
+    #[inline(always)]
+    pub(crate) fn clear_mark(self, bits: u32) {
+        // SAFETY: the context is valid for as long as the program runs.
+        let mark = unsafe { &raw mut (*self.0).mark };
+        // SAFETY: as above, and programs at TC may write this field.
+        unsafe { ptr::write_volatile(mark, ptr::read_volatile(mark) & !bits) }
+    }
+
     /// Copies bytes out of the packet. `T` is integers or arrays of them.
     #[inline(always)]
     pub(crate) fn load<T: Copy>(self, offset: u32) -> Result<T, HelperFailed> {

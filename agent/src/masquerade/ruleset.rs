@@ -49,26 +49,31 @@
 //! With the eBPF data path, which sets marks, the table also has, with the default bits:
 //!
 //! ```text
-//!     chain prerouting { …, first:
-//!         meta mark & 0x800000 == 0x800000 goto marked
+//!     chain prerouting { type filter hook prerouting priority raw;
+//!         udp dport 8472 meta mark & 0xc00000 == 0xc00000 notrack accept
+//!         meta mark & 0x800000 == 0x800000 goto rejected
+//!         udp dport 8472 goto to_tunnel
 //!     }
-//!     chain marked {
-//!         meta mark & 0x400000 == 0x400000 meta mark set meta mark & 0xff3fffff notrack accept
+//!     chain rejected {
+//!         meta mark & 0x400000 == 0x400000 return
 //!         meta l4proto tcp counter reject with tcp reset
 //!         counter reject with icmpx port-unreachable
 //!     }
 //!     chain postrouting { …, first:
-//!         meta mark & 0x400000 == 0x400000 return
-//!         meta mark & 0x200000 == 0x200000 counter masquerade fully-random
-//!     }
-//!     chain clear_marks { type filter hook postrouting priority 101;
-//!         meta mark & 0xe00000 != 0 meta mark set meta mark & 0xff1fffff
+//!         meta mark & 0x400000 == 0x400000 meta mark set meta mark & 0xff1fffff return
+//!         meta mark & 0x200000 == 0x200000 meta mark set meta mark & 0xff1fffff
+//!             counter masquerade fully-random
 //!     }
 //! ```
 //!
+//! The marks are cleared with the first packet of a flow, as kube-proxy does: if a tunnel of another
+//! program carries it, the flow of that tunnel's own packets begins without a mark. A chain that cleared them
+//! with every packet would cost every packet.
+//!
 //! A packet with the marks for a reply and for a rejection is one of the tunnel's, which the program at
 //! the uplink has found to be from a peer. What that program does not admit, or has not seen, is looked
-//! at in `to_tunnel`.
+//! at in `to_tunnel`. The program at the tunnel takes the marks off what was in it; before that program is
+//! attached, such a packet is not rejected.
 //!
 //! A packet passes few rules, because a rule costs much compared with the rest of the node's work on
 //! a packet: a TCP packet between two pods is compared with UDP in `prerouting` and leaves the chain.
@@ -105,7 +110,7 @@ use super::{
 
 /// A chain without a hook: packets with the reject mark go there. `reject` before routing needs Linux
 /// 5.9.
-const MARKED: &str = "marked";
+const REJECTED: &str = "rejected";
 /// Chains without a hook: packets to the tunnel's port go there, and from there those of pods.
 const TO_TUNNEL: &str = "to_tunnel";
 const OF_PODS: &str = "from_pods";
@@ -134,9 +139,6 @@ pub fn ruleset(wanted: &Masquerade) -> Nftables<'static> {
     batch.delete(table());
     batch.add(table());
     add_source_nat(&mut batch, wanted);
-    if let Some(marks) = wanted.marks {
-        add_mark_clearing(&mut batch, marks);
-    }
     add_prerouting(&mut batch, wanted);
     if let Some(tunnel) = &wanted.tunnel {
         add_translated_input(&mut batch, tunnel);
@@ -158,8 +160,11 @@ fn add_source_nat(batch: &mut Batch<'static>, wanted: &Masquerade) {
     let name = "postrouting";
     add_chain(batch, name, NfChainType::NAT, NfHook::Postrouting, PRIORITY_SRCNAT);
     if let Some(marks) = wanted.marks {
-        add_rule(batch, name, vec![has_mark(marks.reply), Statement::Return(None)]);
-        add_rule(batch, name, vec![has_mark(marks.masquerade), counter(), masquerade()]);
+        let clear = || Statement::Mangle(Mangle { key: mark(), value: and(mark(), !marks.all()) });
+        let reply = vec![has_mark(marks.reply), clear(), Statement::Return(None)];
+        add_rule(batch, name, reply);
+        let marked = vec![has_mark(marks.masquerade), clear(), counter(), masquerade()];
+        add_rule(batch, name, marked);
     }
     if !wanted.ip_masq {
         return;
@@ -185,16 +190,6 @@ fn add_source_nat(batch: &mut Batch<'static>, wanted: &Masquerade) {
     }
 }
 
-fn add_mark_clearing(batch: &mut Batch<'static>, marks: Marks) {
-    let ours = marks.all();
-    // Not in the chain of type nat, which sees only the first packet of a flow. And after it.
-    let name = "clear_marks";
-    add_chain(batch, name, NfChainType::Filter, NfHook::Postrouting, PRIORITY_SRCNAT + 1);
-    let is_marked = matches(and(mark(), ours), Operator::NEQ, 0);
-    let clear = Statement::Mangle(Mangle { key: mark(), value: and(mark(), !ours) });
-    add_rule(batch, name, vec![is_marked, clear]);
-}
-
 /// One chain for all decisions about incoming packets. It comes before conntrack, so that a rejected
 /// packet leaves no conntrack entry.
 fn add_prerouting(batch: &mut Batch<'static>, wanted: &Masquerade) {
@@ -204,8 +199,14 @@ fn add_prerouting(batch: &mut Batch<'static>, wanted: &Masquerade) {
     let name = "prerouting";
     add_chain(batch, name, NfChainType::Filter, NfHook::Prerouting, PRIORITY_RAW);
     if let Some(marks) = wanted.marks {
-        add_marked(batch, marks, wanted.tunnel.is_some());
-        add_rule(batch, name, vec![has_mark(marks.reject), goto(MARKED)]);
+        add_rejected(batch, marks);
+        if let Some(tunnel) = &wanted.tunnel {
+            let is_admitted = has_mark(marks.reply | marks.reject);
+            let accept = Statement::Accept(None);
+            let admitted = vec![is_to_port(tunnel.port), is_admitted, Statement::Notrack, accept];
+            add_rule(batch, name, admitted);
+        }
+        add_rule(batch, name, vec![has_mark(marks.reject), goto(REJECTED)]);
     }
     if let Some(tunnel) = &wanted.tunnel {
         add_to_tunnel(batch, tunnel, &wanted.bridge);
@@ -271,26 +272,16 @@ fn peers_of(tunnel: &TunnelEnd) -> String {
     format!("@{}", peer_set::name(tunnel.local.is_ipv4()))
 }
 
-/// What the programs have marked. A packet of the tunnel loses its marks, so that what is in it has
-/// none.
-fn add_marked(batch: &mut Batch<'static>, marks: Marks, has_tunnel: bool) {
-    add_chain_without_hook(batch, MARKED);
-    if has_tunnel {
-        let clear = and(mark(), !(marks.reply | marks.reject));
-        let admitted = vec![
-            has_mark(marks.reply),
-            Statement::Mangle(Mangle { key: mark(), value: clear }),
-            Statement::Notrack,
-            Statement::Accept(None),
-        ];
-        add_rule(batch, MARKED, admitted);
-    }
+fn add_rejected(batch: &mut Batch<'static>, marks: Marks) {
+    add_chain_without_hook(batch, REJECTED);
+    // It came out of the tunnel, before the program there was attached.
+    add_rule(batch, REJECTED, vec![has_mark(marks.reply), Statement::Return(None)]);
     // By number, because nft looks names up in a file that a container image may not have.
     let is_tcp = matches(meta(MetaKey::L4proto), Operator::EQ, IPPROTO_TCP);
     let reset = reject(RejectType::TCPReset, None);
     let unreachable = reject(RejectType::ICMPX, Some(RejectCode::PortUnreach));
-    add_rule(batch, MARKED, vec![is_tcp, counter(), reset]);
-    add_rule(batch, MARKED, vec![counter(), unreachable]);
+    add_rule(batch, REJECTED, vec![is_tcp, counter(), reset]);
+    add_rule(batch, REJECTED, vec![counter(), unreachable]);
 }
 
 fn is_to_port(port: u16) -> Statement<'static> {

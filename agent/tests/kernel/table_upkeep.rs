@@ -41,7 +41,7 @@ fn every_edit_of_the_table_is_repaired() {
             "add element inet weir exempt_ipv6 { 2001:db8::/32 }",
             "insert rule inet weir prerouting counter drop",
             "add chain inet weir more { type filter hook forward priority 5; policy drop; }",
-            "add chain inet weir clear_marks { policy drop; }",
+            "add chain inet weir input { policy drop; }",
             "delete table inet weir; add table inet weir",
         ];
         for edit in edits {

@@ -120,14 +120,24 @@ fn without_marks_no_rule_compares_marks() {
 }
 
 #[test]
-fn with_marks_a_packet_passes_one_more_rule_on_input_and_one_on_output() {
-    let more = ["prerouting", "clear_marks"];
-    for chain in ["prerouting", "clear_marks", "output"] {
+fn with_marks_no_more_chains_and_two_more_rules_are_passed() {
+    assert_eq!(chains(&marked()), chains(&dual_stack()));
+    for (chain, more) in [("prerouting", 2), ("output", 0), ("input", 0)] {
         let (with, without) = (rules_of(&marked(), chain), rules_of(&dual_stack(), chain));
-        let one_more = usize::from(more.contains(&chain));
-        assert_eq!(with.len(), without.len() + one_more, "{chain}");
+        assert_eq!(with.len(), without.len() + more, "{chain}");
     }
-    assert!(rules_of(&marked(), "prerouting")[0].contains("goto"), "before anything else");
+    let rules = rules_of(&marked(), "prerouting");
+    let [admitted, rejected, to_tunnel] = &rules[..] else { panic!("{rules:?}") };
+    assert!(admitted.contains("12582912") && admitted.contains("notrack"), "{admitted}");
+    assert!(rejected.contains("rejected"), "before anything else: {rejected}");
+    assert!(to_tunnel.contains("to_tunnel"), "{to_tunnel}");
+}
+
+#[test]
+fn marks_are_cleared_with_the_first_packet_of_a_flow() {
+    for rule in &rules_of(&marked(), "postrouting")[..2] {
+        assert!(rule.find("mangle").is_some_and(|at| at > 0), "{rule}");
+    }
 }
 
 #[test]
