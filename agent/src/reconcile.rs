@@ -333,12 +333,13 @@ impl Reconciler {
             self.headroom = check.run(&self.netlink, &self.health).await?;
         }
         preemption.check()?;
-        let traffic = PodTraffic {
+        let bridge = self.options.bridge.clone();
+        let traffic = || PodTraffic {
             pod_networks: network.networks.clone(),
-            bridge: self.options.bridge.clone(),
+            bridge,
             overlay: desired.tunnel.as_ref().map(|tunnel| tunnel.name.clone()),
         };
-        self.firewalls.check(trigger, &traffic).await;
+        self.firewalls.check(trigger, traffic).await;
         if self.checked() != checked {
             self.tell(Some(&own), &concerns | &self.checked());
         }

@@ -36,14 +36,16 @@ impl Program for FromUplink {
         if skb.vlan() != 0 {
             return None;
         }
-        let Some((source, destination)) = inline::to_port::<A>(skb, config.tunnel_port) else {
-            return V::new(skb);
-        };
-        // For what is not admitted here, the kernel's rules decide. A pod may have the same port open.
-        if is_from_peer(skb, &source) && maps::device_of(&destination) == 0 {
+        // What is not admitted here is as any other packet, and the kernel's rules decide whether the tunnel
+        // gets it. A pod may have the same port open.
+        if let Some((source, destination)) = inline::to_port::<A>(skb, config.tunnel_port)
+            && is_from_peer(skb, &source)
+            && maps::device_of(&destination) == 0
+        {
             skb.mark(config.admission_mark());
+            return None;
         }
-        None
+        V::new(skb)
     }
 
     #[inline(always)]
@@ -150,7 +152,7 @@ impl Program for ToUplink {
     }
 }
 
-/// The view of a packet that is not the tunnel's. What belongs to a VLAN is for the VLAN's device.
+/// The view of a packet that is not for a tunnel. What belongs to a VLAN is for the VLAN's device.
 #[inline(always)]
 fn view<A: HasScratch, V: View<A>>(skb: Skb, config: &Config) -> Option<(V, V::Slot)> {
     let is_other = skb.vlan() != 0 || inline::to_port::<A>(skb, config.tunnel_port).is_some();

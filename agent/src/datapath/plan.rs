@@ -154,9 +154,10 @@ fn destinations(inputs: &Inputs<'_>) -> BTreeMap<IpNetwork, Destination> {
     let mut found = BTreeMap::new();
     let node = Destination::by_stack(RouteKind::Node);
     let of_peers = peers.iter().flat_map(|peer| peer.underlay_ips.iter().copied());
+    let tunnel_uplink = inputs.tunnel_uplink();
     // A peer may send its packets of the tunnel from all of its addresses of the tunnel's family.
     found.extend(of_peers.map(|ip| {
-        let by = inputs.tunnel_uplink().filter(|uplink| uplink.ip.is_ipv4() == ip.is_ipv4());
+        let by = tunnel_uplink.filter(|uplink| uplink.ip.is_ipv4() == ip.is_ipv4());
         (ip.into(), Destination { link: by.map_or(0, |uplink| uplink.link), ..node })
     }));
     found.extend(own.underlay_ips.iter().map(|ip| ((*ip).into(), node)));

@@ -115,6 +115,18 @@ fn every_concern_names_a_solution_and_fits_into_an_event() {
             "--map-capacity=flows-tcp=N",
         ),
         (Concern::FlowTableFull, "--map-capacity"),
+        (
+            Concern::ClusterStateIncomplete { problem: text("a.yaml: line 3"), others: 2 },
+            "and 2 more, see the agent's log); what was last known of it stays in use: correct",
+        ),
+        (
+            Concern::EndpointRecordsLost {
+                directory: "/run/weir/endpoints".into(),
+                count: 2,
+                example: text("weir0123456789a"),
+            },
+            "/run/weir/endpoints (weir0123456789a)",
+        ),
         (Concern::NodeNotJoined { obstacle: text("no uplink") }, "correct the cause"),
         (
             Concern::SourceCheckStrict { bridge: text("weir0"), obstacle: text("read-only") },

@@ -26,14 +26,18 @@
 //!         ip saddr @peers_ipv4 ip daddr 172.16.0.1 notrack accept
 //!         meta nfproto ipv4 fib daddr type { local, broadcast, anycast, multicast }
 //!             counter name tunnel_from_others drop
+//!         ip saddr != @peers_ipv4 ip daddr @peers_ipv4 counter name tunnel_from_others drop
 //!     }
 //!     chain from_pods {
 //!         ip daddr @peers_ipv4 counter name tunnel_from_pods drop
 //!         meta nfproto ipv4 fib daddr type { local, broadcast, anycast, multicast }
 //!             counter name tunnel_from_pods drop
 //!     }
-//!     chain input { type nat hook input priority srcnat;
+//!     chain input { type nat hook input priority -199;
 //!         udp dport 8472 meta nfproto ipv4 counter name tunnel_from_others drop
+//!     }
+//!     chain to_peers { type nat hook postrouting priority -199;
+//!         udp dport 8472 ip daddr @peers_ipv4 counter name tunnel_from_others drop
 //!     }
 //! }
 //! ```
@@ -41,10 +45,10 @@
 //! The kernel takes tunnel packets at every address of the node, also at broadcast addresses, so the
 //! port is guarded for all of them. Packets are guarded before routing, where they have to pass a chain in any
 //! case for `notrack`: one more hook costs each of them more than all of these rules. The kernel's
-//! conntrack has put fragments together by then. What another program's DNAT leads to the port afterwards
-//! is a flow of conntrack's, so the chain of type nat meets it. The tunnel's own packets, which are not
-//! tracked, do not pass that chain. A pod's packet to another node would arrive there with this node's
-//! address, so it is dropped here, before NAT.
+//! conntrack has put fragments together by then. What this node forwards to the port of another one can
+//! get this node's address by NAT, so it is dropped here, unless a node has sent it. What another program's
+//! DNAT leads to a port afterwards is a flow of conntrack's, so the chains of type nat meet it, the last one
+//! before masquerading. The tunnel's own packets, which are not tracked, do not pass these chains.
 //!
 //! With the eBPF data path, which sets marks, the table also has, with the default bits:
 //!
@@ -122,6 +126,9 @@ pub(super) const FROM_OTHERS: &str = "tunnel_from_others";
 const IPPROTO_TCP: u32 = 6;
 
 const PRIORITY_RAW: i32 = -300;
+/// The first that the kernel takes for a chain of type nat: once one has translated a source, it asks no
+/// others.
+const PRIORITY_FIRST_NAT: i32 = -199;
 const PRIORITY_SRCNAT: i32 = 100;
 
 /// Destinations that are never masqueraded: multicast and the limited broadcast.
@@ -141,7 +148,7 @@ pub fn ruleset(wanted: &Masquerade) -> Nftables<'static> {
     add_source_nat(&mut batch, wanted);
     add_prerouting(&mut batch, wanted);
     if let Some(tunnel) = &wanted.tunnel {
-        add_translated_input(&mut batch, tunnel);
+        add_translated(&mut batch, tunnel);
         add_chain(&mut batch, "output", NfChainType::Filter, NfHook::Output, PRIORITY_RAW);
         add_rule(&mut batch, "output", vec![is_to_port(tunnel.port), Statement::Notrack]);
     }
@@ -244,22 +251,31 @@ fn add_to_tunnel(batch: &mut Batch<'static>, tunnel: &TunnelEnd, bridge: &str) {
     add_rule(batch, TO_TUNNEL, own);
     let to_socket = |count| vec![is_of_family(tunnel), is_for_node(), count, Statement::Drop(None)];
     add_rule(batch, TO_TUNNEL, to_socket(count(FROM_OTHERS)));
-    let is_for_peer = matches(field(protocol, "daddr"), Operator::EQ, peers_of(tunnel));
-    add_rule(batch, OF_PODS, vec![is_for_peer, count(FROM_PODS), Statement::Drop(None)]);
+    let is_from_peer = |op| matches(field(protocol, "saddr"), op, peers_of(tunnel));
+    let forwarded = vec![is_from_peer(Operator::NEQ), is_for_peer(tunnel)];
+    let dropped = [count(FROM_OTHERS), Statement::Drop(None)];
+    add_rule(batch, TO_TUNNEL, [forwarded, dropped.into()].concat());
+    add_rule(batch, OF_PODS, vec![is_for_peer(tunnel), count(FROM_PODS), Statement::Drop(None)]);
     add_rule(batch, OF_PODS, to_socket(count(FROM_PODS)));
 }
 
-/// What DNAT has led to the tunnel's port.
-fn add_translated_input(batch: &mut Batch<'static>, tunnel: &TunnelEnd) {
-    let name = "input";
-    add_chain(batch, name, NfChainType::NAT, NfHook::Input, PRIORITY_SRCNAT);
-    let dropped = vec![
-        is_to_port(tunnel.port),
-        is_of_family(tunnel),
-        count(FROM_OTHERS),
-        Statement::Drop(None),
-    ];
-    add_rule(batch, name, dropped);
+/// What DNAT has led to the tunnel's port, of this node and of others. The latter is dropped before any
+/// source NAT.
+fn add_translated(batch: &mut Batch<'static>, tunnel: &TunnelEnd) {
+    for (name, hook, is_for_tunnel) in [
+        ("input", NfHook::Input, is_of_family(tunnel)),
+        ("to_peers", NfHook::Postrouting, is_for_peer(tunnel)),
+    ] {
+        add_chain(batch, name, NfChainType::NAT, hook, PRIORITY_FIRST_NAT);
+        let to_port = is_to_port(tunnel.port);
+        let dropped = vec![to_port, is_for_tunnel, count(FROM_OTHERS), Statement::Drop(None)];
+        add_rule(batch, name, dropped);
+    }
+}
+
+fn is_for_peer(tunnel: &TunnelEnd) -> Statement<'static> {
+    let protocol = if tunnel.local.is_ipv4() { "ip" } else { "ip6" };
+    matches(field(protocol, "daddr"), Operator::EQ, peers_of(tunnel))
 }
 
 /// The tunnel has a socket of its own family only.

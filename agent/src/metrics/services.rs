@@ -16,7 +16,7 @@ use prometheus_client::{
 
 use weir_datapath::{
     MapRoom,
-    common::{Reason as Verdict, map::Map as DataMap},
+    common::{Reason as PacketReason, map::Map as DataMap},
 };
 
 use super::gauge::set_count;
@@ -96,14 +96,14 @@ impl Metrics {
     }
 
     /// Sets how many packets the programs have counted for each reason, since the maps exist.
-    pub(crate) fn set_packets(&self, counted: &[(Verdict, u64)]) {
+    pub(crate) fn set_packets(&self, counted: &[(PacketReason, u64)]) {
         // Fewer than before: the maps are new.
         let set = |counter: &Counter, packets: u64| {
             counter.inc_by(packets.saturating_sub(counter.get()));
         };
         for (reason, packets) in counted {
             set(&self.packets.get_or_create(&Reason { reason: reason.name() }), *packets);
-            if *reason == Verdict::DroppedTableFull {
+            if *reason == PacketReason::DroppedTableFull {
                 set(&self.flows_refused, *packets);
             }
         }
@@ -179,8 +179,10 @@ mod tests {
         let map = weir_datapath::common::map::FLOWS_DGRAM_V6;
         metrics.set_capacities(&[MapRoom { map, entries: 256 }]);
         metrics.set_flows(map, 100);
-        metrics.set_packets(&[(Verdict::DroppedTableFull, 3), (Verdict::DroppedSource, 0)]);
-        metrics.set_packets(&[(Verdict::DroppedTableFull, 5), (Verdict::DroppedSource, 8)]);
+        metrics
+            .set_packets(&[(PacketReason::DroppedTableFull, 3), (PacketReason::DroppedSource, 0)]);
+        metrics
+            .set_packets(&[(PacketReason::DroppedTableFull, 5), (PacketReason::DroppedSource, 8)]);
         metrics.set(&status());
         let scrape = || {
             let mut text = String::new();

@@ -45,14 +45,14 @@ impl Firewalls {
 
     /// Checks them if it is time to. If they cannot be read, nothing is known of them, and the pass goes
     /// on.
-    pub(super) async fn check(&mut self, trigger: &Trigger, traffic: &PodTraffic) {
+    pub(super) async fn check(&mut self, trigger: &Trigger, traffic: impl FnOnce() -> PodTraffic) {
         let began = Instant::now();
         if !self.is_due(began, trigger) {
             return;
         }
         // A change during the check causes another one.
         self.changed = false;
-        self.concerns = match firewall_check::check(traffic).await {
+        self.concerns = match firewall_check::check(&traffic()).await {
             Ok(findings) => findings
                 .into_iter()
                 .map(|finding| Concern::ForwardingDropped { finding: finding.to_string() })

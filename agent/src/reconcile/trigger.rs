@@ -257,7 +257,9 @@ impl<C> Triggers<C> {
         let is_relevant = interests.include(change);
         self.table_may_have_changed |=
             is_relevant && matches!(change, Change::Table | Change::Elements(_) | Change::Lost);
-        self.firewalls_may_have_changed |= matches!(change, Change::OtherTables | Change::Lost);
+        // Who changes Weir's table may have changed others in the same transaction, as `flush ruleset` does.
+        self.firewalls_may_have_changed |=
+            matches!(change, Change::OtherTables | Change::Table | Change::Lost);
         if let Change::Filter { link, .. } | Change::Filters { link } = change
             && is_relevant
         {

@@ -2,11 +2,11 @@
 
 use anyhow::{Context, Result, ensure};
 use etherparse::{IpNumber, PacketBuilder};
-use weir_datapath::Hook;
 use weir_datapath::common::{
     Config, Flow, FlowKey, Reason, Route, RouteKind, V4, V6, map, protocol,
 };
 use weir_datapath::maps::{Family, Routes, Table};
+use weir_datapath::{Action, Hook};
 use weir_tests::lab::Stack;
 
 use crate::family::Addresses;
@@ -225,8 +225,33 @@ fn outside_is_checked<A: Addresses>() -> Result<()> {
     ] {
         let trial = at(&scene, hook, device, &tcp((source, 4000), vip, (8, "A"))?)?;
         ensure!(passes(&trial) == is_right, "{name}: {trial:?}");
+        // The tunnel's port is no exception.
+        let trial = at(&scene, hook, device, &udp((source, 4000), (A::pod(1), TUNNEL))?)?;
+        ensure!(passes(&trial) == is_right, "{name}, to the tunnel's port: {trial:?}");
     }
     Ok(())
+}
+
+/// A pod of another node is reached past the stack both ways; a node is not.
+fn remote_pods_bypass_the_stack<A: Addresses>() -> Result<()> {
+    let scene = scene::<A>(Config::FAST_PATH)?;
+    scene.node.sh("ip link add tunnel type bridge")?;
+    let tunnel = scene.ifindex("tunnel")?;
+    route(&scene, (A::pod(100), A::BITS), RouteKind::RemotePods, tunnel)?;
+    route(&scene, (A::service(200), A::BITS), RouteKind::Node, 0)?;
+    for (source, action) in [(A::pod(100), Action::Redirect), (A::service(200), Action::Stack)] {
+        let frame = tcp((source, 4000), (A::pod(0), 80), (8, "A"))?;
+        let trial = at(&scene, Hook::FromOverlay, "tunnel", &frame)?;
+        ensure!(trial.action == action, "{trial:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn what_pods_of_other_nodes_send_to_pods_bypasses_the_stack_and_what_nodes_send_does_not()
+-> Result<()> {
+    remote_pods_bypass_the_stack::<V4>()?;
+    remote_pods_bypass_the_stack::<V6>()
 }
 
 #[test]

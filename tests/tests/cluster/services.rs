@@ -80,6 +80,18 @@ pub(crate) fn with(service: ServiceManifest, backends: &[&Backend]) -> ServiceMa
 }
 
 /// Waits until a client gets a reply of this backend, over both protocols.
+/// A client that reaches a new Service with one endpoint, both on the first node; the Service's address;
+/// and the endpoint, named `backend`.
+pub(crate) fn served(cluster: &Cluster) -> Result<(AttachedPod, SocketAddr, Backend)> {
+    let node = cluster.node(1)?;
+    let (client, backend) = (node.pod("client")?, Backend::on(node, "backend")?);
+    let service = with(web(Families::V4), &[&backend]);
+    cluster.manifests()?.put_service(&service)?;
+    let target = service.frontends()[0];
+    reaches(&client, target, "backend")?;
+    Ok((client, target, backend))
+}
+
 pub(crate) fn reaches(client: &impl Stack, target: SocketAddr, backend: &str) -> Result<()> {
     reaches_by_tcp(client, target, backend)?;
     reaches_by_udp(client, target, backend)

@@ -1,152 +1,19 @@
 //! Only nodes speak through the tunnel: whoever else sends to its port reaches no pod.
 
-use std::net::{IpAddr, SocketAddr, SocketAddrV6, UdpSocket};
+mod forgery;
+
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use weir_tests::lab::{
-    AttachedPod, Builder, Cluster, Families, Member, Mode, NodeManifest, Stack, TUNNEL_PORT,
-    tunnel_payload, until,
+    Builder, Cluster, Families, Member, Mode, NodeManifest, ServiceManifest, Stack, TUNNEL_PORT,
+    until,
 };
 
+use self::forgery::{DEADLINE, GENUINE, TRIES, Victim, addresses_of, attack, port_at, send};
 use crate::fixture::{all_talk, fake_node, pod_everywhere};
-
-/// Where pods listen.
-const PORT: u16 = 7777;
-/// Far more than a datagram needs.
-const DEADLINE: Duration = Duration::from_secs(5);
-/// So many forged datagrams are sent to each address.
-const TRIES: usize = 5;
-const FORGED: &[u8] = b"forged";
-const GENUINE: &[u8] = b"genuine";
-
-/// A pod, and the sockets that receive what is sent to its addresses.
-struct Victim<'a> {
-    node: &'a Member,
-    pod: &'a AttachedPod,
-    sockets: Vec<UdpSocket>,
-}
-
-impl<'a> Victim<'a> {
-    fn new(node: &'a Member, pod: &'a AttachedPod) -> Result<Self> {
-        let listen = |address: IpAddr| {
-            let socket = pod.run(|| UdpSocket::bind((address, PORT)).context("bind"))?;
-            socket.set_read_timeout(Some(DEADLINE))?;
-            Ok(socket)
-        };
-        let sockets: Result<_> = pod.addresses().into_iter().map(listen).collect();
-        Ok(Self { node, pod, sockets: sockets? })
-    }
-
-    /// What an attacker sends to a node's tunnel: a datagram to each address of the pod, whose source
-    /// is the pod `as_pod`.
-    fn forged(&self, as_pod: &[IpAddr]) -> Result<Vec<Vec<u8>>> {
-        let mac = self.node.tunnel_mac()?;
-        let to_each = self.pod.addresses().into_iter().map(|to| {
-            let from = as_pod.iter().find(|from| from.is_ipv4() == to.is_ipv4());
-            let from = SocketAddr::new(*from.context("no address of the family")?, 4444);
-            tunnel_payload(&mac, from, SocketAddr::new(to, PORT), FORGED)
-        });
-        to_each.collect()
-    }
-
-    /// The next message at the pod's address of this number.
-    fn receive(&self, number: usize) -> Result<Vec<u8>> {
-        let socket = self.sockets.get(number).context("no such address")?;
-        let mut buffer = [0; 64];
-        let length = socket.recv(&mut buffer).context("nothing arrives")?;
-        Ok(buffer[..length].to_vec())
-    }
-
-    /// A pod of another node sends a datagram to each address of the pod. It arrives, and it is the
-    /// first that does.
-    fn hears_only(&self, peer: &impl Stack) -> Result<()> {
-        for (number, to) in self.pod.addresses().into_iter().enumerate() {
-            send(peer, None, SocketAddr::new(to, PORT), GENUINE)?;
-            let message = self.receive(number)?;
-            let text = String::from_utf8_lossy(&message);
-            ensure!(message == GENUINE, "{to} has received {text:?} from an attacker");
-        }
-        Ok(())
-    }
-
-    /// Forged datagrams have arrived at all addresses of the pod.
-    fn hears_forged(&self) -> Result<()> {
-        for number in 0..self.sockets.len() {
-            ensure!(self.receive(number)? == FORGED);
-        }
-        Ok(())
-    }
-}
-
-/// Sends a datagram, from this address of `from` if there is one. What the kernel refuses to send does
-/// not arrive either.
-fn send(from: &impl Stack, source: Option<IpAddr>, to: SocketAddr, message: &[u8]) -> Result<()> {
-    from.run(|| {
-        let any = if to.is_ipv4() { "0.0.0.0" } else { "::" };
-        let source = source.map_or_else(|| any.parse(), Ok)?;
-        let socket = UdpSocket::bind((source, 0)).with_context(|| format!("bind {source}"))?;
-        if to.is_ipv4() {
-            socket.set_broadcast(true)?;
-        }
-        let _refused = socket.send_to(message, to);
-        Ok(())
-    })
-}
-
-/// Sends forged datagrams to a tunnel's port at these addresses.
-fn attack(
-    from: &impl Stack,
-    source: Option<IpAddr>,
-    at: &[SocketAddr],
-    forged: &[Vec<u8>],
-) -> Result<()> {
-    for to in at {
-        for message in forged {
-            for _ in 0..TRIES {
-                send(from, source, *to, message)?;
-            }
-        }
-    }
-    Ok(())
-}
-
-fn port_at(ip: IpAddr) -> SocketAddr {
-    SocketAddr::new(ip, TUNNEL_PORT)
-}
-
-/// All addresses at which a socket of the node takes packets from the underlay: its own, the gateway of
-/// its pods, and those of all machines on the link.
-fn addresses_of(node: &Member, attacker: &impl Stack) -> Result<Vec<SocketAddr>> {
-    let own = node.address()?;
-    let mut addresses = vec![port_at(own)];
-    let family = if own.is_ipv4() { "-4" } else { "-6" };
-    for subnet in node.manifest().subnets() {
-        // A pod has a route already.
-        let _has_route = attacker.sh(&format!("ip {family} route replace {subnet} via {own}"));
-        let gateway = subnet.split('/').next().context("no subnet")?;
-        let gateway = match gateway.parse()? {
-            IpAddr::V4(ip) => IpAddr::from((ip.to_bits() + 1).to_be_bytes()),
-            IpAddr::V6(ip) => IpAddr::from((ip.to_bits() + 1).to_be_bytes()),
-        };
-        if gateway.is_ipv4() == own.is_ipv4() {
-            addresses.push(port_at(gateway));
-        }
-    }
-    if own.is_ipv4() {
-        let shared = ["172.31.70.255", "224.0.0.1"].map(str::parse::<IpAddr>);
-        addresses.extend(shared.into_iter().flatten().map(port_at));
-    } else {
-        // A machine has an uplink, a pod has an eth0.
-        let links = attacker.sh("ip -o link show")?;
-        let mut lines = links.lines();
-        let line = lines.find(|line| line.contains(": uplink") || line.contains(": eth0"));
-        let index = line.and_then(|line| line.split(':').next()).context("no link")?.parse()?;
-        addresses.push(SocketAddrV6::new("ff02::1".parse()?, TUNNEL_PORT, 0, index).into());
-    }
-    Ok(addresses)
-}
 
 fn over(underlay: Families) -> Builder {
     Cluster::new(2).pods(Families::Dual).underlay(underlay)
@@ -363,32 +230,65 @@ fn without_a_tunnel_the_port_is_open_to_everybody() -> Result<()> {
     })
 }
 
+/// Adds chains of another program to a node, which give what it forwards the node's address, before Weir's
+/// own chains do. With `to`, they first translate a port to the tunnel of that node, and what the node gets
+/// itself has the address of `peer` then.
+fn translate(node: &Member, to: Option<(&Member, IpAddr)>) -> Result<()> {
+    let family = if node.address()?.is_ipv4() { "ip" } else { "ip6" };
+    let mut lines = vec![
+        "add table inet other".to_owned(),
+        chain("postrouting", 0),
+        "add rule inet other postrouting masquerade".to_owned(),
+    ];
+    if let Some((to, peer)) = to {
+        let target = SocketAddr::new(to.address()?, TUNNEL_PORT);
+        lines.extend([
+            chain("prerouting", -100),
+            format!("add rule inet other prerouting udp dport 9999 dnat {family} to {target}"),
+            chain("input", 0),
+            format!("add rule inet other input udp dport {TUNNEL_PORT} snat {family} to {peer}"),
+        ]);
+    }
+    lines.iter().try_for_each(|line| node.sh(&format!("nft {line}")).map(drop))
+}
+
+fn chain(hook: &str, priority: i32) -> String {
+    format!("add chain inet other {hook} {{ type nat hook {hook} priority {priority}; }}")
+}
+
+/// How many packets of others to a tunnel the node has dropped.
+fn counted(node: &Member) -> Result<u64> {
+    let counter = node.sh("nft list counter inet weir tunnel_from_others")?;
+    let mut words = counter.split_whitespace().skip_while(|word| *word != "packets");
+    words.nth(1).context("no counter")?.parse().context("a number")
+}
+
+fn are_counted(node: &Member) -> Result<()> {
+    ensure!(counted(node)? > 0, "the packets were not counted");
+    Ok(())
+}
+
 #[test]
-fn a_port_that_another_program_translates_to_the_tunnels_leads_nowhere() -> Result<()> {
-    for (underlay, family) in [(Families::V4, "ip"), (Families::V6, "ip6")] {
+fn a_port_that_another_program_translates_to_a_tunnels_leads_nowhere() -> Result<()> {
+    for underlay in [Families::V4, Families::V6] {
         for builder in variants(underlay) {
             builder.test(|cluster| {
+                let [one, two] = cluster.nodes() else { anyhow::bail!("expected two nodes") };
                 let pods = pod_everywhere(cluster, "pod")?;
-                let victim = Victim::new(cluster.node(1)?, &pods[0])?;
                 let (machine, _) = cluster.neighbour(200)?;
-                let chain = "prerouting { type nat hook prerouting priority dstnat; }";
-                for line in [
-                    format!("add table {family} other"),
-                    format!("add chain {family} other {chain}"),
-                    format!(
-                        "add rule {family} other prerouting udp dport 9999 redirect to {TUNNEL_PORT}"
-                    ),
-                ] {
-                    victim.node.sh(&format!("nft {line}"))?;
+                let at = SocketAddr::new(one.address()?, 9999);
+                // Of this node, and of the other one, where they would arrive with this node's address.
+                for (node, pod, peer) in [(one, &pods[0], &pods[1]), (two, &pods[1], &pods[0])] {
+                    let victim = Victim::new(node, pod)?;
+                    translate(one, Some((node, two.address()?)))?;
+                    let forged = victim.forged(&peer.addresses())?;
+                    attack(&machine, None, &[at], &forged)?;
+                    attack(&pods[0], None, &[at], &forged)?;
+                    victim.hears_only(peer)?;
+                    are_counted(one)?;
+                    one.sh("nft delete table inet other")?;
                 }
-                let at = SocketAddr::new(victim.node.address()?, 9999);
-                attack(&machine, None, &[at], &victim.forged(&pods[1].addresses())?)?;
-                victim.hears_only(&pods[1])?;
-                until("they are counted", || {
-                    let counters = victim.node.sh("nft list counters table inet weir")?;
-                    ensure!(!counters.contains("tunnel_from_others {\n\t\tpackets 0"), "{counters}");
-                    Ok(())
-                })
+                Ok(())
             })?;
         }
     }
@@ -396,8 +296,133 @@ fn a_port_that_another_program_translates_to_the_tunnels_leads_nowhere() -> Resu
 }
 
 #[test]
-fn a_socket_of_a_node_hears_a_peer_at_the_same_port_of_a_pod() -> Result<()> {
+fn a_node_forwards_nothing_to_the_tunnel_of_another() -> Result<()> {
     for builder in [Families::V4, Families::V6].into_iter().flat_map(variants) {
+        builder.test(|cluster| {
+            let [one, two] = cluster.nodes() else { anyhow::bail!("expected two nodes") };
+            let pods = pod_everywhere(cluster, "pod")?;
+            let victim = Victim::new(two, &pods[1])?;
+            let (machine, _) = cluster.neighbour(200)?;
+            let (to, via) = (two.address()?, one.address()?);
+            let forged = victim.forged(&pods[0].addresses())?;
+            machine.sh(&format!("ip route add {to} via {via}"))?;
+            // Weir itself masquerades what pods send.
+            let pod = pods[0].addresses().into_iter().find(|ip| ip.is_ipv4() == to.is_ipv4());
+            let pod = pod.context("no address of the family")?;
+            let length = if pod.is_ipv4() { 32 } else { 128 };
+            machine.sh(&format!("ip addr add {pod}/{length} dev lo nodad"))?;
+            attack(&machine, Some(pod), &[port_at(to)], &forged)?;
+            victim.hears_only(&pods[0]).context("as a pod")?;
+            translate(one, None)?;
+            attack(&machine, None, &[port_at(to)], &forged)?;
+            victim.hears_only(&pods[0]).context("as itself")?;
+            are_counted(one)
+        })?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_service_leads_no_machine_outside_to_the_tunnel_of_a_node() -> Result<()> {
+    for (underlay, vip) in [(Families::V4, "10.96.0.77"), (Families::V6, "fd96::77")] {
+        over(underlay).services().test(|cluster| {
+            let [one, two] = cluster.nodes() else { anyhow::bail!("expected two nodes") };
+            let pods = pod_everywhere(cluster, "pod")?;
+            let (machine, _) = cluster.neighbour(200)?;
+            let at = SocketAddr::new(vip.parse()?, 53);
+            machine.sh(&format!("ip route add {} via {}", at.ip(), one.address()?))?;
+            for (node, pod, peer) in [(one, &pods[0], &pods[1]), (two, &pods[1], &pods[0])] {
+                let service = ServiceManifest::new("tunnel", &[at.ip()], at.port(), TUNNEL_PORT)
+                    .endpoint(&[node.address()?], node.name());
+                cluster.manifests()?.put_service(&service)?;
+                let victim = Victim::new(node, pod)?;
+                let forged = victim.forged(&peer.addresses())?;
+                let before = counted(one)?;
+                until("they are dropped as the tunnel's", || {
+                    attack(&machine, None, &[at], &forged)?;
+                    ensure!(counted(one)? > before, "{}", counted(one)?);
+                    Ok(())
+                })?;
+                victim.hears_only(peer)?;
+            }
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+#[test]
+fn flows_that_are_older_than_the_table_end_with_it() -> Result<()> {
+    for builder in [Families::V4, Families::V6].into_iter().flat_map(variants) {
+        builder.test(|cluster| {
+            let [one, two] = cluster.nodes() else { anyhow::bail!("expected two nodes") };
+            let pods = pod_everywhere(cluster, "pod")?;
+            let (machine, _) = cluster.neighbour(200)?;
+            // Conntrack goes on while the table is away.
+            translate(one, None)?;
+            let (near, far) = (Victim::new(one, &pods[0])?, Victim::new(two, &pods[1])?);
+            machine.sh(&format!("ip route add {} via {}", two.address()?, one.address()?))?;
+            one.kill_agent()?;
+            one.sh("nft delete table inet weir")?;
+            let any = if one.address()?.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+            let socket = machine.run(|| Ok(UdpSocket::bind(any)?))?;
+            let send = |victim: &Victim<'_>, peer: usize| -> Result<()> {
+                for message in victim.forged(&pods[peer].addresses())? {
+                    socket.send_to(&message, port_at(victim.node.address()?))?;
+                }
+                Ok(())
+            };
+            let attacked = [(&near, 1), (&far, 0)];
+            for (victim, peer) in attacked {
+                send(victim, peer)?;
+                victim.hears_forged().context("without the table")?;
+            }
+            one.start_agent()?;
+            until("the agent is ready", || one.ready())?;
+            for (victim, peer) in attacked {
+                send(victim, peer)?;
+                victim.hears_only(&pods[peer])?;
+            }
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+#[test]
+fn what_comes_out_of_the_tunnel_has_no_mark() -> Result<()> {
+    for underlay in [Families::V4, Families::V6] {
+        over(underlay).services().flag("--fast-path=false").test(|cluster| {
+            let (node, pods) = (cluster.node(1)?, pod_everywhere(cluster, "pod")?);
+            let chain = "prerouting { type filter hook prerouting priority 0; }";
+            for line in [
+                "add table inet other".to_owned(),
+                format!("add chain inet other {chain}"),
+                "add rule inet other prerouting iifname weir.1 counter".to_owned(),
+                "add rule inet other prerouting iifname weir.1 meta mark != 0 counter".to_owned(),
+            ] {
+                node.sh(&format!("nft {line}"))?;
+            }
+            all_talk(&pods)?;
+            let rules = node.sh("nft list chain inet other prerouting")?;
+            let counts: Vec<bool> = rules
+                .lines()
+                .filter(|line| line.contains("counter"))
+                .map(|line| line.contains("packets 0 "))
+                .collect();
+            ensure!(counts == [false, true], "{underlay:?}: {rules}");
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_pod_hears_a_peer_at_the_port_of_the_tunnel() -> Result<()> {
+    let builders = [Families::V4, Families::V6].into_iter().flat_map(variants);
+    // Without a tunnel between them, its packets have the node's address.
+    let direct = variants(Families::Dual).map(|builder| builder.mode(Mode::DirectRouting));
+    for builder in builders.chain(direct) {
         builder.test(|cluster| {
             let [one, two] = cluster.nodes() else { anyhow::bail!("expected two nodes") };
             let server = one.pod("server")?;

@@ -111,7 +111,13 @@ fn without_ip_masq_only_marked_packets_are_masqueraded() {
 fn without_marks_no_rule_compares_marks() {
     assert_eq!(
         chains(&dual_stack()),
-        ["postrouting postrouting", "prerouting prerouting", "input input", "output output"]
+        [
+            "postrouting postrouting",
+            "prerouting prerouting",
+            "input input",
+            "postrouting to_peers",
+            "output output"
+        ]
     );
     let text = serde_json::to_string(&ruleset(&dual_stack())).unwrap();
     assert!(!text.contains("mark") && !text.contains("reject"), "{text}");
@@ -152,7 +158,7 @@ fn without_a_tunnel_conntrack_sees_everything() {
 fn a_packet_other_than_udp_is_compared_only_once() {
     for local in ["172.16.0.1", "2001:db8::1"] {
         let tunnel = Some(tunnel(local, &[]));
-        for chain in ["prerouting", "input"] {
+        for chain in ["prerouting", "input", "to_peers"] {
             let rules = rules_of(&Masquerade { tunnel: tunnel.clone(), ..dual_stack() }, chain);
             assert_eq!(rules.len(), 1, "{local}");
             let other = rules[0].find("goto").or_else(|| rules[0].find("drop"));
@@ -167,12 +173,12 @@ fn the_tunnels_port_is_open_to_peers_of_its_family_only() {
         let end = Masquerade { tunnel: Some(tunnel(local, &[])), ..dual_stack() };
         let family = if protocol == "ip" { "ipv4" } else { "ipv6" };
         let rules = rules_of(&end, "to_tunnel");
-        let [from_pods, accepted, from_others] = &rules[..] else { panic!("{rules:?}") };
+        let [from_pods, accepted, from_others, forwarded] = &rules[..] else { panic!("{rules:?}") };
         assert!(from_pods.contains("weir0") && from_pods.contains("goto"), "{from_pods}");
         let parts = [local, &format!("@peers_{family}"), "accept"];
         assert!(parts.iter().all(|part| accepted.contains(part)), "{accepted}");
         let of_pods = rules_of(&end, "from_pods");
-        assert!(of_pods.iter().chain([from_others]).all(|rule| rule.contains("drop")));
+        assert!(of_pods.iter().chain([from_others, forwarded]).all(|rule| rule.contains("drop")));
         let input = rules_of(&end, "input");
         for rule in [&input[0], from_others, &of_pods[1]] {
             assert!(rule.contains(&format!("\"right\":\"{family}\"")), "{rule}");

@@ -8,11 +8,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use ipnetwork::IpNetwork;
-use weir_tests::lab::{Cluster, Families, Member, Mode, Node, Stack, ask_tcp, close, until};
+use weir_tests::lab::{
+    Cluster, Families, Member, Mode, Node, ServiceManifest, Stack, TUNNEL_PORT, ask_tcp, close,
+    until,
+};
 
 use super::icmp_error::IcmpListener;
 use super::rejection::refuses;
-use super::{Backend, PORT, any, reaches, reaches_by_tcp, web, with};
+use super::{Backend, PORT, TARGET_PORT, any, cluster_ips, reaches, reaches_by_tcp, web, with};
 
 const DEADLINE: Duration = Duration::from_secs(3);
 /// The time after which a datagram is considered lost.
@@ -46,6 +49,18 @@ fn on_both_nodes(check: impl Fn(&Cluster, &Node, &Backend) -> Result<()>) -> Res
         })?;
     }
     Ok(())
+}
+
+#[test]
+fn a_machine_outside_of_the_cluster_reaches_a_service_at_the_port_of_the_tunnel() -> Result<()> {
+    on_both_nodes(|cluster, client, backend| {
+        let ips = cluster_ips(Families::Dual);
+        let service = ServiceManifest::new("web", &ips, TUNNEL_PORT, TARGET_PORT);
+        let service = with(service, &[backend]);
+        cluster.manifests()?.put_service(&service)?;
+        let mut targets = service.frontends().into_iter();
+        targets.try_for_each(|target| reaches(client, target, &backend.name))
+    })
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use weir_tests::lab::{Cluster, Families, Stack, until};
 
-use super::{Backend, any, reaches, web, with};
+use super::{Backend, any, reaches, served, web, with};
 
 /// TCP retransmits a SYN after a second, so a refusal within this time is that of the first SYN.
 const FIRST_TRY: Duration = Duration::from_millis(900);
@@ -61,11 +61,7 @@ fn an_unknown_port_of_a_service_is_refused_at_once() -> Result<()> {
 fn the_agent_logs_refused_packets_if_configured() -> Result<()> {
     Cluster::new(1).services().flag("--packet-log=refused").test(|cluster| {
         let node = cluster.node(1)?;
-        let (client, backend) = (node.pod("client")?, Backend::on(node, "backend")?);
-        let service = with(web(Families::V4), &[&backend]);
-        cluster.manifests()?.put_service(&service)?;
-        let target = service.frontends()[0];
-        reaches(&client, target, "backend")?;
+        let (client, target, _backend) = served(cluster)?;
         refuses(&client, SocketAddr::new(target.ip(), 81))?;
         let packet = format!("to {} port 81 protocol 6", target.ip());
         until("the packet is logged", || {

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
 use weir_tests::lab::{Cluster, Connection, Families, Stack, ask_tcp, until};
 
-use super::{Backend, any, reaches, web, with};
+use super::{Backend, any, reaches, served, web, with};
 
 /// Sends requests over one connection, over new connections and by datagrams of one socket while
 /// `disturb` runs, and checks that each gets a reply.
@@ -88,11 +88,7 @@ fn no_request_is_lost_when_agents_are_killed_and_restarted() -> Result<()> {
 fn a_removed_program_is_attached_again() -> Result<()> {
     Cluster::new(1).services().without_timer().test(|cluster| {
         let node = cluster.node(1)?;
-        let (client, backend) = (node.pod("client")?, Backend::on(node, "backend")?);
-        let service = with(web(Families::V4), &[&backend]);
-        cluster.manifests()?.put_service(&service)?;
-        let target = service.frontends()[0];
-        reaches(&client, target, "backend")?;
+        let (client, target, _backend) = served(cluster)?;
         let port = client.added().interfaces[1].name.clone();
         let changes =
             [format!("filter del dev {port} ingress"), format!("qdisc del dev {port} clsact")];
@@ -108,11 +104,7 @@ fn a_removed_program_is_attached_again() -> Result<()> {
 fn pins_that_somebody_removes_come_back_and_new_pods_get_programs() -> Result<()> {
     Cluster::new(1).services().flag("--resync-seconds=1").test(|cluster| {
         let node = cluster.node(1)?;
-        let (client, backend) = (node.pod("client")?, Backend::on(node, "backend")?);
-        let service = with(web(Families::V4), &[&backend]);
-        cluster.manifests()?.put_service(&service)?;
-        let target = service.frontends()[0];
-        reaches(&client, target, "backend")?;
+        let (client, target, _backend) = served(cluster)?;
         let mut connection = Connection::start(&client, target)?;
         let pins = node.pin_dir();
         let hide = || node.sh(&format!("mount -t bpf bpf {}", pins.parent()?.display())).ok();
@@ -144,11 +136,7 @@ fn pins_that_somebody_removes_come_back_and_new_pods_get_programs() -> Result<()
 fn services_work_while_the_cluster_cannot_be_read() -> Result<()> {
     Cluster::new(1).services().test(|cluster| {
         let node = cluster.node(1)?;
-        let (client, backend) = (node.pod("client")?, Backend::on(node, "backend")?);
-        let service = with(web(Families::V4), &[&backend]);
-        cluster.manifests()?.put_service(&service)?;
-        let target = service.frontends()[0];
-        reaches(&client, target, "backend")?;
+        let (client, target, _backend) = served(cluster)?;
 
         node.kill_agent()?;
         let dir = cluster.manifests()?.dir();
@@ -178,11 +166,7 @@ fn an_agent_without_services_removes_programs_and_pins() -> Result<()> {
             node.program_pin("from_pod")?;
             node.ready()
         })?;
-        let (client, backend) = (node.pod("client")?, Backend::on(node, "backend")?);
-        let service = with(web(Families::V4), &[&backend]);
-        cluster.manifests()?.put_service(&service)?;
-        let target = service.frontends()[0];
-        reaches(&client, target, "backend")?;
+        let (client, target, backend) = served(cluster)?;
 
         node.end_agent(Signal::TERM)?;
         node.start_agent()?;
